@@ -1,0 +1,89 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// A folder under Sources/ is a target only if it confines a dependency, forbids an import, needs its own
+// compiler flags, or is a stage of the pipeline that people look up by name. Two halves never import each
+// other: Ledger, Transports, Launching, Gathering (the world) and Dumps … Diagnosis (the numbers). They meet
+// in Coordination.
+
+let package = Package(
+  name: "rollcall",
+  products: [.executable(name: "rollcall", targets: ["rollcall"])],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
+  ],
+  targets: [
+    // The command line: composes and prints.
+    .executableTarget(
+      name: "rollcall",
+      dependencies: [
+        "Coordination", "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
+        "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .target(
+      name: "Coordination",
+      dependencies: [
+        "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
+        "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // From the job file to placements: pure.
+    .target(
+      name: "Planning",
+      dependencies: [
+        .product(name: "Yams", package: "Yams"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "Crypto", package: "swift-crypto"),
+      ]),
+    .target(name: "Scheduling", dependencies: ["Planning"]),
+
+    // The world: database, hosts, files.
+    .target(
+      name: "Ledger",
+      dependencies: ["Scheduling", "Planning", .product(name: "GRDB", package: "GRDB.swift")],
+      resources: [.embedInCode("Migrations")]),
+    .systemLibrary(name: "CLibSSH", pkgConfig: "libssh", providers: [.apt(["libssh-dev"])]),
+    .target(
+      name: "Transports",
+      dependencies: [
+        "CLibSSH", .product(name: "Subprocess", package: "swift-subprocess"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .target(
+      name: "Launching",
+      dependencies: ["Transports", .product(name: "Logging", package: "swift-log")],
+      resources: [.embedInCode("Detached/agent.sh")]),
+    .target(
+      name: "Gathering",
+      dependencies: [
+        "Transports", .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+
+    // The numbers: from dump files to findings.
+    .target(name: "TensorKernels"),
+    .target(name: "Dumps", dependencies: ["TensorKernels"]),
+    .target(name: "Alignment", dependencies: ["Dumps"]),
+    .target(name: "Comparison", dependencies: ["Alignment", "TensorKernels"]),
+    .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
+    .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment"]),
+  ]
+)
+
+// One feature set for every Swift target.
+for target in package.targets where target.type != .system {
+  target.swiftSettings = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+  ]
+}

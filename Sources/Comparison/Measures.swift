@@ -1,0 +1,68 @@
+/// The numbers of one pair of tensors, b the reference and a the target, in double precision.
+///
+/// A figure that has no value (cosine of an all-zero tensor) or is not finite is NaN here and `null` in JSON.
+public struct Measures: Sendable, Hashable {
+  /// <a,b> / (|a||b|)
+  public var cos: Double
+  /// max |a-b|
+  public var maxAbs: Double
+  /// max|a-b| / max(max|b|, 1e-12), the definition of ATOM's compare
+  public var rel: Double
+  /// |a-b| / |b|
+  public var relL2: Double
+  /// Least-squares scale <a,b>/<b,b>
+  public var alpha: Double
+  /// |a - alpha b| / |a|
+  public var residual: Double
+  /// |a| / |b|
+  public var normRatio: Double
+  /// 1 - 2<a,b>/(<a,a>+<b,b>), SGLang's comparator; 0 where max|a-b| is 0
+  public var sglangRel: Double
+  /// Share of bytes that are equal, 0…1; 0 where dtype or shape differ
+  public var byteEqual: Double
+  public var nonfiniteReference: Int
+  public var nonfiniteTarget: Int
+  /// Elements compared
+  public var elementCount: Int
+  /// The token row (index in dimension 0) that agrees least; nil for fewer than 2 rows.
+  public var worstToken: TokenMeasure?
+  /// Rows of dimension 0 in order; relative L2 a token (for the per-token strip). Empty where not kept.
+  public var tokenRelL2: [Double]
+  /// Coordinates of max|a-b|.
+  public var worstCoordinate: [Int]
+
+  public init(
+    cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
+    sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
+    worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int]
+  ) {
+    self.cos = cos
+    self.maxAbs = maxAbs
+    self.rel = rel
+    self.relL2 = relL2
+    self.alpha = alpha
+    self.residual = residual
+    self.normRatio = normRatio
+    self.sglangRel = sglangRel
+    self.byteEqual = byteEqual
+    self.nonfiniteReference = nonfiniteReference
+    self.nonfiniteTarget = nonfiniteTarget
+    self.elementCount = elementCount
+    self.worstToken = worstToken
+    self.tokenRelL2 = tokenRelL2
+    self.worstCoordinate = worstCoordinate
+  }
+}
+
+/// One token row's agreement.
+public struct TokenMeasure: Sendable, Hashable {
+  public var index: Int
+  public var cos: Double
+  public var relL2: Double
+
+  public init(index: Int, cos: Double, relL2: Double) {
+    self.index = index
+    self.cos = cos
+    self.relL2 = relL2
+  }
+}

@@ -1,0 +1,155 @@
+public import Transports
+
+/// What one attempt needs to start on a host.
+public struct AttemptSpec: Sendable, Hashable, Codable {
+  /// Names the run directory: letters, digits, `-` and `_` only.
+  public var id: String
+  /// Random; a launch that finds the directory claimed with the same token adopts it.
+  public var token: String
+  public var sweep: String
+  public var run: String
+  public var number: Int
+  /// For `/bin/sh -c`; runs inside `files/`.
+  public var command: String
+  /// Complete environment additions, in order, `ROLLCALL_*` included.
+  public var environment: [EnvironmentEntry]
+  /// GPUs to take on this host; 0 = none.
+  public var gpuCount: Int
+  /// Seconds.
+  public var timeout: Double
+  public var stallTimeout: Double?
+
+  public struct EnvironmentEntry: Sendable, Hashable, Codable {
+    public var name: String
+    public var value: String
+
+    public init(name: String, value: String) {
+      self.name = name
+      self.value = value
+    }
+  }
+
+  public init(
+    id: String, token: String, sweep: String, run: String, number: Int, command: String,
+    environment: [EnvironmentEntry], gpuCount: Int, timeout: Double, stallTimeout: Double?
+  ) {
+    self.id = id
+    self.token = token
+    self.sweep = sweep
+    self.run = run
+    self.number = number
+    self.command = command
+    self.environment = environment
+    self.gpuCount = gpuCount
+    self.timeout = timeout
+    self.stallTimeout = stallTimeout
+  }
+}
+
+/// A file to put into `files/` of the run directory.
+public struct ShippedFile: Sendable, Hashable {
+  /// Last path component on the host.
+  public var name: String
+  public var contents: [UInt8]
+  public var isExecutable: Bool
+
+  public init(name: String, contents: [UInt8], isExecutable: Bool) {
+    self.name = name
+    self.contents = contents
+    self.isExecutable = isExecutable
+  }
+}
+
+/// The answer to a launch.
+public enum LaunchOutcome: Sendable, Hashable {
+  case started
+  /// It stood already, with my token: started by an earlier, unanswered launch.
+  case adopted
+  /// No room on the host's disk; nothing is left behind.
+  case noSpace(String)
+  /// Not enough free GPUs: locked by another gang or used by a stranger.
+  case gpuBusy(String)
+  /// Refused for another reason that trying again does not change (workdir not writable, …).
+  case refused(String)
+}
+
+/// What a host says of one attempt.
+public enum AttemptStatus: Sendable, Hashable {
+  case absent
+  /// Directory made, supervisor not yet seen.
+  case claimed(ageSeconds: Double)
+  case running(outputBytes: Int)
+  case exited(ExitRecord)
+  /// Supervisor gone without an exit record: host rebooted or it was killed.
+  case lost(String)
+}
+
+/// `exit.json`.
+public struct ExitRecord: Sendable, Hashable, Codable {
+  public var code: Int
+  public var signal: Int?
+  /// Seconds since 1970 by the host's clock.
+  public var started: Double
+  public var ended: Double
+  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`; nil for a plain end.
+  public var reason: String?
+
+  public init(code: Int, signal: Int?, started: Double, ended: Double, reason: String?) {
+    self.code = code
+    self.signal = signal
+    self.started = started
+    self.ended = ended
+    self.reason = reason
+  }
+}
+
+/// What a host tells of itself at enrolment.
+public struct HostFacts: Sendable, Hashable, Codable {
+  public var bootID: String
+  /// Absolute path.
+  public var home: String
+  /// Absolute path of the work directory, made if need be.
+  public var workdir: String
+  public var cpuCount: Int
+  public var gpuNames: [String]
+  /// NVIDIA UUIDs or AMD indices, in PCI order.
+  public var gpuIDs: [String]
+  public var gpuDriver: String?
+  public var freeDiskBytes: Int
+  /// Host clock minus ours, seconds.
+  public var clockOffset: Double
+  /// `uname -sr`, and so on.
+  public var versions: [String: String]
+
+  public init(
+    bootID: String, home: String, workdir: String, cpuCount: Int, gpuNames: [String], gpuIDs: [String],
+    gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String]
+  ) {
+    self.bootID = bootID
+    self.home = home
+    self.workdir = workdir
+    self.cpuCount = cpuCount
+    self.gpuNames = gpuNames
+    self.gpuIDs = gpuIDs
+    self.gpuDriver = gpuDriver
+    self.freeDiskBytes = freeDiskBytes
+    self.clockOffset = clockOffset
+    self.versions = versions
+  }
+}
+
+/// Starts, observes and stops attempts on one host.
+public protocol Launcher: Sendable {
+  /// Asks the host who it is and makes its work directory.
+  func enrol() async throws -> HostFacts
+  /// Idempotent: the same spec again starts nothing twice.
+  func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome
+  /// One command for all.
+  func status(of attempts: [String]) async throws -> [String: AttemptStatus]
+  /// TERM to the whole session, then KILL; returns when nothing of it lives or throws.
+  func stop(_ attempt: String, reason: String) async throws
+  /// A piece of `stdout.log` or `stderr.log` from `offset`, at most `limit` bytes.
+  func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8]
+  /// Absolute path of the attempt's directory on the host.
+  func directory(of attempt: String) async throws -> String
+}

@@ -1,0 +1,155 @@
+public import OrderedCollections
+
+/// One value of one matrix axis.
+public enum AxisValue: Sendable, Hashable, Codable {
+  case bool(Bool)
+  case int(Int)
+  case double(Double)
+  case string(String)
+}
+
+/// The checked, expanded job: what will run and what will be compared. Stored with the sweep, so that a restart
+/// needs no job file.
+public struct Plan: Sendable, Hashable, Codable {
+  public var name: String
+  /// Directory of the job file: `files` and relative reference paths start here.
+  public var baseDirectory: String
+  /// Axis names in the order of definition.
+  public var axes: [String]
+  public var cells: [Cell]
+  public var repetitions: Int
+  public var compare: CompareSpec
+  public var logs: LogRules
+  public var schedule: ScheduleSpec?
+  public var notify: [NotifySpec]
+}
+
+/// One combination of the matrix, with everything that its runs need, `${{ }}` replaced except for what is
+/// known only at launch (`dump_dir`, `run_dir`, `run`, `sweep`, `attempt`, `host`).
+public struct Cell: Sendable, Hashable, Codable {
+  /// First 12 hex digits of SHA-256 of the canonical JSON of `values`: survives reordering of the job file.
+  public var id: String
+  /// Axis → value, in the order of definition (added keys of `include` last).
+  public var values: OrderedDictionary<String, AxisValue>
+  public var run: RunSpec
+  public var dumps: DumpsSpec?
+
+  /// `world_size`, or 1 where the matrix has no such axis.
+  public var worldSize: Int { worldSizeAxis(values) }
+}
+
+func worldSizeAxis(_ values: OrderedDictionary<String, AxisValue>) -> Int {
+  if case .int(let size) = values["world_size"] { size } else { 1 }
+}
+
+/// How one cell's runs are started.
+public struct RunSpec: Sendable, Hashable, Codable {
+  /// Text for `/bin/sh -c`.
+  public var command: String
+  public var env: OrderedDictionary<String, String>
+  /// Paths relative to the job file; shipped into `files/` of the run directory under their last component.
+  public var files: [String]
+  /// Gang size; 0 = CPU only.
+  public var gpus: Int
+  public var nodes: Int
+  /// Label selector: every pair must match the host's labels.
+  public var hosts: OrderedDictionary<String, String>
+  /// Seconds.
+  public var timeout: Double
+  /// Seconds without output and new dump bytes; nil: no limit.
+  public var stallTimeout: Double?
+  /// Further attempts after infrastructure failures.
+  public var retries: Int
+}
+
+/// Where and how a run writes its dumps.
+public struct DumpsSpec: Sendable, Hashable, Codable {
+  /// A `DumpLayout` raw value: atom, sglang, weights, msprobe, safetensors, npy, custom.
+  public var layout: String
+  /// Regular expression with named groups, for layout custom.
+  public var pattern: String?
+  public var slots: Int?
+  public var select: Select
+  public var expect: Expect?
+
+  public enum Select: Sendable, Hashable, Codable {
+    case prefill
+    case decode
+    case warmUp
+    case call(Int)
+  }
+
+  /// What must be there. Ranks follow from world_size.
+  public struct Expect: Sendable, Hashable, Codable {
+    /// Layer numbers, from `0-15` or `[0, 3]`.
+    public var layers: [Int]
+    public var stages: [String]
+  }
+}
+
+/// What is compared with what, and how it is judged.
+public struct CompareSpec: Sendable, Hashable, Codable {
+  public enum Reference: Sendable, Hashable, Codable {
+    /// The cell with these values and all other axes equal.
+    case cell(OrderedDictionary<String, AxisValue>)
+    case golden
+    case path(String)
+    case lastPass(job: String)
+  }
+
+  public enum Noise: Sendable, Hashable, Codable {
+    case measured
+    case strict
+    case atom
+    case triage
+    case thresholds(cos: Double?, rel: Double?)
+  }
+
+  public enum Mode: String, Sendable, Hashable, Codable {
+    /// Every cell against its reference cell.
+    case reference
+    /// Slot 0 against the other slots within each run, bitwise (batch invariance).
+    case slots
+  }
+
+  public enum ShardRule: Sendable, Hashable, Codable {
+    case auto
+    case concat(axis: Int)
+    case partial
+    case replicated
+    case blocks([Int])
+    case heads(OrderedDictionary<String, AxisValue>)
+    case dims(String)
+  }
+
+  public var mode: Mode
+  /// nil where mode needs none.
+  public var reference: Reference?
+  public var noise: Noise
+  /// Default rule.
+  public var shard: ShardRule
+  /// Rules per stage name (regular expression, full match), first match wins; before `shard`.
+  public var shardByStage: OrderedDictionary<String, ShardRule>
+}
+
+/// Patterns over stdout and stderr; a forbidden line or a missing required one makes a run's result INCONCLUSIVE.
+public struct LogRules: Sendable, Hashable, Codable {
+  public var forbid: [String]
+  public var require: [String]
+}
+
+/// The schedule as written; `rollcall serve` keeps it.
+public struct ScheduleSpec: Sendable, Hashable, Codable {
+  public var cron: String
+  public var timezone: String
+  public var missed: String
+  public var overlap: String
+}
+
+/// One notice target as written.
+public struct NotifySpec: Sendable, Hashable, Codable {
+  public var webhook: String?
+  public var email: String?
+  public var command: String?
+  public var on: String
+}

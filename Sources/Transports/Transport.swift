@@ -1,0 +1,37 @@
+/// Runs commands on one host and moves bytes to and from it.
+///
+/// Two implementations: `LocalTransport` and `SSHTransport`. A value may be used from several tasks at once;
+/// implementations queue what their connection cannot do in parallel. Cancelling the calling task ends the wait
+/// and closes the channel; the remote command is then not guaranteed to have stopped.
+public protocol Transport: Sendable {
+  /// Runs `/bin/sh -c command` on the host with `input` as its standard input.
+  ///
+  /// A non-zero exit is a result, not an error. Standard output above `limit` bytes is an error
+  /// (`outputTooLarge`); standard error is cut to its last 64 KiB.
+  /// - Throws: `TransportError` for what kept the command from running or its result from arriving.
+  func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult
+
+  /// Runs a command and hands its standard output over in pieces, in order, as it arrives.
+  /// - Returns: The result with an empty `output`.
+  func stream(
+    _ command: String, input: [UInt8], timeout: Duration, onOutput: @Sendable (consuming [UInt8]) async throws -> Void
+  ) async throws -> CommandResult
+
+  /// Closes connections; later calls throw.
+  func close() async
+}
+
+/// How a command ended.
+public struct CommandResult: Sendable, Hashable {
+  /// Exit status; 128 + signal where a signal ended it, as shells say it.
+  public var status: Int
+  public var output: [UInt8]
+  /// Last 64 KiB of standard error.
+  public var errorOutput: [UInt8]
+
+  public init(status: Int, output: [UInt8], errorOutput: [UInt8]) {
+    self.status = status
+    self.output = output
+    self.errorOutput = errorOutput
+  }
+}

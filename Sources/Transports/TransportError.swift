@@ -1,0 +1,35 @@
+/// What kept a host from being used: a stable code, the host, and a sentence for the person.
+public struct TransportError: Error, Sendable, Hashable, CustomStringConvertible {
+  public enum Code: String, Sendable, Hashable, Codable {
+    case unreachable
+    case hostKeyUnknown = "host-key-unknown"
+    case hostKeyChanged = "host-key-changed"
+    case authenticationFailed = "authentication-failed"
+    case configuration
+    case timedOut = "timed-out"
+    case connectionLost = "connection-lost"
+    case outputTooLarge = "output-too-large"
+    case closed
+  }
+
+  public var code: Code
+  public var host: String
+  /// What happened and how to mend it.
+  public var message: String
+
+  public init(code: Code, host: String, message: String) {
+    self.code = code
+    self.host = host
+    self.message = message
+  }
+
+  /// True where trying again cannot help before a person acts (host keys, authentication, configuration).
+  public var isPermanent: Bool {
+    switch code {
+    case .hostKeyUnknown, .hostKeyChanged, .authenticationFailed, .configuration, .outputTooLarge, .closed: true
+    case .unreachable, .timedOut, .connectionLost: false
+    }
+  }
+
+  public var description: String { "\(host): \(message)" }
+}
