@@ -1,0 +1,407 @@
+import Foundation
+public import Gathering
+import Launching
+public import Ledger
+import Planning
+import Scheduling
+import Transports
+
+/// Drives one sweep from queued runs to gathered files.
+///
+/// The ledger is the only state that counts: each tick reads it, observes the hosts, and writes what follows, the
+/// intent before the effect. Killed at any point and started again, it goes on where the ledger stands: every open
+/// attempt is asked for at its host, and the same attempt is sent again only where the host never heard of it.
+public actor Coordinator {
+  public struct Settings: Sendable {
+    /// Seconds between two looks at the hosts.
+    public var tick = 0.5
+    /// Seconds without word from a host after which its attempts count as lost.
+    public var lostAfter = 1800.0
+    /// Gathers at once on one host.
+    public var gathersPerHost = 2
+    /// Tries of one gather before the run counts as lost.
+    public var gatherTries = 3
+
+    public init() {}
+  }
+
+  private let ledger: SweepLedger
+  private let artifacts: ArtifactStore
+  private let settings: Settings
+  private let report: @Sendable (Progress) -> Void
+  private let now: @Sendable () -> Double
+
+  private var hosts: [String: HostState] = [:]
+  /// Attempts with a launch or a gather under way; not to be touched by the tick.
+  private var busy: Set<String> = []
+  private var gatherFailures: [String: Int] = [:]
+  /// A trouble that waiting does not mend: ends `drive`.
+  private var fatal: (any Error)?
+
+  private struct HostState {
+    var connection: HostConnection
+    var facts: HostFacts?
+    /// Set by a failed contact; no work until then.
+    var retryAt = 0.0
+    var failures = 0
+    var trouble: TransportError?
+    var isBlocked = false
+  }
+
+  public init(
+    ledger: SweepLedger, artifacts: ArtifactStore, hosts: [HostConnection], settings: Settings = Settings(),
+    now: @escaping @Sendable () -> Double = { Date().timeIntervalSince1970 },
+    report: @escaping @Sendable (Progress) -> Void
+  ) {
+    self.ledger = ledger
+    self.artifacts = artifacts
+    self.settings = settings
+    self.now = now
+    self.report = report
+    for connection in hosts { self.hosts[connection.host.name] = HostState(connection: connection) }
+  }
+
+  /// Returns when every run of the sweep is final. Cancelling the task detaches: the attempts go on.
+  /// - Throws: `CancellationError`, `TransportError` when no host can be used, `StoreError` when the store is full.
+  public func drive(sweep id: String) async throws {
+    let plan = try ledger.plan(of: id)
+    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    try await enrol()
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      while true {
+        try Task.checkCancellation()
+        if let fatal { throw fatal }
+        let sweep = try ledger.sweep(named: id)
+        let attempts = try ledger.attempts(of: id)
+        if sweep.state == .cancelling { try await cancel(id, attempts) }
+        for (action, attempt) in try await observe(attempts) {
+          guard let cell = cells[try run(of: attempt).cell] else { continue }
+          start(action, attempt, cell, plan, &group)
+        }
+        let runs = try ledger.runs(of: id)
+        if runs.allSatisfy(\.state.isFinal), busy.isEmpty { break }
+        if sweep.state == .active { try place(runs, plan, cells, &group) }
+        try await Task.sleep(for: .seconds(settings.tick))
+      }
+      group.cancelAll()
+    }
+  }
+
+  /// Closes every connection.
+  public func close() async {
+    for state in hosts.values { await state.connection.transport.close() }
+  }
+
+  /// Facts of the hosts that answered.
+  public var facts: [String: HostFacts] { hosts.compactMapValues(\.facts) }
+
+  /// Hosts that could not be used, with the reason.
+  public var troubles: [String: TransportError] { hosts.compactMapValues(\.trouble) }
+
+  // MARK: Hosts
+
+  /// Asks every host who it is; at least one must answer.
+  private func enrol() async throws {
+    await withTaskGroup(of: Void.self) { group in
+      for name in hosts.keys.sorted() { group.addTask { await self.enrol(name) } }
+    }
+    if hosts.values.allSatisfy({ $0.facts == nil }), let first = troubles.min(by: { $0.key < $1.key })?.value {
+      throw first
+    }
+  }
+
+  private func enrol(_ name: String) async {
+    guard let state = hosts[name], !state.isBlocked else { return }
+    do {
+      let facts = try await state.connection.launcher.enrol()
+      hosts[name]?.facts = facts
+      recovered(name)
+      let gpus = gpuCount(of: state.connection.host, facts)
+      report(.hostReady(host: name, summary: "\(facts.cpuCount) CPUs, \(gpus) GPUs"))
+    } catch {
+      failed(name, error)
+    }
+  }
+
+  private func failed(_ name: String, _ error: any Error) {
+    guard !Task.isCancelled, var state = hosts[name] else { return }
+    let trouble =
+      error as? TransportError ?? TransportError(code: .unreachable, host: name, message: String(describing: error))
+    let isNews = state.trouble != trouble
+    state.trouble = trouble
+    state.failures += 1
+    state.isBlocked = trouble.isPermanent
+    state.retryAt = now() + min(60, pow(2, Double(min(state.failures, 6))))
+    hosts[name] = state
+    if isNews { report(.hostTrouble(host: name, message: trouble.message)) }
+  }
+
+  private func recovered(_ name: String) {
+    hosts[name]?.trouble = nil
+    hosts[name]?.failures = 0
+    hosts[name]?.retryAt = 0
+  }
+
+  private func gpuCount(of host: Fleet.Host, _ facts: HostFacts) -> Int {
+    switch host.gpus {
+    case .auto: facts.gpuIDs.count
+    case .count(let count): count
+    }
+  }
+
+  private func isUsable(_ name: String) -> Bool {
+    guard let state = hosts[name] else { return false }
+    return !state.isBlocked && state.retryAt <= now()
+  }
+
+  // MARK: Observing
+
+  /// Polls every host once for all of its open attempts and writes what follows.
+  private func observe(_ attempts: [AttemptRecord]) async throws -> [(Transition.Action, AttemptRecord)] {
+    let open = attempts.filter { $0.state.isOpen && !busy.contains($0.id) }
+    let byHost = Dictionary(grouping: open, by: \.host)
+    for (name, state) in hosts where state.facts == nil && isUsable(name) { await enrol(name) }
+    var answers: [(host: String, statuses: [String: AttemptStatus]?)] = []
+    await withTaskGroup(of: (String, [String: AttemptStatus]?).self) { group in
+      for (name, attempts) in byHost where isUsable(name) {
+        // An exited attempt needs no look at the host, only its files.
+        let asked = attempts.filter { $0.state != .exited }.map(\.id)
+        group.addTask { (name, asked.isEmpty ? [:] : await self.statuses(of: asked, on: name)) }
+      }
+      for await answer in group { answers.append(answer) }
+    }
+    var actions: [(Transition.Action, AttemptRecord)] = []
+    var heard: [String] = []
+    for (name, statuses) in answers {
+      for attempt in byHost[name] ?? [] {
+        if attempt.state == .exited {
+          actions.append((.gather, attempt))
+        } else if let status = statuses?[attempt.id] {
+          heard.append(attempt.id)
+          guard let transition = Transition.after(status, of: attempt, now: now()) else { continue }
+          try write(transition)
+          if transition.action != .none { actions.append((transition.action, transition.attempt)) }
+        }
+      }
+    }
+    let time = now()
+    try ledger.heard(heard, now: time)
+    for attempt in open where attempt.state != .exited && time - attempt.heard > settings.lostAfter {
+      guard !heard.contains(attempt.id) else { continue }
+      let silence = "host \(attempt.host) was not heard of for \(Int(time - attempt.heard)) s"
+      try write(Transition.lost(attempt, silence, time))
+    }
+    return actions
+  }
+
+  private func statuses(of attempts: [String], on name: String) async -> [String: AttemptStatus]? {
+    guard let launcher = hosts[name]?.connection.launcher else { return nil }
+    do {
+      let statuses = try await launcher.status(of: attempts)
+      recovered(name)
+      return statuses
+    } catch {
+      failed(name, error)
+      return nil
+    }
+  }
+
+  private func run(of attempt: AttemptRecord) throws -> RunRecord {
+    guard let run = try ledger.runs(of: attempt.sweep).first(where: { $0.name == attempt.run }) else {
+      throw LedgerError(code: .damaged, message: "Attempt \(attempt.id) belongs to no run.")
+    }
+    return run
+  }
+
+  /// Writes a transition; a lost or failed attempt is retried or ends its run.
+  private func write(_ transition: Transition) throws {
+    let attempt = transition.attempt
+    var state = transition.run
+    var why = transition.why
+    if attempt.state == .lost || attempt.state == .failed {
+      let plan = try ledger.plan(of: attempt.sweep)
+      let cell = try run(of: attempt).cell
+      let retries = plan.cells.first { $0.id == cell }?.run.retries ?? 0
+      let charged = try ledger.attempts(of: attempt.sweep)
+        .filter { $0.run == attempt.run && $0.id != attempt.id && $0.isCharged }.count + (attempt.isCharged ? 1 : 0)
+      if charged > retries {
+        state = .lost
+        why = attempt.why
+      } else {
+        state = .queued
+        why = "to be tried again: \(attempt.why ?? "infrastructure failure")"
+      }
+    }
+    try ledger.record(
+      attempt, run: state, why: why,
+      event: EventRecord(
+        at: now(), sweep: attempt.sweep, run: attempt.run, attempt: attempt.id, kind: transition.event,
+        detail: why ?? ""))
+    report(.run(name: attempt.run, state: state, host: attempt.host, why: why))
+  }
+
+  // MARK: Acting
+
+  private func start(
+    _ action: Transition.Action, _ attempt: AttemptRecord, _ cell: Cell, _ plan: Plan,
+    _ group: inout ThrowingTaskGroup<Void, any Error>
+  ) {
+    switch action {
+    case .none: return
+    case .launchAgain:
+      busy.insert(attempt.id)
+      group.addTask { try await self.launch(attempt, cell, plan) }
+    case .gather:
+      let running = busy.filter { $0.hasPrefix("gather:\(attempt.host):") }.count
+      guard running < settings.gathersPerHost else { return }
+      busy.insert(attempt.id)
+      busy.insert("gather:\(attempt.host):\(attempt.id)")
+      group.addTask { try await self.gather(attempt, cell) }
+    }
+  }
+
+  private func launch(_ attempt: AttemptRecord, _ cell: Cell, _ plan: Plan) async throws {
+    defer { busy.remove(attempt.id) }
+    guard let host = hosts[attempt.host] else { return }
+    var next = attempt
+    do {
+      let directory = try await host.connection.launcher.directory(of: attempt.id)
+      next.directory = directory
+      let run = try run(of: attempt)
+      let spec = Launch.spec(attempt, run: run, cell: cell, plan: plan, directory: directory)
+      let outcome = try await host.connection.launcher.launch(spec, files: try Launch.files(cell, plan))
+      recovered(attempt.host)
+      let time = now()
+      next.heard = time
+      switch outcome {
+      case .started, .adopted:
+        next.state = .running
+        next.started = time
+        try write(Transition(attempt: next, run: .running, event: "running", action: .none))
+      case .gpuBusy(let why):
+        next.state = .failed
+        next.isCharged = false
+        next.why = why
+        try write(Transition(attempt: next, run: .queued, why: why, event: "gpu-busy", action: .none))
+        hosts[attempt.host]?.retryAt = now() + 10
+      case .noSpace(let why), .refused(let why):
+        next.state = .failed
+        next.why = why
+        next.ended = time
+        try write(Transition(attempt: next, run: .queued, why: why, event: "refused", action: .none))
+      }
+    } catch let error as LaunchPreparationError {
+      next.state = .failed
+      next.why = error.message
+      next.ended = now()
+      try write(Transition(attempt: next, run: .queued, why: error.message, event: "refused", action: .none))
+    } catch let error as LedgerError {
+      throw error
+    } catch {
+      // The launch may or may not have arrived: the attempt stays 'launching' and its host is asked.
+      failed(attempt.host, error)
+    }
+  }
+
+  private func gather(_ attempt: AttemptRecord, _ cell: Cell) async throws {
+    defer {
+      busy.remove(attempt.id)
+      busy.remove("gather:\(attempt.host):\(attempt.id)")
+    }
+    guard let host = hosts[attempt.host] else { return }
+    do {
+      let directory: String
+      if let known = attempt.directory {
+        directory = known
+      } else {
+        directory = try await host.connection.launcher.directory(of: attempt.id)
+      }
+      let result = try await Gatherer.gather(
+        attemptDirectory: directory, attempt: attempt.number, transport: host.connection.transport, store: artifacts,
+        sweep: attempt.sweep, run: attempt.run)
+      var next = attempt
+      next.state = .gathered
+      next.heard = now()
+      next.facts = Launch.fingerprint(host.facts)
+      let missing = result.refused.map { "refused file: \($0)" } + Launch.missing(result.entries, cell)
+      try ledger.setGathered(
+        run: attempt.run, of: attempt.sweep, files: result.entries.count,
+        bytes: result.entries.reduce(0) { $0 + $1.byteCount }, missing: missing)
+      let ending = Transition.ending(of: next)
+      try write(Transition(attempt: next, run: ending.state, why: ending.why, event: "gathered", action: .none))
+    } catch let error as LedgerError {
+      throw error
+    } catch let error as GatheringError where error.code == .noSpace {
+      fatal = error
+    } catch {
+      guard !Task.isCancelled else { return }
+      let tries = gatherFailures[attempt.id, default: 0] + 1
+      gatherFailures[attempt.id] = tries
+      let isHostTrouble = (error as? TransportError).map { !$0.isPermanent } ?? false
+      guard tries >= settings.gatherTries, !isHostTrouble else {
+        failed(attempt.host, error)
+        return
+      }
+      var next = attempt
+      next.state = .lost
+      next.isCharged = true
+      next.why = "its files could not be gathered: \(error)"
+      try write(Transition(attempt: next, run: .queued, why: next.why, event: "gather-failed", action: .none))
+    }
+  }
+
+  /// Stops what runs and ends what waits.
+  private func cancel(_ sweep: String, _ attempts: [AttemptRecord]) async throws {
+    let open = attempts.filter { $0.state.isOpen && !busy.contains($0.id) }
+    for run in try ledger.runs(of: sweep) where run.state == .queued {
+      try ledger.set(
+        run: run.name, of: sweep, to: .cancelled, why: "cancelled before it started",
+        event: EventRecord(at: now(), sweep: sweep, run: run.name, kind: "cancelled"))
+      report(.run(name: run.name, state: .cancelled, host: nil, why: nil))
+    }
+    for attempt in open where attempt.state != .exited && isUsable(attempt.host) {
+      do {
+        try await hosts[attempt.host]?.connection.launcher.stop(attempt.id, reason: "cancelled")
+      } catch {
+        failed(attempt.host, error)
+      }
+    }
+  }
+
+  // MARK: Placing
+
+  private func place(
+    _ runs: [RunRecord], _ plan: Plan, _ cells: [String: Cell], _ group: inout ThrowingTaskGroup<Void, any Error>
+  ) throws {
+    guard runs.contains(where: { $0.state == .queued }), let sweep = runs.first?.sweep else { return }
+    let attempts = try ledger.attempts(of: sweep)
+    let snapshot = Launch.snapshot(
+      runs: runs, attempts: attempts, cells: cells,
+      hosts: hosts.values.map { state in
+        (
+          host: state.connection.host, facts: state.facts,
+          isReady: state.facts != nil && !state.isBlocked && state.retryAt <= now(), isBlocked: state.isBlocked
+        )
+      })
+    for decision in Placement.decide(snapshot) {
+      switch decision {
+      case .place(let name, let host, let gpus):
+        guard let run = runs.first(where: { $0.name == name }), let cell = cells[run.cell] else { continue }
+        let number = (attempts.filter { $0.run == name }.map(\.number).max() ?? 0) + 1
+        let attempt = AttemptRecord(
+          id: Naming.attempt(sweep: sweep, position: run.position, number: number), sweep: sweep, run: name,
+          number: number, host: host, token: Launch.token(), gpus: gpus, now: now())
+        try ledger.begin(attempt)
+        report(.run(name: name, state: .launching, host: host, why: nil))
+        busy.insert(attempt.id)
+        group.addTask { try await self.launch(attempt, cell, plan) }
+      case .wait: continue
+      case .impossible(let name, let why):
+        try ledger.set(
+          run: name, of: sweep, to: .lost, why: why,
+          event: EventRecord(at: now(), sweep: sweep, run: name, kind: "impossible", detail: why))
+        report(.run(name: name, state: .lost, host: nil, why: why))
+      }
+    }
+  }
+}

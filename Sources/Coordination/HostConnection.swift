@@ -1,0 +1,38 @@
+import Foundation
+public import Launching
+public import Planning
+public import Transports
+
+/// One host of the fleet as the coordinator holds it: its connection, its launcher, and what it said of itself.
+public struct HostConnection: Sendable {
+  public var host: Fleet.Host
+  public var transport: any Transport
+  public var launcher: any Launcher
+
+  public init(host: Fleet.Host, transport: any Transport, launcher: any Launcher) {
+    self.host = host
+    self.transport = transport
+    self.launcher = launcher
+  }
+
+  /// Opens nothing yet: connections are made at the first command.
+  public static func connections(for fleet: Fleet) -> [HostConnection] {
+    fleet.hosts.map { host in
+      let transport: any Transport =
+        switch host.address {
+        case .local: LocalTransport(host: host.name)
+        case .ssh(let alias): SSHTransport(host: alias, configuration: fleet.sshConfig, name: host.name)
+        }
+      let gpus: Int? =
+        switch host.gpus {
+        case .auto: nil
+        case .count(let count): count
+        }
+      return HostConnection(
+        host: host, transport: transport,
+        launcher: DetachedLauncher(
+          transport: transport, host: host.name, workdir: host.workdir, leaseDirectory: host.leaseDir,
+          declaredGPUs: gpus))
+    }
+  }
+}

@@ -1,0 +1,186 @@
+import Alignment
+import Comparison
+import Diagnosis
+import Dumps
+import Foundation
+public import Gathering
+public import Ledger
+import Planning
+public import Reporting
+import Scheduling
+
+/// Turns a sweep's gathered files into its report: pairs, comparisons, the first axis value that breaks.
+public struct SweepComparison: Sendable {
+  private let ledger: SweepLedger
+  private let artifacts: ArtifactStore
+  private let progress: @Sendable (Progress) -> Void
+
+  public init(
+    ledger: SweepLedger, artifacts: ArtifactStore, progress: @escaping @Sendable (Progress) -> Void = { _ in }
+  ) {
+    self.ledger = ledger
+    self.artifacts = artifacts
+    self.progress = progress
+  }
+
+  /// Compares everything that can be compared; what cannot is named in the notes and never counts as PASS.
+  public func report(sweep id: String, hostNotes: [String] = [], now: Double) async throws -> SweepReport {
+    let sweep = try ledger.sweep(named: id)
+    let plan = try ledger.plan(of: id)
+    let runs = try ledger.runs(of: id)
+    let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
+    var notes = plan.warnings + hostNotes
+    var verdicts: [Verdict] = []
+
+    for run in runs where run.state != .succeeded {
+      notes.append("\(run.name): \(run.state.rawValue)\(run.why.map { " (\($0))" } ?? "")")
+    }
+    for run in runs where !run.missing.isEmpty {
+      notes += run.missing.map { "\(run.name): \($0)" }
+      verdicts.append(.inconclusive)
+    }
+    let logs = try LogCheck(rules: plan.logs).violations(runs: runs, sweep: id, artifacts: artifacts)
+    if !logs.isEmpty {
+      notes += logs
+      verdicts.append(.inconclusive)
+    }
+
+    let loader = SweepDumps(plan: plan, runs: runs, sweep: id, artifacts: artifacts)
+    let (pairs, pairNotes) = try await compare(plan, loader)
+    notes += pairNotes
+    verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
+    if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
+
+    let hasFailedRuns = runs.contains { $0.state != .succeeded }
+    if hasFailedRuns { verdicts.append(.inconclusive) }
+    let verdict = Verdict.combined(verdicts)
+    let first = FirstAxisValue.find(plan: plan, pairs: pairs)
+    var report = SweepReport(
+      id: id, job: plan.name, verdict: verdict, hasFailedRuns: hasFailedRuns, sentence: "", started: sweep.created,
+      ended: now, axes: plan.axes, cells: cells(plan, runs, attempts, pairs, id), pairs: pairs,
+      firstAxisValue: first, notes: notes)
+    report.sentence = SweepSentence.write(report)
+    return report
+  }
+
+  // MARK: Pairs
+
+  private func compare(_ plan: Plan, _ dumps: SweepDumps) async throws -> (pairs: [SweepReport.Pair], notes: [String]) {
+    switch plan.compare.mode {
+    case .slots: try await slotPairs(plan, dumps)
+    case .reference: try await referencePairs(plan, dumps)
+    }
+  }
+
+  private func slotPairs(_ plan: Plan, _ dumps: SweepDumps) async throws -> ([SweepReport.Pair], [String]) {
+    var pairs: [SweepReport.Pair] = []
+    var notes: [String] = []
+    for (index, cell) in plan.cells.enumerated() {
+      progress(.comparing(done: index, of: plan.cells.count, pair: Naming.label(of: cell)))
+      guard let slots = cell.dumps?.slots, slots > 1 else {
+        notes.append("\(Naming.label(of: cell)): dumps.slots must be 2 or more to compare slots")
+        continue
+      }
+      for set in dumps.sets(of: cell) {
+        switch set {
+        case .failure(let why): notes.append("\(Naming.label(of: cell)): not compared: \(why.message)")
+        case .success(let set):
+          let comparison = try await DumpComparer.compareSlots(
+            set: set.dumps, slots: slots, worldSize: cell.worldSize, selection: dumps.selection(of: cell),
+            label: Naming.label(of: cell))
+          pairs.append(
+            SweepReport.Pair(referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison))
+        }
+      }
+    }
+    return (pairs, notes)
+  }
+
+  private func referencePairs(_ plan: Plan, _ dumps: SweepDumps) async throws -> ([SweepReport.Pair], [String]) {
+    var pairs: [SweepReport.Pair] = []
+    var notes: [String] = []
+    let couples: [(target: Cell, reference: SweepDumps.Source)]
+    switch ReferencePairing.pair(plan) {
+    case .success(let found): couples = found
+    case .failure(let why): return ([], [why.message])
+    }
+    for (index, couple) in couples.enumerated() {
+      let label = Naming.label(of: couple.target)
+      progress(.comparing(done: index, of: couples.count, pair: label))
+      let references = dumps.sets(of: couple.reference, selectionOf: couple.target)
+      let targets = dumps.sets(of: couple.target)
+      guard let first = references.first else {
+        notes.append("\(label): not compared: its reference has no run")
+        continue
+      }
+      switch (first, targets.first) {
+      case (.failure(let why), _): notes.append("\(label): not compared: the reference: \(why.message)")
+      case (_, .failure(let why)): notes.append("\(label): not compared: \(why.message)")
+      case (_, nil): notes.append("\(label): not compared: it has no run")
+      case (.success(let reference), .success):
+        let floors = try await DumpComparer.floors(
+          repeats: [references.compactMap(\.dumps), targets.compactMap(\.dumps)],
+          selection: dumps.selection(of: couple.target))
+        for target in targets {
+          guard case .success(let target) = target else { continue }
+          let comparison = try await DumpComparer.compare(
+            dumps.request(reference: reference, target: target, cell: couple.target, floors: floors))
+          pairs.append(
+            SweepReport.Pair(
+              referenceCell: couple.reference.name, targetCell: couple.target.id, kind: "reference",
+              comparison: comparison))
+        }
+      }
+    }
+    return (refined(pairs, plan), notes)
+  }
+
+  /// The trend over world sizes settles what one pair leaves open: pairs that differ in nothing else are judged
+  /// together.
+  private func refined(_ pairs: [SweepReport.Pair], _ plan: Plan) -> [SweepReport.Pair] {
+    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    let families = Dictionary(grouping: pairs.indices) { index in
+      var values = cells[pairs[index].targetCell]?.values ?? [:]
+      values["world_size"] = nil
+      return values.map { "\($0.key)=\($0.value.text)" }.joined(separator: " ")
+    }
+    var refined = pairs
+    for indices in families.values {
+      let reports = indices.map { pairs[$0].comparison }
+      for (index, report) in zip(indices, DumpComparer.refine(reports)) { refined[index].comparison = report }
+    }
+    return refined
+  }
+
+  // MARK: Cells
+
+  private func cells(
+    _ plan: Plan, _ runs: [RunRecord], _ attempts: [String: [AttemptRecord]], _ pairs: [SweepReport.Pair],
+    _ sweep: String
+  ) -> [SweepReport.Cell] {
+    plan.cells.map { cell in
+      let own = runs.filter { $0.cell == cell.id }
+      let judged = pairs.filter { $0.targetCell == cell.id && $0.kind != "repeat" }
+      return SweepReport.Cell(
+        id: cell.id, values: cell.values.map { SweepReport.AxisValue(axis: $0.key, value: $0.value.text) },
+        runs: own.map { run in
+          SweepReport.Run(
+            id: run.name, repetition: run.repetition, state: run.state.rawValue,
+            attempts: (attempts[run.name] ?? []).map { attempt(of: $0, sweep) }, fileCount: run.fileCount,
+            byteCount: run.byteCount, missing: run.missing)
+        },
+        verdict: judged.isEmpty ? nil : Verdict.combined(judged.map(\.comparison.verdict)),
+        isReference: pairs.contains { $0.referenceCell == cell.id && $0.kind == "reference" })
+    }
+  }
+
+  private func attempt(of record: AttemptRecord, _ sweep: String) -> SweepReport.Attempt {
+    let succeeded = record.state == .gathered && record.exitCode == 0 && record.reason == nil
+    let state = record.state == .gathered ? Transition.ending(of: record).state.rawValue : record.state.rawValue
+    return SweepReport.Attempt(
+      id: record.id, number: record.number, host: record.host, state: state, exitCode: record.exitCode,
+      signal: record.signal, started: record.started, ended: record.ended, fingerprint: record.facts,
+      why: record.why ?? (succeeded ? nil : Transition.ending(of: record).why),
+      logTail: succeeded ? nil : artifacts.logTail(sweep: sweep, run: record.run, attempt: record.number))
+  }
+}

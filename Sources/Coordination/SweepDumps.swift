@@ -1,0 +1,134 @@
+import Alignment
+import Comparison
+import Dumps
+import Foundation
+import Gathering
+import Ledger
+import Planning
+import Scheduling
+
+/// Why a cell or a reference has nothing to compare.
+struct NothingToCompare: Error {
+  var message: String
+}
+
+/// The dump sets of a sweep's cells as they stand in the store.
+struct SweepDumps {
+  /// One run's dumps.
+  struct Loaded {
+    var dumps: DumpSet
+    var label: String
+    var worldSize: Int?
+    /// Start of the attempt by the host's clock, nanoseconds; nil outside of sweeps.
+    var started: Int64?
+  }
+
+  /// Where a reference comes from.
+  enum Source {
+    case cell(Cell)
+    case path(String)
+
+    var name: String {
+      switch self {
+      case .cell(let cell): cell.id
+      case .path(let path): path
+      }
+    }
+  }
+
+  let plan: Plan
+  let runs: [RunRecord]
+  let sweep: String
+  let artifacts: ArtifactStore
+
+  /// A cell's repetitions in order; a failed run gives its reason.
+  func sets(of cell: Cell) -> [Result<Loaded, NothingToCompare>] {
+    runs.filter { $0.cell == cell.id }.map { run in
+      guard run.state == .succeeded else {
+        return .failure(NothingToCompare(message: "run \(run.name) \(run.state.rawValue)\(run.why.map { ": \($0)" } ?? "")"))
+      }
+      return load(run, cell)
+    }
+  }
+
+  func sets(of source: Source, selectionOf target: Cell) -> [Result<Loaded, NothingToCompare>] {
+    switch source {
+    case .cell(let cell): return sets(of: cell)
+    case .path(let path):
+      let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
+      do {
+        let set = try DumpSetLoader.load(directory: full, layout: layout(of: target))
+        return [.success(Loaded(dumps: set, label: path, worldSize: nil, started: nil))]
+      } catch {
+        return [.failure(NothingToCompare(message: "\(error)"))]
+      }
+    }
+  }
+
+  private func load(_ run: RunRecord, _ cell: Cell) -> Result<Loaded, NothingToCompare> {
+    guard cell.dumps != nil else {
+      return .failure(NothingToCompare(message: "the job names no dumps"))
+    }
+    do {
+      let damaged = try artifacts.verify(sweep: sweep, run: run.name)
+      var set = try DumpSetLoader.load(
+        directory: artifacts.runDirectory(sweep: sweep, run: run.name), layout: layout(of: cell),
+        modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run.name))
+      // A file that the manifest has and the store has not, or not whole, is evidence that is gone.
+      set.unreadable += damaged.map { Unreadable(file: $0.path, why: $0.why) }
+      set.captures.removeAll { capture in damaged.contains { $0.path == capture.file } }
+      return .success(
+        Loaded(dumps: set, label: Naming.label(of: cell), worldSize: cell.worldSize, started: nil))
+    } catch {
+      return .failure(NothingToCompare(message: "\(error)"))
+    }
+  }
+
+  func layout(of cell: Cell) -> DumpLayout {
+    DumpLayout(rawValue: cell.dumps?.layout ?? "") ?? .atom
+  }
+
+  func selection(of cell: Cell) -> CallSelection {
+    switch cell.dumps?.select {
+    case .decode: .decode
+    case .warmUp: .warmUp
+    case .call(let number): .number(number)
+    case .prefill, nil: .prefill
+    }
+  }
+}
+
+extension Result where Success == SweepDumps.Loaded {
+  var dumps: DumpSet? { if case .success(let loaded) = self { loaded.dumps } else { nil } }
+}
+
+/// Which cell is compared with which.
+enum ReferencePairing {
+  static func pair(_ plan: Plan) -> Result<[(target: Cell, reference: SweepDumps.Source)], NothingToCompare> {
+    switch plan.compare.reference {
+    case nil: return .failure(NothingToCompare(message: "the job names no reference: add compare.reference"))
+    case .golden:
+      return .failure(NothingToCompare(message: "no golden baseline is set for \(plan.name)"))
+    case .lastPass(let job):
+      return .failure(NothingToCompare(message: "no earlier PASS of \(job) is known to this store"))
+    case .path(let path): return .success(plan.cells.map { ($0, .path(path)) })
+    case .cell(let values):
+      var couples: [(target: Cell, reference: SweepDumps.Source)] = []
+      for cell in plan.cells {
+        var wanted = cell.values
+        for (axis, value) in values { wanted[axis] = value }
+        guard wanted != cell.values else { continue }
+        let reference = plan.cells.first { candidate in
+          plan.axes.allSatisfy { candidate.values[$0] == wanted[$0] }
+        }
+        guard let reference else {
+          let label = wanted.map { "\($0.key)=\($0.value.text)" }.joined(separator: " ")
+          return .failure(
+            NothingToCompare(message: "\(Naming.label(of: cell)) has no reference: the matrix has no cell \(label)"))
+        }
+        couples.append((cell, .cell(reference)))
+      }
+      return .success(couples)
+    }
+  }
+}

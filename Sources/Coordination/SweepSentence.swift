@@ -1,0 +1,62 @@
+import Comparison
+import Planning
+import Reporting
+
+/// The first axis value that breaks.
+enum FirstAxisValue {
+  /// Along the axes that the reference fixes: the smallest value, in the job's order, that fails while every earlier
+  /// one passes; else the first other axis of which one value fails wherever it occurs and another never does.
+  static func find(plan: Plan, pairs: [SweepReport.Pair]) -> SweepReport.AxisValue? {
+    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    let judged = pairs.filter { $0.kind != "repeat" }.compactMap { pair -> (Cell, Verdict)? in
+      cells[pair.targetCell].map { ($0, pair.comparison.verdict) }
+    }
+    guard judged.contains(where: { $0.1 == .fail }) else { return nil }
+    var fixed: [String] = []
+    if case .cell(let values) = plan.compare.reference { fixed = Array(values.keys) }
+    for axis in plan.axes.filter(fixed.contains) + plan.axes.filter({ !fixed.contains($0) }) {
+      var order: [AxisValue] = []
+      for cell in plan.cells {
+        if let value = cell.values[axis], !order.contains(value) { order.append(value) }
+      }
+      let failing = order.filter { value in judged.contains { $0.0.values[axis] == value && $0.1 == .fail } }
+      guard let first = failing.first else { continue }
+      if fixed.contains(axis) || failing.count < order.count {
+        return SweepReport.AxisValue(axis: axis, value: first.text)
+      }
+    }
+    return nil
+  }
+}
+
+/// The answer in one sentence.
+enum SweepSentence {
+  static func write(_ report: SweepReport) -> String {
+    let compared = report.pairs.filter { $0.kind != "repeat" }
+    switch report.verdict {
+    case .pass:
+      return "All \(compared.count) comparisons agree with their reference within measured noise."
+    case .fail:
+      let failing = compared.filter { $0.comparison.verdict == .fail }
+      var sentence = "\(failing.count) of \(compared.count) comparisons fail"
+      if let first = report.firstAxisValue { sentence += ", from \(first.axis)=\(first.value) on" }
+      if let divergence = failing.first?.comparison.firstDivergence {
+        let layer = divergence.layer.map { "layer \($0), " } ?? ""
+        sentence += "; first at \(layer)\(divergence.stage)"
+      }
+      if let finding = failing.lazy.flatMap(\.comparison.findings).first {
+        sentence += ": \(finding.cause) (\(finding.confidence.rawValue))"
+      }
+      return sentence + "."
+    case .inconclusive:
+      if compared.isEmpty {
+        return "Nothing was compared: \(report.notes.first ?? "the job names no dumps or no comparison")."
+      }
+      let open = compared.filter { $0.comparison.verdict == .inconclusive }.count
+      let why =
+        compared.first { $0.comparison.verdict == .inconclusive }?.comparison.notes.first ?? report.notes.first
+        ?? "see the coverage"
+      return "\(open) of \(compared.count) comparisons cannot be decided: \(why)"
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import Launching
+import Ledger
+import Scheduling
+
+/// What an observation of one attempt means: the attempt and run as they are from now on, and what to do.
+///
+/// A pure function of its arguments; the coordinator performs the action.
+struct Transition: Equatable {
+  enum Action: Equatable {
+    case none
+    /// The host never heard of it: send the same attempt again.
+    case launchAgain
+    case gather
+  }
+
+  var attempt: AttemptRecord
+  var run: RunState
+  var why: String?
+  var event: String
+  var action: Action
+
+  /// Seconds after which a claimed directory without a supervisor is taken for a half-made launch of ours.
+  static let claimPatience = 60.0
+
+  /// nil: nothing new.
+  static func after(_ status: AttemptStatus, of attempt: AttemptRecord, now: Double) -> Transition? {
+    var next = attempt
+    next.heard = now
+    switch (attempt.state, status) {
+    case (.launching, .absent):
+      return Transition(attempt: next, run: .launching, event: "not-on-host", action: .launchAgain)
+    case (.launching, .claimed(let age)) where age > claimPatience:
+      return Transition(attempt: next, run: .launching, event: "half-launched", action: .launchAgain)
+    case (.launching, .running):
+      next.state = .running
+      next.started = now
+      return Transition(attempt: next, run: .running, event: "running", action: .none)
+    case (.launching, .exited(let record)), (.running, .exited(let record)):
+      next.state = .exited
+      next.exitCode = record.code
+      next.signal = record.signal
+      next.reason = record.reason
+      next.started = record.started
+      next.ended = record.ended
+      return Transition(attempt: next, run: .gathering, event: "exited", action: .gather)
+    case (.exited, _):
+      return Transition(attempt: next, run: .gathering, event: "exited", action: .gather)
+    case (.running, .absent):
+      return lost(next, "its run directory is gone from the host", now)
+    case (.launching, .lost(let why)), (.running, .lost(let why)):
+      return lost(next, why, now)
+    case (.launching, .claimed), (.running, .claimed), (.running, .running): return nil
+    case (.gathered, _), (.failed, _), (.lost, _): return nil
+    }
+  }
+
+  static func lost(_ attempt: AttemptRecord, _ why: String, _ now: Double) -> Transition {
+    var next = attempt
+    next.state = .lost
+    next.why = why
+    next.ended = now
+    return Transition(attempt: next, run: .queued, why: why, event: "lost", action: .none)
+  }
+
+  /// The run's final state once the files of an exited attempt are in the store.
+  static func ending(of attempt: AttemptRecord) -> (state: RunState, why: String?) {
+    switch (attempt.reason, attempt.exitCode, attempt.signal) {
+    case ("timeout", _, _): (.timedOut, "stopped at its time limit")
+    case ("stalled", _, _): (.stalled, "stopped: no output and no new dump bytes for its stall limit")
+    case ("cancelled", _, _): (.cancelled, "cancelled")
+    case (_, _, .some(let signal)): (.failed, "its command was ended by signal \(signal)")
+    case (_, 0, nil): (.succeeded, nil)
+    case (_, 127, nil): (.failed, "exit code 127: the command was not found on the host")
+    case (_, 126, nil): (.failed, "exit code 126: the command is not executable on the host")
+    case (_, .some(let code), nil): (.failed, "its command ended with exit code \(code)")
+    case (_, nil, nil): (.failed, "its exit record holds no exit code")
+    }
+  }
+}

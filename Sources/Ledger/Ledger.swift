@@ -1,0 +1,283 @@
+import Foundation
+import GRDB
+public import Planning
+public import Scheduling
+
+/// The store's database: what was planned, what happened, what came out.
+///
+/// Every change of state is one SQLite transaction that also appends its event. WAL, synchronous=FULL: what was
+/// written is on disk when the call returns.
+public struct SweepLedger: Sendable {
+  private let pool: DatabasePool
+
+  /// Opens `<store>/rollcall.db`, making and migrating it if need be.
+  /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
+  public init(store: String) throws(LedgerError) {
+    do {
+      try FileManager.default.createDirectory(atPath: store, withIntermediateDirectories: true)
+    } catch {
+      throw LedgerError(code: .unusable, message: "Cannot make the store \(store): \(Self.reason(error)).")
+    }
+    do {
+      var configuration = Configuration()
+      configuration.foreignKeysEnabled = true
+      configuration.busyMode = .timeout(10)
+      pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
+      // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
+      try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+      try Self.migrator.migrate(pool)
+    } catch {
+      throw Self.wrap(error, store)
+    }
+  }
+
+  static var migrator: DatabaseMigrator {
+    var migrator = DatabaseMigrator()
+    migrator.registerMigration("v1_store") { database in
+      try database.execute(sql: String(decoding: PackageResources.v1_store_sql, as: UTF8.self))
+    }
+    return migrator
+  }
+
+  /// The durability the writer really has: 2 is FULL.
+  var synchronousLevel: Int {
+    get throws { try pool.writeWithoutTransaction { try Int.fetchOne($0, sql: "PRAGMA synchronous") ?? -1 } }
+  }
+
+  // MARK: Writing
+
+  /// Stores a new sweep with all of its runs.
+  public func create(sweep id: String, plan: Plan, fleet: Fleet, runs: [RunRecord], now: Double) throws {
+    try write { database in
+      try database.execute(
+        sql: "INSERT INTO sweep (id, job, plan, fleet, state, created) VALUES (?, ?, ?, ?, 'active', ?)",
+        arguments: [id, plan.name, try JSONDocument.encode(plan), try JSONDocument.encode(fleet), now])
+      for run in runs {
+        try database.execute(
+          sql: "INSERT INTO run (sweep, name, position, cell, repetition, state) VALUES (?, ?, ?, ?, ?, ?)",
+          arguments: [id, run.name, run.position, run.cell, run.repetition, run.state.rawValue])
+      }
+      try append(
+        EventRecord(at: now, sweep: id, kind: "sweep-created", detail: "\(runs.count) runs of \(plan.name)"), database)
+    }
+  }
+
+  /// The intent to launch: the attempt exists from here on, whatever becomes of the message to its host.
+  public func begin(_ attempt: AttemptRecord) throws {
+    try write { database in
+      try put(attempt, database)
+      try setState(of: attempt.run, in: attempt.sweep, .launching, why: nil, database)
+      try append(
+        EventRecord(
+          at: attempt.created, sweep: attempt.sweep, run: attempt.run, attempt: attempt.id, kind: "launching",
+          detail: "attempt \(attempt.number) on \(attempt.host)"), database)
+    }
+  }
+
+  /// One transition: the attempt and its run as they are now, and the event that made them so.
+  public func record(_ attempt: AttemptRecord, run state: RunState, why: String?, event: EventRecord) throws {
+    try write { database in
+      try put(attempt, database)
+      try setState(of: attempt.run, in: attempt.sweep, state, why: why, database)
+      try append(event, database)
+    }
+  }
+
+  /// The host spoke of a running attempt.
+  public func heard(_ attempts: [String], now: Double) throws {
+    guard !attempts.isEmpty else { return }
+    try write { database in
+      for attempt in attempts {
+        try database.execute(sql: "UPDATE attempt SET heard = ? WHERE id = ?", arguments: [now, attempt])
+      }
+    }
+  }
+
+  /// A run's state without an attempt: impossible to place, cancelled while queued.
+  public func set(run name: String, of sweep: String, to state: RunState, why: String?, event: EventRecord) throws {
+    try write { database in
+      try setState(of: name, in: sweep, state, why: why, database)
+      try append(event, database)
+    }
+  }
+
+  /// What was gathered for a run.
+  public func setGathered(run name: String, of sweep: String, files: Int, bytes: Int, missing: [String]) throws {
+    try write { database in
+      try database.execute(
+        sql: "UPDATE run SET file_count = ?, byte_count = ?, missing = ? WHERE sweep = ? AND name = ?",
+        arguments: [files, bytes, try JSONDocument.encode(missing), sweep, name])
+    }
+  }
+
+  /// Asks whoever coordinates the sweep to stop it.
+  public func requestCancel(sweep: String, now: Double) throws {
+    try write { database in
+      try database.execute(
+        sql: "UPDATE sweep SET state = 'cancelling' WHERE id = ? AND state = 'active'", arguments: [sweep])
+      try append(EventRecord(at: now, sweep: sweep, kind: "cancel-requested"), database)
+    }
+  }
+
+  /// The end of a sweep with its report (`rollcall.sweep/1`).
+  public func finish(sweep: String, state: SweepRecord.State, verdict: String, report: String, now: Double) throws {
+    try write { database in
+      try database.execute(
+        sql: "UPDATE sweep SET state = ?, ended = ?, verdict = ?, report = ? WHERE id = ?",
+        arguments: [state.rawValue, now, verdict, report, sweep])
+      try append(EventRecord(at: now, sweep: sweep, kind: "sweep-\(state.rawValue)", detail: verdict), database)
+    }
+  }
+
+  public func append(_ event: EventRecord) throws {
+    try write { try append(event, $0) }
+  }
+
+  // MARK: Reading
+
+  public func sweeps(limit: Int) throws -> [SweepRecord] {
+    try read {
+      try SweepRecord.fetchAll(
+        $0,
+        sql: "SELECT id, job, state, created, ended, verdict FROM sweep ORDER BY created DESC, id DESC LIMIT ?",
+        arguments: [limit])
+    }
+  }
+
+  /// The sweep with this id, the only one whose id begins so, or the newest for `last`.
+  public func sweep(named name: String) throws -> SweepRecord {
+    let found = try read { database in
+      if name == "last" {
+        return try SweepRecord.fetchAll(
+          database,
+          sql: "SELECT id, job, state, created, ended, verdict FROM sweep ORDER BY created DESC, id DESC LIMIT 1")
+      }
+      return try SweepRecord.fetchAll(
+        database,
+        sql: """
+          SELECT id, job, state, created, ended, verdict FROM sweep
+          WHERE substr(id, 1, length(:name)) = :name ORDER BY id = :name DESC, created DESC LIMIT 9
+          """, arguments: ["name": name])
+    }
+    guard let first = found.first else {
+      throw LedgerError(
+        code: .notFound,
+        message: name == "last"
+          ? "The store holds no sweep yet; start one with: rollcall run JOB"
+          : "The store holds no sweep \"\(name)\"; rollcall status lists them.")
+    }
+    guard found.count == 1 || first.id == name else {
+      throw LedgerError(
+        code: .notFound,
+        message: "\"\(name)\" begins the names of several sweeps: \(found.map(\.id).joined(separator: ", ")).")
+    }
+    return first
+  }
+
+  public func plan(of sweep: String) throws -> Plan {
+    try JSONDocument.decode(Plan.self, from: try text("SELECT plan FROM sweep WHERE id = ?", sweep))
+  }
+
+  public func fleet(of sweep: String) throws -> Fleet {
+    try JSONDocument.decode(Fleet.self, from: try text("SELECT fleet FROM sweep WHERE id = ?", sweep))
+  }
+
+  /// The stored report document; nil before the sweep's end.
+  public func report(of sweep: String) throws -> String? {
+    try read { try String.fetchOne($0, sql: "SELECT report FROM sweep WHERE id = ?", arguments: [sweep]) }
+  }
+
+  public func runs(of sweep: String) throws -> [RunRecord] {
+    try read {
+      try RunRecord.fetchAll($0, sql: "SELECT * FROM run WHERE sweep = ? ORDER BY position", arguments: [sweep])
+    }
+  }
+
+  public func attempts(of sweep: String) throws -> [AttemptRecord] {
+    try read {
+      try AttemptRecord.fetchAll(
+        $0, sql: "SELECT * FROM attempt WHERE sweep = ? ORDER BY created, number", arguments: [sweep])
+    }
+  }
+
+  public func events(of sweep: String, limit: Int) throws -> [EventRecord] {
+    try read {
+      try EventRecord.fetchAll(
+        $0, sql: "SELECT * FROM (SELECT * FROM event WHERE sweep = ? ORDER BY id DESC LIMIT ?) ORDER BY id",
+        arguments: [sweep, limit])
+    }
+  }
+
+  // MARK: Plumbing
+
+  private func text(_ sql: String, _ argument: String) throws -> String {
+    guard let text = try read({ try String.fetchOne($0, sql: sql, arguments: [argument]) }) else {
+      throw LedgerError(code: .notFound, message: "The store holds no sweep \"\(argument)\".")
+    }
+    return text
+  }
+
+  private func put(_ attempt: AttemptRecord, _ database: Database) throws {
+    try database.execute(
+      sql: """
+        INSERT INTO attempt (id, sweep, run, number, host, token, gpus, state, directory, exit_code, signal, reason,
+          why, charged, created, heard, started, ended, facts)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (id) DO UPDATE SET state = excluded.state, directory = excluded.directory,
+          exit_code = excluded.exit_code, signal = excluded.signal, reason = excluded.reason, why = excluded.why,
+          charged = excluded.charged, heard = excluded.heard, started = excluded.started, ended = excluded.ended,
+          facts = excluded.facts
+        """,
+      arguments: [
+        attempt.id, attempt.sweep, attempt.run, attempt.number, attempt.host, attempt.token, attempt.gpus,
+        attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
+        attempt.isCharged, attempt.created, attempt.heard, attempt.started, attempt.ended,
+        try JSONDocument.encode(attempt.facts),
+      ])
+  }
+
+  private func setState(of run: String, in sweep: String, _ state: RunState, why: String?, _ database: Database) throws
+  {
+    try database.execute(
+      sql: "UPDATE run SET state = ?, why = ? WHERE sweep = ? AND name = ?",
+      arguments: [state.rawValue, why, sweep, run])
+  }
+
+  private func append(_ event: EventRecord, _ database: Database) throws {
+    try database.execute(
+      sql: "INSERT INTO event (at, sweep, run, attempt, kind, detail) VALUES (?, ?, ?, ?, ?, ?)",
+      arguments: [event.at, event.sweep, event.run, event.attempt, event.kind, event.detail])
+  }
+
+  private func write(_ body: (Database) throws -> Void) throws {
+    do { try pool.write(body) } catch { throw Self.wrap(error, pool.path) }
+  }
+
+  private func read<Value>(_ body: (Database) throws -> Value) throws -> Value {
+    do { return try pool.read(body) } catch { throw Self.wrap(error, pool.path) }
+  }
+
+  private static func wrap(_ error: any Error, _ place: String) -> LedgerError {
+    if let error = error as? LedgerError { return error }
+    guard let error = error as? DatabaseError else {
+      return LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(error).")
+    }
+    let text = error.message ?? "\(error.resultCode)"
+    return switch error.resultCode {
+    case .SQLITE_FULL:
+      LedgerError(code: .diskFull, message: "The disk of the store \(place) is full; free some space and resume.")
+    case .SQLITE_NOTADB, .SQLITE_CORRUPT:
+      LedgerError(code: .damaged, message: "\(place) is not a database of rollcall or is damaged: \(text).")
+    case .SQLITE_BUSY, .SQLITE_LOCKED:
+      LedgerError(code: .locked, message: "The store \(place) is busy: \(text).")
+    default:
+      LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(text).")
+    }
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    let error = error as NSError
+    let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError
+    return (underlying ?? error).localizedDescription
+  }
+}

@@ -1,0 +1,38 @@
+import Foundation
+import Glibc
+
+/// The right to coordinate one store: an exclusive `flock` on `<store>/coordinator.lock`, held until `release()`
+/// or the process ends, so a dead owner never keeps it. The file names the owner for the message to others.
+public final class StoreLock: Sendable {
+  private let descriptor: Int32
+
+  /// - Throws: `LedgerError.locked`, naming the owner, when another coordinator holds it.
+  public init(store: String) throws(LedgerError) {
+    let path = store + "/coordinator.lock"
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
+    guard descriptor >= 0 else {
+      throw LedgerError(code: .unusable, message: "Cannot open \(path): \(String(cString: strerror(errno))).")
+    }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+      let owner = (try? String(contentsOfFile: path, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
+      close(descriptor)
+      throw LedgerError(
+        code: .locked,
+        message: "Another coordinator (\(owner ?? "owner unknown")) works on the store \(store). "
+          + "Wait for it, or use another store with --store.")
+    }
+    let owner = "pid \(getpid())\n"
+    ftruncate(descriptor, 0)
+    _ = owner.withCString { pwrite(descriptor, $0, strlen($0), 0) }
+  }
+
+  /// True while some process coordinates the store.
+  public static func isHeld(store: String) -> Bool {
+    let descriptor = open(store + "/coordinator.lock", O_RDWR | O_CLOEXEC)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    return flock(descriptor, LOCK_EX | LOCK_NB) != 0
+  }
+
+  deinit { close(descriptor) }
+}
