@@ -1,8 +1,50 @@
 import ArgumentParser
 
+/// The command line. One file a verb; every verb composes the library and prints.
 @main
 struct Rollcall: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "rollcall",
-    abstract: "Says whether an LLM engine's output is wrong, since when, at which world size, in which layer, and why.")
+    abstract: "Says whether an LLM engine's output is wrong, since when, at which world size, in which layer, and why.",
+    discussion: """
+      Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 a run failed, 64 usage, 65 unreadable input, 69 a host or
+      service is unavailable, 70 our own fault, 130 detached by Ctrl-C.
+
+      Example: rollcall run Jobs/tp-sweep.yaml
+      """,
+    version: "0.1.0",
+    groupedSubcommands: [
+      CommandGroup(
+        name: "Sweeps:",
+        subcommands: [
+          RunCommand.self, PlanCommand.self, StatusCommand.self, LogsCommand.self, ResumeCommand.self,
+          CancelCommand.self, ReportCommand.self,
+        ]),
+      CommandGroup(
+        name: "Dumps:",
+        subcommands: [CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self]),
+      CommandGroup(name: "Hosts:", subcommands: [HostsCommand.self]),
+    ])
+
+  static func main() async {
+    do {
+      var command = try parseAsRoot()
+      do {
+        if var command = command as? any AsyncParsableCommand {
+          try await command.run()
+        } else {
+          try command.run()
+        }
+      } catch {
+        Failure.exit(error, command: type(of: command), json: (command as? any HasJSONOutput)?.wantsJSON ?? false)
+      }
+    } catch {
+      exit(withError: error)
+    }
+  }
+}
+
+/// A command that can print one JSON document; its errors are then one, too.
+protocol HasJSONOutput {
+  var wantsJSON: Bool { get }
 }

@@ -1,0 +1,66 @@
+import ArgumentParser
+import Dumps
+import Foundation
+import Gathering
+import Ledger
+import Planning
+import Transports
+
+/// Every error that reaches the command line becomes one clear message and one exit code (DESIGN, contract 7).
+enum Failure {
+  static let usage: Int32 = 64
+  static let unreadableInput: Int32 = 65
+  static let unavailable: Int32 = 69
+  static let ownFault: Int32 = 70
+  static let detached: Int32 = 130
+
+  static func exit(_ error: any Error, command: (any ParsableCommand.Type), json: Bool) -> Never {
+    // ArgumentParser's own: help, validation, plain exit codes.
+    if error is ExitCode || error is CleanExit || error is ValidationError { command.exit(withError: error) }
+    let (code, status, message) = describe(error)
+    if json {
+      let document = ["error": ["code": code, "message": message]]
+      if let data = try? JSONSerialization.data(withJSONObject: document, options: [.sortedKeys]) {
+        print(String(decoding: data, as: UTF8.self))
+      }
+    }
+    Console.error("rollcall: \(message)")
+    Foundation.exit(status)
+  }
+
+  static func describe(_ error: any Error) -> (code: String, status: Int32, message: String) {
+    switch error {
+    case let error as PlanningError: ("job-file", unreadableInput, error.description)
+    case let error as DumpError: (error.code.rawValue, unreadableInput, error.description)
+    case let error as TransportError: (error.code.rawValue, unavailable, error.description)
+    case let error as LedgerError:
+      switch error.code {
+      case .notFound: (error.code.rawValue, usage, error.message)
+      case .damaged: (error.code.rawValue, unreadableInput, error.message)
+      case .unusable, .locked, .diskFull: (error.code.rawValue, unavailable, error.message)
+      }
+    case let error as StoreError: (error.code.rawValue, unavailable, error.description)
+    case let error as GatheringError: (error.code.rawValue, unavailable, error.description)
+    case let error as UsageError: ("usage", usage, error.message)
+    case let error as InputError: ("input", unreadableInput, error.message)
+    case let error as OutputError: ("output", unavailable, error.message)
+    case is CancellationError: ("cancelled", detached, "interrupted")
+    default: ("internal", ownFault, "This should not have happened, please report it: \(error)")
+    }
+  }
+}
+
+/// The command line asks for what is not there.
+struct UsageError: Error {
+  var message: String
+}
+
+/// A file given by the user cannot be read as what it should be.
+struct InputError: Error {
+  var message: String
+}
+
+/// A file cannot be written.
+struct OutputError: Error {
+  var message: String
+}

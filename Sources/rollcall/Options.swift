@@ -1,0 +1,45 @@
+import ArgumentParser
+import Foundation
+import Gathering
+import Ledger
+import Planning
+
+/// `--store` and `--json`, which every verb over the store has.
+struct StoreOptions: ParsableArguments {
+  @Option(
+    name: .long,
+    help: "Directory of the store (default: $ROLLCALL_STORE, else $XDG_DATA_HOME/rollcall, else ~/.local/share/rollcall)."
+  )
+  var store: String?
+
+  @Flag(name: .long, help: "Print one JSON document on standard output.")
+  var json = false
+
+  /// Absolute path of the store.
+  var directory: String {
+    let environment = ProcessInfo.processInfo.environment
+    func named(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+    let path =
+      store ?? named("ROLLCALL_STORE") ?? named("XDG_DATA_HOME").map { $0 + "/rollcall" }
+      ?? NSHomeDirectory() + "/.local/share/rollcall"
+    return URL(fileURLWithPath: path).standardizedFileURL.path
+  }
+
+  func open() throws -> (ledger: SweepLedger, artifacts: ArtifactStore) {
+    let directory = directory
+    return (try SweepLedger(store: directory), try ArtifactStore(root: directory))
+  }
+}
+
+/// `--fleet`.
+struct FleetOptions: ParsableArguments {
+  @Option(name: .long, help: "The fleet file (default: $ROLLCALL_FLEET, else this machine alone).")
+  var fleet: String?
+
+  func read() throws -> Fleet {
+    guard let path = fleet ?? ProcessInfo.processInfo.environment["ROLLCALL_FLEET"], !path.isEmpty else {
+      return FleetReader.thisMachine()
+    }
+    return try FleetReader.read(path: path)
+  }
+}

@@ -1,0 +1,95 @@
+import ArgumentParser
+import Coordination
+import Foundation
+import Ledger
+import Planning
+import Reporting
+
+struct RunCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "run",
+    abstract: "Plan, schedule, launch, gather, compare and report one job.",
+    discussion: """
+      Ctrl-C detaches: the runs go on at their hosts, and `rollcall resume` picks them up.
+
+      Example: rollcall run Jobs/tp-sweep.yaml --fleet fleet.yaml
+      """)
+
+  @Argument(help: "The job file.", completion: .file(extensions: ["yaml", "yml"]))
+  var job: String
+
+  @OptionGroup var store: StoreOptions
+  @OptionGroup var fleet: FleetOptions
+
+  @Flag(name: .shortAndLong, help: "Show every row in the terminal report, also the passing ones.")
+  var verbose = false
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let plan = try Planner.plan(jobFile: job)
+    let fleet = try fleet.read()
+    for warning in plan.warnings { Console.error("rollcall: warning: \(warning)") }
+    let session = try SweepSession(store)
+    let now = Date().timeIntervalSince1970
+    let sweep = Naming.sweep(job: plan.name, now: now, random: UInt16.random(in: 0...UInt16.max))
+    let runs = Naming.runs(of: plan, sweep: sweep)
+    try session.ledger.create(sweep: sweep, plan: plan, fleet: fleet, runs: runs, now: now)
+    try await SweepOutcome.drive(session, sweep: sweep, runs: runs.map(\.name), json: store.json, verbose: verbose)
+  }
+}
+
+struct ResumeCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "resume",
+    abstract: "Go on with a sweep that was detached or whose coordinator died.",
+    discussion: "Example: rollcall resume last")
+
+  @Argument(help: "The sweep: its name, the beginning of it, or `last`.")
+  var sweep = "last"
+
+  @OptionGroup var store: StoreOptions
+
+  @Flag(name: .shortAndLong, help: "Show every row in the terminal report, also the passing ones.")
+  var verbose = false
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let session = try SweepSession(store)
+    let record = try session.ledger.sweep(named: sweep)
+    if record.state == .done || record.state == .cancelled {
+      try SweepOutcome.print(
+        try ReportCommand.stored(record, session.ledger), store: session.storeDirectory, json: store.json,
+        verbose: verbose)
+    }
+    let runs = try session.ledger.runs(of: record.id).map(\.name)
+    try await SweepOutcome.drive(session, sweep: record.id, runs: runs, json: store.json, verbose: verbose)
+  }
+}
+
+/// What `run` and `resume` do once there is a sweep.
+enum SweepOutcome {
+  static func drive(_ session: SweepSession, sweep: String, runs: [String], json: Bool, verbose: Bool) async throws {
+    let display: any ProgressDisplay = Console.isErrorTerminal ? LiveDisplay(runs: runs) : QuietDisplay()
+    if Console.isErrorTerminal { Console.error("sweep \(sweep)") }
+    guard let report = try await session.drive(sweep: sweep, display: display) else {
+      if json { Console.print(#"{"schema": "rollcall.detached/1", "sweep": "\#(sweep)"}"#) }
+      Console.error("rollcall: detached; the runs go on. Come back with: rollcall resume \(sweep)")
+      throw ExitCode(Failure.detached)
+    }
+    try print(report, store: session.storeDirectory, json: json, verbose: verbose)
+  }
+
+  /// Prints the report and leaves with its exit code.
+  static func print(_ report: SweepReport, store: String, json: Bool, verbose: Bool) throws {
+    if json {
+      Console.print(report.json(pretty: true))
+    } else {
+      let style = TextStyle(color: Console.wantsColour, width: Console.width)
+      Console.print(report.text(style: style, verbose: verbose))
+      Console.print("HTML report: \(ReportFormat.path(.html, store: store, sweep: report.id))")
+    }
+    throw ExitCode(ExitPolicy.code(for: report))
+  }
+}

@@ -1,0 +1,174 @@
+import ArgumentParser
+import Foundation
+import Ledger
+import Scheduling
+
+struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "status",
+    abstract: "List the sweeps, or the runs of one.",
+    discussion: """
+      Examples: rollcall status
+                rollcall status last --watch
+      """)
+
+  @Argument(help: "The sweep: its name, the beginning of it, or `last`. Without it: all sweeps.")
+  var sweep: String?
+
+  @Flag(name: .long, help: "Show again every second until the sweep ends.")
+  var watch = false
+
+  @Option(name: .long, help: "List at most this many sweeps.")
+  var limit = 50
+
+  @OptionGroup var store: StoreOptions
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let ledger = try SweepLedger(store: store.directory)
+    let coordinated = StoreLock.isHeld(store: store.directory)
+    guard let name = sweep else {
+      let sweeps = try ledger.sweeps(limit: limit)
+      Console.print(store.json ? try StatusDocument(sweeps).json : StatusTable.sweeps(sweeps, coordinated: coordinated))
+      return
+    }
+    while true {
+      let record = try ledger.sweep(named: name)
+      let runs = try ledger.runs(of: record.id)
+      let attempts = try ledger.attempts(of: record.id)
+      let isLast = !watch || record.ended != nil
+      if !store.json {
+        if watch, Console.isErrorTerminal { Console.print("\u{1B}[H\u{1B}[2J") }
+        Console.print(StatusTable.runs(record, runs, attempts, coordinated: coordinated))
+      } else if isLast {
+        Console.print(try StatusDocument(record, runs, attempts).json)
+      }
+      if isLast { return }
+      try await Task.sleep(for: .seconds(1))
+    }
+  }
+}
+
+/// Tables of `status`.
+enum StatusTable {
+  static func sweeps(_ sweeps: [SweepRecord], coordinated: Bool) -> String {
+    guard !sweeps.isEmpty else { return "No sweeps yet. Start one with: rollcall run JOB" }
+    let rows = sweeps.map { sweep in
+      [sweep.id, state(sweep, coordinated), sweep.verdict?.uppercased() ?? "-", time(sweep.created), elapsed(sweep)]
+    }
+    return table([["SWEEP", "STATE", "VERDICT", "STARTED", "ELAPSED"]] + rows)
+  }
+
+  static func runs(_ sweep: SweepRecord, _ runs: [RunRecord], _ attempts: [AttemptRecord], coordinated: Bool) -> String
+  {
+    let byRun = Dictionary(grouping: attempts, by: \.run)
+    let rows = runs.map { run -> [String] in
+      let last = byRun[run.name]?.last
+      let seconds = last.flatMap { attempt in
+        attempt.started.map { (attempt.ended ?? Date().timeIntervalSince1970) - $0 }
+      }
+      return [
+        run.name, run.state.rawValue, last?.host ?? "-", String(last?.number ?? 0), seconds.map(duration) ?? "-",
+        String(run.fileCount), run.why ?? run.missing.first ?? "",
+      ]
+    }
+    let head = "\(sweep.id): \(state(sweep, coordinated))\(sweep.verdict.map { ", " + $0.uppercased() } ?? "")"
+    return head + "\n" + table([["RUN", "STATE", "HOST", "TRY", "ELAPSED", "FILES", "REASON"]] + rows)
+  }
+
+  private static func state(_ sweep: SweepRecord, _ coordinated: Bool) -> String {
+    sweep.state == .active && !coordinated ? "detached" : sweep.state.rawValue
+  }
+
+  static func time(_ seconds: Double) -> String {
+    Date(timeIntervalSince1970: seconds).formatted(.iso8601)
+  }
+
+  private static func elapsed(_ sweep: SweepRecord) -> String {
+    duration((sweep.ended ?? Date().timeIntervalSince1970) - sweep.created)
+  }
+
+  static func duration(_ seconds: Double) -> String {
+    let whole = Int(max(0, seconds).rounded())
+    if whole < 60 { return "\(whole)s" }
+    if whole < 3600 { return "\(whole / 60)m \(whole % 60)s" }
+    return "\(whole / 3600)h \(whole % 3600 / 60)m"
+  }
+
+  static func table(_ rows: [[String]]) -> String {
+    let columns = rows.first?.count ?? 0
+    let widths = (0..<columns).map { column in rows.map { $0[column].count }.max() ?? 0 }
+    return rows.map { row in
+      zip(row, widths).map { $0.padding(toLength: $1, withPad: " ", startingAt: 0) }.joined(separator: "  ")
+        .trimmingSuffix(while: \.isWhitespace)
+    }.joined(separator: "\n")
+  }
+}
+
+extension String {
+  fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> String {
+    var kept = self[...]
+    while let last = kept.last, predicate(last) { kept.removeLast() }
+    return String(kept)
+  }
+}
+
+/// `rollcall.status/1`.
+struct StatusDocument: Encodable {
+  struct Run: Encodable {
+    var name: String
+    var state: RunState
+    var why: String?
+    var host: String?
+    var attempt: Int?
+    var files: Int
+    var bytes: Int
+    var missing: [String]
+  }
+
+  struct Sweep: Encodable {
+    var id: String
+    var job: String
+    var state: String
+    var verdict: String?
+    var created: String
+    var ended: String?
+    var runs: [Run]?
+  }
+
+  var schema = "rollcall.status/1"
+  var sweeps: [Sweep]
+
+  init(_ records: [SweepRecord]) {
+    sweeps = records.map { Self.sweep($0, runs: nil) }
+  }
+
+  init(_ record: SweepRecord, _ runs: [RunRecord], _ attempts: [AttemptRecord]) {
+    let byRun = Dictionary(grouping: attempts, by: \.run)
+    sweeps = [
+      Self.sweep(
+        record,
+        runs: runs.map { run in
+          let last = byRun[run.name]?.last
+          return Run(
+            name: run.name, state: run.state, why: run.why, host: last?.host, attempt: last?.number,
+            files: run.fileCount, bytes: run.byteCount, missing: run.missing)
+        })
+    ]
+  }
+
+  private static func sweep(_ record: SweepRecord, runs: [Run]?) -> Sweep {
+    Sweep(
+      id: record.id, job: record.job, state: record.state.rawValue, verdict: record.verdict,
+      created: StatusTable.time(record.created), ended: record.ended.map(StatusTable.time), runs: runs)
+  }
+
+  var json: String {
+    get throws {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+  }
+}
