@@ -1,0 +1,172 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Every error that a user meets in the first hour: one clear message, the right exit code, nothing half done.
+@Suite struct FirstHourTests {
+  /// A job on this machine whose command is `command`; `extra` is further YAML at the top level.
+  private static func job(_ command: String, gpus: Int = 0, extra: String = "") -> String {
+    """
+    name: first-hour
+    run:
+      command: \(command)
+      gpus: \(gpus)
+      timeout: 60s
+    dumps: {layout: atom}
+    compare: {reference: {}, noise: measured}
+    \(extra)
+    """
+  }
+
+  private func with(
+    job text: String, fleet: String? = nil, _ body: (RollcallBinary, String) async throws -> Void
+  ) async throws {
+    try await Scratch.with { scratch in
+      let path = scratch + "/job.yaml"
+      try text.write(toFile: path, atomically: true, encoding: .utf8)
+      let fleetPath = scratch + "/fleet.yaml"
+      let fleet = fleet ?? "hosts: [{name: here, local: true, workdir: \(scratch)/work, lease_dir: \(scratch)/leases}]"
+      try fleet.write(toFile: fleetPath, atomically: true, encoding: .utf8)
+      let rollcall = RollcallBinary(
+        store: scratch + "/store", directory: scratch, environment: ["ROLLCALL_FLEET": fleetPath])
+      try await body(rollcall, scratch)
+    }
+  }
+
+  @Test func aTypoInAKeyIsNamedWithItsPlaceAndTheRightWord() async throws {
+    try await with(job: "name: x\nrun:\n  comand: echo hi\n") { rollcall, scratch in
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 65)
+      #expect(outcome.errorOutput.contains("job.yaml:3:3"))
+      #expect(outcome.errorOutput.contains("command"))
+      #expect(!FileManager.default.fileExists(atPath: scratch + "/store/rollcall.db"), "nothing may be stored")
+    }
+  }
+
+  @Test func anUnknownAxisIsNamed() async throws {
+    let text = """
+      name: x
+      matrix: {world_size: [1, 2]}
+      run: {command: "echo ${{ world_sise }}"}
+      """
+    try await with(job: text) { rollcall, _ in
+      let outcome = try await rollcall("plan", "job.yaml")
+      #expect(outcome.status == 65)
+      #expect(outcome.errorOutput.contains("world_sise"))
+      #expect(outcome.errorOutput.contains("world_size"))
+    }
+  }
+
+  @Test func aMissingJobFileIsNamed() async throws {
+    try await with(job: "") { rollcall, _ in
+      let outcome = try await rollcall("run", "nowhere.yaml")
+      #expect(outcome.status == 65)
+      #expect(outcome.errorOutput.contains("nowhere.yaml"))
+    }
+  }
+
+  @Test func aCommandThatIsNotOnTheHostFailsTheRun() async throws {
+    try await with(job: Self.job("no-such-engine --serve")) { rollcall, _ in
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 3)
+      let report = try outcome.json()
+      #expect(report["verdict"] as? String == "inconclusive")
+      let text = try await rollcall("report", "last")
+      #expect(text.status == 3)
+      #expect(text.output.contains("not found"))
+    }
+  }
+
+  @Test func anExitCodeOfTheWorkloadIsReportedWithItsLastWords() async throws {
+    try await with(job: Self.job("\"echo about to die >&2; exit 1\"")) { rollcall, _ in
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 3)
+      #expect(outcome.output.contains("exit code 1"))
+      #expect(outcome.output.contains("about to die"))
+    }
+  }
+
+  @Test func noGPUIsSaidBeforeAnythingRuns() async throws {
+    try await with(job: Self.job("touch ran", gpus: 4)) { rollcall, _ in
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 3)
+      #expect(outcome.output.contains("4 GPUs"))
+      #expect(outcome.output.contains("here"))
+    }
+  }
+
+  @Test func aTimeLimitIsEnforcedAndSaid() async throws {
+    let text = Self.job("sleep 100").replacingOccurrences(of: "timeout: 60s", with: "timeout: 2s")
+    try await with(job: text) { rollcall, _ in
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 3)
+      #expect(outcome.output.contains("timed-out"))
+    }
+  }
+
+  @Test func aRunWithoutDumpsIsNeverAPass() async throws {
+    try await with(job: Self.job("echo fine")) { rollcall, _ in
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 2)
+      #expect(outcome.output.contains("INCONCLUSIVE"))
+    }
+  }
+
+  @Test func aWrongDirectoryGivenToCompareIsNamed() async throws {
+    try await with(job: "") { rollcall, scratch in
+      let missing = try await rollcall("compare", scratch + "/a", scratch + "/b")
+      #expect(missing.status == 65)
+      #expect(missing.errorOutput.contains(scratch + "/a"))
+
+      try FileManager.default.createDirectory(atPath: scratch + "/empty", withIntermediateDirectories: true)
+      let empty = try await rollcall("compare", scratch + "/empty", scratch + "/empty", "--json")
+      #expect(empty.status == 65)
+      #expect(empty.errorOutput.contains("no ATOM dump file"))
+      let error = try #require(try empty.json()["error"] as? [String: Any])
+      #expect(error["message"] as? String != nil)
+    }
+  }
+
+  @Test func aFullDiskOfTheStoreLosesNothing() async throws {
+    try await Scratch.with { scratch in
+      guard let disk = try SmallDisk(at: scratch + "/small", megabytes: 4) else {
+        print("no small file system can be mounted here: the full-disk test needs root")
+        return
+      }
+      defer { disk.unmount() }
+      // More than the store's disk holds, less than the host's.
+      let text = Self.job("\"head -c 8000000 /dev/urandom > $ROLLCALL_DUMP_DIR/layer00_Block_rank0.pt\"")
+      try text.write(toFile: scratch + "/job.yaml", atomically: true, encoding: .utf8)
+      let fleet = "hosts: [{name: here, local: true, workdir: \(scratch)/work, lease_dir: \(scratch)/leases}]"
+      try fleet.write(toFile: scratch + "/fleet.yaml", atomically: true, encoding: .utf8)
+      let rollcall = RollcallBinary(
+        store: disk.path + "/store", directory: scratch, environment: ["ROLLCALL_FLEET": scratch + "/fleet.yaml"])
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 69)
+      #expect(outcome.errorOutput.contains("disk") || outcome.errorOutput.contains("space"))
+      let status = try await rollcall("status", "last")
+      #expect(status.output.contains("gathering"), "the run's result must still be there to be fetched")
+    }
+  }
+
+  @Test func anUnusableStoreIsNamed() async throws {
+    try await with(job: Self.job("true")) { rollcall, scratch in
+      var rollcall = rollcall
+      rollcall.store = "/proc/no-such-place"
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 69)
+      #expect(outcome.errorOutput.contains("/proc/no-such-place"))
+    }
+  }
+
+  @Test func wrongUsageIs64() async throws {
+    try await with(job: "") { rollcall, _ in
+      #expect(try await rollcall("rum").status == 64)
+      #expect(try await rollcall("run").status == 64)
+      #expect(try await rollcall("slots", ".", "--slots", "1").status == 64)
+      let status = try await rollcall("status", "last")
+      #expect(status.status == 64)
+      #expect(status.errorOutput.contains("rollcall run"))
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import Foundation
+import GRDB
+import Planning
+import Scheduling
+import TestSupport
+import Testing
+
+@testable import Ledger
+
+@Suite struct LedgerTests {
+  /// A plan of one cell, as small as a plan can be.
+  private func plan() throws -> Plan {
+    try Planner.plan(
+      text: """
+        name: small
+        run: {command: "true"}
+        compare: {reference: {}, mode: slots}
+        """, path: "/nowhere/small.yaml")
+  }
+
+  private func withLedger(_ body: (SweepLedger, String) throws -> Void) throws {
+    try Scratch.with { scratch in try body(try SweepLedger(store: scratch), scratch) }
+  }
+
+  private func create(_ ledger: SweepLedger, _ id: String, now: Double = 1000) throws -> RunRecord {
+    let run = RunRecord(sweep: id, name: "only", position: 0, cell: "c", repetition: 1)
+    try ledger.create(sweep: id, plan: try plan(), fleet: FleetReader.thisMachine(), runs: [run], now: now)
+    return run
+  }
+
+  @Test func commitsAreSyncedInFull() throws {
+    try withLedger { ledger, _ in #expect(try ledger.synchronousLevel == 2) }
+  }
+
+  @Test func theIntentToLaunchSurvivesReopening() throws {
+    try withLedger { ledger, store in
+      let run = try create(ledger, "s1")
+      let attempt = AttemptRecord(
+        id: "s1-run1-try1", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 2, now: 1001)
+      try ledger.begin(attempt)
+
+      let again = try SweepLedger(store: store)
+      #expect(try again.attempts(of: "s1") == [attempt])
+      #expect(try again.runs(of: "s1").map(\.state) == [.launching])
+      #expect(try again.events(of: "s1", limit: 10).map(\.kind) == ["sweep-created", "launching"])
+      #expect(try again.plan(of: "s1") == plan())
+    }
+  }
+
+  @Test func aTransitionChangesAttemptRunAndDiaryTogether() throws {
+    try withLedger { ledger, _ in
+      let run = try create(ledger, "s1")
+      var attempt = AttemptRecord(
+        id: "x", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 0, now: 1001)
+      try ledger.begin(attempt)
+      attempt.state = .gathered
+      attempt.exitCode = 3
+      attempt.facts = ["kernel": "6.1"]
+      try ledger.record(
+        attempt, run: .failed, why: "exit code 3",
+        event: EventRecord(at: 1002, sweep: "s1", run: run.name, attempt: "x", kind: "gathered"))
+      #expect(try ledger.attempts(of: "s1") == [attempt])
+      let stored = try #require(try ledger.runs(of: "s1").first)
+      #expect(stored.state == .failed)
+      #expect(stored.why == "exit code 3")
+      #expect(try ledger.events(of: "s1", limit: 1).map(\.kind) == ["gathered"])
+    }
+  }
+
+  @Test func aRefusedWriteLeavesNothingBehind() throws {
+    try withLedger { ledger, _ in
+      _ = try create(ledger, "s1")
+      // The same attempt number twice for one run: two coordinators would both have placed it.
+      let first = AttemptRecord(id: "x", sweep: "s1", run: "only", number: 1, host: "a", token: "t", gpus: 0, now: 1)
+      let second = AttemptRecord(id: "y", sweep: "s1", run: "only", number: 1, host: "b", token: "u", gpus: 0, now: 2)
+      try ledger.begin(first)
+      #expect(throws: LedgerError.self) { try ledger.begin(second) }
+      #expect(try ledger.attempts(of: "s1").map(\.id) == ["x"])
+      #expect(try ledger.events(of: "s1", limit: 10).count == 2)
+    }
+  }
+
+  @Test func sweepsAreFoundByNameByBeginningAndAsLast() throws {
+    try withLedger { ledger, _ in
+      _ = try create(ledger, "tp-1", now: 1000)
+      _ = try create(ledger, "tp-12", now: 2000)
+      _ = try create(ledger, "other", now: 1500)
+      #expect(try ledger.sweep(named: "last").id == "tp-12")
+      #expect(try ledger.sweep(named: "tp-1").id == "tp-1")
+      #expect(try ledger.sweep(named: "oth").id == "other")
+      #expect(throws: LedgerError.self) { try ledger.sweep(named: "tp") }
+      let missing = #expect(throws: LedgerError.self) { try ledger.sweep(named: "nope") }
+      #expect(missing?.code == .notFound)
+    }
+  }
+
+  @Test func anEmptyStoreSaysHowToStart() throws {
+    try withLedger { ledger, _ in
+      let error = #expect(throws: LedgerError.self) { try ledger.sweep(named: "last") }
+      #expect(error?.message.contains("rollcall run") == true)
+    }
+  }
+
+  @Test func aFileThatIsNoDatabaseIsNamed() throws {
+    try Scratch.with { scratch in
+      try Data(repeating: 0x41, count: 8192).write(to: URL(fileURLWithPath: scratch + "/rollcall.db"))
+      let error = #expect(throws: LedgerError.self) { try SweepLedger(store: scratch) }
+      #expect(error?.code == .damaged)
+      #expect(error?.message.contains(scratch) == true)
+    }
+  }
+
+  @Test func oneCoordinatorAStore() throws {
+    try Scratch.with { scratch in
+      #expect(!StoreLock.isHeld(store: scratch))
+      do {
+        let lock = try StoreLock(store: scratch)
+        #expect(StoreLock.isHeld(store: scratch))
+        let error = #expect(throws: LedgerError.self) { try StoreLock(store: scratch) }
+        #expect(error?.code == .locked)
+        #expect(error?.message.contains("pid \(getpid())") == true)
+        withExtendedLifetime(lock) {}
+      }
+      #expect(!StoreLock.isHeld(store: scratch))
+    }
+  }
+}
