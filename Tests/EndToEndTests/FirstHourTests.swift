@@ -21,7 +21,8 @@ import Testing
   private func with(
     job text: String, fleet: String? = nil, _ body: (RollcallBinary, String) async throws -> Void
   ) async throws {
-    try await Scratch.with { scratch in
+    try await Scratch.with { place in
+      let scratch = place.path
       let path = scratch + "/job.yaml"
       try text.write(toFile: path, atomically: true, encoding: .utf8)
       let fleetPath = scratch + "/fleet.yaml"
@@ -128,7 +129,8 @@ import Testing
   }
 
   @Test func aFullDiskOfTheStoreLosesNothing() async throws {
-    try await Scratch.with { scratch in
+    try await Scratch.with { place in
+      let scratch = place.path
       guard let disk = try SmallDisk(at: scratch + "/small", megabytes: 4) else {
         print("no small file system can be mounted here: the full-disk test needs root")
         return

@@ -18,8 +18,8 @@ import Testing
         """, path: "/nowhere/small.yaml")
   }
 
-  private func withLedger(_ body: (SweepLedger, String) throws -> Void) throws {
-    try Scratch.with { scratch in try body(try SweepLedger(store: scratch), scratch) }
+  private func withLedger(_ body: (SweepLedger, String) throws -> Void) async throws {
+    try await Scratch.with { scratch in try body(try SweepLedger(store: scratch.path), scratch.path) }
   }
 
   private func create(_ ledger: SweepLedger, _ id: String, now: Double = 1000) throws -> RunRecord {
@@ -28,12 +28,12 @@ import Testing
     return run
   }
 
-  @Test func commitsAreSyncedInFull() throws {
-    try withLedger { ledger, _ in #expect(try ledger.synchronousLevel == 2) }
+  @Test func commitsAreSyncedInFull() async throws {
+    try await withLedger { ledger, _ in #expect(try ledger.synchronousLevel == 2) }
   }
 
-  @Test func theIntentToLaunchSurvivesReopening() throws {
-    try withLedger { ledger, store in
+  @Test func theIntentToLaunchSurvivesReopening() async throws {
+    try await withLedger { ledger, store in
       let run = try create(ledger, "s1")
       let attempt = AttemptRecord(
         id: "s1-run1-try1", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 2, now: 1001)
@@ -47,8 +47,8 @@ import Testing
     }
   }
 
-  @Test func aTransitionChangesAttemptRunAndDiaryTogether() throws {
-    try withLedger { ledger, _ in
+  @Test func aTransitionChangesAttemptRunAndDiaryTogether() async throws {
+    try await withLedger { ledger, _ in
       let run = try create(ledger, "s1")
       var attempt = AttemptRecord(
         id: "x", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 0, now: 1001)
@@ -67,8 +67,8 @@ import Testing
     }
   }
 
-  @Test func aRefusedWriteLeavesNothingBehind() throws {
-    try withLedger { ledger, _ in
+  @Test func aRefusedWriteLeavesNothingBehind() async throws {
+    try await withLedger { ledger, _ in
       _ = try create(ledger, "s1")
       // The same attempt number twice for one run: two coordinators would both have placed it.
       let first = AttemptRecord(id: "x", sweep: "s1", run: "only", number: 1, host: "a", token: "t", gpus: 0, now: 1)
@@ -80,8 +80,8 @@ import Testing
     }
   }
 
-  @Test func sweepsAreFoundByNameByBeginningAndAsLast() throws {
-    try withLedger { ledger, _ in
+  @Test func sweepsAreFoundByNameByBeginningAndAsLast() async throws {
+    try await withLedger { ledger, _ in
       _ = try create(ledger, "tp-1", now: 1000)
       _ = try create(ledger, "tp-12", now: 2000)
       _ = try create(ledger, "other", now: 1500)
@@ -94,15 +94,16 @@ import Testing
     }
   }
 
-  @Test func anEmptyStoreSaysHowToStart() throws {
-    try withLedger { ledger, _ in
+  @Test func anEmptyStoreSaysHowToStart() async throws {
+    try await withLedger { ledger, _ in
       let error = #expect(throws: LedgerError.self) { try ledger.sweep(named: "last") }
       #expect(error?.message.contains("rollcall run") == true)
     }
   }
 
-  @Test func aFileThatIsNoDatabaseIsNamed() throws {
-    try Scratch.with { scratch in
+  @Test func aFileThatIsNoDatabaseIsNamed() async throws {
+    try await Scratch.with { place in
+      let scratch = place.path
       try Data(repeating: 0x41, count: 8192).write(to: URL(fileURLWithPath: scratch + "/rollcall.db"))
       let error = #expect(throws: LedgerError.self) { try SweepLedger(store: scratch) }
       #expect(error?.code == .damaged)
@@ -110,8 +111,9 @@ import Testing
     }
   }
 
-  @Test func oneCoordinatorAStore() throws {
-    try Scratch.with { scratch in
+  @Test func oneCoordinatorAStore() async throws {
+    try await Scratch.with { place in
+      let scratch = place.path
       #expect(!StoreLock.isHeld(store: scratch))
       do {
         let lock = try StoreLock(store: scratch)

@@ -1,0 +1,71 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The coordinator goes away; the runs do not.
+@Suite struct DetachTests {
+  private func withSlowJob(_ body: (RollcallBinary, Scratch) async throws -> Void) async throws {
+    try await Scratch.with { scratch in
+      try scratch.write(
+        "job.yaml",
+        """
+        name: slow
+        run: {command: "echo started >> \(scratch.path)/starts; sleep 4; echo done", timeout: 60s}
+        dumps: {layout: atom}
+        compare: {reference: {}}
+        """)
+      try scratch.write(
+        "fleet.yaml",
+        "hosts: [{name: here, local: true, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]")
+      try await body(
+        RollcallBinary(
+          store: scratch.path("store"), directory: scratch.path,
+          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")]), scratch)
+    }
+  }
+
+  /// Starts `run` in the background, waits until the command has begun, and sends the signal.
+  private func interrupt(_ rollcall: RollcallBinary, _ scratch: Scratch, signal: Int32) async throws -> Int32 {
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: try RollcallBinary.path)
+    process.arguments = ["run", scratch.path("job.yaml")]
+    process.environment = ProcessInfo.processInfo.environment.merging(rollcall.environment) { $1 }
+      .merging(["ROLLCALL_STORE": rollcall.store]) { $1 }
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    for _ in 0..<200 where scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
+    try #require(scratch.text("starts") != nil, "the command never started")
+    kill(process.processIdentifier, signal)
+    process.waitUntilExit()
+    return process.terminationStatus
+  }
+
+  @Test(.timeLimit(.minutes(2)), arguments: [SIGINT, SIGTERM, SIGKILL])
+  func theRunGoesOnAndResumeFindsItsEnd(_ signal: Int32) async throws {
+    try await withSlowJob { rollcall, scratch in
+      let status = try await interrupt(rollcall, scratch, signal: signal)
+      if signal != SIGKILL { #expect(status == 130) }
+      let listed = try await rollcall("status")
+      #expect(listed.output.contains("detached"))
+
+      let outcome = try await rollcall("resume", "last")
+      #expect(outcome.status == 2, "no dumps: inconclusive; \(outcome.errorOutput)")
+      let logs = try await rollcall("logs", "default")
+      #expect(logs.output == "done\n")
+      #expect(scratch.text("starts") == "started\n", "the command must have run exactly once")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func cancelStopsTheCommandAtItsHost() async throws {
+    try await withSlowJob { rollcall, scratch in
+      _ = try await interrupt(rollcall, scratch, signal: SIGKILL)
+      let outcome = try await rollcall("cancel", "last")
+      #expect(outcome.status == 3, "\(outcome.errorOutput)")
+      let status = try await rollcall("status", "last")
+      #expect(status.output.contains("cancelled"))
+      let logs = try await rollcall("logs", "default")
+      #expect(!logs.output.contains("done"), "the command must not have come to its end")
+    }
+  }
+}
