@@ -25,9 +25,31 @@ public struct Fleet: Sendable, Hashable, Codable {
     public var workdir: String
     /// One lock file a GPU, shared by all coordinators of the host. Default `/tmp/rollcall-leases`.
     public var leaseDir: String
+
+    public init(
+      name: String, address: Address, gpus: GPUs = .auto, cpuSlots: Int = 1,
+      labels: OrderedDictionary<String, String> = [:], workdir: String = Host.defaultWorkdir,
+      leaseDir: String = Host.defaultLeaseDir
+    ) {
+      self.name = name
+      self.address = address
+      self.gpus = gpus
+      self.cpuSlots = cpuSlots
+      self.labels = labels
+      self.workdir = workdir
+      self.leaseDir = leaseDir
+    }
+
+    public static let defaultWorkdir = "~/.rollcall"
+    public static let defaultLeaseDir = "/tmp/rollcall-leases"
   }
 
   public var hosts: [Host]
   /// An ssh configuration file in place of `~/.ssh/config`.
   public var sshConfig: String?
+
+  public init(hosts: [Host], sshConfig: String? = nil) {
+    self.hosts = hosts
+    self.sshConfig = sshConfig
+  }
 }

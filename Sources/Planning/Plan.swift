@@ -22,10 +22,30 @@ public struct Plan: Sendable, Hashable, Codable {
   public var logs: LogRules
   public var schedule: ScheduleSpec?
   public var notify: [NotifySpec]
+  /// What is allowed and probably not meant; each names its place.
+  public var warnings: [String]
+
+  public init(
+    name: String, baseDirectory: String, axes: [String], cells: [Cell], repetitions: Int = 1,
+    compare: CompareSpec = CompareSpec(), logs: LogRules = LogRules(), schedule: ScheduleSpec? = nil,
+    notify: [NotifySpec] = [], warnings: [String] = []
+  ) {
+    self.name = name
+    self.baseDirectory = baseDirectory
+    self.axes = axes
+    self.cells = cells
+    self.repetitions = repetitions
+    self.compare = compare
+    self.logs = logs
+    self.schedule = schedule
+    self.notify = notify
+    self.warnings = warnings
+  }
 }
 
 /// One combination of the matrix, with everything that its runs need, `${{ }}` replaced except for what is
-/// known only at launch (`dump_dir`, `run_dir`, `run`, `sweep`, `attempt`, `host`).
+/// known only at launch (`dump_dir`, `run_dir`, `run`, `sweep`, `attempt`, `host`, `repeat`: see
+/// `RunSpec.resolved(_:)`).
 public struct Cell: Sendable, Hashable, Codable {
   /// First 12 hex digits of SHA-256 of the canonical JSON of `values`: survives reordering of the job file.
   public var id: String
@@ -33,6 +53,13 @@ public struct Cell: Sendable, Hashable, Codable {
   public var values: OrderedDictionary<String, AxisValue>
   public var run: RunSpec
   public var dumps: DumpsSpec?
+
+  public init(id: String, values: OrderedDictionary<String, AxisValue>, run: RunSpec, dumps: DumpsSpec? = nil) {
+    self.id = id
+    self.values = values
+    self.run = run
+    self.dumps = dumps
+  }
 
   /// `world_size`, or 1 where the matrix has no such axis.
   public var worldSize: Int { worldSizeAxis(values) }
@@ -60,6 +87,22 @@ public struct RunSpec: Sendable, Hashable, Codable {
   public var stallTimeout: Double?
   /// Further attempts after infrastructure failures.
   public var retries: Int
+
+  public init(
+    command: String, env: OrderedDictionary<String, String> = [:], files: [String] = [], gpus: Int = 0,
+    nodes: Int = 1, hosts: OrderedDictionary<String, String> = [:], timeout: Double = 3_600,
+    stallTimeout: Double? = nil, retries: Int = 1
+  ) {
+    self.command = command
+    self.env = env
+    self.files = files
+    self.gpus = gpus
+    self.nodes = nodes
+    self.hosts = hosts
+    self.timeout = timeout
+    self.stallTimeout = stallTimeout
+    self.retries = retries
+  }
 }
 
 /// Where and how a run writes its dumps.
@@ -71,6 +114,16 @@ public struct DumpsSpec: Sendable, Hashable, Codable {
   public var slots: Int?
   public var select: Select
   public var expect: Expect?
+
+  public init(
+    layout: String, pattern: String? = nil, slots: Int? = nil, select: Select = .prefill, expect: Expect? = nil
+  ) {
+    self.layout = layout
+    self.pattern = pattern
+    self.slots = slots
+    self.select = select
+    self.expect = expect
+  }
 
   public enum Select: Sendable, Hashable, Codable {
     case prefill
@@ -84,6 +137,11 @@ public struct DumpsSpec: Sendable, Hashable, Codable {
     /// Layer numbers, from `0-15` or `[0, 3]`.
     public var layers: [Int]
     public var stages: [String]
+
+    public init(layers: [Int] = [], stages: [String] = []) {
+      self.layers = layers
+      self.stages = stages
+    }
   }
 }
 
@@ -130,12 +188,28 @@ public struct CompareSpec: Sendable, Hashable, Codable {
   public var shard: ShardRule
   /// Rules per stage name (regular expression, full match), first match wins; before `shard`.
   public var shardByStage: OrderedDictionary<String, ShardRule>
+
+  public init(
+    mode: Mode = .reference, reference: Reference? = nil, noise: Noise = .measured, shard: ShardRule = .auto,
+    shardByStage: OrderedDictionary<String, ShardRule> = [:]
+  ) {
+    self.mode = mode
+    self.reference = reference
+    self.noise = noise
+    self.shard = shard
+    self.shardByStage = shardByStage
+  }
 }
 
 /// Patterns over stdout and stderr; a forbidden line or a missing required one makes a run's result INCONCLUSIVE.
 public struct LogRules: Sendable, Hashable, Codable {
   public var forbid: [String]
   public var require: [String]
+
+  public init(forbid: [String] = [], require: [String] = []) {
+    self.forbid = forbid
+    self.require = require
+  }
 }
 
 /// The schedule as written; `rollcall serve` keeps it.
@@ -144,6 +218,13 @@ public struct ScheduleSpec: Sendable, Hashable, Codable {
   public var timezone: String
   public var missed: String
   public var overlap: String
+
+  public init(cron: String, timezone: String, missed: String = "run-once", overlap: String = "skip") {
+    self.cron = cron
+    self.timezone = timezone
+    self.missed = missed
+    self.overlap = overlap
+  }
 }
 
 /// One notice target as written.
@@ -152,4 +233,11 @@ public struct NotifySpec: Sendable, Hashable, Codable {
   public var email: String?
   public var command: String?
   public var on: String
+
+  public init(webhook: String? = nil, email: String? = nil, command: String? = nil, on: String = "change") {
+    self.webhook = webhook
+    self.email = email
+    self.command = command
+    self.on = on
+  }
 }

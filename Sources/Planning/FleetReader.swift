@@ -1,0 +1,161 @@
+import OrderedCollections
+
+/// Reads fleet files.
+public enum FleetReader {
+  /// - Throws: `PlanningError` with every problem that was found.
+  public static func read(path: String) throws(PlanningError) -> Fleet {
+    try read(text: YAMLFile.read(path), path: path)
+  }
+
+  /// - Throws: `PlanningError` with every problem that was found.
+  public static func read(text: String, path: String) throws(PlanningError) -> Fleet {
+    let file = try YAMLFile(text: text, name: path)
+    var reading = Reading()
+    let fleet = FleetKeys.shape.read(file.root, &reading)
+    try reading.throwIfAny(file: path)
+    guard let fleet else {
+      throw PlanningError(
+        code: .invalid, file: path, problems: [.init(line: 1, column: 1, path: "", message: "is not a fleet file")])
+    }
+    return fleet
+  }
+
+  /// The fleet without a fleet file: this machine alone.
+  public static func thisMachine(
+    gpus: Fleet.Host.GPUs = .auto, cpuSlots: Int = 1, workdir: String = Fleet.Host.defaultWorkdir,
+    leaseDir: String = Fleet.Host.defaultLeaseDir
+  ) -> Fleet {
+    Fleet(hosts: [
+      Fleet.Host(
+        name: "local", address: .local, gpus: gpus, cpuSlots: cpuSlots, workdir: workdir, leaseDir: leaseDir)
+    ])
+  }
+}
+
+/// The keys of a fleet file.
+struct FleetKeys: KeyTable {
+  let title = "fleet file"
+  let hosts = Key("hosts", .list(of: HostKeys.shape, minimum: 1), "The hosts.")
+  let sshConfig = Key("ssh_config", .text, "An ssh configuration file in place of ~/.ssh/config.")
+  let launcher = Key("launcher", .word(["detached", "slurm"]), "detached (default), or slurm.")
+  let submit = Key("submit", .text, "For slurm: local, or the ssh alias of the login node.")
+  let partition = Key("partition", .text, "For slurm.")
+  let account = Key("account", .text, "For slurm.")
+  let sbatch = Key("sbatch", .list(of: .text), "For slurm: further options.")
+
+  var keys: [AnyKey] {
+    [
+      hosts.erased, sshConfig.erased, launcher.erased, submit.erased, partition.erased, account.erased,
+      sbatch.erased,
+    ]
+  }
+
+  static var shape: Shape<Fleet> {
+    .object(FleetKeys()) { fields, keys, reading in
+      let launcher = fields(keys.launcher, &reading)
+      guard launcher != "slurm" else {
+        reading.report(fields.place(keys.launcher), "`launcher: slurm` comes later; list `hosts` for now")
+        return nil
+      }
+      if fields.has(keys.submit) || fields.has(keys.partition) || fields.has(keys.account) || fields.has(keys.sbatch) {
+        reading.report(fields.value.place, "submit, partition, account and sbatch belong to `launcher: slurm`")
+      }
+      let hosts = fields(keys.hosts, &reading)
+      let sshConfig = fields(keys.sshConfig, &reading)
+      guard fields.has(keys.hosts) else {
+        reading.report(fields.value.place, "`fleet file` needs the key `hosts`")
+        return nil
+      }
+      if case .list(let items) = fields.value["hosts"]?.content {
+        var seen: Set<String> = []
+        for item in items {
+          guard let name = item["name"], case .scalar(let scalar) = name.content else { continue }
+          if !seen.insert(scalar.text).inserted {
+            reading.report(name.place, "two hosts are named \(scalar.text.shortened)")
+          }
+        }
+      }
+      return hosts.map { Fleet(hosts: $0, sshConfig: sshConfig) }
+    }
+  }
+}
+
+/// The keys of one host.
+struct HostKeys: KeyTable {
+  let title = "host"
+  let name = Key(
+    "name", JobKeys.nameShape, required: true, "The host's name: letters, digits, dot, dash and underscore.")
+  let ssh = Key("ssh", .text, "An alias, resolved through the user's own ssh configuration.")
+  let local = Key("local", .boolean, "true: this machine.")
+  let gpus = Key("gpus", gpusShape, "auto (default: ask the host), or how many.")
+  let cpuSlots = Key("cpu_slots", .integer(0...4_096), "Runs without GPU at a time; default 1.")
+  let labels = Key("labels", .dictionary(of: .axisValue), "What `run.hosts` selects by.")
+  let workdir = Key("workdir", .text, "Where attempts live; default ~/.rollcall.")
+  let leaseDir = Key(
+    "lease_dir", .text, "One lock file a GPU, shared by all coordinators; default /tmp/rollcall-leases.")
+
+  var keys: [AnyKey] {
+    [
+      name.erased, ssh.erased, local.erased, gpus.erased, cpuSlots.erased, labels.erased, workdir.erased,
+      leaseDir.erased,
+    ]
+  }
+
+  static var shape: Shape<Fleet.Host> {
+    .object(HostKeys()) { fields, keys, reading in
+      let name = fields(keys.name, &reading)
+      let ssh = fields(keys.ssh, &reading)
+      let local = fields(keys.local, &reading)
+      let gpus = fields(keys.gpus, &reading) ?? .auto
+      let cpuSlots = fields(keys.cpuSlots, &reading) ?? 1
+      let labels = fields(keys.labels, &reading) ?? [:]
+      let workdir = directory(fields, keys.workdir, &reading) ?? Fleet.Host.defaultWorkdir
+      let leaseDir = directory(fields, keys.leaseDir, &reading) ?? Fleet.Host.defaultLeaseDir
+      if let ssh, ssh.hasPrefix("-") || ssh.contains(where: \.isWhitespace) {
+        reading.report(fields.place(keys.ssh), "`ssh` must be a host alias")
+      }
+      let address: Fleet.Host.Address
+      switch (ssh, local) {
+      case (let alias?, nil), (let alias?, false?): address = .ssh(alias)
+      case (nil, true?): address = .local
+      default:
+        if fields.has(keys.ssh) == (local == true) {
+          reading.report(fields.value.place, "a host has either `ssh: <alias>` or `local: true`")
+        }
+        return nil
+      }
+      guard let name else { return nil }
+      return Fleet.Host(
+        name: name, address: address, gpus: gpus, cpuSlots: cpuSlots, labels: labels.mapValues(\.description),
+        workdir: workdir, leaseDir: leaseDir)
+    }
+  }
+
+  private static func directory(_ fields: Fields, _ key: Key<String>, _ reading: inout Reading) -> String? {
+    guard let path = fields(key, &reading) else { return nil }
+    guard path.hasPrefix("/") || path.hasPrefix("~/"), !path.split(separator: "/").contains("..") else {
+      reading.report(fields.place(key), "`\(key.name)` must be an absolute path or begin with ~/, without ..")
+      return nil
+    }
+    return path
+  }
+
+  private static var gpusShape: Shape<Fleet.Host.GPUs> {
+    .scalar(
+      expects: "auto or a number from 0 to 4096",
+      schema: .object([
+        (
+          "anyOf",
+          .array([
+            .object([("const", .string("auto"))]),
+            .object([("type", .string("integer")), ("minimum", .int(0)), ("maximum", .int(4_096))]),
+          ])
+        )
+      ])
+    ) { scalar in
+      if scalar.text == "auto" { return .auto }
+      guard case .number = scalar.meaning, let count = Int(scalar.text), (0...4_096).contains(count) else { return nil }
+      return .count(count)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+/// The keys of `logs`.
+struct LogKeys: KeyTable {
+  let title = "logs"
+  let forbid = Key("forbid", .list(of: .pattern), "Patterns that no line of the output may match.")
+  let require = Key("require", .list(of: .pattern), "Patterns that some line of the output must match.")
+
+  var keys: [AnyKey] { [forbid.erased, require.erased] }
+
+  static var shape: Shape<LogRules> {
+    .object(LogKeys()) { fields, keys, reading in
+      let forbid = fields(keys.forbid, &reading) ?? []
+      return LogRules(forbid: forbid, require: fields(keys.require, &reading) ?? [])
+    }
+  }
+}
+
+/// The keys of `schedule`.
+struct ScheduleKeys: KeyTable {
+  let title = "schedule"
+  let cron = Key(
+    "cron", cronShape, required: true, "Minute, hour, day of month, month, day of week; or @daily and its like.")
+  let timezone = Key("timezone", zoneShape, required: true, "IANA name of the time zone: Europe/Berlin, UTC.")
+  let missed = Key(
+    "missed", .word(["run-once", "skip"]), "After times that were missed: run once (default) or skip them.")
+  let overlap = Key(
+    "overlap", .word(["skip", "buffer-one", "buffer-all", "cancel-other", "allow"]),
+    "When the last sweep still runs; default skip.")
+
+  var keys: [AnyKey] { [cron.erased, timezone.erased, missed.erased, overlap.erased] }
+
+  static var shape: Shape<ScheduleSpec> {
+    .object(ScheduleKeys()) { fields, keys, reading in
+      let cron = fields(keys.cron, &reading)
+      let timezone = fields(keys.timezone, &reading)
+      let missed = fields(keys.missed, &reading) ?? "run-once"
+      let overlap = fields(keys.overlap, &reading) ?? "skip"
+      guard let cron, let timezone else { return nil }
+      return ScheduleSpec(cron: cron, timezone: timezone, missed: missed, overlap: overlap)
+    }
+  }
+
+  static var cronShape: Shape<String> {
+    Shape<String>.text.map { text, place, reading in
+      if let problem = CronText.problem(in: text) {
+        reading.report(place, problem)
+        return nil
+      }
+      return text
+    }
+  }
+
+  static var zoneShape: Shape<String> {
+    Shape<String>.text.map { text, place, reading in
+      switch ZoneInfo.find(text) {
+      case .known: return text
+      case .noDatabase:
+        reading.report(place, "the time zone cannot be checked: no \(ZoneInfo.directory); install tzdata")
+      case .unknown(let nearest):
+        reading.report(place, "unknown time zone \"\(text.shortened)\"", suggestion: nearest)
+      }
+      return nil
+    }
+  }
+}
+
+/// The keys of one entry of `notify`.
+struct NotifyKeys: KeyTable {
+  let title = "notify"
+  let webhook = Key("webhook", .text, "URL that the notice is posted to.")
+  let email = Key("email", .text, "Address that the notice is mailed to.")
+  let command = Key("command", .text, "Command that is run with the notice on standard input.")
+  let on = Key(
+    "on", .word(["change", "fail", "always"]), "When: the verdict changed (default), it is not PASS, or every time.")
+
+  var keys: [AnyKey] { [webhook.erased, email.erased, command.erased, on.erased] }
+
+  static var shape: Shape<NotifySpec> {
+    .object(NotifyKeys()) { fields, keys, reading in
+      let webhook = fields(keys.webhook, &reading)
+      let email = fields(keys.email, &reading)
+      let command = fields(keys.command, &reading)
+      let on = fields(keys.on, &reading) ?? "change"
+      let given = [fields.has(keys.webhook), fields.has(keys.email), fields.has(keys.command)].count { $0 }
+      if given != 1 {
+        reading.report(fields.value.place, "a notice has exactly one of the keys webhook, email, command")
+      }
+      if let webhook, !webhook.hasPrefix("https://"), !webhook.hasPrefix("http://") {
+        reading.report(fields.place(keys.webhook), "`webhook` must be a URL with https:// or http://")
+      }
+      if let email, !email.dropFirst().dropLast().contains("@") || email.contains(" ") {
+        reading.report(fields.place(keys.email), "`email` must be an address")
+      }
+      return NotifySpec(webhook: webhook, email: email, command: command, on: on)
+    }
+  }
+}

@@ -1,0 +1,62 @@
+import Foundation
+
+/// Checks `run.files` on disk, each path once.
+struct ShippedFiles {
+  static let maximumBytes = 64 << 20
+
+  let directory: String
+  private var answers: [String: String?] = [:]
+
+  init(directory: String) { self.directory = directory }
+
+  mutating func check(_ paths: [String], _ list: YAMLValue, _ reading: inout Reading) {
+    guard case .list(let items) = list.content else { return }
+    var names: [String: String] = [:]
+    for (path, item) in zip(paths, items) {
+      let problem: String?
+      if let answer = answers[path] {
+        problem = answer
+      } else {
+        problem = problemOnDisk(path)
+        answers[path] = .some(problem)
+      }
+      if let problem { reading.report(item.place, problem) }
+      let name = path.split(separator: "/").last.map(String.init) ?? path
+      if let other = names[name] {
+        reading.report(
+          item.place,
+          other == path
+            ? "the file \(path) is listed twice"
+            : "\(other) and \(path) would both be files/\(name) in the run directory")
+      }
+      names[name] = path
+    }
+  }
+
+  static func exists(_ path: String) -> Bool {
+    var status = stat()
+    return stat(path, &status) == 0
+  }
+
+  private func problemOnDisk(_ path: String) -> String? {
+    let name = path.split(separator: "/").last.map(String.init) ?? ""
+    if path.hasPrefix("/") { return "\(path.shortened): files are named relative to the job file" }
+    if path.unicodeScalars.contains(where: { $0.value < 0x20 || $0.value == 0x7F }) {
+      return "a file name with control characters cannot be shipped"
+    }
+    if name.isEmpty || name == "." || name == ".." || path.hasSuffix("/") { return "\(path.shortened) names no file" }
+    var status = stat()
+    guard stat(directory + "/" + path, &status) == 0 else {
+      let error = errno
+      return error == ENOENT
+        ? "the file \(path) does not exist in \(directory)"
+        : "the file \(path) cannot be read: \(String(cString: strerror(error)))"
+    }
+    guard status.st_mode & S_IFMT == S_IFREG else { return "\(path) is not a file" }
+    guard access(directory + "/" + path, R_OK) == 0 else { return "the file \(path) cannot be read: no permission" }
+    guard status.st_size <= Self.maximumBytes else {
+      return "the file \(path) has \(status.st_size) bytes; at most \(Self.maximumBytes) are shipped"
+    }
+    return nil
+  }
+}
