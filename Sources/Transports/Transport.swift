@@ -2,7 +2,8 @@
 ///
 /// Two implementations: `LocalTransport` and `SSHTransport`. A value may be used from several tasks at once;
 /// implementations queue what their connection cannot do in parallel. Cancelling the calling task ends the wait
-/// and closes the channel; the remote command is then not guaranteed to have stopped.
+/// and closes the channel; the remote command is then not guaranteed to have stopped. A command that leaves
+/// processes behind must redirect all three of their descriptors, or a call may wait for them until its timeout.
 public protocol Transport: Sendable {
   /// Runs `/bin/sh -c command` on the host with `input` as its standard input.
   ///
@@ -12,9 +13,13 @@ public protocol Transport: Sendable {
   func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult
 
   /// Runs a command and hands its standard output over in pieces, in order, as it arrives.
+  ///
+  /// The next piece is handed over when `onOutput` has returned; a slow receiver slows the sender. An error that
+  /// `onOutput` throws ends the command and is thrown on.
   /// - Returns: The result with an empty `output`.
   func stream(
-    _ command: String, input: [UInt8], timeout: Duration, onOutput: @Sendable (consuming [UInt8]) async throws -> Void
+    _ command: String, input: [UInt8], timeout: Duration,
+    onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
   ) async throws -> CommandResult
 
   /// Closes connections; later calls throw.

@@ -10,6 +10,8 @@ public struct TransportError: Error, Sendable, Hashable, CustomStringConvertible
     case connectionLost = "connection-lost"
     case outputTooLarge = "output-too-large"
     case closed
+    /// The host answered, but not with what the command was to print.
+    case noReply = "no-reply"
   }
 
   public var code: Code
@@ -27,9 +29,18 @@ public struct TransportError: Error, Sendable, Hashable, CustomStringConvertible
   public var isPermanent: Bool {
     switch code {
     case .hostKeyUnknown, .hostKeyChanged, .authenticationFailed, .configuration, .outputTooLarge, .closed: true
-    case .unreachable, .timedOut, .connectionLost: false
+    case .unreachable, .timedOut, .connectionLost, .noReply: false
     }
   }
 
   public var description: String { "\(host): \(message)" }
+
+  static func outputTooLarge(host: String, limit: Int) -> TransportError {
+    TransportError(
+      code: .outputTooLarge, host: host, message: "the command printed more than the \(limit) bytes it is allowed")
+  }
+
+  static func closed(host: String) -> TransportError {
+    TransportError(code: .closed, host: host, message: "the connection was closed on our side; nothing was run")
+  }
 }
