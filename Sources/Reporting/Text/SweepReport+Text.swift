@@ -1,0 +1,86 @@
+import Comparison
+import Diagnosis
+
+extension SweepReport {
+  /// The sweep for a terminal: the answer, the matrix, the causes over all pairs, and the runs that failed.
+  ///
+  /// `verbose` adds the rows of every pair.
+  public func text(verbose: Bool = false, style: Style = Style()) -> String {
+    var lines = ["\(style.verdict(verdict))  \(Plain.line(sentence))"]
+    if let firstAxisValue {
+      let value = "\(firstAxisValue.axis)=\(firstAxisValue.value)"
+      lines.append("first axis value that breaks: \(style.paint(Plain.line(value), .bold))")
+    }
+    let span = ended.map { ", \(Figures.duration($0 - started))" } ?? ", not ended"
+    lines.append(style.paint(Plain.line("job \(job), sweep \(id), \(Figures.time(started))\(span)"), .dim))
+    lines += [""] + matrixTable.lines(style)
+    for digest in FindingDigest.collect(self) {
+      lines += [""] + digest.finding.textLines(style) + ["  in: \(Plain.line(digest.seenIn))"]
+    }
+    lines += failureLines(style) + gapLines(style)
+    if !notes.isEmpty { lines += ["", style.paint("notes", .bold)] + notes.map { "  \(Plain.line($0))" } }
+    if verbose {
+      for pair in pairs {
+        let heading = "\(pair.comparison.verdict.word)  \(title(pair)): \(pair.comparison.sentence)"
+        lines += ["", style.paint(Plain.line(heading), .bold)]
+        lines += pair.comparison.textBody(verbose: true, style)
+      }
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private var matrixTable: Table {
+    var table = Table(
+      columns: axes.map { .init($0) } + [
+        .init("state"), .init("host"), .init("attempts", .right), .init("time", .right), .init("verdict"),
+        .init("first divergence"),
+      ])
+    if axes.isEmpty { table.columns.insert(.init("cell"), at: 0) }
+    for cell in cells {
+      let names: [Table.Cell] =
+        axes.isEmpty ? [.init(cell.label)] : axes.map { .init(cell.value(of: $0) ?? "–") }
+      table.rows.append(
+        names + [
+          .init(cell.state), .init(cell.hosts.joined(separator: ", ")), .init(String(cell.attemptCount)),
+          .init(Figures.duration(cell.duration)),
+          .init(cell.verdictWord, cell.isReference ? .dim : Style.ink(cell.verdict)),
+          .init(firstDivergence(of: cell) ?? ""),
+        ])
+    }
+    return table
+  }
+
+  private func failureLines(_ style: Style) -> [String] {
+    var lines: [String] = []
+    for failed in failedRuns {
+      let run = failed.run
+      let heading = "\(failed.cell.label), run \(run.repetition): \(run.state)"
+      lines += ["", style.paint(Plain.line(heading), .bold)]
+      guard let last = failed.last else { continue }
+      let parts = ["attempt \(last.number) on \(last.host)", last.exit, last.why ?? ""].filter { !$0.isEmpty }
+      lines.append("  \(Plain.line(parts.joined(separator: ", ")))")
+      for line in Plain.block(last.logTail ?? "").split(separator: "\n", omittingEmptySubsequences: false)
+        .suffix(12)
+      {
+        lines.append("  │ \(line)")
+      }
+    }
+    return lines
+  }
+
+  /// What a cell should have dumped and did not.
+  private func gapLines(_ style: Style) -> [String] {
+    var lines: [String] = []
+    for cell in cells {
+      for run in cell.runs {
+        for gap in run.missing { lines.append("  \(Plain.line("\(cell.label), run \(run.repetition): \(gap)"))") }
+      }
+    }
+    for pair in pairs {
+      for line in pair.comparison.coverageLines.dropFirst() {
+        lines.append("  \(Plain.line("\(title(pair)): \(line)"))")
+      }
+    }
+    return lines.isEmpty ? [] : ["", style.paint("not covered", .bold)] + lines
+  }
+}
