@@ -21,8 +21,7 @@ public enum Naming {
     var taken: Set<String> = []
     var base: [String: String] = [:]
     for cell in plan.cells {
-      var name = slug(label(of: cell).replacing(" ", with: "."), limit: 96)
-      if name.isEmpty { name = "run" }
+      var name = slug(cell.values.isEmpty ? "run" : cell.label.replacing(" ", with: "."), limit: 96)
       if !taken.insert(name).inserted {
         name = "\(name)-\(cell.id)"
         taken.insert(name)
@@ -45,11 +44,6 @@ public enum Naming {
   /// Letters, digits, `-` and `_`: what launchers take.
   public static func attempt(sweep: String, position: Int, number: Int) -> String {
     "\(sweep)-run\(position + 1)-try\(number)"
-  }
-
-  /// `world_size=8 backend=eager one_shot=false`; `default` for a job without a matrix.
-  public static func label(of cell: Cell) -> String {
-    cell.values.isEmpty ? "default" : cell.values.map { "\($0.key)=\($0.value.text)" }.joined(separator: " ")
   }
 
   /// Keeps what any file system and shell takes.

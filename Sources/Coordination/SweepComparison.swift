@@ -76,18 +76,18 @@ public struct SweepComparison: Sendable {
     var pairs: [SweepReport.Pair] = []
     var notes: [String] = []
     for (index, cell) in plan.cells.enumerated() {
-      progress(.comparing(done: index, of: plan.cells.count, pair: Naming.label(of: cell)))
+      progress(.comparing(done: index, of: plan.cells.count, pair: cell.label))
       guard let slots = cell.dumps?.slots, slots > 1 else {
-        notes.append("\(Naming.label(of: cell)): dumps.slots must be 2 or more to compare slots")
+        notes.append("\(cell.label): dumps.slots must be 2 or more to compare slots")
         continue
       }
       for set in dumps.sets(of: cell) {
         switch set {
-        case .failure(let why): notes.append("\(Naming.label(of: cell)): not compared: \(why.message)")
+        case .failure(let why): notes.append("\(cell.label): not compared: \(why.message)")
         case .success(let set):
           let comparison = try await DumpComparer.compareSlots(
             set: set.dumps, slots: slots, worldSize: cell.worldSize, selection: dumps.selection(of: cell),
-            label: Naming.label(of: cell))
+            label: cell.label)
           pairs.append(
             SweepReport.Pair(referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison))
         }
@@ -105,7 +105,7 @@ public struct SweepComparison: Sendable {
     case .failure(let why): return ([], [why.message])
     }
     for (index, couple) in couples.enumerated() {
-      let label = Naming.label(of: couple.target)
+      let label = couple.target.label
       progress(.comparing(done: index, of: couples.count, pair: label))
       let references = dumps.sets(of: couple.reference, selectionOf: couple.target)
       let targets = dumps.sets(of: couple.target)
@@ -142,7 +142,7 @@ public struct SweepComparison: Sendable {
     let families = Dictionary(grouping: pairs.indices) { index in
       var values = cells[pairs[index].targetCell]?.values ?? [:]
       values["world_size"] = nil
-      return values.map { "\($0.key)=\($0.value.text)" }.joined(separator: " ")
+      return values.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
     }
     var refined = pairs
     for indices in families.values {
@@ -162,7 +162,7 @@ public struct SweepComparison: Sendable {
       let own = runs.filter { $0.cell == cell.id }
       let judged = pairs.filter { $0.targetCell == cell.id && $0.kind != "repeat" }
       return SweepReport.Cell(
-        id: cell.id, values: cell.values.map { SweepReport.AxisValue(axis: $0.key, value: $0.value.text) },
+        id: cell.id, values: cell.values.map { SweepReport.AxisValue(axis: $0.key, value: $0.value.description) },
         runs: own.map { run in
           SweepReport.Run(
             id: run.name, repetition: run.repetition, state: run.state.rawValue,

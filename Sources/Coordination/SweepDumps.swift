@@ -78,7 +78,7 @@ struct SweepDumps {
       set.unreadable += damaged.map { Unreadable(file: $0.path, why: $0.why) }
       set.captures.removeAll { capture in damaged.contains { $0.path == capture.file } }
       return .success(
-        Loaded(dumps: set, label: Naming.label(of: cell), worldSize: cell.worldSize, started: nil))
+        Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: nil))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }
@@ -112,21 +112,13 @@ enum ReferencePairing {
     case .lastPass(let job):
       return .failure(NothingToCompare(message: "no earlier PASS of \(job) is known to this store"))
     case .path(let path): return .success(plan.cells.map { ($0, .path(path)) })
-    case .cell(let values):
+    case .cell:
       var couples: [(target: Cell, reference: SweepDumps.Source)] = []
       for cell in plan.cells {
-        var wanted = cell.values
-        for (axis, value) in values { wanted[axis] = value }
-        guard wanted != cell.values else { continue }
-        let reference = plan.cells.first { candidate in
-          plan.axes.allSatisfy { candidate.values[$0] == wanted[$0] }
+        guard let reference = plan.referenceCell(for: cell) else {
+          return .failure(NothingToCompare(message: "\(cell.label) has no reference cell in the matrix"))
         }
-        guard let reference else {
-          let label = wanted.map { "\($0.key)=\($0.value.text)" }.joined(separator: " ")
-          return .failure(
-            NothingToCompare(message: "\(Naming.label(of: cell)) has no reference: the matrix has no cell \(label)"))
-        }
-        couples.append((cell, .cell(reference)))
+        if reference.id != cell.id { couples.append((cell, .cell(reference))) }
       }
       return .success(couples)
     }

@@ -22,7 +22,7 @@ enum FirstAxisValue {
       let failing = order.filter { value in judged.contains { $0.0.values[axis] == value && $0.1 == .fail } }
       guard let first = failing.first else { continue }
       if fixed.contains(axis) || failing.count < order.count {
-        return SweepReport.AxisValue(axis: axis, value: first.text)
+        return SweepReport.AxisValue(axis: axis, value: first.description)
       }
     }
     return nil

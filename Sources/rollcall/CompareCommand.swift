@@ -28,7 +28,7 @@ struct ComparisonOptions: ParsableArguments {
       Console.print(report.json(pretty: true))
     } else {
       Console.print(
-        report.text(style: TextStyle(color: Console.wantsColour, width: Console.width), verbose: verbose))
+        report.text(style: Style(color: Console.wantsColour, width: Console.width), verbose: verbose))
     }
     throw ExitCode(ExitPolicy.code(for: report))
   }

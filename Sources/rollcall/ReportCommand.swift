@@ -26,7 +26,7 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
 
   func render(_ report: SweepReport) -> String {
     switch self {
-    case .text: report.text(style: TextStyle(color: false, width: 120), verbose: true)
+    case .text: report.text(style: Style(color: false, width: 120), verbose: true)
     case .html: report.html()
     case .markdown: report.markdown()
     case .json: report.json(pretty: true)
@@ -68,7 +68,7 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
     let report = try Self.stored(record, ledger)
     let rendered =
       format == .text && output == nil && !store.json
-      ? report.text(style: TextStyle(color: Console.wantsColour, width: Console.width), verbose: true)
+      ? report.text(style: Style(color: Console.wantsColour, width: Console.width), verbose: true)
       : (store.json ? ReportFormat.json : format).render(report)
     if let output {
       try Console.write(rendered, to: output)

@@ -86,7 +86,7 @@ enum SweepOutcome {
     if json {
       Console.print(report.json(pretty: true))
     } else {
-      let style = TextStyle(color: Console.wantsColour, width: Console.width)
+      let style = Style(color: Console.wantsColour, width: Console.width)
       Console.print(report.text(style: style, verbose: verbose))
       Console.print("HTML report: \(ReportFormat.path(.html, store: store, sweep: report.id))")
     }

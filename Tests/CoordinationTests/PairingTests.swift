@@ -18,8 +18,8 @@ import Testing
   private func couples(_ plan: Plan) -> [String] {
     guard case .success(let couples) = ReferencePairing.pair(plan) else { return ["no pairs"] }
     return couples.map { couple in
-      guard case .cell(let reference) = couple.reference else { return "\(Naming.label(of: couple.target)) < path" }
-      return "\(Naming.label(of: couple.target)) < \(Naming.label(of: reference))"
+      guard case .cell(let reference) = couple.reference else { return "\(couple.target.label) < path" }
+      return "\(couple.target.label) < \(reference.label)"
     }
   }
 
