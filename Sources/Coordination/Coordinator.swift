@@ -35,6 +35,10 @@ public actor Coordinator {
   /// Attempts with a launch or a gather under way; not to be touched by the tick.
   private var busy: Set<String> = []
   private var gatherFailures: [String: Int] = [:]
+  /// Run → time before which it is not tried again.
+  private var notBefore: [String: Double] = [:]
+  /// Run → host that the scheduler keeps for it.
+  private var reservations: [String: String] = [:]
   /// A trouble that waiting does not mend: ends `drive`.
   private var fatal: (any Error)?
 
@@ -215,21 +219,26 @@ public actor Coordinator {
 
   /// Writes a transition; a lost or failed attempt is retried or ends its run.
   private func write(_ transition: Transition) throws {
-    let attempt = transition.attempt
+    var attempt = transition.attempt
     var state = transition.run
     var why = transition.why
-    if attempt.state == .lost || attempt.state == .failed {
-      let plan = try ledger.plan(of: attempt.sweep)
-      let cell = try run(of: attempt).cell
-      let retries = plan.cells.first { $0.id == cell }?.run.retries ?? 0
-      let charged = try ledger.attempts(of: attempt.sweep)
-        .filter { $0.run == attempt.run && $0.id != attempt.id && $0.isCharged }.count + (attempt.isCharged ? 1 : 0)
-      if charged > retries {
-        state = .lost
-        why = attempt.why
-      } else {
+    if let ending = transition.ending {
+      let run = try run(of: attempt)
+      let cell = try ledger.plan(of: attempt.sweep).cells.first { $0.id == run.cell }
+      let earlier = try ledger.attempts(of: attempt.sweep).filter { $0.run == run.name && $0.id != attempt.id }
+      let policy = RetryPolicy(retries: cell?.run.retries ?? 0)
+      let next = policy.next(
+        after: ending, charged: earlier.count { $0.isCharged }, uncharged: earlier.count { !$0.isCharged })
+      switch next {
+      case .retry(let delay, let isCharged, _):
+        attempt.isCharged = isCharged
+        notBefore[run.name] = now() + delay
         state = .queued
         why = "to be tried again: \(attempt.why ?? "infrastructure failure")"
+      case .end(let final):
+        state = final
+        why = attempt.why
+      case .gather: break
       }
     }
     try ledger.record(
@@ -280,21 +289,24 @@ public actor Coordinator {
         try write(Transition(attempt: next, run: .running, event: "running", action: .none))
       case .gpuBusy(let why):
         next.state = .failed
-        next.isCharged = false
         next.why = why
-        try write(Transition(attempt: next, run: .queued, why: why, event: "gpu-busy", action: .none))
-        hosts[attempt.host]?.retryAt = now() + 10
-      case .noSpace(let why), .refused(let why):
+        try write(Transition(attempt: next, run: .queued, event: "gpu-busy", action: .none, ending: .gpuBusy))
+      case .noSpace(let why):
         next.state = .failed
         next.why = why
         next.ended = time
-        try write(Transition(attempt: next, run: .queued, why: why, event: "refused", action: .none))
+        try write(Transition(attempt: next, run: .queued, event: "no-space", action: .none, ending: .noSpace))
+      case .refused(let why):
+        next.state = .failed
+        next.why = why
+        next.ended = time
+        try write(Transition(attempt: next, run: .queued, event: "refused", action: .none, ending: .launchFailed))
       }
     } catch let error as LaunchPreparationError {
       next.state = .failed
       next.why = error.message
       next.ended = now()
-      try write(Transition(attempt: next, run: .queued, why: error.message, event: "refused", action: .none))
+      try write(Transition(attempt: next, run: .queued, event: "refused", action: .none, ending: .launchFailed))
     } catch let error as LedgerError {
       throw error
     } catch {
@@ -316,9 +328,9 @@ public actor Coordinator {
       } else {
         directory = try await host.connection.launcher.directory(of: attempt.id)
       }
-      let result = try await Gatherer.gather(
-        attemptDirectory: directory, attempt: attempt.number, transport: host.connection.transport, store: artifacts,
-        sweep: attempt.sweep, run: attempt.run)
+      let result = try await Gatherer().gather(
+        attemptDirectory: directory, transport: host.connection.transport, store: artifacts, sweep: attempt.sweep,
+        run: attempt.run)
       var next = attempt
       next.state = .gathered
       next.heard = now()
@@ -337,16 +349,14 @@ public actor Coordinator {
       guard !Task.isCancelled else { return }
       let tries = gatherFailures[attempt.id, default: 0] + 1
       gatherFailures[attempt.id] = tries
-      let isHostTrouble = (error as? TransportError).map { !$0.isPermanent } ?? false
-      guard tries >= settings.gatherTries, !isHostTrouble else {
-        failed(attempt.host, error)
-        return
-      }
+      let trouble = (error as? GatheringError)?.transport ?? error as? TransportError
+      if let trouble { failed(attempt.host, trouble) }
+      // A host that cannot be reached keeps its files: they are asked for again when it is back.
+      guard trouble == nil, tries >= settings.gatherTries else { return }
       var next = attempt
       next.state = .lost
-      next.isCharged = true
       next.why = "its files could not be gathered: \(error)"
-      try write(Transition(attempt: next, run: .queued, why: next.why, event: "gather-failed", action: .none))
+      try write(Transition(attempt: next, run: .queued, event: "gather-failed", action: .none, ending: .lost))
     }
   }
 
@@ -375,14 +385,16 @@ public actor Coordinator {
   ) throws {
     guard runs.contains(where: { $0.state == .queued }), let sweep = runs.first?.sweep else { return }
     let attempts = try ledger.attempts(of: sweep)
+    let ready = runs.filter { $0.state == .queued && (notBefore[$0.name] ?? 0) <= now() }
     let snapshot = Launch.snapshot(
-      runs: runs, attempts: attempts, cells: cells,
+      runs: ready, attempts: attempts, plan: plan, reservations: reservations,
       hosts: hosts.values.map { state in
         (
           host: state.connection.host, facts: state.facts,
           isReady: state.facts != nil && !state.isBlocked && state.retryAt <= now(), isBlocked: state.isBlocked
         )
       })
+    reservations = [:]
     for decision in Placement.decide(snapshot) {
       switch decision {
       case .place(let name, let host, let gpus):
@@ -395,6 +407,7 @@ public actor Coordinator {
         report(.run(name: name, state: .launching, host: host, why: nil))
         busy.insert(attempt.id)
         group.addTask { try await self.launch(attempt, cell, plan) }
+      case .reserve(let name, let host): reservations[name] = host
       case .wait: continue
       case .impossible(let name, let why):
         try ledger.set(

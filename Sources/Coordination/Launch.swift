@@ -62,37 +62,50 @@ enum Launch {
     guard let dumps = cell.dumps else { return [] }
     return Expectation(
       worldSize: cell.worldSize, layers: dumps.expect?.layers ?? [], stages: dumps.expect?.stages ?? [],
-      layout: dumps.layout
-    ).missing(in: entries)
+      isAtom: dumps.layout == "atom"
+    ).gaps(in: entries)
   }
 
   /// What the scheduler sees: queued runs and what is free on each host.
   static func snapshot(
-    runs: [RunRecord], attempts: [AttemptRecord], cells: [String: Cell],
+    runs: [RunRecord], attempts: [AttemptRecord], plan: Plan, reservations: [String: String],
     hosts: [(host: Fleet.Host, facts: HostFacts?, isReady: Bool, isBlocked: Bool)]
   ) -> Placement.Snapshot {
-    let open = Dictionary(grouping: attempts.filter { $0.state == .launching || $0.state == .running }, by: \.host)
-    let queued = runs.filter { $0.state == .queued }.compactMap { run -> Placement.QueuedRun? in
+    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    let comparison = plan.compare.sameHardware ? plan.name : nil
+    let queued = runs.compactMap { run -> Placement.QueuedRun? in
       guard let cell = cells[run.cell] else { return nil }
+      let failedOn = attempts.filter { $0.run == run.name && ($0.state == .lost || $0.state == .failed) && $0.isCharged }
       return Placement.QueuedRun(
-        id: run.name, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, priority: 0,
-        order: run.position, excludedHosts: Set(attempts.filter { $0.run == run.name && $0.state == .lost }.map(\.host))
-      )
+        id: run.name, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: run.position,
+        comparison: comparison, excludedHosts: Set(failedOn.map(\.host)))
     }
+    let open = Dictionary(grouping: attempts.filter { $0.state == .launching || $0.state == .running }, by: \.host)
     let free = hosts.map { entry -> Placement.Host in
-      let total =
+      let total: Int? =
         switch entry.host.gpus {
         case .count(let count): count
-        case .auto: entry.facts?.gpuIDs.count ?? 0
+        case .auto: entry.facts?.gpuIDs.count
         }
       let mine = open[entry.host.name] ?? []
       return Placement.Host(
-        name: entry.host.name, labels: entry.host.labels, totalGPUs: total,
-        freeGPUs: total - mine.reduce(0) { $0 + $1.gpus }, totalCPUSlots: entry.host.cpuSlots,
-        freeCPUSlots: entry.host.cpuSlots - mine.filter { $0.gpus == 0 }.count,
-        state: entry.isReady ? .ready : entry.isBlocked ? .draining : .unreachable,
-        hardwareClass: entry.facts.map { $0.gpuNames.sorted().joined(separator: ",") } ?? "")
+        name: entry.host.name, labels: entry.host.labels,
+        state: entry.isReady ? .ready : entry.isBlocked ? .draining : .unreachable, totalGPUs: total,
+        freeGPUs: (total ?? 0) - mine.reduce(0) { $0 + $1.gpus }, cpuSlots: entry.host.cpuSlots,
+        freeCPUSlots: entry.host.cpuSlots - mine.count { $0.gpus == 0 }, hardware: hardware(entry.facts))
     }
-    return Placement.Snapshot(runs: queued, hosts: free.sorted { $0.name < $1.name })
+    var pinned: [String: String] = [:]
+    let used = attempts.first { $0.state != .failed && $0.state != .lost }?.host
+    if let comparison, let used, let facts = hosts.first(where: { $0.host.name == used })?.facts {
+      pinned[comparison] = hardware(facts)
+    }
+    return Placement.Snapshot(
+      runs: queued, hosts: free.sorted { $0.name < $1.name }, pinnedHardware: pinned, reservations: reservations)
+  }
+
+  /// GPU model, or CPU model where there is no GPU.
+  private static func hardware(_ facts: HostFacts?) -> String {
+    guard let facts else { return "" }
+    return facts.gpuNames.first ?? facts.versions["cpu"] ?? ""
   }
 }

@@ -39,13 +39,16 @@ public struct SweepComparison: Sendable {
       notes += run.missing.map { "\(run.name): \($0)" }
       verdicts.append(.inconclusive)
     }
-    let logs = try LogCheck(rules: plan.logs).violations(runs: runs, sweep: id, artifacts: artifacts)
+    let logs = try LogCheck(rules: plan.logs).violations(
+      attempts: runs.filter { $0.state == .succeeded }.compactMap { attempts[$0.name]?.last },
+      logs: RunLogs(artifacts: artifacts, sweep: id))
     if !logs.isEmpty {
       notes += logs
       verdicts.append(.inconclusive)
     }
 
-    let loader = SweepDumps(plan: plan, runs: runs, sweep: id, artifacts: artifacts)
+    let starts = attempts.compactMapValues { $0.last?.started.map { Int64($0 * 1e9) } }
+    let loader = SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
     let (pairs, pairNotes) = try await compare(plan, loader)
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
@@ -86,8 +89,8 @@ public struct SweepComparison: Sendable {
         case .failure(let why): notes.append("\(cell.label): not compared: \(why.message)")
         case .success(let set):
           let comparison = try await DumpComparer.compareSlots(
-            set: set.dumps, slots: slots, worldSize: cell.worldSize, selection: dumps.selection(of: cell),
-            label: cell.label)
+            set: set.dumps, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
+            label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell))
           pairs.append(
             SweepReport.Pair(referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison))
         }
@@ -118,9 +121,12 @@ public struct SweepComparison: Sendable {
       case (_, .failure(let why)): notes.append("\(label): not compared: \(why.message)")
       case (_, nil): notes.append("\(label): not compared: it has no run")
       case (.success(let reference), .success):
-        let floors = try await DumpComparer.floors(
-          repeats: [references.compactMap(\.dumps), targets.compactMap(\.dumps)],
-          selection: dumps.selection(of: couple.target))
+        var floors = try await DumpComparer.floors(
+          repeats: references.compactMap(\.dumps), selection: dumps.selection(of: couple.target))
+        floors.merge(
+          try await DumpComparer.floors(
+            repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize,
+            selection: dumps.selection(of: couple.target)))
         for target in targets {
           guard case .success(let target) = target else { continue }
           let comparison = try await DumpComparer.compare(
@@ -146,8 +152,10 @@ public struct SweepComparison: Sendable {
     }
     var refined = pairs
     for indices in families.values {
-      let reports = indices.map { pairs[$0].comparison }
-      for (index, report) in zip(indices, DumpComparer.refine(reports)) { refined[index].comparison = report }
+      let reports = indices.map { index in
+        (worldSize: cells[pairs[index].targetCell]?.worldSize ?? 1, report: pairs[index].comparison)
+      }
+      for (index, result) in zip(indices, DumpComparer.refine(reports)) { refined[index].comparison = result.report }
     }
     return refined
   }
@@ -181,6 +189,6 @@ public struct SweepComparison: Sendable {
       id: record.id, number: record.number, host: record.host, state: state, exitCode: record.exitCode,
       signal: record.signal, started: record.started, ended: record.ended, fingerprint: record.facts,
       why: record.why ?? (succeeded ? nil : Transition.ending(of: record).why),
-      logTail: succeeded ? nil : artifacts.logTail(sweep: sweep, run: record.run, attempt: record.number))
+      logTail: succeeded ? nil : RunLogs(artifacts: artifacts, sweep: sweep).tail(of: record))
   }
 }

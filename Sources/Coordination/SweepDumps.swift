@@ -38,6 +38,8 @@ struct SweepDumps {
 
   let plan: Plan
   let runs: [RunRecord]
+  /// Run → start of its last attempt by the host's clock, nanoseconds since 1970.
+  let starts: [String: Int64]
   let sweep: String
   let artifacts: ArtifactStore
 
@@ -70,15 +72,9 @@ struct SweepDumps {
       return .failure(NothingToCompare(message: "the job names no dumps"))
     }
     do {
-      let damaged = try artifacts.verify(sweep: sweep, run: run.name)
-      var set = try DumpSetLoader.load(
-        directory: artifacts.runDirectory(sweep: sweep, run: run.name), layout: layout(of: cell),
-        modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run.name))
-      // A file that the manifest has and the store has not, or not whole, is evidence that is gone.
-      set.unreadable += damaged.map { Unreadable(file: $0.path, why: $0.why) }
-      set.captures.removeAll { capture in damaged.contains { $0.path == capture.file } }
+      let set = try StoredDumps.load(artifacts, sweep: sweep, run: run.name, layout: layout(of: cell))
       return .success(
-        Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: nil))
+        Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: starts[run.name]))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }
@@ -86,6 +82,44 @@ struct SweepDumps {
 
   func layout(of cell: Cell) -> DumpLayout {
     DumpLayout(rawValue: cell.dumps?.layout ?? "") ?? .atom
+  }
+
+  func side(_ loaded: Loaded) -> ComparisonSide {
+    ComparisonSide(set: loaded.dumps, label: loaded.label, worldSize: loaded.worldSize, startTime: loaded.started)
+  }
+
+  func expectation(of cell: Cell) -> CaptureExpectation? {
+    cell.dumps?.expect.map { CaptureExpectation(layers: $0.layers, stages: $0.stages) }
+  }
+
+  func request(reference: Loaded, target: Loaded, cell: Cell, floors: NoiseFloors) -> ComparisonRequest {
+    ComparisonRequest(
+      reference: side(reference), target: side(target), expectation: expectation(of: cell),
+      selection: selection(of: cell), slots: cell.dumps?.slots, shardRule: Self.rule(plan.compare.shard),
+      shardRules: plan.compare.shardByStage.map { ($0.key, Self.rule($0.value)) },
+      policy: Self.policy(plan.compare.noise, floors))
+  }
+
+  private static func policy(_ noise: CompareSpec.Noise, _ floors: NoiseFloors) -> NoisePolicy {
+    switch noise {
+    case .measured: .measured(floors)
+    case .strict: .strict
+    case .atom: .atom
+    case .triage: .triage
+    case .thresholds(let cos, let rel): .thresholds(cos: cos, rel: rel)
+    }
+  }
+
+  private static func rule(_ rule: CompareSpec.ShardRule) -> ShardRule {
+    switch rule {
+    case .auto: .auto
+    case .concat(let axis): .concat(axis: axis)
+    case .partial: .partial
+    case .replicated: .replicated
+    case .blocks(let sizes): .unsupported("blocks: \(sizes)")
+    case .heads(let heads): .unsupported("heads: \(heads.map { "\($0.key): \($0.value)" }.joined(separator: ", "))")
+    case .dims(let text): .unsupported(text)
+    }
   }
 
   func selection(of cell: Cell) -> CallSelection {

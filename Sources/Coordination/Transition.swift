@@ -18,6 +18,8 @@ struct Transition: Equatable {
   var why: String?
   var event: String
   var action: Action
+  /// For an attempt that is over without files: what the retry policy is asked about.
+  var ending: AttemptEnding?
 
   /// Seconds after which a claimed directory without a supervisor is taken for a half-made launch of ours.
   static let claimPatience = 60.0
@@ -59,7 +61,7 @@ struct Transition: Equatable {
     next.state = .lost
     next.why = why
     next.ended = now
-    return Transition(attempt: next, run: .queued, why: why, event: "lost", action: .none)
+    return Transition(attempt: next, run: .queued, why: why, event: "lost", action: .none, ending: .lost)
   }
 
   /// The run's final state once the files of an exited attempt are in the store.

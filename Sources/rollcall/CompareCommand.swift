@@ -67,15 +67,12 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func run() async throws {
-    let reference = try DumpSetLoader.load(directory: reference, layout: options.layout)
-    let target = try DumpSetLoader.load(directory: target, layout: options.layout)
-    var request = ComparisonRequest(reference: reference, target: target)
-    request.referenceWorldSize = referenceWorldSize
-    request.targetWorldSize = targetWorldSize
-    request.selection = options.select
-    request.rule = options.rule
-    request.slots = slots
-    request.noise = noise.policy
+    let reference = try StoredDumps.load(directory: reference, layout: options.layout)
+    let target = try StoredDumps.load(directory: target, layout: options.layout)
+    let request = ComparisonRequest(
+      reference: ComparisonSide(set: reference.set, worldSize: referenceWorldSize ?? reference.worldSize),
+      target: ComparisonSide(set: target.set, worldSize: targetWorldSize ?? target.worldSize),
+      selection: options.select, rule: options.rule, slots: slots, policy: noise.policy)
     try options.show(try await DumpComparer.compare(request))
   }
 }
@@ -104,10 +101,11 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    let set = try DumpSetLoader.load(directory: directory, layout: options.layout)
+    let dumps = try StoredDumps.load(directory: directory, layout: options.layout)
     try options.show(
       try await DumpComparer.compareSlots(
-        set: set, slots: slots, rank: rank, rule: options.rule, selection: options.select))
+        set: dumps.set, slots: slots, rule: options.rule, selection: options.select, rank: rank,
+        worldSize: dumps.worldSize))
   }
 }
 
@@ -120,7 +118,7 @@ enum NoiseArgument: String, ExpressibleByArgument, CaseIterable {
 
   var policy: NoisePolicy {
     switch self {
-    case .measured: .measured
+    case .measured: .measured(NoiseFloors())
     case .strict: .strict
     case .atom: .atom
     case .triage: .triage

@@ -1,9 +1,11 @@
+import Alignment
 import ArgumentParser
 import Dumps
 import Foundation
 import Gathering
 import Ledger
 import Planning
+import Reporting
 import Transports
 
 /// Every error that reaches the command line becomes one clear message and one exit code (DESIGN, contract 7).
@@ -39,7 +41,8 @@ enum Failure {
       case .damaged: (error.code.rawValue, unreadableInput, error.message)
       case .unusable, .locked, .diskFull: (error.code.rawValue, unavailable, error.message)
       }
-    case let error as StoreError: (error.code.rawValue, unavailable, error.description)
+    case let error as ReportError: (error.code.rawValue, unreadableInput, error.description)
+    case let error as AlignmentError: (error.code.rawValue, unreadableInput, error.description)
     case let error as GatheringError: (error.code.rawValue, unavailable, error.description)
     case let error as UsageError: ("usage", usage, error.message)
     case let error as InputError: ("input", unreadableInput, error.message)

@@ -40,8 +40,8 @@ struct LogsCommand: AsyncParsableCommand {
       guard let attempt = try ledger.attempts(of: record.id).last(where: { $0.run == run.name }) else {
         throw UsageError(message: "Run \(run.name) has not started yet: it is \(state.rawValue).")
       }
-      if attempt.state == .gathered, let text = artifacts.log(
-        sweep: record.id, run: run.name, attempt: attempt.number, name: name)
+      if attempt.state == .gathered,
+        let text = RunLogs(artifacts: artifacts, sweep: record.id).text(of: attempt, name)
       {
         show(String(text.utf8.dropFirst(offset)) ?? text, &remainder)
         break

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Coordination
 import Foundation
 import Ledger
 import Reporting
@@ -58,14 +59,21 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .shortAndLong, help: "Write to this file in place of standard output.", completion: .file())
   var output: String?
 
+  @Flag(name: .long, help: "Read and compare the gathered files again; the stored report stays as it is.")
+  var again = false
+
   @OptionGroup var store: StoreOptions
 
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
-    let ledger = try SweepLedger(store: store.directory)
+    let (ledger, artifacts) = try store.open()
     let record = try ledger.sweep(named: sweep)
-    let report = try Self.stored(record, ledger)
+    let stored = try Self.stored(record, ledger)
+    let report =
+      again
+      ? try await SweepComparison(ledger: ledger, artifacts: artifacts).report(sweep: record.id, now: stored.ended ?? 0)
+      : stored
     let rendered =
       format == .text && output == nil && !store.json
       ? report.text(style: Style(color: Console.wantsColour, width: Console.width), verbose: true)

@@ -1,0 +1,30 @@
+import Foundation
+public import Gathering
+public import Ledger
+
+/// The gathered logs of a sweep's attempts (their last part: `Gatherer` bounds them).
+public struct RunLogs: Sendable {
+  private let artifacts: ArtifactStore
+  private let sweep: String
+
+  public init(artifacts: ArtifactStore, sweep: String) {
+    self.artifacts = artifacts
+    self.sweep = sweep
+  }
+
+  /// `stdout.log` or `stderr.log`; nil where it was not gathered.
+  public func text(of attempt: AttemptRecord, _ name: String) -> String? {
+    guard let directory = try? artifacts.attemptDirectory(sweep: sweep, run: attempt.run, attempt: attempt.id),
+      let data = FileManager.default.contents(atPath: "\(directory)/\(name)")
+    else { return nil }
+    return String(decoding: data, as: UTF8.self)
+  }
+
+  /// The last lines of both logs, for a report; nil where there are none.
+  func tail(of attempt: AttemptRecord, lines: Int = 20) -> String? {
+    let tail = ["stdout.log", "stderr.log"].flatMap { name in
+      (text(of: attempt, name) ?? "").split(whereSeparator: \.isNewline).suffix(lines).map { String($0.prefix(500)) }
+    }
+    return tail.isEmpty ? nil : tail.joined(separator: "\n")
+  }
+}
