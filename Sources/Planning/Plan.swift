@@ -188,16 +188,19 @@ public struct CompareSpec: Sendable, Hashable, Codable {
   public var shard: ShardRule
   /// Rules per stage name (regular expression, full match), first match wins; before `shard`.
   public var shardByStage: OrderedDictionary<String, ShardRule>
+  /// All runs that are compared go to hosts of one hardware class.
+  public var sameHardware: Bool
 
   public init(
     mode: Mode = .reference, reference: Reference? = nil, noise: Noise = .measured, shard: ShardRule = .auto,
-    shardByStage: OrderedDictionary<String, ShardRule> = [:]
+    shardByStage: OrderedDictionary<String, ShardRule> = [:], sameHardware: Bool = true
   ) {
     self.mode = mode
     self.reference = reference
     self.noise = noise
     self.shard = shard
     self.shardByStage = shardByStage
+    self.sameHardware = sameHardware
   }
 }
 

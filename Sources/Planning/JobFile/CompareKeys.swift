@@ -14,8 +14,10 @@ struct CompareKeys: KeyTable {
   let shard = Key(
     "shard", ShardKeys.shape,
     "How ranks make up a tensor: auto (default), one rule, or rules per stage (regular expression).")
+  let sameHardware = Key(
+    "same_hardware", .boolean, "All runs that are compared go to hosts of one hardware class; default true.")
 
-  var keys: [AnyKey] { [mode.erased, reference.erased, noise.erased, shard.erased] }
+  var keys: [AnyKey] { [mode.erased, reference.erased, noise.erased, shard.erased, sameHardware.erased] }
 
   static var shape: Shape<Source> {
     .object(CompareKeys()) { fields, keys, reading in
@@ -23,6 +25,7 @@ struct CompareKeys: KeyTable {
       let reference = fields(keys.reference, &reading)
       let noise = fields(keys.noise, &reading) ?? .measured
       let shard = fields(keys.shard, &reading)
+      let sameHardware = fields(keys.sameHardware, &reading) ?? true
       switch mode {
       case .reference where !fields.has(keys.reference):
         reading.report(fields.value.place, "`compare` needs the key `reference` (or `mode: slots`)")
@@ -33,7 +36,7 @@ struct CompareKeys: KeyTable {
       return Source(
         spec: CompareSpec(
           mode: mode, reference: reference?.reference, noise: noise, shard: shard?.rule ?? .auto,
-          shardByStage: shard?.byStage ?? [:]),
+          shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware),
         place: fields.value.place, reference: fields.value["reference"])
     }
   }

@@ -8,7 +8,11 @@ public enum ShellQuoting {
 
   /// For a place between single quotes: leaves them for each quote of the text.
   static func inSingleQuotes(_ text: String) -> String {
-    text.unicodeScalars.reduce(into: "") { $1 == "'" ? $0 += "'\\''" : $0.unicodeScalars.append($1) }
+    text.unicodeScalars.reduce(into: "") {
+      // By scalar: a quote with a combining mark after it is one Character, and still a quote to the shell.
+      if $1 == "'" { $0 += "'\\'" }
+      $0.unicodeScalars.append($1)
+    }
   }
 
   /// For a place between double quotes.

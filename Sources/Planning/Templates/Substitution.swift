@@ -133,7 +133,7 @@ struct Substitution {
       // Bare digits before < or > would name a file descriptor.
       let follows: Bool =
         switch next {
-        case .text(let text): text.first == "<" || text.first == ">"
+        case .text(let text): text.unicodeScalars.first == "<" || text.unicodeScalars.first == ">"
         case .name: true
         }
       return .success(follows ? .quotedWord : .word)

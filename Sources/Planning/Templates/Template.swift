@@ -29,12 +29,12 @@ struct Template {
         guard let end = inner.firstRange(of: "}}") else {
           throw Malformed(ordinal: ordinal, message: "${{ without }}")
         }
-        let name = inner[..<end.lowerBound].filter { !$0.isWhitespace }
+        let name = inner[..<end.lowerBound].split(whereSeparator: \.isWhitespace).joined(separator: " ")
         guard !name.isEmpty else { throw Malformed(ordinal: ordinal, message: "${{ }} names nothing") }
         guard !name.contains("${{") else { throw Malformed(ordinal: ordinal, message: "${{ without }}") }
         if !literal.isEmpty { pieces.append(.text(literal)) }
         literal = ""
-        pieces.append(.name(String(name), ordinal: ordinal))
+        pieces.append(.name(name, ordinal: ordinal))
         rest = inner[end.upperBound...]
       }
       ordinal += 1

@@ -1,0 +1,207 @@
+import OrderedCollections
+import Scheduling
+import Testing
+
+typealias Run = Placement.QueuedRun
+typealias Host = Placement.Host
+
+func gpuHost(
+  _ name: String, _ total: Int?, free: Int? = nil, labels: OrderedDictionary<String, String> = [:],
+  state: Host.State = .ready, hardware: String = "H200", slots: Int = 1
+) -> Host {
+  Host(
+    name: name, labels: labels, state: state, totalGPUs: total, freeGPUs: free ?? total ?? 0, cpuSlots: slots,
+    freeCPUSlots: slots, hardware: hardware)
+}
+
+@Suite struct PlacementTests {
+  @Test func ordersByPriorityThenAge() {
+    let runs = [
+      Run(id: "young", gpus: 1, order: 3), Run(id: "old", gpus: 1, order: 1),
+      Run(id: "urgent", gpus: 1, priority: 5, order: 9),
+    ]
+    let decisions = Placement.decide(.init(runs: runs, hosts: [gpuHost("a", 2)]))
+    #expect(
+      decisions == [
+        .place(run: "urgent", host: "a", gpus: 1), .place(run: "old", host: "a", gpus: 1),
+        .reserve(run: "young", host: "a"),
+        .wait(run: "young", reasons: [.init(host: "a", why: .gpusBusy(wanted: 1, free: 0))]),
+      ])
+  }
+
+  @Test func packsTightlySoThatLargeGangsKeepRoom() {
+    let runs = [Run(id: "small", gpus: 1, order: 1), Run(id: "large", gpus: 8, order: 2)]
+    let decisions = Placement.decide(.init(runs: runs, hosts: [gpuHost("a", 8), gpuHost("b", 4)]))
+    #expect(decisions == [.place(run: "small", host: "b", gpus: 1), .place(run: "large", host: "a", gpus: 8)])
+  }
+
+  @Test func overtakesTheHeadOnlyElsewhere() {
+    let runs = [Run(id: "head", gpus: 8, order: 1), Run(id: "later", gpus: 2, order: 2)]
+    let busy = gpuHost("a", 8, free: 6)
+    #expect(
+      Placement.decide(.init(runs: runs, hosts: [busy])) == [
+        .reserve(run: "head", host: "a"),
+        .wait(run: "head", reasons: [.init(host: "a", why: .gpusBusy(wanted: 8, free: 6))]),
+        .wait(run: "later", reasons: [.init(host: "a", why: .reserved(for: "head"))]),
+      ])
+    let elsewhere = Placement.decide(.init(runs: runs, hosts: [busy, gpuHost("b", 8, free: 4)]))
+    #expect(elsewhere.contains(.reserve(run: "head", host: "a")))
+    #expect(elsewhere.last == .place(run: "later", host: "b", gpus: 2))
+  }
+
+  @Test func aReservationStaysWhereItWas() {
+    let runs = [Run(id: "head", gpus: 8, order: 1)]
+    let hosts = [gpuHost("a", 8, free: 2), gpuHost("b", 8, free: 6)]
+    #expect(
+      Placement.decide(.init(runs: runs, hosts: hosts, reservations: ["head": "a"])).first
+        == .reserve(run: "head", host: "a"))
+    #expect(Placement.decide(.init(runs: runs, hosts: hosts)).first == .reserve(run: "head", host: "b"))
+    let drained = [gpuHost("a", 8, free: 2, state: .draining), hosts[1]]
+    #expect(
+      Placement.decide(.init(runs: runs, hosts: drained, reservations: ["head": "a"])).first
+        == .reserve(run: "head", host: "b"))
+  }
+
+  @Test func poolsThatShareNoHostHaveHeadsOfTheirOwn() {
+    let runs = [
+      Run(id: "nvidia", gpus: 8, labels: ["gpu": "h200"], order: 1),
+      Run(id: "amd", gpus: 8, labels: ["gpu": "mi300"], order: 2), Run(id: "small", gpus: 1, order: 3),
+    ]
+    let hosts = [
+      gpuHost("a", 8, free: 7, labels: ["gpu": "h200"]), gpuHost("b", 8, free: 7, labels: ["gpu": "mi300"]),
+    ]
+    let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
+    #expect(decisions.contains(.reserve(run: "nvidia", host: "a")))
+    #expect(decisions.contains(.reserve(run: "amd", host: "b")))
+    #expect(
+      decisions.last
+        == .wait(
+          run: "small",
+          reasons: [
+            .init(host: "a", why: .reserved(for: "nvidia")), .init(host: "b", why: .reserved(for: "amd")),
+          ]))
+  }
+
+  @Test func runsWithoutGPUsTakeSlotsAndDisturbNoGang() {
+    let runs = [
+      Run(id: "head", gpus: 8, order: 1), Run(id: "c1", gpus: 0, order: 2), Run(id: "c2", gpus: 0, order: 3),
+      Run(id: "c3", gpus: 0, order: 4),
+    ]
+    let hosts = [gpuHost("a", 8, free: 7), gpuHost("cpu", 0, slots: 1)]
+    let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
+    #expect(decisions.contains(.place(run: "c1", host: "cpu", gpus: 0)))
+    #expect(decisions.contains(.place(run: "c2", host: "a", gpus: 0)))
+    guard case .wait(run: "c3", let reasons) = decisions.last else {
+      Issue.record("c3 should wait: \(decisions)")
+      return
+    }
+    #expect(reasons.contains(.init(host: "cpu", why: .cpuSlotsBusy)))
+  }
+
+  @Test func saysWhyHostByHost() {
+    let run = Run(id: "r", gpus: 4, labels: ["gpu": "h200"], order: 1, excludedHosts: ["failed"])
+    let label: OrderedDictionary<String, String> = ["gpu": "h200"]
+    let hosts = [
+      gpuHost("away", 8, labels: label, state: .unreachable), gpuHost("busy", 8, free: 3, labels: label),
+      gpuHost("draining", 8, labels: label, state: .draining), gpuHost("failed", 8, labels: label),
+      gpuHost("new", nil, labels: label), gpuHost("other", 8, labels: ["gpu": "a100"]), gpuHost("plain", 8),
+      gpuHost("small", 2, labels: label),
+    ]
+    let decisions = Placement.decide(.init(runs: [run], hosts: hosts))
+    guard case .wait(run: "r", let reasons) = decisions.last else {
+      Issue.record("r should wait: \(decisions)")
+      return
+    }
+    #expect(
+      Explanation.lines(reasons) == [
+        "away: unreachable", "busy: 3 GPUs free, needs 4", "draining: draining, takes nothing new",
+        "failed: failed this run before; another host will do", "new: has not told how many GPUs it has",
+        "other: label gpu is a100, needs h200", "plain: label gpu is missing, needs h200",
+        "small: has 2 GPUs, needs 4",
+      ])
+    #expect(Explanation.summary(reasons).hasPrefix("unreachable (away); 3 GPUs free, needs 4 (busy); "))
+  }
+
+  @Test func aHostThatFailedIsUsedWhereThereIsNoOther() {
+    let run = Run(id: "r", gpus: 1, order: 1, excludedHosts: ["a"])
+    #expect(
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1)])) == [.place(run: "r", host: "a", gpus: 1)])
+    #expect(
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8)]))
+        == [.place(run: "r", host: "b", gpus: 1)])
+    #expect(
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8, state: .unreachable)]))
+        == [.place(run: "r", host: "a", gpus: 1)])
+  }
+
+  @Test(arguments: [
+    (Run(id: "r", gpus: 8, order: 1), "needs 8 GPUs; the largest host that matches has 4 (b)"),
+    (
+      Run(id: "r", gpus: 1, labels: ["gpu": "h200"], order: 1),
+      "no host has the label gpu=h200; there is gpu=a100, gpu=l40"
+    ),
+    (Run(id: "r", gpus: 1, labels: ["zone": "x"], order: 1), "no host has the label zone=x"),
+    (
+      Run(id: "r", gpus: 1, labels: ["gpu": "a100", "rack": "2"], order: 1),
+      "no host has all of the labels gpu=a100, rack=2"
+    ),
+    (Run(id: "r", gpus: 0, order: 1), "no host that matches takes runs without GPUs (cpu_slots: 0)"),
+  ])
+  func namesWhatCanNeverRun(run: Run, reason: String) {
+    let hosts = [
+      gpuHost("a", 2, labels: ["gpu": "a100", "rack": "1"], slots: 0),
+      gpuHost("b", 4, labels: ["gpu": "l40", "rack": "2"], state: .unreachable, slots: 0),
+    ]
+    #expect(Placement.decide(.init(runs: [run], hosts: hosts)) == [.impossible(run: "r", reason: reason)])
+  }
+
+  @Test func anEmptyFleetCanRunNothing() {
+    #expect(
+      Placement.decide(.init(runs: [Run(id: "r", gpus: 0, order: 1)], hosts: []))
+        == [.impossible(run: "r", reason: "the fleet has no hosts")])
+  }
+
+  @Test func whatMayYetBecomePossibleWaits() {
+    let decisions = Placement.decide(
+      .init(
+        runs: [Run(id: "r", gpus: 8, order: 1)],
+        hosts: [gpuHost("a", 2), gpuHost("new", nil, state: .unreachable, hardware: "")]))
+    #expect(
+      decisions == [
+        .wait(
+          run: "r",
+          reasons: [
+            .init(host: "a", why: .tooFewGPUs(wanted: 8, total: 2)), .init(host: "new", why: .unreachable),
+          ])
+      ])
+  }
+
+  @Test func severalNodesComeLater() {
+    let decisions = Placement.decide(
+      .init(runs: [Run(id: "r", gpus: 8, nodes: 2, order: 1)], hosts: [gpuHost("a", 8)]))
+    #expect(decisions == [.wait(run: "r", reasons: [.init(host: "a", why: .multiNode)])])
+  }
+
+  @Test func oneComparisonUsesOneHardwareClass() {
+    let runs = [
+      Run(id: "r1", gpus: 1, order: 1, comparison: "s"), Run(id: "r2", gpus: 2, order: 2, comparison: "s"),
+      Run(id: "r8", gpus: 8, order: 3, comparison: "s"), Run(id: "free", gpus: 1, order: 4),
+    ]
+    let hosts = [gpuHost("a1", 4, hardware: "A100"), gpuHost("h1", 8, hardware: "H200")]
+    let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
+    #expect(decisions.contains(.place(run: "r1", host: "h1", gpus: 1)))
+    #expect(decisions.contains(.place(run: "r2", host: "h1", gpus: 2)))
+    #expect(decisions.contains(.reserve(run: "r8", host: "h1")))
+    #expect(decisions.contains(.place(run: "free", host: "a1", gpus: 1)))
+    let pinned = Placement.decide(.init(runs: [runs[0]], hosts: hosts, pinnedHardware: ["s": "A100"]))
+    #expect(pinned == [.place(run: "r1", host: "a1", gpus: 1)])
+    let tooLarge = Placement.decide(.init(runs: [runs[2]], hosts: hosts, pinnedHardware: ["s": "A100"]))
+    #expect(
+      tooLarge == [
+        .impossible(
+          run: "r8",
+          reason: "needs 8 GPUs; the largest host that matches has 4 (a1); "
+            + "larger ones are not of the comparison's hardware (A100)")
+      ])
+  }
+}
