@@ -17,6 +17,11 @@ public struct ManifestEntry: Sendable, Hashable, Codable {
     self.sha256 = sha256
     self.rank = rank
   }
+
+  /// Where the file stands under the run's directory in the store: `rank3/<path>`, or `shared/<path>` without a rank.
+  public var storedPath: String {
+    if let rank { "rank\(rank)/\(path)" } else { "shared/\(path)" }
+  }
 }
 
 /// Everything an attempt left under `dumps/`.
@@ -24,9 +29,40 @@ public struct Manifest: Sendable, Hashable, Codable {
   public var entries: [ManifestEntry]
   /// Names refused (symlinks, devices, `..`) and why.
   public var refused: [String]
+  /// The attempt whose files these are and what was kept of its logs; nil before it is gathered.
+  public var attempt: AttemptFiles?
 
-  public init(entries: [ManifestEntry], refused: [String]) {
+  public init(entries: [ManifestEntry], refused: [String], attempt: AttemptFiles? = nil) {
     self.entries = entries
     self.refused = refused
+    self.attempt = attempt
+  }
+}
+
+/// The logs and records of one attempt that the store keeps beside the dumps, under `attempts/<id>/`.
+public struct AttemptFiles: Sendable, Hashable, Codable {
+  public struct File: Sendable, Hashable, Codable {
+    /// `stdout.log`, `stderr.log`, `exit.json` or `identity`.
+    public var name: String
+    /// Bytes on the host.
+    public var hostByteCount: Int
+    /// Bytes kept: the last ones where fewer than on the host.
+    public var keptByteCount: Int
+
+    public init(name: String, hostByteCount: Int, keptByteCount: Int) {
+      self.name = name
+      self.hostByteCount = hostByteCount
+      self.keptByteCount = keptByteCount
+    }
+  }
+
+  /// Last component of the attempt's directory on the host.
+  public var id: String
+  /// What was there, in the order above.
+  public var files: [File]
+
+  public init(id: String, files: [File]) {
+    self.id = id
+    self.files = files
   }
 }

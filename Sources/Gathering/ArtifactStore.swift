@@ -1,0 +1,77 @@
+import Glibc
+
+/// Gathered files on this machine: every content once under `objects/<sha256>`, and per run a tree of links to it.
+///
+/// ```
+/// objects/<sha256>                              read-only, whole, on disk before its name stands
+/// incoming/<sha256>.part                        cut transfers, to be gone on with
+/// sweeps/<sweep>/<run>/rank<k>/<path>           hard link to the object (symbolic where links are refused)
+/// sweeps/<sweep>/<run>/shared/<path>            files whose names give no rank
+/// sweeps/<sweep>/<run>/attempts/<id>/stdout.log logs and records of the attempt
+/// sweeps/<sweep>/<run>/manifest.json            written last: without it the run is not gathered
+/// ```
+/// Several gathers may use one store at once, for different runs.
+public struct ArtifactStore: Sendable {
+  /// Directory; absolute, or relative to the working directory.
+  public let root: String
+
+  /// Opens the store, making its directories where they are missing.
+  public init(root: String) throws(GatheringError) {
+    var root = root[...]
+    while root.count > 1, root.last == "/" { root = root.dropLast() }
+    guard !root.isEmpty, !root.utf8.contains(0) else {
+      throw GatheringError(code: .badName, path: String(root), message: "a store needs a directory's name")
+    }
+    self.root = String(root)
+    try FileSystem.makeDirectories(self.root)
+    for directory in [objectsPath, incomingPath, "\(self.root)/sweeps"] {
+      try FileSystem.makeDirectory(directory, below: self.root)
+    }
+  }
+
+  var objectsPath: String { "\(root)/objects" }
+  var incomingPath: String { "\(root)/incoming" }
+
+  /// Where the content with this hash stands, whether or not it is there.
+  public func objectPath(_ sha256: String) -> String { "\(objectsPath)/\(sha256)" }
+
+  /// Whether the store holds the content with this hash; its bytes are not read (`verify` does that).
+  public func contains(_ sha256: String) -> Bool { byteCount(of: sha256) != nil }
+
+  /// Size of the object; nil where there is none.
+  public func byteCount(of sha256: String) -> Int? {
+    guard Manifest.isSHA256(sha256), let facts = try? FileSystem.status(objectPath(sha256)),
+      FileSystem.isRegular(facts)
+    else { return nil }
+    return Int(facts.st_size)
+  }
+
+  /// The directory of a run, whether or not it is there: `rank<k>/…`, `shared/…`, `attempts/…`, `manifest.json`.
+  public func runDirectory(sweep: String, run: String) throws(GatheringError) -> String {
+    for (what, name) in [("sweep", sweep), ("run", run)] where !DumpName.isComponent(name) {
+      throw GatheringError(
+        code: .badName, message: "\(what) `\(printable(name))` cannot name a directory: use letters, digits, - and _")
+    }
+    return "\(root)/sweeps/\(sweep)/\(run)"
+  }
+
+  /// Where the logs of an attempt stand once gathered.
+  public func attemptDirectory(sweep: String, run: String, attempt: String) throws(GatheringError) -> String {
+    guard DumpName.isComponent(attempt) else {
+      throw GatheringError(code: .badName, message: "attempt `\(printable(attempt))` cannot name a directory")
+    }
+    return "\(try runDirectory(sweep: sweep, run: run))/attempts/\(attempt)"
+  }
+
+  /// Checks, before a gather, that so many bytes fit and `floor` bytes stay free.
+  /// - Throws: `noSpace` with the figures.
+  public func reserve(bytes: Int, floor: Int) throws(GatheringError) {
+    guard let free = FileSystem.freeBytes(at: root) else { throw FileSystem.failure("ask for free space", root) }
+    let (needed, overflow) = max(0, bytes).addingReportingOverflow(max(0, floor))
+    guard overflow || needed > free else { return }
+    throw GatheringError(
+      code: .noSpace, path: root,
+      message: "no room for the gathered files: \(bytes) bytes to fetch and \(floor) to stay free, "
+        + "but \(free) are free. Free some space or name another store (--store)")
+  }
+}

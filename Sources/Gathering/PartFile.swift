@@ -1,0 +1,120 @@
+import Crypto
+import Glibc
+
+/// An object on its way into the store: written under `incoming/`, hashed as it grows, renamed when it is whole.
+///
+/// The file `incoming/<sha256>.part` outlives an interruption, and the next transfer goes on where it ends; whether
+/// its bytes are right is known by the hash of the whole alone. It is locked while open; a second gather that wants
+/// the same object at the same time writes its own copy under another name.
+final class PartFile {
+  let sha256: String
+  let byteCount: Int
+  private(set) var written: Int
+  /// True where bytes of an earlier transfer are part of it.
+  private(set) var isResumed: Bool
+  private let store: ArtifactStore
+  private let path: String
+  private var descriptor: Int32
+  private var hasher: SHA256
+
+  /// How many bytes of an object an earlier transfer left.
+  static func leftover(of sha256: String, in store: ArtifactStore) -> Int {
+    guard let facts = try? FileSystem.status(partPath(sha256, store)), FileSystem.isRegular(facts) else { return 0 }
+    return Int(facts.st_size)
+  }
+
+  /// Opens the object's part.
+  /// - Parameter resuming: Keep and hash what an earlier transfer left (`written` says how much); else start anew.
+  init(sha256: String, byteCount: Int, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
+    self.sha256 = sha256
+    self.byteCount = byteCount
+    self.store = store
+    (descriptor, path) = try Self.openLocked(sha256, store: store)
+    written = 0
+    isResumed = false
+    hasher = SHA256()
+    do throws(GatheringError) {
+      var facts = stat()
+      if fstat(descriptor, &facts) != 0 { throw FileSystem.failure("look at it", path) }
+      if resuming, (1...max(1, byteCount)).contains(Int(facts.st_size)) {
+        var hasher = SHA256()
+        written = try FileSystem.read(descriptor: descriptor, path: path) { hasher.update(bufferPointer: $0) }
+        self.hasher = hasher
+        isResumed = true
+      } else if ftruncate(descriptor, 0) != 0 {
+        throw FileSystem.failure("cut", path)
+      }
+    } catch {
+      closeFile()
+      throw error
+    }
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  var remaining: Int { byteCount - written }
+
+  func append(_ bytes: ArraySlice<UInt8>) throws(GatheringError) {
+    try FileSystem.write(bytes, to: descriptor, path: path)
+    bytes.withUnsafeBytes { hasher.update(bufferPointer: $0) }
+    written += bytes.count
+  }
+
+  /// Whether what was written has the hash it should have.
+  func isRight() -> Bool {
+    written == byteCount && SHA256Digest.hex(hasher.finalize()) == sha256
+  }
+
+  /// Sends the bytes to disk and gives the object its name; the caller syncs `objects/` afterwards.
+  func commit() throws(GatheringError) {
+    if fchmod(descriptor, 0o444) != 0 { throw FileSystem.failure("make read-only", path) }
+    if fsync(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
+    let object = store.objectPath(sha256)
+    if rename(path, object) != 0 { throw FileSystem.failure("rename to \(object)", path) }
+    closeFile()
+  }
+
+  /// Keeps the bytes so far for a later transfer.
+  func keep() {
+    if written == 0 { unlink(path) }
+    closeFile()
+  }
+
+  func discard() {
+    unlink(path)
+    closeFile()
+  }
+
+  private func closeFile() {
+    if descriptor >= 0 { close(descriptor) }
+    descriptor = -1
+  }
+
+  private static func partPath(_ sha256: String, _ store: ArtifactStore) -> String {
+    "\(store.incomingPath)/\(sha256).part"
+  }
+
+  private static func openLocked(_ sha256: String, store: ArtifactStore) throws(GatheringError) -> (Int32, String) {
+    var path = partPath(sha256, store)
+    for _ in 0..<8 {
+      let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
+      guard descriptor >= 0 else {
+        // A crash between making it read-only and its rename leaves one that cannot be opened again.
+        if errno == EACCES, unlink(path) == 0 { continue }
+        throw FileSystem.failure("open", path)
+      }
+      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+        close(descriptor)
+        path = "\(store.incomingPath)/\(sha256).\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
+        continue
+      }
+      // Another gather may have renamed it between our open and our lock.
+      var mine = stat()
+      if fstat(descriptor, &mine) == 0, let now = try FileSystem.status(path), now.st_ino == mine.st_ino {
+        return (descriptor, path)
+      }
+      close(descriptor)
+    }
+    throw GatheringError(code: .store, path: path, message: "cannot be locked; is another gather using this store?")
+  }
+}

@@ -1,0 +1,252 @@
+import FoundationEssentials
+import Glibc
+
+/// A file of a gathered run that is not what its manifest says.
+public struct StoreDamage: Sendable, Hashable, Codable {
+  public enum Kind: String, Sendable, Hashable, Codable {
+    case missing
+    /// Other size or other bytes.
+    case changed
+    case unreadable
+    /// Stands among the dumps and is not in the manifest.
+    case unexpected
+  }
+
+  /// Relative to the run's directory: `rank3/layer00_Block_rank3.pt`.
+  public var path: String
+  public var rank: Int?
+  public var kind: Kind
+  /// One sentence that names the file.
+  public var message: String
+}
+
+extension ArtifactStore {
+  /// What was gathered for a run.
+  /// - Throws: `notGathered` where there is no manifest, `damagedManifest` where it cannot be trusted.
+  public func manifest(sweep: String, run: String) throws(GatheringError) -> Manifest {
+    let path = try manifestPath(sweep: sweep, run: run)
+    guard try FileSystem.status(path) != nil else {
+      throw GatheringError(
+        code: .notGathered, path: path, message: "no such manifest: run \(run) of \(sweep) was not gathered to its end")
+    }
+    let bytes = try readSmall(path, limit: 512 << 20)
+    let stored: StoredManifest
+    do {
+      stored = try JSONDecoder().decode(StoredManifest.self, from: Data(bytes))
+    } catch {
+      throw GatheringError(code: .damagedManifest, path: path, message: "is not a manifest of this version: \(error)")
+    }
+    guard stored.schema == StoredManifest.schema else {
+      throw GatheringError(
+        code: .damagedManifest, path: path,
+        message: "has the schema \(printable(stored.schema)), expected \(StoredManifest.schema)")
+    }
+    for entry in stored.manifest.entries {
+      let why = DumpName.refusal(of: entry.path) ?? (Manifest.isSHA256(entry.sha256) ? nil : "sha256 is none")
+      if why != nil || entry.byteCount < 0 || (entry.rank ?? 0) < 0 {
+        throw GatheringError(
+          code: .damagedManifest, path: path,
+          message: "bad entry `\(printable(entry.path))`: \(why ?? "negative number")")
+      }
+    }
+    return stored.manifest
+  }
+
+  /// Modification times of the producer's files, nanoseconds since 1970 by the host's clock, by path relative to the
+  /// run's directory (`rank0/layer00_Block_rank0.pt`). The files themselves share theirs with their object.
+  public func modificationTimes(sweep: String, run: String) throws(GatheringError) -> [String: Int64] {
+    let entries = try manifest(sweep: sweep, run: run).entries
+    return Dictionary(entries.map { ($0.storedPath, $0.modified) }, uniquingKeysWith: max)
+  }
+
+  /// Reads every file of a run again and names those that are missing, changed, or not in the manifest.
+  ///
+  /// Files that share an object are read once.
+  /// - Returns: Empty where all is well.
+  public func verify(sweep: String, run: String) throws(GatheringError) -> [StoreDamage] {
+    let directory = try runDirectory(sweep: sweep, run: run)
+    let manifest = try manifest(sweep: sweep, run: run)
+    var damages: [StoreDamage] = []
+    var hashes: [FileIdentity: String] = [:]
+    for entry in manifest.entries {
+      func damage(_ kind: StoreDamage.Kind, _ why: String) {
+        damages.append(
+          StoreDamage(path: entry.storedPath, rank: entry.rank, kind: kind, message: "\(entry.storedPath): \(why)"))
+      }
+      let path = "\(directory)/\(entry.storedPath)"
+      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+      guard descriptor >= 0 else {
+        if errno == ENOENT || errno == ENOTDIR {
+          damage(.missing, "missing in the store; it was gathered with \(entry.byteCount) bytes")
+        } else {
+          damage(.unreadable, "cannot be read: \(String(cString: strerror(errno)))")
+        }
+        continue
+      }
+      defer { close(descriptor) }
+      var facts = stat()
+      guard fstat(descriptor, &facts) == 0, FileSystem.isRegular(facts) else {
+        damage(.changed, "is no longer a regular file")
+        continue
+      }
+      guard Int(facts.st_size) == entry.byteCount else {
+        damage(.changed, "has \(facts.st_size) bytes; it was gathered with \(entry.byteCount)")
+        continue
+      }
+      let identity = FileIdentity(device: facts.st_dev, inode: facts.st_ino)
+      do throws(GatheringError) {
+        let hash: String
+        if let known = hashes[identity] {
+          hash = known
+        } else {
+          hash = try SHA256Digest.hex(descriptor: descriptor, path: path)
+          hashes[identity] = hash
+        }
+        if hash != entry.sha256 { damage(.changed, "its bytes changed since it was gathered") }
+      } catch {
+        damage(.unreadable, error.message)
+      }
+    }
+    let known = Set(manifest.entries.map { Array($0.storedPath.utf8) })
+    for path in try dumpFiles(in: directory) where !known.contains(Array(path.utf8)) {
+      damages.append(
+        StoreDamage(
+          path: path, rank: nil, kind: .unexpected, message: "\(printable(path)): not gathered with this run"))
+    }
+    return damages
+  }
+
+  // MARK: Laying out
+
+  /// Links a run's files to their objects, keeps the attempt's logs, and writes the manifest last.
+  ///
+  /// What an earlier gather of the run left and the manifest does not hold is removed from its `rank<k>` and `shared`.
+  func layOut(
+    _ manifest: Manifest, logs: [(name: String, bytes: [UInt8])], sweep: String, run: String
+  ) throws(GatheringError) {
+    let directory = try runDirectory(sweep: sweep, run: run)
+    try FileSystem.makeDirectory(directory, below: root)
+    let isSame = (try? self.manifest(sweep: sweep, run: run)) == manifest
+    let manifestPath = try manifestPath(sweep: sweep, run: run)
+    if !isSame, try FileSystem.status(manifestPath) != nil {
+      if unlink(manifestPath) != 0 { throw FileSystem.failure("remove", manifestPath) }
+      try FileSystem.syncDirectory(directory)
+    }
+    try removeStrangers(in: directory, keeping: manifest.entries)
+
+    var touched: Set<String> = [directory]
+    for entry in manifest.entries {
+      let path = "\(directory)/\(entry.storedPath)"
+      guard let parent = FileSystem.parent(of: path) else { continue }
+      if touched.insert(parent).inserted { try FileSystem.makeDirectory(parent, below: directory) }
+      try link(path, to: entry, depth: entry.storedPath.utf8.count { $0 == UInt8(ascii: "/") } + 3)
+    }
+    for path in touched { try FileSystem.syncDirectory(path) }
+
+    if let attempt = manifest.attempt {
+      let path = try attemptDirectory(sweep: sweep, run: run, attempt: attempt.id)
+      try FileSystem.makeDirectory(path, below: directory)
+      for log in logs { try FileSystem.replace("\(path)/\(log.name)", with: log.bytes) }
+    }
+    guard !isSame else { return }
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    let bytes: [UInt8]
+    do {
+      bytes = try Array(encoder.encode(StoredManifest(schema: StoredManifest.schema, manifest: manifest)))
+    } catch {
+      throw GatheringError(code: .store, path: manifestPath, message: "cannot be written: \(error)")
+    }
+    try FileSystem.replace(manifestPath, with: bytes)
+  }
+
+  private func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {
+    "\(try runDirectory(sweep: sweep, run: run))/manifest.json"
+  }
+
+  /// Makes `path` the entry's object, replacing what stands there.
+  private func link(_ path: String, to entry: ManifestEntry, depth: Int) throws(GatheringError) {
+    let object = objectPath(entry.sha256)
+    guard let target = try FileSystem.status(object), FileSystem.isRegular(target),
+      Int(target.st_size) == entry.byteCount
+    else { throw GatheringError(code: .store, path: object, message: "the object vanished or has another size") }
+    if let present = try FileSystem.status(path) {
+      if present.st_ino == target.st_ino, present.st_dev == target.st_dev { return }
+      if unlink(path) != 0 { throw FileSystem.failure("replace", path) }
+    }
+    if Glibc.link(object, path) == 0 { return }
+    switch errno {
+    case EPERM, EMLINK, EXDEV, EOPNOTSUPP, ENOSYS:
+      let relative = String(repeating: "../", count: depth) + "objects/\(entry.sha256)"
+      if symlink(relative, path) != 0 { throw FileSystem.failure("link to \(object)", path) }
+    case let code: throw FileSystem.failure("link to \(object)", path, code: code)
+    }
+  }
+
+  private func removeStrangers(in directory: String, keeping entries: [ManifestEntry]) throws(GatheringError) {
+    let kept = Set(entries.map { Array($0.storedPath.utf8) })
+    for path in try dumpFiles(in: directory) where !kept.contains(Array(path.utf8)) {
+      if unlink("\(directory)/\(path)") != 0 { throw FileSystem.failure("remove", "\(directory)/\(path)") }
+    }
+    for tree in try dumpDirectories(in: directory) {
+      let below = try FileSystem.contents(of: "\(directory)/\(tree)").directories
+      // Deepest first; those that still hold files stay.
+      for path in below.sorted(by: { $0.utf8.count > $1.utf8.count }) { rmdir("\(directory)/\(tree)/\(path)") }
+      rmdir("\(directory)/\(tree)")
+    }
+  }
+
+  /// Files under `rank<k>` and `shared`, relative to the run's directory.
+  private func dumpFiles(in directory: String) throws(GatheringError) -> [String] {
+    var files: [String] = []
+    for tree in try dumpDirectories(in: directory) {
+      files += try FileSystem.contents(of: "\(directory)/\(tree)").files.map { "\(tree)/\($0)" }
+    }
+    return files.sorted()
+  }
+
+  private func dumpDirectories(in directory: String) throws(GatheringError) -> [String] {
+    guard let stream = opendir(directory) else { throw FileSystem.failure("open the directory", directory) }
+    defer { closedir(stream) }
+    var names: [String] = []
+    while let entry = readdir(stream) {
+      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+      guard let name = String(validating: bytes, as: UTF8.self) else { continue }
+      if name == "shared" || (name.hasPrefix("rank") && Int(name.dropFirst(4)) != nil) { names.append(name) }
+    }
+    var directories: [String] = []
+    for name in names {
+      if let facts = try FileSystem.status("\(directory)/\(name)"), FileSystem.isDirectory(facts) {
+        directories.append(name)
+      }
+    }
+    return directories.sorted()
+  }
+
+  private func readSmall(_ path: String, limit: Int) throws(GatheringError) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard descriptor >= 0 else { throw FileSystem.failure("open", path) }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    try FileSystem.read(descriptor: descriptor, path: path) { block throws(GatheringError) in
+      guard bytes.count + block.count <= limit else {
+        throw GatheringError(code: .damagedManifest, path: path, message: "is larger than \(limit) bytes")
+      }
+      bytes.append(contentsOf: block)
+    }
+    return bytes
+  }
+}
+
+private struct FileIdentity: Hashable {
+  var device: UInt
+  var inode: UInt
+}
+
+/// `manifest.json`.
+private struct StoredManifest: Codable {
+  static let schema = "rollcall.manifest/1"
+
+  var schema: String
+  var manifest: Manifest
+}

@@ -1,0 +1,255 @@
+import Logging
+import Transports
+
+/// One gather on its way: what was fetched, and how often the host or its files gave trouble.
+struct Transfer {
+  let directory: String
+  let transport: any Transport
+  let store: ArtifactStore
+  let limits: Gatherer.Limits
+  let logger: Logger
+
+  private(set) var bytesTransferred = 0
+  /// Bytes of the contents that the store lacked.
+  private(set) var bytesNeeded = 0
+  /// Failures since the last progress.
+  private var failures = 0
+  /// Contents whose leftover from an earlier transfer turned out wrong.
+  private var discarded: Set<String> = []
+
+  init(directory: String, transport: any Transport, store: ArtifactStore, limits: Gatherer.Limits, logger: Logger) {
+    self.directory = directory
+    self.transport = transport
+    self.store = store
+    self.limits = limits
+    self.logger = logger
+  }
+
+  /// Fetches until the store holds every content of the manifest.
+  /// - Returns: The manifest that was fetched.
+  mutating func fetchAll() async throws(GatheringError) -> Manifest {
+    var manifest = try await takeManifest()
+    var hasRetaken = false
+    var missing = missing(of: manifest)
+    bytesNeeded = missing.reduce(0) { $0 + $1.byteCount }
+    while !missing.isEmpty {
+      try reserve(for: missing)
+      switch try await fetch(Self.batch(from: missing, store: store)) {
+      case .complete, .cut: break
+      case .changed(let entry, let why):
+        let now = try await takeManifest()
+        let changed = Self.changes(from: manifest, to: now)
+        if hasRetaken {
+          let names = changed.isEmpty ? [entry.path] : changed
+          throw GatheringError(
+            code: .fileChanged, path: directory + "/dumps",
+            message: "changed on the host while it was gathered, twice: "
+              + names.prefix(5).map(printable).joined(separator: ", ") + (names.count > 5 ? ", …" : "") + " (\(why)). "
+              + "Is something still writing there? Gather again when it has ended")
+        }
+        logger.warning("Files changed while they were gathered", metadata: ["files": "\(changed)", "why": "\(why)"])
+        hasRetaken = true
+        manifest = now
+      }
+      missing = self.missing(of: manifest)
+    }
+    return manifest
+  }
+
+  /// The last bytes of the attempt's logs and its records, with how much there was of each.
+  mutating func fetchLogs() async throws(GatheringError) -> (
+    files: [AttemptFiles.File], logs: [(name: String, bytes: [UInt8])]
+  ) {
+    let names = ["stdout.log", "stderr.log", "exit.json", "identity"]
+    let command = HostCommand(
+      in: directory,
+      script: """
+        for f in \(names.joined(separator: " ")); do
+          [ -f $f ] && [ ! -L $f ] && [ -r $f ] || continue
+          s=$(stat -c %s $f) && n=$s || exit 43
+          [ $n -le \(limits.logBytes) ] || n=\(limits.logBytes)
+          printf '%s %s %s\\n' $f $s $n
+          tail -c +$((s - n + 1)) $f | head -c $n
+        done
+        """)
+    let limit = (names.count + 1) * (limits.logBytes + 4096) + 1 << 20
+    while true {
+      let result: CommandResult
+      do {
+        result = try await transport.run(command.text, input: [], limit: limit, timeout: .seconds(300))
+      } catch {
+        try await pauseAfter(error)
+        continue
+      }
+      guard let answer = command.answer(in: result.output) else {
+        throw HostCommand.explain(result, directory: directory)
+      }
+      return try Self.parseLogs(answer, names: names, directory: directory)
+    }
+  }
+
+  private static func parseLogs(
+    _ answer: ArraySlice<UInt8>, names: [String], directory: String
+  ) throws(GatheringError) -> (files: [AttemptFiles.File], logs: [(name: String, bytes: [UInt8])]) {
+    var files: [AttemptFiles.File] = []
+    var logs: [(name: String, bytes: [UInt8])] = []
+    var rest = answer
+    while let lineEnd = rest.firstIndex(of: UInt8(ascii: "\n")) {
+      let fields = String(decoding: rest[..<lineEnd], as: UTF8.self).split(separator: " ")
+      let body = rest[(lineEnd + 1)...]
+      guard fields.count == 3, names.contains(String(fields[0])), let all = Int(fields[1]),
+        let kept = Int(fields[2]), kept >= 0, kept <= all, kept <= body.count
+      else { break }
+      let name = String(fields[0])
+      files.append(AttemptFiles.File(name: name, hostByteCount: all, keptByteCount: kept))
+      logs.append((name, Array(body.prefix(kept))))
+      rest = body.dropFirst(kept)
+    }
+    guard rest.isEmpty else {
+      throw GatheringError(
+        code: .listing, path: directory, message: "the logs changed size while they were read; gather again")
+    }
+    return (files, logs)
+  }
+
+  // MARK: Steps
+
+  private enum Outcome {
+    case complete
+    case cut
+    case changed(ManifestEntry, why: String)
+  }
+
+  /// One transfer of a batch. A resumed file is a batch of its own.
+  private mutating func fetch(_ batch: [ManifestEntry]) async throws(GatheringError) -> Outcome {
+    guard let first = batch.first else { return .complete }
+    var part: PartFile?
+    if batch.count == 1, PartFile.leftover(of: first.sha256, in: store) > 0 {
+      part = try PartFile(
+        sha256: first.sha256, byteCount: first.byteCount, resuming: !discarded.contains(first.sha256), store: store)
+    }
+    let offset = part?.written ?? 0
+    let command: HostCommand
+    var input: [UInt8] = []
+    if offset > 0 {
+      command = HostCommand(
+        in: directory + "/dumps", script: "tail -c +\(offset + 1) -- \(shellQuote("./" + first.path)) || exit 44")
+    } else {
+      command = HostCommand(in: directory + "/dumps", script: "xargs -0 -r cat -- || exit 44")
+      for entry in batch { input += Array("./\(entry.path)\0".utf8) }
+    }
+    let receiver = BatchReceiver(entries: batch, resuming: part.take(), marker: command.marker, store: store)
+    let byteCount = batch.reduce(0) { $0 + $1.byteCount } - offset
+
+    var failure: (any Error)?
+    var result: CommandResult?
+    do {
+      // A MiB a second is the slowest that is worth waiting for; a cut one is gone on with.
+      result = try await transport.stream(
+        command.text, input: input, timeout: .seconds(120 + byteCount >> 20)
+      ) { try await receiver.take($0) }
+    } catch {
+      failure = error
+    }
+    var isWhole = false
+    if failure == nil {
+      do { isWhole = try await receiver.end() } catch { failure = error }
+    }
+    let stop = await receiver.stop
+    let finished = await receiver.finished
+    let received = await receiver.bytesReceived
+    try await receiver.close()
+    bytesTransferred += received
+    if finished > 0 || received >= 1 << 20 { failures = 0 }
+
+    switch stop {
+    case .failed(let error): throw error
+    case .wrong(let index, let wasResumed):
+      let entry = batch[index]
+      // The leftover may be what is wrong; once.
+      if wasResumed, discarded.insert(entry.sha256).inserted { return .cut }
+      return .changed(entry, why: "its bytes are not those that the manifest states")
+    case nil: break
+    }
+    if let failure {
+      try await pauseAfter(failure)
+      return .cut
+    }
+    if isWhole { return .complete }
+    let entry = batch[min(finished, batch.count - 1)]
+    guard let result, result.status == 0 || result.status == 44 else {
+      // The command or its connection was ended; what came before is kept.
+      try await pauseAfter(
+        TransportError(
+          code: .connectionLost, host: "the host",
+          message: "the transfer ended early (status \(result?.status ?? -1)): "
+            + HostCommand.lastLine(of: result?.errorOutput ?? [])))
+      return .cut
+    }
+    let why = result.status == 0 ? "another size than stated" : HostCommand.lastLine(of: result.errorOutput)
+    return .changed(entry, why: why)
+  }
+
+  private mutating func takeManifest() async throws(GatheringError) -> Manifest {
+    while true {
+      do throws(GatheringError) {
+        return try await Manifest.take(attemptDirectory: directory, transport: transport)
+      } catch {
+        guard let cause = error.transport else { throw error }
+        try await pauseAfter(cause)
+      }
+    }
+  }
+
+  /// Waits before the next try, or throws where trying again is over.
+  private mutating func pauseAfter(_ error: any Error) async throws(GatheringError) {
+    guard let cause = error as? TransportError, !cause.isPermanent, failures < limits.retries else {
+      throw GatheringError(error)
+    }
+    let pause = limits.pause * (1 << min(failures, 6))
+    failures += 1
+    logger.warning("Gathering goes on after a fault", metadata: ["fault": "\(cause)", "try": "\(failures)"])
+    do { try await Task.sleep(for: pause) } catch { throw GatheringError(error) }
+  }
+
+  private func reserve(for missing: [ManifestEntry]) throws(GatheringError) {
+    var bytes = 0
+    for entry in missing {
+      let (sum, overflow) = bytes.addingReportingOverflow(
+        max(0, entry.byteCount - PartFile.leftover(of: entry.sha256, in: store)))
+      bytes = overflow ? .max : sum
+    }
+    try store.reserve(bytes: bytes, floor: limits.freeSpaceFloor)
+  }
+
+  /// One entry for each content that the store lacks, in the manifest's order.
+  private func missing(of manifest: Manifest) -> [ManifestEntry] {
+    var seen: Set<String> = []
+    return manifest.entries.filter {
+      seen.insert($0.sha256).inserted && store.byteCount(of: $0.sha256) != $0.byteCount
+    }
+  }
+
+  /// The files of the next stream: one with a leftover alone, else as many as make a list of paths that any pipe takes.
+  private static func batch(from missing: [ManifestEntry], store: ArtifactStore) -> [ManifestEntry] {
+    var batch: [ManifestEntry] = []
+    var pathBytes = 0
+    var bytes = 0
+    for entry in missing {
+      if PartFile.leftover(of: entry.sha256, in: store) > 0 { return batch.isEmpty ? [entry] : batch }
+      let (sum, overflow) = bytes.addingReportingOverflow(entry.byteCount)
+      pathBytes += entry.path.utf8.count + 3
+      if !batch.isEmpty, overflow || sum > 4 << 30 || pathBytes > 512 << 10 { break }
+      bytes = sum
+      batch.append(entry)
+    }
+    return batch
+  }
+
+  /// Names whose content, size or presence differ.
+  private static func changes(from old: Manifest, to new: Manifest) -> [String] {
+    let before = Dictionary(old.entries.map { ($0.path, $0.sha256) }) { first, _ in first }
+    let after = Dictionary(new.entries.map { ($0.path, $0.sha256) }) { first, _ in first }
+    return Set(before.keys).union(after.keys).filter { before[$0] != after[$0] }.sorted()
+  }
+}
