@@ -1,0 +1,114 @@
+/// Reads the elements of one tensor, in blocks of the caller's choice.
+///
+/// It holds a file descriptor and reads with `pread`, never `mmap`: memory stays flat, and a file cut under us is
+/// an error and not a signal. Reads may run in parallel.
+public final class TensorReader: Sendable {
+  public let tensor: Tensor
+  /// Elements of the view.
+  public let elementCount: Int
+
+  private let file: FileHandle
+  private let view: StridedView
+
+  /// Opens the tensor's file and checks that the storage lies inside it and the view inside the storage.
+  public init(_ tensor: Tensor) throws(DumpError) {
+    view = try tensor.checkedView()
+    file = try FileHandle(path: tensor.storage.path)
+    guard tensor.storage.offset + tensor.storage.byteCount <= file.size else {
+      throw DumpError(
+        code: .truncated, file: file.path, at: .byte(file.size),
+        message: "the file ends here, inside the storage of \(tensor.name); copy or dump it again")
+    }
+    self.tensor = tensor
+    elementCount = view.elementCount
+  }
+
+  /// Reads elements as contiguous little-endian bytes, with the conjugation and negation bits applied.
+  ///
+  /// - Parameters:
+  ///   - range: logical row-major element numbers, inside `0..<elementCount`.
+  ///   - bytes: afterwards exactly the elements' bytes; its memory is used again.
+  public func read(_ range: Range<Int>, into bytes: inout [UInt8]) throws(DumpError) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    let byteCount = range.count * tensor.dtype.byteCount
+    if bytes.count > byteCount {
+      bytes.removeLast(bytes.count - byteCount)
+    } else if bytes.count < byteCount {
+      bytes.append(contentsOf: repeatElement(0, count: byteCount - bytes.count))
+    }
+    var failure: DumpError?
+    bytes.withUnsafeMutableBytes { target in
+      do throws(DumpError) { try read(range, into: target) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Reads elements as numbers: `dtype.valuesPerElement` of them an element, as ``DType/decode(_:into:)`` has it.
+  ///
+  /// - Parameters:
+  ///   - range: logical row-major element numbers, inside `0..<elementCount`.
+  ///   - values: afterwards exactly the elements' numbers; its memory is used again.
+  public func readDoubles(_ range: Range<Int>, into values: inout [Double]) throws(DumpError) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    let dtype = tensor.dtype
+    let perElement = dtype.valuesPerElement
+    let count = range.count * perElement
+    if values.count > count {
+      values.removeLast(values.count - count)
+    } else if values.count < count {
+      values.append(contentsOf: repeatElement(0, count: count - values.count))
+    }
+    let step = Self.blockBytes / dtype.byteCount
+    var bytes: [UInt8] = []
+    var start = range.lowerBound
+    while start < range.upperBound {
+      let end = min(start + step, range.upperBound)
+      try read(start..<end, into: &bytes)
+      let first = (start - range.lowerBound) * perElement
+      values.withUnsafeMutableBufferPointer { target in
+        bytes.withUnsafeBytes { dtype.decode($0, into: UnsafeMutableBufferPointer(rebasing: target[first...])) }
+      }
+      start = end
+    }
+  }
+
+  /// Bytes of one piece of work: of decoding, and of the window that a gather reads.
+  static let blockBytes = 256 << 10
+
+  private func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(DumpError) {
+    let size = tensor.dtype.byteCount
+    guard !range.isEmpty else { return }
+    let first = tensor.storage.offset + tensor.storageOffset * size
+    if view.isContiguous {
+      try file.read(into: target, at: first + range.lowerBound * size)
+    } else {
+      var gather = Gather(file: file, elementBytes: size, firstByte: first, target: target)
+      try gather.read(range, of: view)
+    }
+    if tensor.isConjugated || tensor.isNegated { applyLazyBits(to: target) }
+  }
+
+  /// Conjugation turns the sign of imaginary parts, negation that of everything.
+  private func applyLazyBits(to target: UnsafeMutableRawBufferPointer) {
+    let dtype = tensor.dtype
+    let partBytes = dtype.byteCount / (dtype.isComplex ? 2 : 1)
+    for part in 0..<(target.count / partBytes) {
+      let isImaginary = dtype.isComplex && part % 2 == 1
+      guard tensor.isNegated != (tensor.isConjugated && isImaginary) else { continue }
+      let start = part * partBytes
+      if dtype.isFloatingPoint {
+        if dtype != .float8E8M0FNU {
+          target[start + partBytes - 1] ^= dtype == .float4E2M1FNx2 ? 0x88 : 0x80
+        }
+      } else if dtype != .bool {
+        // Two's complement: invert, add one.
+        var carry = true
+        for i in start..<(start + partBytes) {
+          let (sum, overflow) = (~target[i]).addingReportingOverflow(carry ? 1 : 0)
+          target[i] = sum
+          carry = overflow
+        }
+      }
+    }
+  }
+}
