@@ -35,7 +35,7 @@ public struct StageOrder: Sendable {
   public private(set) var usesTimes: Bool
 
   /// - Parameters:
-  ///   - sides: the stamps of each side in the chosen call; votes of all sides count together.
+  ///   - sides: the stamps of each side, every call; votes of all sides count together.
   ///   - allFiles: every file of each side with its time, to recognise a copy.
   public init(sides: [[Stamp]], allFiles: [[(file: String, modified: Int64)]]) {
     usesTimes = false
@@ -45,8 +45,9 @@ public struct StageOrder: Sendable {
       struct Group: Hashable {
         var rank: Int
         var layer: Int?
+        var call: Int?
       }
-      for group in Dictionary(grouping: stamps, by: { Group(rank: $0.rank, layer: $0.layer) }).values {
+      for group in Dictionary(grouping: stamps, by: { Group(rank: $0.rank, layer: $0.layer, call: $0.call) }).values {
         var times: [String: Int64] = [:]
         for stamp in group { times[stamp.stage] = min(stamp.modified, times[stamp.stage] ?? .max) }
         for (left, leftTime) in times {
@@ -105,14 +106,15 @@ public struct StageOrder: Sendable {
       if has("partial", "core", "context", "ctx") { return 30 }
       return 40
     }
-    if ["q", "k", "v"].contains(name) || has("q_proj", "k_proj", "v_proj", "query", "key", "value") { return 20 }
+    if ["q", "k", "v"].contains(name) || has("q_proj", "k_proj", "v_proj", "qproj", "kproj", "vproj", "query", "key", "value") { return 20 }
     if has("oproj", "o_proj") { return 35 }
     if has("router", "topk", "gating") { return 55 }
     if has("gate", "up_proj", "upproj") { return 60 }
-    if has("shared") { return 65 }
-    if has("expert") { return 66 }
+    if has("activation", "silu", "swiglu") { return 62 }
     if has("down") { return 70 }
     if has("partial") { return 72 }
+    if has("shared") { return 75 }
+    if has("expert") { return 58 }
     if has("mlp", "moe", "ffn", "feedforward") { return 80 }
     return 45
   }

@@ -33,6 +33,29 @@ struct CaptureIndex: Sendable {
     }
   }
 
+  /// Who wrote what when, for the order of stages.
+  var stamps: [StageOrder.Stamp] {
+    var result: Set<StageOrder.Stamp> = []
+    for (key, byCall) in captures {
+      for (call, ranks) in byCall {
+        for (rank, capture) in ranks {
+          result.insert(
+            StageOrder.Stamp(
+              rank: rank, layer: key.layer, stage: key.stage, call: call, modified: capture.modified,
+              file: capture.file))
+        }
+      }
+    }
+    return Array(result)
+  }
+
+  /// Each file once, with its time.
+  var files: [(file: String, modified: Int64)] {
+    var times: [String: Int64] = [:]
+    for capture in side.set.captures { times[capture.file] = capture.modified }
+    return times.map { (file: $0.key, modified: $0.value) }
+  }
+
   var count: Int { captures.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.count } } }
 
   /// Ranks below the world size without any capture.

@@ -31,7 +31,7 @@ struct CaptureMatching: Sendable {
     self.target = target
     let referenceCalls = CallResolver.resolve(reference, request: request)
     let targetCalls = CallResolver.resolve(target, request: request)
-    order = Self.order(reference, target, referenceCalls, targetCalls)
+    order = Self.order([reference, target])
     noteCommonProblems(referenceCalls, targetCalls, request: request)
     var chosen = 0
     var problemStages: Set<String> = []
@@ -134,26 +134,10 @@ struct CaptureMatching: Sendable {
 
   // MARK: order
 
-  private static func order(
-    _ reference: CaptureIndex, _ target: CaptureIndex, _ referenceCalls: ResolvedCalls, _ targetCalls: ResolvedCalls
-  ) -> [CaptureKey] {
-    let sides = [(reference, referenceCalls), (target, targetCalls)]
-    let stamps = sides.map { index, calls in
-      index.captures.flatMap { key, byCall -> [StageOrder.Stamp] in
-        guard case .success(let choice) = calls.choice(key), let ranks = byCall[choice.call] else { return [] }
-        return ranks.map { rank, capture in
-          StageOrder.Stamp(
-            rank: rank, layer: key.layer, stage: key.stage, call: choice.call, modified: capture.modified,
-            file: capture.file)
-        }
-      }
-    }
-    let files = sides.map { index, _ in
-      Set(index.side.set.captures.map(\.file)).count > 0
-        ? index.side.set.captures.map { (file: $0.file, modified: $0.modified) } : []
-    }
-    let order = StageOrder(sides: stamps, allFiles: files)
-    let keys = Set(reference.captures.keys).union(target.captures.keys)
+  /// All places of the sides in the order in which they were computed.
+  static func order(_ indices: [CaptureIndex]) -> [CaptureKey] {
+    let order = StageOrder(sides: indices.map(\.stamps), allFiles: indices.map(\.files))
+    let keys = indices.reduce(into: Set<CaptureKey>()) { $0.formUnion($1.captures.keys) }
     var result: [CaptureKey] = []
     let byLayer = Dictionary(grouping: keys) { $0.layer }
     // What belongs to no layer comes before the layers or after them, by its name.

@@ -1,7 +1,7 @@
-public import Alignment
-public import Comparison
+import Alignment
+import Comparison
 import Diagnosis
-public import Dumps
+import Dumps
 public import Reporting
 
 /// Compares dump sets: the numeric half from captures to a report. It needs no database and no host.
