@@ -1,16 +1,137 @@
 /// Finds and catalogues the dumps under one directory.
 public enum DumpSetLoader {
-  /// Walks `directory`, reads the header of every dump file of `layout`, and never a tensor's bytes.
+  /// Walks `directory` and reads the header of every dump file of `layout`.
   ///
-  /// A broken file becomes an `unreadable` entry, an unknown name an `unrecognised` one; both cost only themselves.
+  /// A broken file or value becomes an `unreadable` entry, an unknown name an `unrecognised` one; both cost only
+  /// themselves. Where two files hold the same capture, the second is `unreadable` and says so.
   ///
   /// - Parameters:
   ///   - modificationTimes: nanoseconds since 1970 by path relative to `directory`, where a manifest knows better
   ///     than the file system.
+  ///   - verifyChecksums: as in ``DumpFileReader/read(path:verifyChecksums:)``; a tensor whose bytes do not fit is
+  ///     `unreadable`. Off, no tensor's bytes are read.
   /// - Throws: where the directory is missing, is a file, or holds no dump of the layout at all.
   public static func load(
-    directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil
+    directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true
   ) throws(DumpError) -> DumpSet {
-    throw DumpError(code: .unsupported, file: directory, message: "the \(layout.rawValue) layout is not read yet")
+    let parse: (String) -> DumpFileName?
+    switch layout {
+    case .atom: parse = DumpFileName.init(forward:)
+    case .weights: parse = DumpFileName.init(weights:)
+    case .sglang, .msprobe, .safetensors, .npy, .custom:
+      throw DumpError(
+        code: .unsupported, file: directory,
+        message: "the layout \(layout.rawValue) is not supported yet; use atom or weights")
+    }
+
+    let root = withoutTrailingSlashes(directory)
+    let walk = try DirectoryWalk(root)
+    var set = DumpSet(
+      root: root, layout: layout, captures: [], unreadable: walk.unreadable, unrecognised: walk.others)
+    var owners: [CaptureKey: String] = [:]
+    var isEmpty = true
+    for entry in walk.files {
+      guard let name = parse(entry.name) else {
+        set.unrecognised.append(entry.path)
+        continue
+      }
+      isEmpty = false
+      do throws(DumpError) {
+        let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
+        set.add(
+          dump, of: entry, name: name, modified: modificationTimes?[entry.path] ?? entry.modified, owners: &owners)
+      } catch {
+        set.unreadable.append(Unreadable(file: entry.path, why: error.reason))
+      }
+    }
+    guard !isEmpty else { throw nothingFound(root, layout, walk) }
+    return set
+  }
+
+  private static func withoutTrailingSlashes(_ path: String) -> String {
+    var path = path
+    while path.count > 1, path.hasSuffix("/") { path.removeLast() }
+    return path
+  }
+
+  private static func nothingFound(_ root: String, _ layout: DumpLayout, _ walk: DirectoryWalk) -> DumpError {
+    let isWeights = layout == .weights
+    let expected =
+      isWeights
+      ? "no weight dump file (weight_rankR_layerL.pt)" : "no ATOM dump file (layerNN_Class_rankR.pt)"
+    let other = walk.files.first {
+      isWeights ? DumpFileName(forward: $0.name) != nil : DumpFileName(weights: $0.name) != nil
+    }
+    let hint: String
+    if let other {
+      hint = "\(other.path) looks like --layout \(isWeights ? "atom" : "weights")"
+    } else if let first = walk.files.first {
+      hint =
+        "there \(walk.files.count == 1 ? "is 1 file" : "are \(walk.files.count) files"), for instance "
+        + "\(first.path); did you mean the parent, or --layout \(isWeights ? "atom" : "weights")?"
+    } else if let broken = walk.unreadable.first {
+      hint = "\(broken.file.isEmpty ? "it" : broken.file): \(broken.why)"
+    } else {
+      hint = "it holds no file at all; did the run write its dumps elsewhere, or did you mean the parent?"
+    }
+    return DumpError(code: .noDumps, file: root, message: "\(expected) under this directory: \(hint)")
+  }
+}
+
+/// What may stand in a set only once.
+private struct CaptureKey: Hashable {
+  var rank: Int
+  var layer: Int
+  var stage: String
+  var call: Int?
+  var tensor: String
+}
+
+extension DumpSet {
+  /// Ranks that wrote at least one capture, in order.
+  public var ranks: [Int] { Set(captures.map(\.rank)).sorted() }
+
+  /// One more than the largest rank seen; 0 for an empty set. Ranks that wrote nothing are not seen: what must be
+  /// there is for the job to say.
+  public var worldSizeSeen: Int { (captures.map(\.rank).max() ?? -1) + 1 }
+
+  fileprivate mutating func add(
+    _ dump: DumpFile, of entry: DirectoryWalk.Entry, name: DumpFileName, modified: Int64,
+    owners: inout [CaptureKey: String]
+  ) {
+    for value in dump.skipped {
+      unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)"))
+    }
+    var collision: String?
+    for tensor in dump.tensors {
+      var tensor = tensor
+      if tensor.name == "hidden" { tensor.name = name.hiddenName }
+      let key = CaptureKey(
+        rank: name.rank, layer: name.layer, stage: name.stage, call: name.call, tensor: tensor.name)
+      if let owner = owners[key] {
+        collision = owner
+        continue
+      }
+      owners[key] = entry.path
+      captures.append(
+        Capture(
+          rank: name.rank, layer: name.layer, stage: name.stage, call: name.call, tensor: tensor, file: entry.path,
+          modified: modified))
+    }
+    if let collision {
+      unreadable.append(
+        Unreadable(
+          file: entry.path,
+          why: "holds the same captures (layer \(name.layer), \(name.stage), rank \(name.rank)) as \(collision), "
+            + "which was taken; keep each side and each run in a directory of its own"))
+    }
+    // A file without its main value says less than its name; a damaged value is named above.
+    if layout == .atom, !dump.tensors.contains(where: { $0.name == "hidden" }),
+      !dump.skipped.contains(where: { $0.name == "hidden" })
+    {
+      unreadable.append(Unreadable(file: entry.path, why: "holds no tensor hidden; was it written by ATOM's hooks?"))
+    } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
+      unreadable.append(Unreadable(file: entry.path, why: "holds no tensor"))
+    }
   }
 }

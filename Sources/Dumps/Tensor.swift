@@ -6,11 +6,14 @@ public struct StorageRegion: Sendable, Hashable {
   public var offset: Int
   /// Bytes of the whole storage.
   public var byteCount: Int
+  /// CRC-32 of the whole storage as its container records it; nil where none is recorded.
+  public var checksum: UInt32?
 
-  public init(path: String, offset: Int, byteCount: Int) {
+  public init(path: String, offset: Int, byteCount: Int, checksum: UInt32? = nil) {
     self.path = path
     self.offset = offset
     self.byteCount = byteCount
+    self.checksum = checksum
   }
 }
 

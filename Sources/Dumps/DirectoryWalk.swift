@@ -1,0 +1,97 @@
+import Glibc
+
+/// The files under a directory, without reading any.
+struct DirectoryWalk {
+  struct Entry {
+    /// Relative to the root, with `/`.
+    var path: String
+    /// Last component.
+    var name: String
+    /// Nanoseconds since 1970.
+    var modified: Int64
+  }
+
+  /// Regular files and links to regular files, by path.
+  private(set) var files: [Entry] = []
+  /// What is neither file nor directory, or has a name that is no UTF-8, with the reason in brackets.
+  private(set) var others: [String] = []
+  /// Directories and files that could not be looked at.
+  private(set) var unreadable: [Unreadable] = []
+
+  private let root: String
+  private static let depthLimit = 64
+  private static let fileLimit = 10_000_000
+
+  init(_ root: String) throws(DumpError) {
+    self.root = root
+    var status = stat()
+    guard stat(root, &status) == 0 else {
+      let code = errno
+      throw DumpError(
+        code: code == ENOENT || code == ENOTDIR ? .notFound : .inaccessible, file: root,
+        message: code == ENOENT || code == ENOTDIR
+          ? "there is no such directory; check the path, and whether the run wrote its dumps there"
+          : String(cString: strerror(code)))
+    }
+    guard status.st_mode & S_IFMT == S_IFDIR else {
+      throw DumpError(
+        code: .notFound, file: root,
+        message: "is a file, and a directory of dump files is expected; give the directory that holds it "
+          + "(rollcall inspect shows one file)")
+    }
+    try walk("", depth: 0)
+    // Byte order, not locale or Unicode order: the same everywhere.
+    files.sort { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
+    others.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
+  }
+
+  private mutating func walk(_ relative: String, depth: Int) throws(DumpError) {
+    let full = relative.isEmpty ? root : "\(root)/\(relative)"
+    guard depth <= Self.depthLimit else {
+      unreadable.append(Unreadable(file: relative, why: "directories are nested more than \(Self.depthLimit) deep"))
+      return
+    }
+    guard let directory = opendir(full) else {
+      unreadable.append(Unreadable(file: relative, why: "cannot be opened: \(String(cString: strerror(errno)))"))
+      return
+    }
+    defer { closedir(directory) }
+    var subdirectories: [String] = []
+    while let entry = readdir(directory) {
+      let decoded = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        pointer.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) {
+          (valid: String(validatingCString: $0), repaired: String(cString: $0))
+        }
+      }
+      guard decoded.repaired != ".", decoded.repaired != ".." else { continue }
+      let path = relative.isEmpty ? decoded.repaired : "\(relative)/\(decoded.repaired)"
+      guard let name = decoded.valid else {
+        others.append("\(path) (the name is not UTF-8)")
+        continue
+      }
+      var status = stat()
+      guard lstat("\(root)/\(path)", &status) == 0 else {
+        unreadable.append(Unreadable(file: path, why: String(cString: strerror(errno))))
+        continue
+      }
+      let isLink = status.st_mode & S_IFMT == S_IFLNK
+      if isLink, stat("\(root)/\(path)", &status) != 0 {
+        unreadable.append(Unreadable(file: path, why: "the link leads nowhere"))
+        continue
+      }
+      switch status.st_mode & S_IFMT {
+      case S_IFREG:
+        guard files.count < Self.fileLimit else {
+          throw DumpError(code: .limit, file: root, message: "holds more than \(Self.fileLimit) files")
+        }
+        let time = status.st_mtim
+        files.append(
+          Entry(path: path, name: name, modified: Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)))
+      case S_IFDIR where !isLink: subdirectories.append(path)
+      case S_IFDIR: others.append("\(path) (a link to a directory is not followed)")
+      default: others.append("\(path) (not a regular file)")
+      }
+    }
+    for path in subdirectories { try walk(path, depth: depth + 1) }
+  }
+}

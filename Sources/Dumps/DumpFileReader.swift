@@ -1,0 +1,132 @@
+import TensorKernels
+
+/// Reads one dump file's header and directory, whatever its format.
+public enum DumpFileReader {
+  /// Reads what the file holds, and no tensor's bytes but for their checksums.
+  ///
+  /// - Parameter verifyChecksums: compares each storage with the CRC-32 recorded for it (one pass over the file);
+  ///   a tensor whose bytes do not fit is among `skipped`, not among `tensors`. Storages without a recorded
+  ///   checksum are taken as they are.
+  public static func read(path: String, verifyChecksums: Bool = true) throws(DumpError) -> DumpFile {
+    let file = try FileHandle(path: path)
+    switch FileFormat(firstBytes: try file.bytes(at: 0, count: min(file.size, 16))) {
+    case .zip: break
+    case let other:
+      throw DumpError(
+        code: other == .empty ? .truncated : .unsupported, file: path,
+        message: other.refusal)
+    }
+    var dump = try TorchZipFile.read(file)
+    if verifyChecksums { dump.dropDamaged(in: file) }
+    return dump
+  }
+}
+
+/// What a file is by its first bytes.
+enum FileFormat {
+  case zip
+  case legacyTorch
+  case npy
+  case safetensors
+  case pickle
+  case json
+  case empty
+  case unknown
+
+  init(firstBytes bytes: [UInt8]) {
+    if bytes.isEmpty {
+      self = .empty
+    } else if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
+      self = .zip
+    } else if bytes.starts(with: [0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A]) {
+      self = .legacyTorch
+    } else if bytes.starts(with: [0x93] + Array("NUMPY".utf8)) {
+      self = .npy
+    } else if bytes.count >= 9, bytes[8] == UInt8(ascii: "{"), bytes.littleEndian(0, UInt64.self) <= 100 << 20 {
+      self = .safetensors
+    } else if bytes.count >= 2, bytes[0] == 0x80, (2...5).contains(bytes[1]) {
+      self = .pickle
+    } else if bytes[0] == UInt8(ascii: "{") || bytes[0] == UInt8(ascii: "[") {
+      self = .json
+    } else {
+      self = .unknown
+    }
+  }
+
+  /// Why a file of this format is refused.
+  var refusal: String {
+    switch self {
+    case .zip: "is a zip file"
+    case .empty: "the file is empty; the producer died before it wrote, or is still writing; dump it again"
+    case .legacyTorch: notYet("torch.save before version 1.6 (or with _use_new_zipfile_serialization=False)")
+    case .npy: notYet("NumPy .npy")
+    case .safetensors: notYet("safetensors")
+    case .pickle: notYet("a bare pickle")
+    case .json: notYet("JSON")
+    case .unknown: "this is no dump file that Rollcall knows; it reads the .pt files that torch.save writes"
+    }
+  }
+
+  private func notYet(_ what: String) -> String {
+    "format not supported yet: this looks like \(what); load it and save it again with torch.save"
+  }
+}
+
+extension DumpFile {
+  /// Moves tensors whose storage does not fit its recorded CRC-32 to `skipped`.
+  fileprivate mutating func dropDamaged(in file: FileHandle) {
+    var results: [StorageRegion: String?] = [:]
+    tensors.removeAll { tensor in
+      let damage: String?
+      if let known = results[tensor.storage] {
+        damage = known
+      } else {
+        damage = tensor.storage.damage(in: file)
+        results[tensor.storage] = .some(damage)
+      }
+      guard let damage else { return false }
+      skipped.append(SkippedValue(name: tensor.name, why: damage, isDamaged: true))
+      return true
+    }
+  }
+}
+
+extension StorageRegion {
+  /// What is wrong with the bytes; nil where they fit the recorded checksum, or none is recorded.
+  fileprivate func damage(in file: FileHandle) -> String? {
+    guard let checksum else { return nil }
+    do throws(DumpError) {
+      let found = try file.checksum(offset: offset, byteCount: byteCount)
+      return found == checksum
+        ? nil : DumpError.checksumMismatch(file: path, offset: offset, recorded: checksum, found: found).reason
+    } catch {
+      return error.reason
+    }
+  }
+}
+
+extension DumpError {
+  static func checksumMismatch(file: String, offset: Int, recorded: UInt32, found: UInt32) -> DumpError {
+    DumpError(
+      code: .checksum, file: file, at: .byte(offset),
+      message: "the bytes have CRC-32 \(String(found, radix: 16)), recorded is \(String(recorded, radix: 16)): "
+        + "the file is damaged; copy or dump it again")
+  }
+}
+
+extension FileHandle {
+  /// CRC-32 of a range, in blocks.
+  func checksum(offset: Int, byteCount: Int) throws(DumpError) -> UInt32 {
+    var crc: UInt32 = 0
+    var done = 0
+    var block: [UInt8] = []
+    while done < byteCount {
+      let count = min(TensorReader.blockBytes, byteCount - done)
+      if block.count != count { block = [UInt8](repeating: 0, count: count) }
+      try read(into: &block, at: offset + done)
+      crc = block.withUnsafeBytes { Kernels.crc32($0, continuing: crc) }
+      done += count
+    }
+    return crc
+  }
+}

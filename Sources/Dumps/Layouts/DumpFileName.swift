@@ -1,0 +1,103 @@
+/// What a dump file's name says, in ATOM's naming.
+struct DumpFileName: Equatable {
+  var rank: Int
+  var layer: Int
+  /// The module's class; `weights` for weight files.
+  var stage: String
+  var call: Int?
+  /// What the tensor `hidden` of this file is called in a capture: `hidden`, or `input` for what went in.
+  var hiddenName = "hidden"
+}
+
+extension DumpFileName {
+  /// A forward dump:
+  ///
+  /// - `layer{L}_{Class}_rank{R}[_call{N}].pt`; without a class it is `Block`, as in the first dumps.
+  /// - `{side}_layer{L}_{Class}__{stage}_rank{R}.pt`, written by patches of a reference model. Its built-in stages
+  ///   are joined with the files of the first kind: `hidden_out` and `out` are the class's `hidden`, `hidden_in` its
+  ///   `input`; another stage stands for itself as `Class.stage`.
+  ///
+  /// The rank is the last `_rank` of the name, so that a class may be called `A_rank1`.
+  init?(forward name: String) {
+    guard name.hasSuffix(".pt") else { return nil }
+    var stem = name.dropLast(3)
+    let call = stem.trimSuffix("_call")
+    guard let rank = stem.trimSuffix("_rank") else { return nil }
+    if let layer = stem.trimPrefix("layer") {
+      guard stem.isEmpty || stem.first == "_" else { return nil }
+      let stage = stem.isEmpty ? "Block" : String(stem.dropFirst())
+      guard stage.isIdentifier else { return nil }
+      self.init(rank: rank, layer: layer, stage: stage, call: call)
+      return
+    }
+    // {side}_layer…: the side has no underscore.
+    guard call == nil, let underscore = stem.firstIndex(of: "_"), stem[..<underscore].isIdentifier else { return nil }
+    stem = stem[stem.index(after: underscore)...]
+    guard let layer = stem.trimPrefix("layer"), stem.first == "_" else { return nil }
+    // The first double underscore after at least one character of the class.
+    let characters = Array(stem.dropFirst())
+    guard
+      let split = characters.indices.dropFirst().first(where: {
+        $0 + 2 < characters.count && characters[$0] == "_" && characters[$0 + 1] == "_"
+      })
+    else { return nil }
+    let owner = String(characters[..<split])
+    let stage = String(characters[(split + 2)...])
+    guard owner.isIdentifier, stage.isIdentifier else { return nil }
+    switch stage {
+    case "hidden_out", "out": self.init(rank: rank, layer: layer, stage: owner, call: nil)
+    case "hidden_in": self.init(rank: rank, layer: layer, stage: owner, call: nil, hiddenName: "input")
+    default: self.init(rank: rank, layer: layer, stage: "\(owner).\(stage)", call: nil)
+    }
+  }
+
+  /// A weight dump: `weight_rank{R}_layer{L}.pt`, or with `atom` or `ref` in the place of `weight`.
+  init?(weights name: String) {
+    guard name.hasSuffix(".pt") else { return nil }
+    var stem = name.dropLast(3)
+    guard let layer = stem.trimSuffix("_layer"), let rank = stem.trimSuffix("_rank"),
+      ["weight", "atom", "ref"].contains(stem)
+    else { return nil }
+    self.init(rank: rank, layer: layer, stage: "weights", call: nil)
+  }
+}
+
+extension Substring {
+  /// Cuts off `marker` and the decimal digits behind it at the end, and gives the number.
+  fileprivate mutating func trimSuffix(_ marker: String) -> Int? {
+    let digits = reversed().prefix { $0.isASCIIDigit }.count
+    guard digits > 0, let number = Int(suffix(digits)) else { return nil }
+    let rest = dropLast(digits)
+    guard rest.hasSuffix(marker) else { return nil }
+    self = rest.dropLast(marker.count)
+    return number
+  }
+
+  /// Cuts off `marker` and the decimal digits behind it at the start, and gives the number.
+  fileprivate mutating func trimPrefix(_ marker: String) -> Int? {
+    guard hasPrefix(marker) else { return nil }
+    let rest = dropFirst(marker.count)
+    let digits = rest.prefix { $0.isASCIIDigit }
+    guard let number = Int(digits) else { return nil }
+    self = rest.dropFirst(digits.count)
+    return number
+  }
+}
+
+extension StringProtocol {
+  fileprivate var isIdentifier: Bool {
+    !isEmpty
+      && utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"):
+          true
+        default: false
+        }
+      }
+  }
+}
+
+extension Character {
+  fileprivate var isASCIIDigit: Bool { "0" <= self && self <= "9" }
+}

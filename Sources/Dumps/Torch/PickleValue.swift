@@ -1,0 +1,64 @@
+/// A value that the pickle interpreter built.
+///
+/// Containers stand in the interpreter's tables and are named here by their index: a pickle may nest a million
+/// deep or hold itself, and values of this kind neither recurse when they are freed nor leak.
+enum PickleValue {
+  case none
+  case bool(Bool)
+  case int(Int)
+  case double(Double)
+  case string(String)
+  /// The text of a byte string, or of the part of it that fits in one.
+  case bytes(count: Int)
+  case tuple(Int)
+  case list(Int)
+  case set(Int)
+  case dictionary(Int)
+  /// A class or function by name. It is never looked up, let alone called.
+  case global(Int)
+  case storage(Int)
+  case tensor(Int)
+  /// Something this reader does not interpret, by the index of its class's or function's name.
+  case opaque(Int)
+}
+
+/// `module.name` as the pickle spells it.
+struct PickleGlobal: Hashable {
+  var module: String
+  var name: String
+
+  var text: String { "\(module).\(name)" }
+}
+
+/// What a pickle leaves behind: its value and the tables that it refers to.
+struct PickleContents {
+  var root: PickleValue = .none
+  /// Items of tuples, lists and sets.
+  var sequences: [[PickleValue]] = []
+  /// Entries of dictionaries in order of insertion.
+  var dictionaries: [[(key: PickleValue, value: PickleValue)]] = []
+  var globals: [PickleGlobal] = []
+  var storages: [TorchStorage] = []
+  var tensors: [TorchTensor] = []
+}
+
+/// A persistent id: which record holds the bytes, and as what they are counted.
+struct TorchStorage {
+  /// Nil for an untyped storage, whose `elementCount` counts bytes.
+  var dtype: DType?
+  var key: String
+  var elementCount: Int
+  /// The class by index.
+  var global: Int
+}
+
+/// The arguments of a tensor's rebuild function.
+struct TorchTensor {
+  var dtype: DType
+  var storage: Int
+  var storageOffset: Int
+  var shape: [Int]
+  var strides: [Int]
+  var isConjugated: Bool
+  var isNegated: Bool
+}

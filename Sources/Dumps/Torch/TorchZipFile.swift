@@ -1,0 +1,55 @@
+/// A `.pt` file as `torch.save` writes it since 1.6: a zip of one pickle and one record a storage.
+enum TorchZipFile {
+  /// A state dictionary of 100,000 tensors takes some 20 MB.
+  private static let pickleLimit = 64 << 20
+
+  static func read(_ file: FileHandle) throws(DumpError) -> DumpFile {
+    let zip = try ZipDirectory(file)
+    let pickles = zip.records.keys.filter { $0.hasSuffix("/data.pkl") }
+    guard pickles.count == 1, let record = zip.records[pickles[0]] else {
+      throw DumpError(code: .unsupported, file: file.path, message: refusal(zip, pickleCount: pickles.count))
+    }
+    let prefix = String(record.name.dropLast("data.pkl".count))
+    guard zip.records[prefix + "constants.pkl"] == nil else {
+      throw DumpError(
+        code: .unsupported, file: file.path,
+        message: "this is a TorchScript program, not a dump; save its state_dict() with torch.save")
+    }
+    try checkByteOrder(zip.records[prefix + "byteorder"], in: file)
+
+    guard record.byteCount <= pickleLimit else {
+      throw DumpError(
+        code: .limit, file: file.path, at: .key(record.name),
+        message: "a pickle of \(record.byteCount) bytes is larger than the \(pickleLimit) that are read")
+    }
+    let bytes = try file.bytes(at: record.offset, count: record.byteCount)
+    if let recorded = record.checksum {
+      let found = try file.checksum(offset: record.offset, byteCount: record.byteCount)
+      guard found == recorded else {
+        throw .checksumMismatch(file: file.path, offset: record.offset, recorded: recorded, found: found)
+      }
+    }
+    let contents = try Unpickler.contents(of: bytes, file: file.path, base: record.offset)
+    var flattening = TorchFlattening(contents: contents, zip: zip, prefix: prefix, path: file.path)
+    try flattening.run()
+    return flattening.dump
+  }
+
+  private static func refusal(_ zip: ZipDirectory, pickleCount: Int) -> String {
+    if pickleCount > 1 { return "the zip file holds \(pickleCount) records data.pkl, and one is expected" }
+    if !zip.records.isEmpty, zip.records.keys.allSatisfy({ $0.hasSuffix(".npy") }) {
+      return "format not supported yet: this looks like NumPy .npz; load it and save it again with torch.save"
+    }
+    return "the zip file has no record data.pkl, so torch.save did not write it"
+  }
+
+  private static func checkByteOrder(_ record: ZipDirectory.Record?, in file: FileHandle) throws(DumpError) {
+    guard let record else { return }
+    let text = record.byteCount > 16 ? [] : try file.bytes(at: record.offset, count: record.byteCount)
+    guard !text.elementsEqual("little".utf8) else { return }
+    throw DumpError(
+      code: text.elementsEqual("big".utf8) ? .unsupported : .malformed, file: file.path, at: .key(record.name),
+      message: "the byte order is \(String(decoding: text, as: UTF8.self)), and only little is read; load the file "
+        + "on such a machine and save it with torch.serialization.set_default_load_endianness little")
+  }
+}

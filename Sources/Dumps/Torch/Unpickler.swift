@@ -1,0 +1,291 @@
+/// Interprets a pickle (protocols 2 to 5) and builds data only.
+///
+/// No name is imported and nothing is called: the functions and classes that tensors need are understood by name
+/// (`Unpickler+Torch.swift`), and everything else becomes an opaque value with its name, whatever its arguments.
+/// The work is bounded by the number of bytes; the memory by the limits below.
+struct Unpickler {
+  /// Values on the stack at a time.
+  private static let stackLimit = 4 << 20
+  /// Entries of each table and of the memo.
+  private static let tableLimit = 4 << 20
+  /// Items and entries of all containers together.
+  private static let itemLimit = 16 << 20
+
+  let bytes: [UInt8]
+  let file: String
+  /// Where the pickle stands in the file, for messages.
+  let base: Int
+  var contents = PickleContents()
+
+  private var position = 0
+  /// Where the opcode at work stands.
+  private var opcodeStart = 0
+  private var stack: [PickleValue] = []
+  private var marks: [Int] = []
+  private var memo: [Int: PickleValue] = [:]
+  private var globalIndex: [PickleGlobal: Int] = [:]
+  /// Items put into containers so far. Copies count: references let a few bytes ask for many.
+  private var itemCount = 0
+
+  init(bytes: [UInt8], file: String, base: Int) {
+    self.bytes = bytes
+    self.file = file
+    self.base = base
+  }
+
+  static func contents(of bytes: [UInt8], file: String, base: Int) throws(DumpError) -> PickleContents {
+    var unpickler = Unpickler(bytes: bytes, file: file, base: base)
+    try unpickler.run()
+    return unpickler.contents
+  }
+
+  func malformed(_ message: String) -> DumpError {
+    DumpError(code: .malformed, file: file, at: .byte(base + opcodeStart), message: "in the pickle: \(message)")
+  }
+
+  private var tooMany: DumpError {
+    DumpError(code: .limit, file: file, at: .byte(base + opcodeStart), message: "the pickle holds too many values")
+  }
+
+  mutating func count(items: Int) throws(DumpError) {
+    itemCount += items
+    guard itemCount <= Self.itemLimit else { throw tooMany }
+  }
+
+  private mutating func run() throws(DumpError) {
+    while true {
+      opcodeStart = position
+      let opcode = try byte()
+      guard opcode != UInt8(ascii: ".") else { break }
+      try execute(opcode)
+      guard stack.count <= Self.stackLimit, memo.count <= Self.tableLimit,
+        contents.sequences.count <= Self.tableLimit, contents.dictionaries.count <= Self.tableLimit,
+        contents.globals.count <= Self.tableLimit, contents.tensors.count <= Self.tableLimit,
+        contents.storages.count <= Self.tableLimit
+      else { throw tooMany }
+    }
+    contents.root = try pop()
+    guard stack.isEmpty, marks.isEmpty else { throw malformed("values are left over at its end") }
+    guard position == bytes.count else { throw malformed("bytes follow its end") }
+  }
+
+  private mutating func execute(_ opcode: UInt8) throws(DumpError) {
+    switch opcode {
+    case 0x80:  // PROTO
+      let version = try byte()
+      guard (2...5).contains(version) else { throw malformed("protocol \(version) is not one of 2 to 5") }
+    case 0x95: _ = try take(8)  // FRAME: only a hint for readers of streams
+    case UInt8(ascii: "N"): stack.append(.none)
+    case 0x88: stack.append(.bool(true))
+    case 0x89: stack.append(.bool(false))
+    case UInt8(ascii: "K"): stack.append(.int(Int(try byte())))
+    case UInt8(ascii: "M"): stack.append(.int(Int(try number(UInt16.self))))
+    case UInt8(ascii: "J"): stack.append(.int(Int(try number(Int32.self))))
+    case 0x8A: try pushLong(count: Int(try byte()))
+    case 0x8B: try pushLong(count: Int(try number(Int32.self)))
+    case UInt8(ascii: "G"): stack.append(.double(Double(bitPattern: try number(UInt64.self).byteSwapped)))
+    case 0x8C: try pushText(count: UInt64(try byte()))
+    case UInt8(ascii: "X"): try pushText(count: UInt64(try number(UInt32.self)))
+    case 0x8D: try pushText(count: try number(UInt64.self))
+    case UInt8(ascii: "U"), UInt8(ascii: "C"): try pushBytes(count: UInt64(try byte()), isText: opcode == 0x55)
+    case UInt8(ascii: "T"), UInt8(ascii: "B"):
+      try pushBytes(count: UInt64(try number(UInt32.self)), isText: opcode == 0x54)
+    case 0x8E, 0x96: try pushBytes(count: try number(UInt64.self), isText: false)
+
+    case UInt8(ascii: "("): marks.append(stack.count)
+    case UInt8(ascii: "0"): if stack.count == marks.last { marks.removeLast() } else { _ = try pop() }
+    case UInt8(ascii: "1"): _ = try popToMark()
+    case UInt8(ascii: "2"): stack.append(try top())
+    case UInt8(ascii: ")"): stack.append(.tuple(newSequence([])))
+    case 0x85: try pushTuple(1)
+    case 0x86: try pushTuple(2)
+    case 0x87: try pushTuple(3)
+    case UInt8(ascii: "t"): stack.append(.tuple(newSequence(try popToMark())))
+    case UInt8(ascii: "]"): stack.append(.list(newSequence([])))
+    case UInt8(ascii: "l"): stack.append(.list(newSequence(try popToMark())))
+    case 0x8F: stack.append(.set(newSequence([])))
+    case 0x91: stack.append(.set(newSequence(try popToMark())))
+    case UInt8(ascii: "}"): stack.append(.dictionary(newDictionary()))
+    case UInt8(ascii: "d"):
+      let items = try popToMark()
+      let dictionary = PickleValue.dictionary(newDictionary())
+      try insert(items, into: dictionary)
+      stack.append(dictionary)
+    case UInt8(ascii: "a"):
+      let item = try pop()
+      try append([item], to: try top())
+    case UInt8(ascii: "e"), 0x90:
+      let items = try popToMark()
+      try append(items, to: try top())
+    case UInt8(ascii: "s"):
+      let value = try pop()
+      let key = try pop()
+      try insert([key, value], into: try top())
+    case UInt8(ascii: "u"):
+      let items = try popToMark()
+      try insert(items, into: try top())
+
+    case UInt8(ascii: "q"): memo[Int(try byte())] = try top()
+    case UInt8(ascii: "r"): memo[Int(try number(UInt32.self))] = try top()
+    case 0x94: memo[memo.count] = try top()
+    case UInt8(ascii: "h"): try recall(Int(try byte()))
+    case UInt8(ascii: "j"): try recall(Int(try number(UInt32.self)))
+
+    case UInt8(ascii: "c"):
+      let module = try line()
+      stack.append(global(module, try line()))
+    case 0x93:  // STACK_GLOBAL
+      guard case .string(let name) = try pop(), case .string(let module) = try pop() else {
+        throw malformed("the name of a global is not text")
+      }
+      stack.append(global(module, name))
+    case UInt8(ascii: "Q"):
+      let id = try pop()
+      stack.append(try storage(persistentID: id))
+    case UInt8(ascii: "R"), 0x81:  // REDUCE, NEWOBJ
+      let arguments = try pop()
+      let callee = try pop()
+      stack.append(try rebuild(callee, arguments))
+    case 0x92:  // NEWOBJ_EX
+      _ = try pop()
+      let arguments = try pop()
+      let callee = try pop()
+      stack.append(try rebuild(callee, arguments))
+    case UInt8(ascii: "b"):
+      // State. What tensors need is in their arguments; what else has state is opaque anyway.
+      _ = try pop()
+      _ = try top()
+    default:
+      throw DumpError(
+        code: .unsupported, file: file, at: .byte(base + opcodeStart),
+        message: "the pickle has the instruction 0x\(String(opcode, radix: 16)), which no tensor dump needs")
+    }
+  }
+
+  // MARK: Bytes
+
+  private mutating func take(_ count: Int) throws(DumpError) -> Range<Int> {
+    guard count >= 0, count <= bytes.count - position else {
+      throw DumpError(
+        code: .malformed, file: file, at: .byte(base + bytes.count), message: "the pickle ends in a value")
+    }
+    defer { position += count }
+    return position..<(position + count)
+  }
+
+  private mutating func byte() throws(DumpError) -> UInt8 { bytes[try take(1).lowerBound] }
+
+  private mutating func number<Number: FixedWidthInteger>(_ type: Number.Type) throws(DumpError) -> Number {
+    bytes.littleEndian(try take(MemoryLayout<Number>.size).lowerBound, type)
+  }
+
+  private mutating func line() throws(DumpError) -> String {
+    // No module path is longer; without a bound every GLOBAL could cost a scan of the whole pickle.
+    let limit = min(bytes.count, position + 4096)
+    guard let end = bytes[position..<limit].firstIndex(of: UInt8(ascii: "\n")) else {
+      throw malformed("the name of a global does not end")
+    }
+    defer { position = end + 1 }
+    return String(decoding: bytes[position..<end], as: UTF8.self)
+  }
+
+  private mutating func pushText(count: UInt64) throws(DumpError) {
+    guard let count = Int(exactly: count) else { throw malformed("a text of \(count) bytes") }
+    // Python writes lone surrogates as they are; such text is repaired, for it is only a name.
+    stack.append(.string(String(decoding: bytes[try take(count)], as: UTF8.self)))
+  }
+
+  private mutating func pushBytes(count: UInt64, isText: Bool) throws(DumpError) {
+    guard let count = Int(exactly: count) else { throw malformed("a byte string of \(count) bytes") }
+    let range = try take(count)
+    stack.append(isText ? .string(String(decoding: bytes[range], as: UTF8.self)) : .bytes(count: count))
+  }
+
+  private mutating func pushLong(count: Int) throws(DumpError) {
+    let range = try take(count)
+    guard count <= 8 else {
+      stack.append(opaque(PickleGlobal(module: "builtins", name: "int (beyond 64 bits)")))
+      return
+    }
+    var value = 0
+    for (i, byte) in bytes[range].enumerated() { value |= Int(byte) << (8 * i) }
+    if count > 0, count < 8, bytes[range.upperBound - 1] & 0x80 != 0 { value -= 1 << (8 * count) }
+    stack.append(.int(value))
+  }
+
+  // MARK: Stack and tables
+
+  private func top() throws(DumpError) -> PickleValue {
+    guard let value = stack.last, stack.count > marks.last ?? 0 else { throw malformed("its stack is empty") }
+    return value
+  }
+
+  private mutating func pop() throws(DumpError) -> PickleValue {
+    let value = try top()
+    stack.removeLast()
+    return value
+  }
+
+  private mutating func popToMark() throws(DumpError) -> [PickleValue] {
+    guard let mark = marks.popLast() else { throw malformed("a mark is missing") }
+    let items = Array(stack[mark...])
+    try count(items: items.count)
+    stack.removeSubrange(mark...)
+    return items
+  }
+
+  private mutating func recall(_ key: Int) throws(DumpError) {
+    guard let value = memo[key] else { throw malformed("nothing was remembered under number \(key)") }
+    stack.append(value)
+  }
+
+  private mutating func pushTuple(_ count: Int) throws(DumpError) {
+    guard stack.count - (marks.last ?? 0) >= count else { throw malformed("its stack is empty") }
+    let items = Array(stack.suffix(count))
+    stack.removeLast(count)
+    stack.append(.tuple(newSequence(items)))
+  }
+
+  mutating func newSequence(_ items: [PickleValue]) -> Int {
+    contents.sequences.append(items)
+    return contents.sequences.count - 1
+  }
+
+  mutating func newDictionary() -> Int {
+    contents.dictionaries.append([])
+    return contents.dictionaries.count - 1
+  }
+
+  private mutating func index(of global: PickleGlobal) -> Int {
+    if let index = globalIndex[global] { return index }
+    contents.globals.append(global)
+    globalIndex[global] = contents.globals.count - 1
+    return contents.globals.count - 1
+  }
+
+  private mutating func global(_ module: String, _ name: String) -> PickleValue {
+    .global(index(of: PickleGlobal(module: module, name: name)))
+  }
+
+  mutating func opaque(_ global: PickleGlobal) -> PickleValue { .opaque(index(of: global)) }
+
+  private mutating func append(_ items: [PickleValue], to container: PickleValue) throws(DumpError) {
+    switch container {
+    case .list(let index), .set(let index): contents.sequences[index].append(contentsOf: items)
+    case .opaque: break
+    default: throw malformed("items are added to something that is no list")
+    }
+  }
+
+  private mutating func insert(_ items: [PickleValue], into container: PickleValue) throws(DumpError) {
+    guard items.count.isMultiple(of: 2) else { throw malformed("a key has no value") }
+    switch container {
+    case .dictionary(let index):
+      for i in stride(from: 0, to: items.count, by: 2) {
+        contents.dictionaries[index].append((items[i], items[i + 1]))
+      }
+    case .opaque: break
+    default: throw malformed("entries are added to something that is no dictionary")
+    }
+  }
+}
