@@ -18,7 +18,8 @@ public struct Measures: Sendable, Hashable {
   public var normRatio: Double
   /// 1 - 2<a,b>/(<a,a>+<b,b>), SGLang's comparator; 0 where max|a-b| is 0
   public var sglangRel: Double
-  /// Share of bytes that are equal, 0…1; 0 where dtype or shape differ
+  /// Share of bytes that are equal, 0…1; 0 where dtype or shape differ, NaN where a side is a sum of ranks, which
+  /// has no bytes of its own, and where there is nothing to compare
   public var byteEqual: Double
   public var nonfiniteReference: Int
   public var nonfiniteTarget: Int
@@ -30,11 +31,14 @@ public struct Measures: Sendable, Hashable {
   public var tokenRelL2: [Double]
   /// Coordinates of max|a-b|.
   public var worstCoordinate: [Int]
+  /// Norm of each row of the reference, beside `tokenRelL2`. Empty where not kept.
+  public var tokenNorms: [Double]
 
   public init(
     cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
     sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
-    worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int]
+    worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int],
+    tokenNorms: [Double] = []
   ) {
     self.cos = cos
     self.maxAbs = maxAbs
@@ -51,7 +55,13 @@ public struct Measures: Sendable, Hashable {
     self.worstToken = worstToken
     self.tokenRelL2 = tokenRelL2
     self.worstCoordinate = worstCoordinate
+    self.tokenNorms = tokenNorms
   }
+}
+
+extension Measures {
+  /// Every element is the same: no byte differs, or the values are equal where types have none in common.
+  public var isEqual: Bool { nonfiniteReference == 0 && nonfiniteTarget == 0 && (byteEqual == 1 || maxAbs == 0) }
 }
 
 /// One token row's agreement.

@@ -1,0 +1,25 @@
+/// What kept tensors from being aligned: a stable code, the place, and a sentence for the person.
+public struct AlignmentError: Error, Sendable, Hashable, CustomStringConvertible {
+  public enum Code: String, Sendable, Hashable, Codable {
+    /// The ranks' shapes or types do not fit together, or not with the other side.
+    case shapeMismatch = "shape-mismatch"
+    /// A shard rule that this version cannot apply.
+    case unsupportedRule = "unsupported-rule"
+    /// A rule that the shapes contradict.
+    case ruleMismatch = "rule-mismatch"
+  }
+
+  public var code: Code
+  /// Layer, stage and tensor, or the file.
+  public var place: String
+  /// What is wrong and how to mend it.
+  public var message: String
+
+  public init(code: Code, place: String, message: String) {
+    self.code = code
+    self.place = place
+    self.message = message
+  }
+
+  public var description: String { "\(place): \(message)" }
+}

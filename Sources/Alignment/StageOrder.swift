@@ -1,0 +1,121 @@
+/// The order in which the stages of a layer ended.
+///
+/// A module's hook fires when the module ends, so files' modification times tell the order (an attention before
+/// the block that holds it). The stages of a layer are ordered by a majority over all layers and ranks; where
+/// times are equal, or were lost in a copy, the names decide: embedding, norms, q/k/v, partial outputs,
+/// attention, gate and up, experts, MLP, and what contains the others last.
+public struct StageOrder: Sendable {
+  /// One file: what was written, and when (nanoseconds since 1970).
+  public struct Stamp: Sendable, Hashable {
+    public var rank: Int
+    public var layer: Int?
+    public var stage: String
+    public var call: Int?
+    public var modified: Int64
+    public var file: String
+
+    public init(rank: Int, layer: Int?, stage: String, call: Int?, modified: Int64, file: String) {
+      self.rank = rank
+      self.layer = layer
+      self.stage = stage
+      self.call = call
+      self.modified = modified
+      self.file = file
+    }
+  }
+
+  private struct Pair: Hashable {
+    var before: String
+    var after: String
+  }
+
+  /// Files in which `before` is older than `after`, less those the other way round.
+  private var votes: [Pair: Int] = [:]
+  /// False where the times are those of a copy.
+  public private(set) var usesTimes: Bool
+
+  /// - Parameters:
+  ///   - sides: the stamps of each side, every call; votes of all sides count together.
+  ///   - allFiles: every file of each side with its time, to recognise a copy.
+  public init(sides: [[Stamp]], allFiles: [[(file: String, modified: Int64)]]) {
+    usesTimes = false
+    for (index, stamps) in sides.enumerated() {
+      if index < allFiles.count, Self.looksCopied(allFiles[index]) { continue }
+      usesTimes = true
+      struct Group: Hashable {
+        var rank: Int
+        var layer: Int?
+        var call: Int?
+      }
+      for group in Dictionary(grouping: stamps, by: { Group(rank: $0.rank, layer: $0.layer, call: $0.call) }).values {
+        var times: [String: Int64] = [:]
+        for stamp in group { times[stamp.stage] = min(stamp.modified, times[stamp.stage] ?? .max) }
+        for (left, leftTime) in times {
+          for (right, rightTime) in times where leftTime < rightTime {
+            votes[Pair(before: left, after: right), default: 0] += 1
+            votes[Pair(before: right, after: left), default: 0] -= 1
+          }
+        }
+      }
+    }
+  }
+
+  /// The stages of one layer, first to last.
+  public func ordered(_ stages: [String]) -> [String] {
+    let names = Array(Set(stages)).sorted()
+    var wins: [String: Int] = [:]
+    for left in names {
+      for right in names where left != right && precedes(left, right) { wins[left, default: 0] += 1 }
+    }
+    return names.sorted {
+      let left = wins[$0] ?? 0
+      let right = wins[$1] ?? 0
+      if left != right { return left > right }
+      return (Self.heuristic($0), $0) < (Self.heuristic($1), $1)
+    }
+  }
+
+  private func precedes(_ left: String, _ right: String) -> Bool {
+    let vote = votes[Pair(before: left, after: right)] ?? 0
+    if vote != 0 { return vote > 0 }
+    return (Self.heuristic(left), left) < (Self.heuristic(right), right)
+  }
+
+  /// A run writes call 0 of all stages before call 1; times that rise with the file names are those of a copy.
+  private static func looksCopied(_ files: [(file: String, modified: Int64)]) -> Bool {
+    guard Set(files.map(\.modified)).count > 1 else { return true }
+    let byName = files.sorted { $0.file < $1.file }
+    guard byName.count > 2 else { return false }
+    return zip(byName, byName.dropFirst()).allSatisfy { $0.modified <= $1.modified }
+  }
+
+  /// Place of a stage by its name alone; larger is later.
+  public static func heuristic(_ stage: String) -> Int {
+    let name = stage.lowercased()
+    func has(_ words: String...) -> Bool { words.contains { name.contains($0) } }
+    if has("embed") { return 0 }
+    if has("lm_head", "lmhead", "logits", "sampler") { return 100 }
+    if has("final") { return 99 }
+    if has("block", "decoder", "layer") && !has("norm") { return 90 }
+    if has("qnorm", "knorm", "q_norm", "k_norm") { return 24 }
+    if has("post", "ffnnorm", "ffn_norm", "mlpnorm", "mlp_norm") && has("norm") { return 50 }
+    if has("norm") { return 10 }
+    if has("qkv") { return 20 }
+    if has("rope", "rotary") { return 25 }
+    if has("attn", "attention") {
+      if has("partial", "core", "context", "ctx") { return 30 }
+      return 40
+    }
+    if ["q", "k", "v"].contains(name) || has("q_proj", "k_proj", "v_proj", "qproj", "kproj", "vproj", "query", "key", "value") { return 20 }
+    if has("oproj", "o_proj") { return 35 }
+    if has("router", "topk", "gating") { return 55 }
+    if has("gate", "up_proj", "upproj") { return 60 }
+    if has("activation", "silu", "swiglu") { return 62 }
+    if has("down") { return 70 }
+    if has("partial") { return 72 }
+    if has("shared") { return 75 }
+    if has("expert") { return 58 }
+    if has("mlp", "moe", "ffn", "feedforward") { return 80 }
+    return 45
+  }
+}

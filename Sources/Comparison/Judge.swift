@@ -1,0 +1,213 @@
+public import Alignment
+public import Dumps
+
+/// One row on its way to a verdict, in execution order.
+public struct JudgedRow: Sendable, Hashable {
+  public var key: CaptureKey
+  public var dtype: DType
+  public var measures: Measures
+  /// Ranks that should hold the same bytes and do not.
+  public var divergentRanks: [Int]
+  /// Both sides were put together from ranks by sums, so that there are no bytes to compare.
+  public var isSum: Bool
+
+  public init(
+    key: CaptureKey, dtype: DType, measures: Measures, divergentRanks: [Int] = [], isSum: Bool = false
+  ) {
+    self.key = key
+    self.dtype = dtype
+    self.measures = measures
+    self.divergentRanks = divergentRanks
+    self.isSum = isSum
+  }
+}
+
+/// What was judged of one row.
+public struct Judgement: Sendable, Hashable {
+  public var verdict: Verdict
+  /// One sentence; always for what is not PASS.
+  public var why: String?
+  /// Relative L2 that honest noise gives; nil under fixed profiles.
+  public var floor: Double?
+  /// relL2 / max(largest relL2 of the passing stages before, floor).
+  public var jump: Double?
+  /// Token rows that stand out, worst first.
+  public var tokens: [Int]
+
+  public init(verdict: Verdict, why: String? = nil, floor: Double? = nil, jump: Double? = nil, tokens: [Int] = []) {
+    self.verdict = verdict
+    self.why = why
+    self.floor = floor
+    self.jump = jump
+    self.tokens = tokens
+  }
+}
+
+/// Judges the rows of one comparison.
+public struct Judge: Sendable {
+  public var policy: NoisePolicy
+  /// A stage whose distance grows by this factor over all before it has diverged. Honest runs stay below 1.6, the
+  /// weakest real bug seen is at 2.6.
+  public var onset = 2.5
+  /// No output may be further off than this, however slowly it got there.
+  public var ceiling = 0.25
+  /// Repeats bound the noise of repeats, not that of another world size or backend.
+  public var repeatFactor = 2.5
+
+  public init(policy: NoisePolicy) { self.policy = policy }
+
+  /// - Parameter rows: all rows of one comparison in execution order.
+  /// - Returns: one judgement a row, in the same order.
+  public func judge(_ rows: [JudgedRow]) -> [Judgement] {
+    guard case .measured(let floors) = policy else { return rows.map(fixed) }
+    return measured(rows, floors: floors)
+  }
+
+  /// What no policy overrules; nil where the numbers decide.
+  private func always(_ row: JudgedRow) -> Judgement? {
+    let measures = row.measures
+    if measures.elementCount == 0 {
+      return Judgement(verdict: .inconclusive, why: "the tensor is empty: nothing was compared")
+    }
+    if measures.nonfiniteTarget > 0 { return Judgement(verdict: .fail, why: nonfiniteText(measures)) }
+    if measures.nonfiniteReference > 0 {
+      return Judgement(verdict: .inconclusive, why: "\(nonfiniteText(measures)): the reference itself is broken")
+    }
+    return nil
+  }
+
+  private func divergence(_ row: JudgedRow) -> String? {
+    guard !row.divergentRanks.isEmpty else { return nil }
+    let names = row.divergentRanks.map(String.init).joined(separator: ", ")
+    return "ranks should hold the same bytes; rank \(names) differ\(row.divergentRanks.count == 1 ? "s" : "")"
+  }
+
+  private func fixed(_ row: JudgedRow) -> Judgement {
+    if let always = always(row) { return always }
+    if let text = divergence(row) { return Judgement(verdict: .fail, why: text) }
+    let measures = row.measures
+    let outcome: (verdict: Verdict, why: String?)
+    switch policy {
+    case .atom: outcome = FixedProfile.atom.verdict(of: measures)
+    case .triage: outcome = FixedProfile.triage.verdict(of: measures)
+    case .strict: outcome = strict(row)
+    case .thresholds(let cos, let rel): outcome = limits(measures, cos: cos, rel: rel)
+    case .measured: outcome = (.inconclusive, "no profile")
+    }
+    return Judgement(verdict: outcome.verdict, why: outcome.why)
+  }
+
+  private func strict(_ row: JudgedRow) -> (Verdict, String?) {
+    if row.isSum {
+      return row.measures.maxAbs == 0
+        ? (.pass, nil) : (.inconclusive, "a sum of ranks has no bytes of its own, so it cannot be compared bitwise")
+    }
+    return row.measures.byteEqual == 1
+      ? (.pass, nil)
+      : (.fail, "not the same bytes: \(short(row.measures.byteEqual * 100)) % equal")
+  }
+
+  private func limits(_ measures: Measures, cos: Double?, rel: Double?) -> (Verdict, String?) {
+    if measures.isEqual { return (.pass, nil) }
+    if let rel, !(measures.rel <= rel) { return (.fail, "rel \(short(measures.rel)) is above \(short(rel))") }
+    if let cos, !(measures.cos >= cos) { return (.fail, "cos \(short(measures.cos)) is below \(short(cos))") }
+    return (.pass, nil)
+  }
+
+  // MARK: measured noise
+
+  /// State of the walk through the stages.
+  private struct Walk {
+    /// Coarsest rounding so far: noise does not shrink along the way.
+    var rounding = 0.0
+    /// Largest distance of the output rows that passed.
+    var worst = 0.0
+    /// Largest distance of a token row in output rows that passed.
+    var worstToken = 0.0
+  }
+
+  private func measured(_ rows: [JudgedRow], floors: NoiseFloors) -> [Judgement] {
+    var walk = Walk()
+    return rows.map { row in
+      if row.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(row.dtype)) }
+      if let always = always(row) { return always }
+      if !row.dtype.isFloatingPoint { return integers(row, walk: walk) }
+      let repeated = floors.floor(of: row.key).map { $0 * repeatFactor } ?? 0
+      let floor = max(walk.rounding, repeated)
+      let base = max(walk.worst, floor)
+      let jump = row.measures.relL2 / base
+      var result = Judgement(verdict: .pass, floor: floor, jump: jump)
+      let tokens = tokens(row, walk: walk, floor: floor)
+      if let text = divergence(row) {
+        result.verdict = .fail
+        result.why = text
+      } else if jump >= onset || jump.isNaN {
+        result.verdict = .fail
+        result.why =
+          "relative L2 \(short(row.measures.relL2)) is \(short(jump)) times what the stages before and noise give "
+          + "(\(short(base)))"
+      } else if row.measures.relL2 > ceiling {
+        result.verdict = .fail
+        result.why = "relative L2 \(short(row.measures.relL2)) is above \(ceiling), however slowly it grew"
+      } else if let worst = tokens.first {
+        result.verdict = .fail
+        result.why =
+          "token \(worst) is off by \(short(row.measures.tokenRelL2[worst])), far beyond the other tokens and stages"
+      }
+      result.tokens = tokens
+      if result.verdict == .pass, row.key.role == .output {
+        walk.worst = max(walk.worst, row.measures.relL2)
+        walk.worstToken = max(walk.worstToken, tokenDistances(row.measures).max() ?? 0)
+      }
+      return result
+    }
+  }
+
+  /// Integers (ids, indices, masks) are equal or not. Where floats before them already differ by noise, a few
+  /// flipped choices are open, not wrong.
+  private func integers(_ row: JudgedRow, walk: Walk) -> Judgement {
+    if row.measures.isEqual, row.divergentRanks.isEmpty { return Judgement(verdict: .pass) }
+    if let text = divergence(row) { return Judgement(verdict: .fail, why: text) }
+    let equal = short(row.measures.byteEqual * 100)
+    if row.key.role == .output, walk.worst == 0 {
+      return Judgement(verdict: .fail, why: "integers differ (\(equal) % of bytes equal) and nothing before them does")
+    }
+    return Judgement(verdict: .inconclusive, why: "integers differ: \(equal) % of bytes equal")
+  }
+
+  /// Distance of each token row, against its own norm but no less than a tenth of the usual row's: a row of
+  /// almost nothing is not judged by its own rounding.
+  private func tokenDistances(_ measures: Measures) -> [Double] {
+    guard measures.tokenNorms.count == measures.tokenRelL2.count, !measures.tokenNorms.isEmpty else { return [] }
+    let usual = median(measures.tokenNorms)
+    return zip(measures.tokenRelL2, measures.tokenNorms).map { distance, norm in
+      let least = 0.1 * usual
+      if norm >= least || least == 0 { return distance }
+      return norm > 0 ? distance * norm / least : distance
+    }
+  }
+
+  /// Token rows far beyond the other tokens, the stages before and rounding, worst first.
+  private func tokens(_ row: JudgedRow, walk: Walk, floor: Double) -> [Int] {
+    let distances = tokenDistances(row.measures)
+    guard distances.count > 1 else { return [] }
+    let limit = max(8 * median(distances), onset * walk.worstToken, 8 * floor)
+    return distances.indices.filter { distances[$0] > limit || distances[$0].isNaN }
+      .sorted { (distances[$1], $0) < (distances[$0], $1) }
+  }
+
+  private func median(_ values: [Double]) -> Double {
+    let sorted = values.sorted()
+    return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+  }
+
+  /// Relative L2 that the order of additions alone gives in this type: 2^-8 for bfloat16, 2^-21 for float32.
+  public static func roundingFloor(_ dtype: DType) -> Double {
+    switch dtype {
+    case .bfloat16, .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float4E2M1FNx2, .float8E8M0FNU:
+      dtype.epsilon
+    case .float16, .complex32: 2 * dtype.epsilon
+    default: 8 * dtype.epsilon
+    }
+  }
+}

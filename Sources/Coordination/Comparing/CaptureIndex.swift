@@ -1,0 +1,95 @@
+import Alignment
+import Dumps
+
+/// One side's captures by place, call and rank, with the calls chosen.
+struct CaptureIndex: Sendable {
+  let side: ComparisonSide
+  let worldSize: Int
+  /// Ranks with a capture.
+  let ranks: [Int]
+  /// Place → call → rank → capture.
+  private(set) var captures: [CaptureKey: [Int?: [Int: Capture]]] = [:]
+  /// Files older than the attempt.
+  private(set) var stale: [Capture] = []
+  /// Two captures for one place, call and rank: named, the first is kept.
+  private(set) var duplicates: [String] = []
+
+  init(_ side: ComparisonSide, rank: Int?) {
+    self.side = side
+    var kept = side.set.captures.filter { rank == nil || $0.rank == rank }
+    if let start = side.startTime {
+      stale = kept.filter { $0.modified < start }
+      kept.removeAll { $0.modified < start }
+    }
+    ranks = Set(kept.map(\.rank)).sorted()
+    worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, (side.set.captures.map(\.rank).max() ?? -1) + 1)
+    for capture in kept.sorted(by: { $0.file < $1.file }) {
+      let key = CaptureKey(capture)
+      if captures[key]?[capture.call]?[capture.rank] != nil {
+        duplicates.append("\(capture.file): \(key) of rank \(capture.rank) is there twice")
+      } else {
+        captures[key, default: [:]][capture.call, default: [:]][capture.rank] = capture
+      }
+    }
+  }
+
+  /// Who wrote what when, for the order of stages.
+  var stamps: [StageOrder.Stamp] {
+    var result: Set<StageOrder.Stamp> = []
+    for (key, byCall) in captures {
+      for (call, ranks) in byCall {
+        for (rank, capture) in ranks {
+          result.insert(
+            StageOrder.Stamp(
+              rank: rank, layer: key.layer, stage: key.stage, call: call, modified: capture.modified,
+              file: capture.file))
+        }
+      }
+    }
+    return Array(result)
+  }
+
+  /// Each file once, with its time.
+  var files: [(file: String, modified: Int64)] {
+    var times: [String: Int64] = [:]
+    for capture in side.set.captures { times[capture.file] = capture.modified }
+    return times.map { (file: $0.key, modified: $0.value) }
+  }
+
+  var count: Int { captures.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.count } } }
+
+  /// Ranks below the world size without any capture.
+  func missingRanks(only rank: Int?) -> [Int] {
+    rank == nil ? (0..<worldSize).filter { !ranks.contains($0) } : (ranks.isEmpty ? [rank ?? 0] : [])
+  }
+
+  /// Every (rank, layer, stage, call) with its token count.
+  func observations() -> [CallObservation] {
+    struct Place: Hashable {
+      var rank: Int
+      var layer: Int?
+      var stage: String
+      var call: Int?
+    }
+    var tokens: [Place: (tensor: String, tokens: Int)] = [:]
+    for (key, calls) in captures where key.role == .output {
+      for (call, ranks) in calls {
+        for (rank, capture) in ranks {
+          let place = Place(rank: rank, layer: key.layer, stage: key.stage, call: call)
+          let known = tokens[place]
+          // `hidden` counts; else the first output by name.
+          if known == nil || key.tensor == "hidden" || (known?.tensor != "hidden" && key.tensor < known?.tensor ?? "") {
+            tokens[place] = (key.tensor, capture.tensor.shape.first ?? 1)
+          }
+        }
+      }
+    }
+    return tokens.map { place, value in
+      CallObservation(
+        rank: place.rank, layer: place.layer, stage: place.stage, call: place.call, tokens: value.tokens)
+    }
+    .sorted {
+      ($0.call ?? -1, $0.layer ?? -1, $0.stage, $0.rank) < ($1.call ?? -1, $1.layer ?? -1, $1.stage, $1.rank)
+    }
+  }
+}

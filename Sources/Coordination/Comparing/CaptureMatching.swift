@@ -1,0 +1,160 @@
+import Alignment
+import Comparison
+import Diagnosis
+import Dumps
+import Reporting
+
+/// What is compared with what, in execution order, and everything that has no partner.
+struct CaptureMatching: Sendable {
+  struct Pair: Sendable {
+    var key: CaptureKey
+    var call: ComparisonReport.RowCall
+    var reference: [Int: Capture]
+    var target: [Int: Capture]
+    var missingRanks: [Int]
+    var missingReferenceRanks: [Int]
+  }
+
+  let reference: CaptureIndex
+  let target: CaptureIndex
+  private(set) var pairs: [Pair] = []
+  private(set) var unmatched: [String] = []
+  /// Places that should have been compared.
+  private(set) var expected = 0
+  private(set) var otherCalls = 0
+  /// Problems with the choice of calls, one a side or stage.
+  private(set) var callProblems: [(problem: CallProblem, stage: String?)] = []
+  private(set) var order: [CaptureKey] = []
+
+  init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex) {
+    self.reference = reference
+    self.target = target
+    let referenceCalls = CallResolver.resolve(reference, request: request)
+    let targetCalls = CallResolver.resolve(target, request: request)
+    order = Self.order([reference, target])
+    noteCommonProblems(referenceCalls, targetCalls, request: request)
+    var chosen = 0
+    var problemStages: Set<String> = []
+    for key in order {
+      expected += 1
+      let left = side(key, reference, referenceCalls)
+      let right = side(key, target, targetCalls)
+      switch (left, right) {
+      case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
+        chosen += leftRanks.count + rightRanks.count
+        guard tokensFit(referenceCalls, targetCalls, request: request) else {
+          unmatched.append("\(key): the calls chosen on the two sides have different token counts")
+          continue
+        }
+        let why = leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
+        pairs.append(
+          Pair(
+            key: key,
+            call: ComparisonReport.RowCall(
+              reference: leftChoice.call, target: rightChoice.call, rule: rightChoice.rule, why: why),
+            reference: leftRanks, target: rightRanks,
+            missingRanks: missing(rightRanks, target, rank: request.rank),
+            missingReferenceRanks: missing(leftRanks, reference, rank: request.rank)))
+      default:
+        for (name, outcome) in [("reference", left), ("target", right)] {
+          switch outcome {
+          case .found(_, let ranks): chosen += ranks.count
+          case .absent(let why): unmatched.append("\(key): \(why) in the \(name)")
+          case .problem(let problem):
+            unmatched.append("\(key): \(name): \(problem.message)")
+            let isCommon = callProblems.contains { $0.problem == problem && $0.stage == nil }
+            if !isCommon, problemStages.insert(key.stage).inserted { callProblems.append((problem, key.stage)) }
+          }
+        }
+      }
+    }
+    otherCalls = reference.count + target.count - chosen
+    expectMore(request.expectation)
+  }
+
+  // MARK: one place
+
+  private enum Found {
+    case found(CallChoice, [Int: Capture])
+    case absent(String)
+    case problem(CallProblem)
+  }
+
+  private func side(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Found {
+    guard let byCall = index.captures[key] else { return .absent("there is none") }
+    switch calls.choice(key) {
+    case .failure(let problem): return .problem(problem)
+    case .success(let choice):
+      guard let ranks = byCall[choice.call] else {
+        return .absent(choice.call.map { "there is no call \($0)" } ?? "there is no file without a call number")
+      }
+      return .found(choice, ranks)
+    }
+  }
+
+  private func missing(_ found: [Int: Capture], _ index: CaptureIndex, rank: Int?) -> [Int] {
+    rank == nil ? (0..<index.worldSize).filter { found[$0] == nil } : []
+  }
+
+  private mutating func noteCommonProblems(
+    _ reference: ResolvedCalls, _ target: ResolvedCalls, request: ComparisonRequest
+  ) {
+    for (name, calls, index) in [("reference", reference, self.reference), ("target", target, self.target)] {
+      guard !index.captures.isEmpty, case .failure(let problem) = calls.common else { continue }
+      _ = name
+      if !callProblems.contains(where: { $0.problem == problem }) { callProblems.append((problem, nil)) }
+    }
+    if !tokensFit(reference, target, request: request), let left = reference.tokens, let right = target.tokens {
+      callProblems.append(
+        (
+          CallProblem(
+            code: .wrongCall,
+            message: "the call chosen in the reference has \(left) tokens and that of the target \(right): they are "
+              + "not the same call, or the inputs differ"), nil
+        ))
+    }
+  }
+
+  /// Token counts of the chosen calls are equal, or one is the other over a number of ranks (sequence parallel).
+  private func tokensFit(_ left: ResolvedCalls, _ right: ResolvedCalls, request: ComparisonRequest) -> Bool {
+    guard let left = left.tokens, let right = right.tokens, left != right else { return true }
+    return left == right * target.worldSize || right == left * reference.worldSize
+  }
+
+  private mutating func expectMore(_ expectation: CaptureExpectation?) {
+    guard let expectation else { return }
+    for layer in expectation.layers {
+      for stage in expectation.stages {
+        guard !order.contains(where: { $0.layer == layer && $0.stage == stage }) else { continue }
+        expected += 1
+        unmatched.append("layer \(layer) \(stage): expected and not there on either side")
+      }
+    }
+  }
+
+  // MARK: order
+
+  /// All places of the sides in the order in which they were computed.
+  static func order(_ indices: [CaptureIndex]) -> [CaptureKey] {
+    let order = StageOrder(sides: indices.map(\.stamps), allFiles: indices.map(\.files))
+    let keys = indices.reduce(into: Set<CaptureKey>()) { $0.formUnion($1.captures.keys) }
+    var result: [CaptureKey] = []
+    let byLayer = Dictionary(grouping: keys) { $0.layer }
+    // What belongs to no layer comes before the layers or after them, by its name.
+    let loose = byLayer[nil] ?? []
+    let isLate: (CaptureKey) -> Bool = { StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm") }
+    result += arranged(loose.filter { !isLate($0) }, order)
+    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order) }
+    result += arranged(loose.filter(isLate), order)
+    return result
+  }
+
+  /// Stages first to last; within a stage its inputs, `hidden`, then the other outputs.
+  private static func arranged(_ keys: [CaptureKey], _ order: StageOrder) -> [CaptureKey] {
+    let byStage = Dictionary(grouping: keys, by: \.stage)
+    func place(_ key: CaptureKey) -> Int { key.role == .input ? 0 : key.tensor == "hidden" ? 1 : 2 }
+    return order.ordered(Array(byStage.keys)).flatMap { stage in
+      (byStage[stage] ?? []).sorted { (place($0), $0.tensor) < (place($1), $1.tensor) }
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import Alignment
+import Comparison
+import Diagnosis
+import Dumps
+public import Reporting
+
+/// Compares dump sets: the numeric half from captures to a report. It needs no database and no host.
+public enum DumpComparer {
+  /// Compares a target with a reference, capture by capture.
+  ///
+  /// Whatever is missing, unreadable or undecided is in the report by name and keeps the verdict from PASS.
+  ///
+  /// - Throws: `AlignmentError` for a shard rule that this version cannot apply, or a pattern that is not a
+  ///   regular expression; `CancellationError`.
+  public static func compare(_ request: ComparisonRequest) async throws -> ComparisonReport {
+    let rules = try StageRules(request)
+    let reference = CaptureIndex(request.reference, rank: request.rank)
+    let target = CaptureIndex(request.target, rank: request.rank)
+    let matching = CaptureMatching(request: request, reference: reference, target: target)
+    let measured = try await measure(matching, rules: rules)
+    return try ReportBuilder(request: request, matching: matching, outcomes: measured.outcomes).report(
+      unreadable: measured.unreadable)
+  }
+
+  /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
+  static func measure(
+    _ matching: CaptureMatching, rules: StageRules
+  ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
+    let results = try await Bounded.map(matching.pairs) { pair in
+      PairOutcome.make(
+        key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
+        missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
+        rule: rules.rule(for: pair.key.stage))
+    }
+    return (results.map(\.outcome), results.flatMap(\.unreadable))
+  }
+}
+
+/// The shard rules of a request, patterns compiled.
+struct StageRules: Sendable {
+  private struct Pattern: @unchecked Sendable {
+    // Regex is not Sendable although it is immutable once made; it is only ever read here.
+    var regex: Regex<AnyRegexOutput>
+    var rule: ShardRule
+  }
+
+  private let patterns: [Pattern]
+  private let fallback: ShardRule
+
+  init(_ request: ComparisonRequest) throws(AlignmentError) {
+    var patterns: [Pattern] = []
+    for (stage, rule) in request.shardRules {
+      try Self.check(rule, stage: stage)
+      guard let regex = try? Regex(stage) else {
+        throw AlignmentError(
+          code: .unsupportedRule, place: "shard rule for “\(stage)”", message: "the stage is not a regular expression")
+      }
+      patterns.append(Pattern(regex: regex, rule: rule))
+    }
+    try Self.check(request.shardRule, stage: "all stages")
+    self.patterns = patterns
+    fallback = request.shardRule
+  }
+
+  private static func check(_ rule: ShardRule, stage: String) throws(AlignmentError) {
+    guard case .unsupported(let text) = rule else { return }
+    throw AlignmentError(
+      code: .unsupportedRule, place: "shard rule for \(stage)",
+      message: "“\(text)” is not supported yet; use auto, an axis, partial or replicated")
+  }
+
+  func rule(for stage: String) -> ShardRule {
+    for pattern in patterns where (try? pattern.regex.wholeMatch(in: stage)) ?? nil != nil { return pattern.rule }
+    return fallback
+  }
+}

@@ -1,0 +1,275 @@
+import Alignment
+import Comparison
+import Diagnosis
+import Dumps
+
+/// Looks closer at one divergence: each rank alone, sums, shifted rows, blocks, projections on other tensors.
+enum EvidenceCollector {
+  /// Elements sampled.
+  private static let limit = 1 << 19
+
+  static func collect(
+    _ base: RowEvidence, outcome: PairOutcome, before: [PairOutcome]
+  ) throws -> RowEvidence {
+    guard let decision = outcome.decision, outcome.dtype.isFloatingPoint else { return base }
+    var evidence = base
+    let sample = TensorSample(shape: decision.reference.shape, limit: limit)
+    let reference = try sample.values(of: decision.reference)
+    let target = try sample.values(of: decision.target)
+    guard !reference.isEmpty, target.count == reference.count else { return base }
+    try addRanks(&evidence, outcome: outcome, decision: decision, sample: sample, reference: reference)
+    let isFinite = reference.allSatisfy(\.isFinite) && target.allSatisfy(\.isFinite)
+    guard isFinite else { return evidence }
+    addTokens(&evidence, sample: sample, target: target, reference: reference)
+    addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
+    try addProjections(
+      &evidence, outcome: outcome, before: before, sample: sample, target: target, reference: reference)
+    try addSubsets(&evidence, before: before, sample: sample, target: target, layer: outcome.key.layer, shape: decision.target.shape)
+    return evidence
+  }
+
+  // MARK: ranks
+
+  private static func addRanks(
+    _ evidence: inout RowEvidence, outcome: PairOutcome, decision: ShardDecision, sample: TensorSample,
+    reference: [Double]
+  ) throws {
+    let shape = decision.reference.shape
+    guard outcome.targets.count > 1 else { return }
+    guard outcome.targets.allSatisfy({ $0.shape == shape }) else {
+      // Slices: the reference's block of each rank.
+      for (position, rank) in outcome.targetRanks.enumerated() {
+        let part = LayoutSlice(decision: decision, part: position)
+        guard let slice = try part.values(sample: sample) else { continue }
+        evidence.ranks.append(
+          RankEvidence(
+            rank: rank, agreement: Agreement(target: slice.target, reference: slice.reference),
+            nonfinite: slice.target.count { !$0.isFinite }))
+      }
+      return
+    }
+    var sum = Array(repeating: 0.0, count: reference.count)
+    for (position, rank) in outcome.targetRanks.enumerated() {
+      let whole = try LogicalTensor(
+        parts: outcome.targets, layout: .whole(shape, kind: .replicated, part: position),
+        place: outcome.key.description)
+      let values = try sample.values(of: whole)
+      for index in values.indices { sum[index] += values[index] }
+      evidence.ranks.append(
+        RankEvidence(
+          rank: rank, agreement: Agreement(target: values, reference: reference),
+          nonfinite: values.count { !$0.isFinite }))
+    }
+    if !outcome.divergentRanks.isEmpty || decision.plan.kind == .partial || decision.plan.kind == .ambiguous {
+      evidence.sumOfRanks = Agreement(target: sum, reference: reference)
+    }
+  }
+
+  /// One rank's slice of the target and the same places of the reference, for a plain concatenation.
+  private struct LayoutSlice {
+    var decision: ShardDecision
+    var part: Int
+
+    func values(sample: TensorSample) throws -> (target: [Double], reference: [Double])? {
+      let layout = decision.target.layout
+      guard let axis = layout.axis, axis > 0, !sample.rows.isEmpty else { return nil }
+      let reference = try sample.values(of: decision.reference)
+      let target = try sample.values(of: decision.target)
+      let inner = layout.shape[(axis + 1)...].reduce(1, *)
+      let width = layout.shape[axis] * inner
+      var picked: (target: [Double], reference: [Double]) = ([], [])
+      var offset = 0
+      for piece in layout.pieces {
+        let span = (offset * inner)..<((offset + piece.count) * inner)
+        offset += piece.count
+        guard piece.part == part else { continue }
+        for start in stride(from: 0, to: reference.count - width + 1, by: width) {
+          picked.target += target[(start + span.lowerBound)..<(start + span.upperBound)]
+          picked.reference += reference[(start + span.lowerBound)..<(start + span.upperBound)]
+        }
+      }
+      return picked.target.isEmpty ? nil : picked
+    }
+  }
+
+  // MARK: tokens
+
+  private static func addTokens(
+    _ evidence: inout RowEvidence, sample: TensorSample, target: [Double], reference: [Double]
+  ) {
+    let length = sample.rowLength
+    let rows = sample.rows
+    guard rows.count > 1, length > 0, rows.count * length == target.count else { return }
+    // Shifts need neighbours: only where every row was taken.
+    if rows == Array(rows.indices), rows.count > 4 {
+      for shift in [-3, -2, -1, 1, 2, 3] {
+        let from = max(0, -shift)..<(rows.count - max(0, shift))
+        evidence.rowShifts[shift] =
+          Agreement(
+            target: target[(from.lowerBound * length)..<(from.upperBound * length)],
+            reference: reference[((from.lowerBound + shift) * length)..<((from.upperBound + shift) * length)]
+          ).distance
+      }
+    }
+    let difference = zip(target, reference).map { $0 - $1 }
+    let size = norm(difference)
+    guard size > 0 else { return }
+    var mean = Array(repeating: 0.0, count: length)
+    for row in rows.indices {
+      for column in 0..<length { mean[column] += difference[row * length + column] / Double(rows.count) }
+    }
+    var left = 0.0
+    for row in rows.indices {
+      for column in 0..<length {
+        let rest = difference[row * length + column] - mean[column]
+        left += rest * rest
+      }
+    }
+    evidence.tokenConstantResidual = left.squareRoot() / size
+    addTokenScales(&evidence, length: length, target: target, reference: reference)
+  }
+
+  private static func addTokenScales(
+    _ evidence: inout RowEvidence, length: Int, target: [Double], reference: [Double]
+  ) {
+    // Each rank's slice of a token has its own scale, where slices are the ranks'.
+    let slices = evidence.plan.kind == .concat && (evidence.plan.axis ?? 0) > 0 ? evidence.plan.ranks : 1
+    let width = length % slices == 0 ? length / slices : length
+    var left = 0.0
+    var scales: [Double] = []
+    for start in stride(from: 0, to: target.count, by: width) {
+      let a = target[start..<(start + width)]
+      let b = reference[start..<(start + width)]
+      let agreement = Agreement(target: a, reference: b)
+      guard agreement.alpha.isFinite, agreement.residual.isFinite else { continue }
+      let size = norm(a)
+      left += (agreement.residual * size) * (agreement.residual * size)
+      scales.append(agreement.alpha)
+    }
+    let size = norm(target)
+    guard size > 0, let least = scales.min(), let most = scales.max() else { return }
+    evidence.tokenScaleResidual = left.squareRoot() / size
+    evidence.tokenScales = least...most
+  }
+
+  private static func norm(_ values: some Collection<Double>) -> Double {
+    var sum = 0.0
+    for value in values { sum += value * value }
+    return sum.squareRoot()
+  }
+
+  // MARK: blocks
+
+  private static func addBlocks(
+    _ evidence: inout RowEvidence, sample: TensorSample, target: [Double], reference: [Double],
+    decision: ShardDecision
+  ) {
+    guard sample.isWhole(of: decision.reference.shape), decision.reference.dtype.valuesPerElement == 1 else { return }
+    let shape = decision.reference.shape
+    let size = evidence.worldSize
+    let isSliced = [.concat, .blocks, .heads].contains(decision.plan.kind)
+    var seen: Set<[Int]> = []
+    for axis in shape.indices where axis == 0 || axis == shape.count - 1 {
+      for count in [size, 2 * size, 2, 3] where count > 1 && count <= 64 && shape[axis] % count == 0 {
+        guard shape[axis] / count > 0, seen.insert([axis, count]).inserted else { continue }
+        let isByRank = count == size && isSliced && decision.plan.axis == axis
+        guard let match = match(target, reference, shape: shape, axis: axis, count: count, isByRank: isByRank) else {
+          continue
+        }
+        evidence.blockMatches.append(match)
+      }
+    }
+  }
+
+  private static func match(
+    _ target: [Double], _ reference: [Double], shape: [Int], axis: Int, count: Int, isByRank: Bool
+  ) -> BlockMatch? {
+    let inner = shape[(axis + 1)...].reduce(1, *) * (shape[axis] / count)
+    let width = inner * count
+    func block(_ values: [Double], _ number: Int) -> [Double] {
+      var result: [Double] = []
+      result.reserveCapacity(values.count / count)
+      for start in stride(from: number * inner, to: values.count, by: width) {
+        result += values[start..<(start + inner)]
+      }
+      return result
+    }
+    let blocks = (0..<count).map { block(reference, $0) }
+    var sources: [Int] = []
+    var left = 0.0
+    for number in 0..<count {
+      let a = block(target, number)
+      var best = (source: number, difference: Double.infinity)
+      for (source, b) in blocks.enumerated() {
+        var difference = 0.0
+        for (x, y) in zip(a, b) { difference += (x - y) * (x - y) }
+        if difference < best.difference { best = (source, difference) }
+      }
+      sources.append(best.source)
+      left += best.difference
+    }
+    let size = norm(reference)
+    guard size > 0 else { return nil }
+    return BlockMatch(axis: axis, sources: sources, residual: left.squareRoot() / size, isByRank: isByRank)
+  }
+
+  // MARK: other tensors
+
+  private static func addProjections(
+    _ evidence: inout RowEvidence, outcome: PairOutcome, before: [PairOutcome], sample: TensorSample,
+    target: [Double], reference: [Double]
+  ) throws {
+    let difference = zip(target, reference).map { $0 - $1 }
+    var sumDifference: [Double] = []
+    let shape = outcome.shape
+    if !outcome.divergentRanks.isEmpty, outcome.targets.allSatisfy({ $0.shape == shape }) {
+      let sum = try LogicalTensor(
+        parts: outcome.targets, layout: .sum(shape, ranks: outcome.targets.count), place: outcome.key.description)
+      sumDifference = zip(try sample.values(of: sum), reference).map { $0 - $1 }
+    }
+    for other in before where other.key.layer == outcome.key.layer {
+      guard let decision = other.decision, decision.reference.shape == shape, other.dtype.isFloatingPoint,
+        other.key != outcome.key
+      else { continue }
+      let values = try sample.values(of: decision.reference)
+      if let fit = project(difference, on: values, from: other.key) { evidence.projections.append(fit) }
+      if !sumDifference.isEmpty, let fit = project(sumDifference, on: values, from: other.key) {
+        evidence.sumProjections.append(fit)
+      }
+    }
+  }
+
+  private static func project(_ difference: [Double], on values: [Double], from key: CaptureKey) -> Projection? {
+    guard values.count == difference.count else { return nil }
+    let agreement = Agreement(target: difference, reference: values)
+    guard agreement.alpha.isFinite, agreement.residual.isFinite else { return nil }
+    return Projection(
+      stage: key.stage, tensor: key.tensor, coefficient: agreement.alpha, residual: agreement.residual)
+  }
+
+  private static func addSubsets(
+    _ evidence: inout RowEvidence, before: [PairOutcome], sample: TensorSample, target: [Double], layer: Int?, shape: [Int]
+  ) throws {
+    for other in before where other.key.layer == layer && other.key.role == .output {
+      guard let decision = other.decision, decision.plan.kind == .partial, decision.target.shape == shape,
+        other.targets.count > 1
+      else { continue }
+      let partials = try other.targets.indices.map { part in
+        try sample.values(
+          of: LogicalTensor(
+            parts: other.targets, layout: .whole(decision.target.shape, kind: .replicated, part: part),
+            place: other.key.description))
+      }
+      for absent in partials.indices {
+        var sum = Array(repeating: 0.0, count: target.count)
+        for part in partials.indices where part != absent {
+          for index in sum.indices { sum[index] += partials[part][index] }
+        }
+        let residual = Agreement(target: target, reference: sum).distance
+        evidence.subsets.append(
+          SubsetMatch(stage: other.key.stage, absentRanks: [other.targetRanks[absent]], residual: residual))
+      }
+    }
+  }
+}
+

@@ -1,0 +1,43 @@
+public import Alignment
+public import Comparison
+import Reporting
+public import Dumps
+
+extension DumpComparer {
+  /// What repeats of one cell differ by: every later repeat against the first, rank by rank.
+  ///
+  /// - Parameter repeats: dump sets of runs of the same cell; with fewer than two there is no floor.
+  public static func floors(
+    repeats: [DumpSet], worldSize: Int? = nil, selection: CallSelection = .prefill, rule: CallRule = .auto,
+    slots: Int? = nil
+  ) async throws -> NoiseFloors {
+    var floors = NoiseFloors()
+    guard let first = repeats.first, repeats.count > 1 else {
+      floors.notes.append("one run only: its noise is not measured")
+      return floors
+    }
+    var nondeterministic: Set<CaptureKey> = []
+    for (number, other) in repeats.dropFirst().enumerated() {
+      let request = ComparisonRequest(
+        reference: ComparisonSide(set: first, worldSize: worldSize),
+        target: ComparisonSide(set: other, worldSize: worldSize), selection: selection, rule: rule, slots: slots,
+        policy: .strict)
+      let report = try await compare(request)
+      for row in report.rows {
+        let key = CaptureKey(layer: row.layer, stage: row.stage, tensor: row.tensor)
+        guard let measures = row.measures, measures.relL2.isFinite else { continue }
+        floors.relL2[key] = max(floors.relL2[key] ?? 0, measures.relL2)
+        if measures.byteEqual < 1 { nondeterministic.insert(key) }
+      }
+      if report.verdict == .inconclusive {
+        floors.notes.append("repeat \(number + 2) is incomplete: " + report.notes.joined(separator: "; "))
+      }
+    }
+    floors.nondeterministic = nondeterministic.sorted()
+    if let key = floors.nondeterministic.first {
+      floors.notes.append(
+        "not deterministic: \(floors.nondeterministic.count) captures differ between repeats, first \(key)")
+    }
+    return floors
+  }
+}

@@ -1,0 +1,116 @@
+import Alignment
+import Comparison
+import Dumps
+import Reporting
+
+/// One place on both sides, aligned and measured.
+struct PairOutcome: Sendable {
+  var key: CaptureKey
+  var call: ComparisonReport.RowCall
+  /// The tensors, in rank order.
+  var referenceRanks: [Int]
+  var targetRanks: [Int]
+  var targets: [Tensor]
+  var references: [Tensor]
+  var decision: ShardDecision?
+  var measures: Measures?
+  /// Ranks of the target that should equal the first and do not.
+  var divergentRanks: [Int] = []
+  /// The same for the reference.
+  var divergentReferenceRanks: [Int] = []
+  /// Why there are no measures, and the verdict for it.
+  var problem: (verdict: Verdict, why: String)?
+  /// Ranks below the world size without this capture.
+  var missingRanks: [Int] = []
+
+  var shape: [Int] { decision?.target.shape ?? targets.first?.shape ?? [] }
+  var dtype: DType { targets.first?.dtype ?? .float32 }
+
+  /// The type whose rounding is the coarser.
+  var noisyType: DType {
+    guard let reference = references.first?.dtype, reference.isFloatingPoint else { return dtype }
+    return Judge.roundingFloor(reference) > Judge.roundingFloor(dtype) ? reference : dtype
+  }
+}
+
+extension PairOutcome {
+  /// Aligns and measures one place; what goes wrong becomes the row's own problem.
+  static func make(
+    key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
+    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule
+  ) -> (outcome: PairOutcome, unreadable: [Unreadable]) {
+    let referenceRanks = reference.keys.sorted()
+    let targetRanks = target.keys.sorted()
+    var outcome = PairOutcome(
+      key: key, call: call, referenceRanks: referenceRanks, targetRanks: targetRanks,
+      targets: targetRanks.compactMap { target[$0]?.tensor }, references: referenceRanks.compactMap { reference[$0]?.tensor })
+    outcome.missingRanks = missingRanks
+    do {
+      if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
+        guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
+      }
+      try outcome.measure(rule: rule)
+    } catch let error as AlignmentError {
+      // Inputs may be kept in another way on each side; outputs of another shape are wrong.
+      let isWrong = error.code == .shapeMismatch && key.role == .output
+      outcome.problem = (isWrong ? .fail : .inconclusive, error.message)
+    } catch let error as DumpError {
+      outcome.problem = (.inconclusive, "not read: \(error.description)")
+      let file = (Array(reference.values) + Array(target.values))
+        .first { $0.tensor.storage.path == error.file }?.file ?? error.file
+      return (outcome, [Unreadable(file: file, why: error.reason)])
+    } catch {
+      outcome.problem = (.inconclusive, "not read: \(error)")
+      return (outcome, [Unreadable(file: key.description, why: "\(error)")])
+    }
+    return (outcome, [])
+  }
+
+  /// With ranks missing only replicas can still be compared: two equal ones at least.
+  private mutating func standsWithout(_ missing: [Int], _ missingReference: [Int]) throws -> Bool {
+    let sides = [(missing, targets, "target"), (missingReference, references, "reference")]
+    for (missing, tensors, name) in sides where !missing.isEmpty {
+      let areAlike =
+        tensors.count >= 2 && tensors.allSatisfy { $0.shape == tensors[0].shape && $0.dtype == tensors[0].dtype }
+      if try !areAlike || !PairMeasurer.divergent(tensors).isEmpty {
+        let ranks = missing.map(String.init).joined(separator: ", ")
+        problem = (
+          .inconclusive, "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined"
+        )
+        return false
+      }
+    }
+    return true
+  }
+
+  private mutating func measure(rule: ShardRule) throws {
+    let planner = ShardPlanner(rule: rule, place: key.description)
+    let decision = try planner.plan(reference: references, target: targets)
+    self.decision = decision
+    divergentRanks = try replicas(of: decision.target.layout, targets).map { targetRanks[$0] }
+    divergentReferenceRanks = try replicas(of: decision.reference.layout, references).map { referenceRanks[$0] }
+    measures = try PairMeasurer.measure(
+      target: decision.target, reference: decision.reference, shape: decision.target.shape)
+  }
+
+  /// Positions that differ from the first where the layout says that they are copies.
+  private func replicas(of layout: ShardLayout, _ tensors: [Tensor]) throws -> [Int] {
+    guard tensors.count > 1 else { return [] }
+    switch layout.kind {
+    case .replicated: return try PairMeasurer.divergent(tensors)
+    case .heads:
+      // Each group of copies on its own: neighbours, or strided by the number of groups.
+      let heads = layout.pieces.map(\.part)
+      let groups = heads.count
+      let copies = tensors.count / groups
+      let isStrided = heads == Array(0..<groups) && groups > 1 && copies > 1
+      var result: [Int] = []
+      for group in 0..<groups {
+        let members = (0..<copies).map { isStrided ? group + $0 * groups : group * copies + $0 }
+        result += try PairMeasurer.divergent(members.map { tensors[$0] }).map { members[$0] }
+      }
+      return result.sorted()
+    default: return []
+    }
+  }
+}

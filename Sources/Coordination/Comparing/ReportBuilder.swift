@@ -1,0 +1,358 @@
+import Alignment
+import Comparison
+import Diagnosis
+import Dumps
+import Reporting
+
+/// Judges measured pairs, finds the first divergence, asks the diagnosis, and writes the report's record.
+struct ReportBuilder {
+  let request: ComparisonRequest
+  let matching: CaptureMatching
+  let outcomes: [PairOutcome]
+
+  /// One row on its way into the report.
+  private struct Line {
+    var outcome: PairOutcome
+    var judgement: Judgement
+    /// Largest passing distance before, or the floor: what noise gives here.
+    var noise: Double
+  }
+
+  func report(unreadable: [Unreadable]) throws -> ComparisonReport {
+    var lines = judged()
+    var findings: [Finding] = []
+    var notes: [String] = [policyNote]
+    findings += stopOnInputs(&lines)
+    findings += try judgePartials(&lines, notes: &notes)
+    let first = lines.firstIndex { $0.judgement.verdict == .fail }
+    if let first { findings += try diagnose(first, lines: lines) }
+    findings += referenceReplicas(&lines)
+    findings += coverageFindings()
+    let broken = request.reference.set.unreadable + request.target.set.unreadable + unreadable
+    let coverage = ComparisonReport.Coverage(
+      expected: matching.expected, compared: lines.count { $0.outcome.measures != nil },
+      unmatched: matching.unmatched + matching.reference.duplicates + matching.target.duplicates,
+      unreadable: broken, otherCalls: matching.otherCalls)
+    let verdict = verdict(lines: lines, coverage: coverage, notes: &notes)
+    return ComparisonReport(
+      verdict: verdict, reference: side(request.reference, matching.reference),
+      target: side(request.target, matching.target), coverage: coverage, rows: lines.map(row),
+      firstDivergence: first.map {
+        ComparisonReport.Divergence(layer: lines[$0].outcome.key.layer, stage: lines[$0].outcome.key.stage)
+      }, findings: ordered(findings), notes: notes)
+  }
+
+  private func side(_ side: ComparisonSide, _ index: CaptureIndex) -> ComparisonReport.Side {
+    ComparisonReport.Side(path: side.set.root, worldSize: index.worldSize, label: side.label)
+  }
+
+  private var policyNote: String {
+    switch request.policy {
+    case .measured(let floors):
+      floors.relL2.isEmpty
+        ? "noise: measured, from rounding and the stages before"
+        : "noise: measured, from \(floors.relL2.count) repeated captures, rounding and the stages before"
+    case .strict: "noise: strict, every byte must be equal"
+    case .atom: "noise: the fixed table of ATOM's compare"
+    case .triage: "noise: the fixed table of the triage method"
+    case .thresholds(let cos, let rel):
+      "noise: own limits, cos \(cos.map { "\($0)" } ?? "any"), rel \(rel.map { "\($0)" } ?? "any")"
+    }
+  }
+
+  // MARK: judging
+
+  private func judged() -> [Line] {
+    let measured = outcomes.indices.filter { outcomes[$0].measures != nil }
+    let rows = measured.compactMap { index -> JudgedRow? in
+      let outcome = outcomes[index]
+      guard let measures = outcome.measures else { return nil }
+      return JudgedRow(
+        key: outcome.key, dtype: outcome.noisyType, measures: measures, divergentRanks: outcome.divergentRanks,
+        isSum: outcome.decision.map { $0.target.isSum || $0.reference.isSum } ?? false)
+    }
+    let judgements = Dictionary(uniqueKeysWithValues: zip(measured, Judge(policy: request.policy).judge(rows)))
+    var noise = 0.0
+    return outcomes.indices.map { index in
+      let outcome = outcomes[index]
+      guard var judgement = judgements[index] else {
+        let problem = outcome.problem ?? (.inconclusive, "not measured")
+        return Line(
+          outcome: outcome, judgement: Judgement(verdict: problem.verdict, why: problem.why), noise: noise)
+      }
+      if judgement.verdict == .pass, !outcome.missingRanks.isEmpty {
+        let ranks = outcome.missingRanks.map(String.init).joined(separator: ", ")
+        judgement.verdict = .inconclusive
+        judgement.why = "the ranks that are there agree; rank \(ranks) \(outcome.missingRanks.count == 1 ? "is" : "are") missing"
+      }
+      let floor = judgement.floor ?? (outcome.noisyType.isFloatingPoint ? Judge.roundingFloor(outcome.noisyType) : 0)
+      let line = Line(outcome: outcome, judgement: judgement, noise: max(noise, floor))
+      if judgement.verdict == .pass, outcome.key.role == .output, let relL2 = outcome.measures?.relL2, relL2.isFinite {
+        noise = max(noise, relL2)
+      }
+      return line
+    }
+  }
+
+  /// Ids that differ mean that two runs were not asked the same: nothing after that is a divergence.
+  private func stopOnInputs(_ lines: inout [Line]) -> [Finding] {
+    guard
+      let stop = lines.first(where: { line in
+        guard let measures = line.outcome.measures, !line.outcome.dtype.isFloatingPoint else { return false }
+        let name = "\(line.outcome.key.stage).\(line.outcome.key.tensor)".lowercased()
+        return !measures.isEqual && (line.outcome.key.role == .input || name.contains("ids"))
+          && !name.contains("topk") && !name.contains("expert") && line.judgement.verdict != .pass
+      })
+    else { return [] }
+    let key = stop.outcome.key
+    for index in lines.indices where lines[index].judgement.verdict == .fail {
+      lines[index].judgement.verdict = .inconclusive
+      lines[index].judgement.why =
+        "the inputs differ (\(key)), so this is not a divergence: \(lines[index].judgement.why ?? "")"
+    }
+    let equal = stop.outcome.measures?.byteEqual ?? 0
+    return [
+      Finding(
+        cause: "input-mismatch", layer: key.layer, stage: key.stage, confidence: .certain,
+        evidence: ["byte_equal": equal],
+        summary: "Stop: the two sides had different inputs (\(key) differs).",
+        next: "Use the same tokenizer, chat template and prompts on both sides, and check input_ids first.")
+    ]
+  }
+
+  // MARK: partials
+
+  /// A sum that fits is no pass by itself: either the stage is a partial everywhere, or a reduce is missing, or the
+  /// dump was taken before it.
+  private func judgePartials(_ lines: inout [Line], notes: inout [String]) throws -> [Finding] {
+    var findings: [Finding] = []
+    var said: Set<String> = []
+    var hasMissingReduce = false
+    for index in lines.indices {
+      let outcome = lines[index].outcome
+      guard let decision = outcome.decision, decision.isInferred, decision.plan.kind == .partial,
+        lines[index].judgement.verdict == .pass
+      else { continue }
+      if usualKind(index, lines) == .partial {
+        if said.insert(outcome.key.stage).inserted {
+          notes.append(
+            "\(outcome.key.stage) was taken as a partial sum in every layer: dumped before its all-reduce; state "
+              + "`shard: partial` for it")
+        }
+        continue
+      }
+      let aftermath = aftermath(index, lines)
+      // Once a reduce is missing, what follows is its consequence.
+      if hasMissingReduce { continue }
+      switch aftermath {
+      case .agrees:
+        lines[index].judgement.why = "the sum of the ranks agrees: dumped before the all-reduce"
+      case .disagrees:
+        lines[index].judgement.verdict = .fail
+        lines[index].judgement.why =
+          "only the sum of the ranks is the reference, and the stages after it diverge: the all-reduce is missing"
+        hasMissingReduce = true
+      case .unknown:
+        lines[index].judgement.verdict = .inconclusive
+        lines[index].judgement.why =
+          "only the sum of the ranks is the reference: a missing all-reduce, or a dump taken before it"
+      }
+      guard aftermath != .disagrees else { continue }
+      var evidence = evidence(index, lines)
+      evidence.aftermath = aftermath
+      findings += Diagnostician.findings(
+        try EvidenceCollector.collect(evidence, outcome: outcome, before: neighbours(index, lines)))
+    }
+    return findings
+  }
+
+  /// The layout that the same stage and tensor has in most of the other layers where a layout fits.
+  private func usualKind(_ index: Int, _ lines: [Line]) -> ShardKind? {
+    let key = lines[index].outcome.key
+    var votes: [ShardKind: Int] = [:]
+    for (other, line) in lines.enumerated() where other != index {
+      guard line.outcome.key.stage == key.stage, line.outcome.key.tensor == key.tensor,
+        let plan = line.outcome.decision?.plan, plan.kind != .ambiguous
+      else { continue }
+      votes[plan.kind, default: 0] += 1
+    }
+    return votes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key
+  }
+
+  /// Outputs of later stages up to the end of the next layer.
+  private func aftermath(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
+    let key = lines[index].outcome.key
+    let last = (key.layer ?? -1) + 1
+    let later = lines[(index + 1)...].filter {
+      $0.outcome.key.stage != key.stage && $0.outcome.key.role == .output && ($0.outcome.key.layer ?? last) <= last
+        && $0.outcome.measures != nil
+    }
+    if later.contains(where: { $0.judgement.verdict == .fail }) { return .disagrees }
+    return later.contains { $0.judgement.verdict == .pass } ? .agrees : .unknown
+  }
+
+  // MARK: diagnosis
+
+  private func neighbours(_ index: Int, _ lines: [Line]) -> [PairOutcome] {
+    let layer = lines[index].outcome.key.layer
+    return lines.map(\.outcome).filter { $0.key.layer == layer && $0.key != lines[index].outcome.key }
+  }
+
+  private func evidence(_ index: Int, _ lines: [Line]) -> RowEvidence {
+    let line = lines[index]
+    let outcome = line.outcome
+    var evidence = RowEvidence(
+      key: outcome.key, measures: outcome.measures ?? .nothing,
+      plan: outcome.decision?.plan
+        ?? ShardPlan(
+          kind: .ambiguous, axis: nil, ranks: outcome.targets.count, residual: nil, margin: nil, why: "not aligned"),
+      judgement: line.judgement, worldSize: matching.target.worldSize, referenceWorldSize: matching.reference.worldSize,
+      noise: line.noise)
+    evidence.divergentRanks = outcome.divergentRanks
+    evidence.usualKind = usualKind(index, lines)
+    evidence.aftermath = aftermath(index, lines)
+    let inputs = lines.filter {
+      $0.outcome.key.stage == outcome.key.stage && $0.outcome.key.layer == outcome.key.layer
+        && $0.outcome.key.role == .input && $0.outcome.measures != nil
+    }
+    if !inputs.isEmpty { evidence.inputsAgree = inputs.allSatisfy { $0.judgement.verdict == .pass } }
+    return evidence
+  }
+
+  private func diagnose(_ index: Int, lines: [Line]) throws -> [Finding] {
+    let outcome = lines[index].outcome
+    guard outcome.measures != nil else { return [] }
+    do {
+      let evidence = try EvidenceCollector.collect(
+        evidence(index, lines), outcome: outcome, before: neighbours(index, lines))
+      return Diagnostician.findings(evidence)
+    } catch let error as DumpError {
+      return [
+        Finding(
+          cause: "incomplete-ranks", layer: outcome.key.layer, stage: outcome.key.stage, confidence: .possible,
+          evidence: [:], summary: "The divergence could not be looked at closer: \(error.description).",
+          next: "Gather the file again.")
+      ]
+    }
+  }
+
+  private func referenceReplicas(_ lines: inout [Line]) -> [Finding] {
+    var findings: [Finding] = []
+    for index in lines.indices where !lines[index].outcome.divergentReferenceRanks.isEmpty {
+      let key = lines[index].outcome.key
+      let ranks = lines[index].outcome.divergentReferenceRanks
+      if lines[index].judgement.verdict == .pass {
+        lines[index].judgement.verdict = .inconclusive
+        lines[index].judgement.why = "replicas of the reference differ between its own ranks"
+      }
+      guard findings.isEmpty else { continue }
+      findings.append(
+        Finding(
+          cause: "replica-divergence", layer: key.layer, stage: key.stage, ranks: ranks, confidence: .likely,
+          evidence: [:],
+          summary: "The reference itself is in doubt: rank \(ranks.map(String.init).joined(separator: ", ")) of "
+            + "\(key) differs from its rank 0.",
+          next: "Build a reference whose ranks agree before you judge the target."))
+    }
+    return findings
+  }
+
+  // MARK: coverage
+
+  private func coverageFindings() -> [Finding] {
+    var findings: [Finding] = []
+    for (name, index) in [("reference", matching.reference), ("target", matching.target)] {
+      let absent = index.missingRanks(only: request.rank)
+      let partial = outcomes.flatMap { name == "target" ? $0.missingRanks : [] }
+      let ranks = Set(absent).union(partial).sorted()
+      if !ranks.isEmpty {
+        let words = ranks.map(String.init).joined(separator: ", ")
+        findings.append(
+          Finding(
+            cause: "incomplete-ranks", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
+            evidence: ["world_size": Double(index.worldSize), "ranks_seen": Double(index.ranks.count)],
+            summary: absent.isEmpty
+              ? "Rank \(words) of the \(name) lacks some of its files."
+              : "Rank \(words) of the \(name) did not answer: \(index.worldSize) ranks should be there.",
+            next: "Gather the files of rank \(words) again, or run the cell again."))
+      }
+      if !index.stale.isEmpty {
+        let ranks = Set(index.stale.map(\.rank)).sorted()
+        findings.append(
+          Finding(
+            cause: "stale-dump", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
+            evidence: ["files": Double(Set(index.stale.map(\.file)).count)],
+            summary: "\(index.stale[0].file) of the \(name) is older than the attempt's start: it is of an earlier run "
+              + "and was not compared.",
+            next: "Dump into a fresh directory: one-shot dumps keep a file that is already there."))
+      }
+    }
+    for (problem, stage) in matching.callProblems {
+      findings.append(
+        Finding(
+          cause: "wrong-call", layer: nil, stage: stage, confidence: problem.code == .wrongCall ? .certain : .possible,
+          evidence: [:], summary: problem.message,
+          next: "Select another call, or dump with ATOM_FWD_DUMP_ONE_SHOT=0 so that each call has its own file."))
+    }
+    return findings
+  }
+
+  // MARK: verdict and rows
+
+  private func verdict(lines: [Line], coverage: ComparisonReport.Coverage, notes: inout [String]) -> Verdict {
+    var verdicts = lines.map(\.judgement.verdict)
+    var reasons: [String] = []
+    if coverage.compared == 0 { reasons.append("nothing was compared") }
+    if !coverage.unmatched.isEmpty { reasons.append("\(coverage.unmatched.count) captures have no partner") }
+    if !coverage.unreadable.isEmpty { reasons.append("\(coverage.unreadable.count) files or values could not be read") }
+    if !matching.callProblems.isEmpty { reasons.append("the call is not certain") }
+    for (name, index) in [("reference", matching.reference), ("target", matching.target)] {
+      let absent = index.missingRanks(only: request.rank)
+      if !absent.isEmpty {
+        reasons.append("rank \(absent.map(String.init).joined(separator: ", ")) of the \(name) is missing")
+      }
+      if !index.stale.isEmpty { reasons.append("\(index.stale.count) stale captures of the \(name) were set aside") }
+    }
+    let open = lines.count { $0.judgement.verdict == .inconclusive }
+    if open > 0 { reasons.append("\(open) rows are open") }
+    if !reasons.isEmpty {
+      verdicts.append(.inconclusive)
+      notes.append("not a PASS: " + reasons.joined(separator: "; "))
+    }
+    for set in [request.reference.set, request.target.set] where !set.unrecognised.isEmpty {
+      notes.append("\(set.root): \(set.unrecognised.count) files have names that the layout does not know")
+    }
+    return Verdict.combined(verdicts)
+  }
+
+  /// Certain before likely before possible; otherwise as found.
+  private func ordered(_ findings: [Finding]) -> [Finding] {
+    let rank: [Finding.Confidence: Int] = [.certain: 0, .likely: 1, .possible: 2]
+    return findings.enumerated().sorted {
+      (rank[$0.element.confidence] ?? 3, $0.offset) < (rank[$1.element.confidence] ?? 3, $1.offset)
+    }.map(\.element)
+  }
+
+  private func row(_ line: Line) -> ComparisonReport.Row {
+    let outcome = line.outcome
+    return ComparisonReport.Row(
+      layer: outcome.key.layer, stage: outcome.key.stage, tensor: outcome.key.tensor, call: outcome.call,
+      shard: outcome.decision?.plan
+        ?? ShardPlan(
+          kind: .ambiguous, axis: nil, ranks: outcome.targets.count, residual: nil, margin: nil,
+          why: outcome.problem?.why ?? "not aligned"),
+      dtype: outcome.dtype, shape: outcome.shape, measures: outcome.measures, floor: line.judgement.floor,
+      jump: line.judgement.jump, verdict: line.judgement.verdict, why: line.judgement.why,
+      profileFlags: outcome.measures.map { FixedProfile.flags(of: $0) } ?? [:])
+  }
+}
+
+extension Measures {
+  /// No figures at all.
+  static var nothing: Measures {
+    Measures(
+      cos: .nan, maxAbs: .nan, rel: .nan, relL2: .nan, alpha: .nan, residual: .nan, normRatio: .nan, sglangRel: .nan,
+      byteEqual: .nan, nonfiniteReference: 0, nonfiniteTarget: 0, elementCount: 0, worstToken: nil, tokenRelL2: [],
+      worstCoordinate: [])
+  }
+}

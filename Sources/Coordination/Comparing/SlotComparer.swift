@@ -1,0 +1,245 @@
+public import Alignment
+import Comparison
+import Diagnosis
+public import Dumps
+public import Reporting
+
+extension DumpComparer {
+  /// Compares slot 0 of a batch with every other slot, on every stage: batch invariance, a bitwise question.
+  ///
+  /// Slots are equal parts of dimension 0. As in ATOM's `compare_slots`, a is slot 0 and b the other slot, so `rel`
+  /// is relative to the other slot's largest value. Ranks that are replicas count once; other ranks are taken side
+  /// by side. The verdict is byte equality; cosine only explains. Slots with different token ids cannot be compared:
+  /// INCONCLUSIVE.
+  ///
+  /// - Parameters:
+  ///   - slots: sequences in the batch, 2 at least.
+  ///   - rank: one rank alone; nil: all.
+  public static func compareSlots(
+    set: DumpSet, slots: Int, rule: CallRule = .auto, selection: CallSelection = .prefill, rank: Int? = nil,
+    worldSize: Int? = nil, label: String? = nil, startTime: Int64? = nil, expectation: CaptureExpectation? = nil
+  ) async throws -> ComparisonReport {
+    let side = ComparisonSide(set: set, label: label, worldSize: worldSize, startTime: startTime)
+    let request = ComparisonRequest(
+      reference: side, target: side, expectation: expectation, selection: selection, rule: rule, slots: slots,
+      policy: .strict, rank: rank)
+    let index = CaptureIndex(side, rank: rank)
+    let matching = CaptureMatching(request: request, reference: index, target: index)
+    guard slots >= 2 else {
+      throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
+    }
+    let measured = try await Bounded.map(matching.pairs) { SlotMeasurer(pair: $0, slots: slots).measure() }
+    return SlotReport(request: request, matching: matching, stages: measured).report
+  }
+}
+
+/// The slots of one stage's tensor.
+private struct SlotMeasurer {
+  var pair: CaptureMatching.Pair
+  var slots: Int
+
+  struct Stage: Sendable {
+    var pair: CaptureMatching.Pair
+    var plan: ShardPlan
+    var dtype: DType
+    /// Shape of one slot.
+    var shape: [Int]
+    /// By slot, from 1.
+    var measures: [(slot: Int, measures: Measures)]
+    var unmatched: String?
+    var unreadable: Unreadable?
+  }
+
+  func measure() -> Stage {
+    let ranks = pair.target.keys.sorted()
+    let tensors = ranks.compactMap { pair.target[$0]?.tensor }
+    var stage = Stage(
+      pair: pair,
+      plan: ShardPlan(kind: .single, axis: nil, ranks: ranks.count, residual: nil, margin: nil, why: "one rank"),
+      dtype: tensors.first?.dtype ?? .float32, shape: tensors.first?.shape ?? [], measures: [])
+    do {
+      let layout = try layout(tensors, plan: &stage.plan)
+      let logical = try LogicalTensor(parts: tensors, layout: layout, place: pair.key.description)
+      guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {
+        stage.unmatched = "\(pair.key): shape \(logical.shape) cannot be cut into \(slots) slots along dimension 0"
+        return stage
+      }
+      stage.shape = [rows / slots] + logical.shape.dropFirst()
+      let size = logical.elementCount / slots
+      for slot in 1..<slots {
+        let measures = try PairMeasurer.measure(
+          target: logical, reference: logical, shape: stage.shape, targetStart: 0, referenceStart: slot * size)
+        stage.measures.append((slot, measures))
+      }
+    } catch let error as DumpError {
+      stage.unreadable = Unreadable(file: pair.target[ranks.first ?? 0]?.file ?? error.file, why: error.description)
+    } catch {
+      stage.unmatched = "\(pair.key): \(error)"
+    }
+    return stage
+  }
+
+  private func layout(_ tensors: [Tensor], plan: inout ShardPlan) throws -> ShardLayout {
+    let shapes = tensors.map(\.shape)
+    guard let first = shapes.first else {
+      throw AlignmentError(code: .shapeMismatch, place: pair.key.description, message: "no tensor")
+    }
+    if tensors.count == 1 { return .whole(first, kind: .single) }
+    let areAlike = tensors.allSatisfy { $0.shape == first && $0.dtype == tensors[0].dtype }
+    if try areAlike && PairMeasurer.divergent(tensors).isEmpty {
+      (plan.kind, plan.why) = (.replicated, "all ranks are equal")
+      return .whole(first, kind: .replicated)
+    }
+    // Never dimension 0: that is cut into slots.
+    for axis in first.indices.dropFirst().reversed() {
+      guard let layout = ShardLayout.concat(shapes, axis: axis) else { continue }
+      (plan.kind, plan.axis, plan.why) = (.concat, axis, "the ranks side by side")
+      return layout
+    }
+    throw AlignmentError(
+      code: .shapeMismatch, place: pair.key.description,
+      message: "the ranks' shapes cannot stand side by side: \(shapes.map { "\($0)" }.joined(separator: ", "))")
+  }
+}
+
+/// Puts the slots' rows into a report.
+private struct SlotReport {
+  var request: ComparisonRequest
+  var matching: CaptureMatching
+  var stages: [SlotMeasurer.Stage]
+
+  var report: ComparisonReport {
+    let mismatch = differingInput
+    let rows = stages.flatMap { stage in stage.measures.map { row(stage, slot: $0.slot, measures: $0.measures, mismatch) } }
+    var unmatched = matching.unmatched + matching.target.duplicates + stages.compactMap(\.unmatched)
+    unmatched = unmatched.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    let unreadable = request.target.set.unreadable + stages.compactMap(\.unreadable)
+    let coverage = ComparisonReport.Coverage(
+      expected: matching.expected, compared: stages.count { !$0.measures.isEmpty }, unmatched: unmatched,
+      unreadable: unreadable, otherCalls: matching.otherCalls / 2)
+    var findings = incomplete
+    if let mismatch {
+      findings.append(inputFinding(mismatch))
+    } else if let first = firstDivergence {
+      findings.insert(variance(first), at: 0)
+    }
+    var verdicts = rows.map(\.verdict)
+    let isComplete = unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty
+    if !isComplete || coverage.compared == 0 { verdicts.append(.inconclusive) }
+    var notes = ["slots: byte equality decides, cosine only explains"]
+    if !isComplete { notes.append("not a PASS: captures, files or ranks are missing, or the call is not certain") }
+    let side = ComparisonReport.Side(
+      path: request.target.set.root, worldSize: matching.target.worldSize, label: request.target.label)
+    return ComparisonReport(
+      verdict: Verdict.combined(verdicts), reference: side, target: side, coverage: coverage, rows: rows,
+      firstDivergence: mismatch == nil
+        ? firstDivergence.map { ComparisonReport.Divergence(layer: $0.pair.key.layer, stage: $0.pair.key.stage) } : nil,
+      findings: findings, notes: notes)
+  }
+
+  private func isEqual(_ measures: Measures) -> Bool {
+    measures.byteEqual == 1 && measures.nonfiniteTarget == 0 && measures.nonfiniteReference == 0
+  }
+
+  private var firstDivergence: SlotMeasurer.Stage? {
+    stages.first { stage in stage.measures.contains { !isEqual($0.measures) } }
+  }
+
+  /// Token ids, or what is embedded from them, that differ between slots: different prompts.
+  private var differingInput: SlotMeasurer.Stage? {
+    guard let first = firstDivergence else { return nil }
+    let key = first.pair.key
+    let name = "\(key.stage).\(key.tensor)".lowercased()
+    if !first.dtype.isFloatingPoint, key.role == .input || name.contains("ids") { return first }
+    if StageOrder.heuristic(key.stage) == 0 { return first }
+    // The very first thing dumped already differs beyond any rounding: not a kernel, another prompt.
+    let isFirst = first.pair.key == stages.first?.pair.key
+    let worst = first.measures.map(\.measures.cos).filter(\.isFinite).min() ?? 1
+    return isFirst && (key.role == .input || worst < 0.9) ? first : nil
+  }
+
+  private func row(
+    _ stage: SlotMeasurer.Stage, slot: Int, measures: Measures, _ mismatch: SlotMeasurer.Stage?
+  ) -> ComparisonReport.Row {
+    var verdict = isEqual(measures) ? Verdict.pass : .fail
+    var why: String?
+    if measures.elementCount == 0 {
+      (verdict, why) = (.inconclusive, "the tensor is empty: nothing was compared")
+    } else if measures.nonfiniteTarget + measures.nonfiniteReference > 0 {
+      why = "not finite: \(measures.nonfiniteTarget) values in slot 0, \(measures.nonfiniteReference) in slot \(slot)"
+    } else if verdict == .fail {
+      why = "slot \(slot) is not the same bytes as slot 0"
+    }
+    if let mismatch, verdict == .fail {
+      (verdict, why) = (.inconclusive, "the slots' inputs differ (\(mismatch.pair.key)): not the same prompt")
+    }
+    return ComparisonReport.Row(
+      layer: stage.pair.key.layer, stage: stage.pair.key.stage, tensor: stage.pair.key.tensor, slot: slot,
+      call: stage.pair.call, shard: stage.plan, dtype: stage.dtype, shape: stage.shape, measures: measures,
+      verdict: verdict, why: why, profileFlags: FixedProfile.flags(of: measures))
+  }
+
+  private func variance(_ stage: SlotMeasurer.Stage) -> Finding {
+    let key = stage.pair.key
+    let worst = stage.measures.min { ($0.measures.byteEqual, $0.slot) < ($1.measures.byteEqual, $1.slot) }
+    let slots = stage.measures.filter { !isEqual($0.measures) }.map(\.slot)
+    let bad = stage.measures.filter { $0.measures.nonfiniteTarget + $0.measures.nonfiniteReference > 0 }
+    let place = key.layer.map { "\(key.stage) of layer \($0)" } ?? key.stage
+    if !bad.isEmpty {
+      return Finding(
+        cause: "non-finite", layer: key.layer, stage: key.stage, confidence: .certain,
+        evidence: ["slots": Double(bad.count)], summary: "\(place) holds NaN or infinity in some slots.",
+        next: "Dump finer stages inside \(place) and look at the inputs of the first operation that produces it.")
+    }
+    var evidence = ["slots_that_differ": Double(slots.count)]
+    if let worst {
+      evidence["byte_equal"] = worst.measures.byteEqual
+      if worst.measures.cos.isFinite { evidence["cos"] = worst.measures.cos }
+    }
+    return Finding(
+      cause: "batch-variance", layer: key.layer, stage: key.stage, confidence: .certain, evidence: evidence,
+      summary: "\(place) is the first stage whose output depends on the slot: slot "
+        + "\(slots.map(String.init).joined(separator: ", ")) differ from slot 0 for the same input.",
+      next: "Not a bug of the model: look for split-K, split-KV or tile choices that depend on the batch position in "
+        + "the kernels of \(place), or accept it as a limit of the stack.")
+  }
+
+  private func inputFinding(_ stage: SlotMeasurer.Stage) -> Finding {
+    Finding(
+      cause: "input-mismatch", layer: stage.pair.key.layer, stage: stage.pair.key.stage,
+      confidence: stage.dtype.isFloatingPoint ? .likely : .certain, evidence: [:],
+      summary: "The slots had different inputs (\(stage.pair.key) differs), so they cannot be compared.",
+      next: "Run the same prompt in every slot, at temperature 0.")
+  }
+
+  private var incomplete: [Finding] {
+    var result: [Finding] = []
+    let absent = matching.target.missingRanks(only: request.rank)
+    let partial = stages.flatMap(\.pair.missingRanks)
+    let ranks = Set(absent + partial).sorted()
+    if !ranks.isEmpty {
+      let words = ranks.map(String.init).joined(separator: ", ")
+      result.append(
+        Finding(
+          cause: "incomplete-ranks", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
+          evidence: ["world_size": Double(matching.target.worldSize)],
+          summary: "Rank \(words) lacks files.", next: "Gather the files of rank \(words) again."))
+    }
+    if let stale = matching.target.stale.first {
+      result.append(
+        Finding(
+          cause: "stale-dump", layer: nil, stage: nil, ranks: Set(matching.target.stale.map(\.rank)).sorted(),
+          confidence: .certain, evidence: ["captures": Double(matching.target.stale.count)],
+          summary: "\(stale.file) is older than the attempt's start: it is of an earlier run and was not compared.",
+          next: "Dump into a fresh directory."))
+    }
+    for (problem, stage) in matching.callProblems {
+      result.append(
+        Finding(
+          cause: "wrong-call", layer: nil, stage: stage,
+          confidence: problem.code == .wrongCall ? .certain : .possible, evidence: [:], summary: problem.message,
+          next: "Select another call, or dump with ATOM_FWD_DUMP_ONE_SHOT=0 so that each call has its own file."))
+    }
+    return result
+  }
+}

@@ -1,0 +1,49 @@
+import Alignment
+import Comparison
+
+/// Names causes from evidence. Families run from the specific to the general; the first that is sure ends it.
+public enum Diagnostician {
+  /// The findings for a divergence, the best first.
+  public static func findings(_ evidence: RowEvidence) -> [Finding] {
+    var result: [Finding] = []
+    for family in [
+      NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings, ScaleFamily.findings,
+      OrderFamily.findings, TokenFamily.findings, RepetitionFamily.findings, StatisticsFamily.findings,
+      SubsetFamily.findings, DriftFamily.findings,
+    ] {
+      result += family(evidence)
+      if result.contains(where: { $0.confidence != .possible }) { break }
+    }
+    return result
+  }
+}
+
+extension RowEvidence {
+  func finding(
+    _ cause: String, _ confidence: Finding.Confidence, ranks: [Int] = [], tokens: [Int] = [],
+    evidence: [String: Double] = [:], summary: String, next: String
+  ) -> Finding {
+    var numbers = evidence.filter { $0.value.isFinite }
+    numbers["world_size"] = Double(worldSize)
+    if measures.relL2.isFinite { numbers["rel_l2"] = measures.relL2 }
+    if let jump = judgement.jump, jump.isFinite { numbers["jump"] = jump }
+    return Finding(
+      cause: cause, layer: key.layer, stage: key.stage, ranks: ranks, tokens: tokens, confidence: confidence,
+      evidence: numbers, summary: summary, next: next)
+  }
+}
+
+/// A figure with three significant digits, for sentences.
+func figure(_ value: Double) -> String {
+  guard value.isFinite, value != 0 else { return "\(value)" }
+  var scale = 1.0
+  while abs(value) * scale < 100, scale < 1e9 { scale *= 10 }
+  let rounded = (value * scale).rounded() / scale
+  return rounded == rounded.rounded() && abs(rounded) < 1e6 ? "\(Int(rounded))" : "\(rounded)"
+}
+
+func listed(_ numbers: [Int]) -> String {
+  numbers.count <= 8
+    ? numbers.map(String.init).joined(separator: ", ")
+    : numbers.prefix(8).map(String.init).joined(separator: ", ") + ", … (\(numbers.count) in all)"
+}

@@ -1,0 +1,48 @@
+import Alignment
+import Comparison
+
+/// Something added on every rank, or once too seldom: the difference is a multiple of a dumped tensor.
+enum RepetitionFamily {
+  static func findings(_ evidence: RowEvidence) -> [Finding] {
+    let extra = Double(evidence.worldSize - 1)
+    if let constant = evidence.tokenConstantResidual, constant <= max(0.1, evidence.differenceTolerance),
+      evidence.worldSize > 1
+    {
+      return [
+        evidence.finding(
+          "bias-repeated", .likely, evidence: ["token_constant_residual": constant],
+          summary: "\(evidence.place): every token is off by the same vector, as from a bias that every rank adds "
+            + "before the all-reduce.",
+          next: "Add the bias of the row-parallel layer on one rank only, or after the all-reduce.")
+      ]
+    }
+    guard let best = evidence.projections.filter({ $0.residual <= evidence.differenceTolerance })
+      .min(by: { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) })
+    else { return [] }
+    let numbers = ["coefficient": best.coefficient, "residual": best.residual]
+    let source = "\(best.stage).\(best.tensor)"
+    let seen =
+      "the difference at \(evidence.place) is \(figure(best.coefficient)) times \(source) "
+      + "(residual \(figure(best.residual)))"
+    let followsRanks = evidence.worldSize > 1 && abs(best.coefficient - extra) <= 0.1 * extra
+    let isResidual = best.tensor.hasPrefix("input")
+    if followsRanks {
+      return [
+        evidence.finding(
+          isResidual ? "residual-repeated" : "branch-repeated", .likely, evidence: numbers,
+          summary: isResidual
+            ? "The residual is added on every rank before the reduce: \(seen), world size minus one."
+            : "A branch is counted once a rank: \(seen), world size minus one.",
+          next: isResidual
+            ? "Add the residual after the all-reduce, or on one rank only."
+            : "Reduce the branch once: add the output of \(best.stage) after the all-reduce, or on one rank only.")
+      ]
+    }
+    return [
+      evidence.finding(
+        best.coefficient < 0 ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,
+        summary: "One term has another weight than in the reference: \(seen).",
+        next: "Look for a factor on \(source) where it is added.")
+    ]
+  }
+}

@@ -1,0 +1,53 @@
+import Alignment
+import Comparison
+
+/// A target that is the reference times one number.
+enum ScaleFamily {
+  static func findings(_ evidence: RowEvidence) -> [Finding] {
+    let measures = evidence.measures
+    let alpha = measures.alpha
+    guard alpha.isFinite, measures.residual <= evidence.tolerance, abs(alpha - 1) > 3 * evidence.tolerance,
+      evidence.divergentRanks.isEmpty
+    else { return [] }
+    let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
+    let seen =
+      "\(evidence.place) is \(figure(alpha)) times the reference (residual \(figure(measures.residual)))"
+    let size = Double(evidence.worldSize)
+    // A sharded output is written before any reduce of its own.
+    let isWhole = [.replicated, .ambiguous].contains(evidence.plan.kind)
+    if evidence.worldSize > 1, isWhole, evidence.near(alpha, size) {
+      return [
+        evidence.finding(
+          "double-reduce", evidence.worldSize > 2 ? .certain : .likely, evidence: numbers,
+          summary: "Reduced twice: \(seen), the world size, on every rank alike.",
+          next: "Look for a second all-reduce after \(evidence.place): reduce_results=True in the row-parallel layer "
+            + "and a reduce in the caller.")
+      ]
+        + (evidence.worldSize == 2
+          ? [
+            evidence.finding(
+              "repeated-scale", .possible, evidence: numbers,
+              summary: "A factor of 2 applied twice would look the same at world size 2.",
+              next: "Run another world size: a double reduce follows it, a factor does not.")
+          ] : [])
+    }
+    if evidence.worldSize > 1, isWhole, evidence.near(alpha, 1 / size) {
+      return [
+        evidence.finding(
+          "average-reduce", evidence.worldSize > 2 ? .certain : .likely, evidence: numbers,
+          summary: "Averaged instead of summed: \(seen), one over the world size.",
+          next: "Look at the reduce operation of the all-reduce after \(evidence.place): AVG instead of SUM, or a "
+            + "division by the world size.")
+      ]
+    }
+    let cause = alpha < 1 ? "missing-scale" : "repeated-scale"
+    let words = alpha < 1 ? "A scale is missing" : "A scale is applied once too often"
+    return [
+      evidence.finding(
+        cause, .likely, evidence: numbers,
+        summary: "\(words): \(seen), and that is no multiple of the world size.",
+        next: "Look for a factor of \(figure(alpha < 1 ? 1 / alpha : alpha)) in \(evidence.place) "
+          + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off.")
+    ]
+  }
+}
