@@ -2,13 +2,13 @@ import Foundation
 
 /// Numbers, times and sizes as people read them.
 enum Figures {
-  /// Three significant figures: `0.00123`, `1.2e-7`, `8`, `nan`.
+  /// `0.0123`, `1.2e-7`, `8`, `nan`; a dash where there is no number at all.
   static func short(_ value: Double?) -> String {
     guard let value else { return "–" }
     if value.isNaN { return "nan" }
     if value.isInfinite { return value < 0 ? "-inf" : "inf" }
     if value == 0 { return "0" }
-    if abs(value) >= 1e-3, abs(value) < 1e5 { return String(format: "%.4g", value) }
+    if abs(value) >= 0.01, abs(value) < 1e5 { return String(format: "%.4g", value) }
     let text = String(format: "%.1e", value)
     guard let mark = text.firstIndex(of: "e"), let exponent = Int(text[text.index(after: mark)...]) else {
       return text
@@ -16,10 +16,11 @@ enum Figures {
     return "\(text[..<mark])e\(exponent)"
   }
 
-  /// Cosine to six places; a value that only rounds to 1 is shown as `<1`.
+  /// Cosine to six places; a value that would round to 1 is shown by its distance, `1−5.8e-8`.
   static func cosine(_ value: Double?) -> String {
     guard let value, value.isFinite else { return short(value) }
-    if value < 1, value > 0.999_999_5 { return "<1" }
+    if value == 1 { return "1" }
+    if value < 1, value > 0.999_999_5 { return "1−\(short(1 - value))" }
     return String(format: "%.6f", value)
   }
 

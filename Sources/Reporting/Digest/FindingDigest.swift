@@ -17,7 +17,7 @@ struct FindingDigest {
     var positions: [Key: Int] = [:]
     var digests: [FindingDigest] = []
     for pair in report.pairs {
-      let title = report.title(pair)
+      let title = report.shortTitle(pair)
       for finding in pair.comparison.findings {
         let key = Key(cause: finding.cause, layer: finding.layer, stage: finding.stage)
         guard let position = positions[key] else {
@@ -38,7 +38,7 @@ struct FindingDigest {
       .map(\.element)
   }
 
-  /// `in world_size=8 against world_size=1 and 3 other pairs`
+  /// `world_size=8 backend=eager; world_size=8 backend=compile; and 3 other pairs`
   var seenIn: String {
     let others = pairs.count - 2
     let shown = pairs.prefix(2).joined(separator: "; ")

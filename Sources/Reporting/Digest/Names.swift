@@ -130,6 +130,11 @@ extension SweepReport {
     default: "\(cellLabel(pair.targetCell)) against \(cellLabel(pair.referenceCell))"
     }
   }
+
+  /// Without the reference, which the reader knows.
+  func shortTitle(_ pair: Pair) -> String {
+    pair.kind == "reference" ? cellLabel(pair.targetCell) : title(pair)
+  }
 }
 
 extension Sequence where Element: Hashable {

@@ -20,7 +20,7 @@ extension ComparisonReport {
     let rows = digest.rows.map { row in
       [
         row.layer.map(String.init) ?? "–", Markdown.escape(row.stage), Markdown.escape(row.tensor),
-        row.verdict.word, Figures.cosine(row.measures?.cos).replacing("<", with: "&lt;"),
+        row.verdict.word, Figures.cosine(row.measures?.cos),
         Figures.short(row.measures?.rel), Figures.short(row.measures?.relL2), Figures.short(row.measures?.alpha),
         Figures.short(row.floor),
       ]
