@@ -68,6 +68,8 @@ enum Stylesheet {
     table.n td:nth-child(n+4):nth-child(-n+9),table.n th:nth-child(n+4):nth-child(-n+9){text-align:right}
     table.n td:not(:last-child){white-space:nowrap}
     table.n td:last-child{min-width:15rem}
+    table.r td,table.r th{white-space:nowrap}
+    table.r td:nth-child(5){white-space:normal;min-width:12rem}
     tr.f td{background:var(--fail-paper)}
     tr.f td:first-child,tr.q td:first-child{padding-left:.5rem}
     table.n td:first-child,table.n th:first-child{padding-left:.5rem}

@@ -114,12 +114,13 @@ extension SweepReport {
     let rowLimit = min(max(1200 / pairs.count, 4), 1000)
     let panelLimit = min(240 / pairs.count, 24)
     var strips = 24
+    let drawn = drawnPairs
     var text: Markup = "<section><h2>Pairs</h2>\(HeatMap.legend)\(Curves.legend)"
     for (index, pair) in pairs.enumerated() {
       let comparison = pair.comparison
       let open: Markup = comparison.verdict == .pass ? "" : " open=\"open\""
       let section = ComparisonSection(
-        report: comparison, id: "p\(index)", rowLimit: rowLimit, panelLimit: panelLimit,
+        report: comparison, id: "p\(index)", rowLimit: drawn.contains(index) ? rowLimit : 0, panelLimit: panelLimit,
         drawsTokens: strips > 0, detail: .init(rows: total))
       if comparison.verdict != .pass { strips -= 1 }
       text += """
@@ -133,12 +134,20 @@ extension SweepReport {
     return text
   }
 
+  /// The pairs whose rows and pictures the page holds: 150, those that did not pass first.
+  private var drawnPairs: Set<Int> {
+    let order = [Verdict.fail, .inconclusive, .pass].flatMap { verdict in
+      pairs.indices.filter { pairs[$0].comparison.verdict == verdict }
+    }
+    return Set(order.prefix(150))
+  }
+
   // MARK: Runs, environment, logs
 
   private var runsSection: Markup {
     guard cells.contains(where: { !$0.runs.isEmpty }) else { return "" }
     var text: Markup = """
-      <section><h2>Runs and attempts</h2><div class="scroll"><table><thead><tr><th scope="col">cell</th>\
+      <section><h2>Runs and attempts</h2><div class="scroll"><table class="r"><thead><tr><th scope="col">cell</th>\
       <th scope="col">run</th><th scope="col">attempt</th><th scope="col">host</th><th scope="col">state</th>\
       <th scope="col">started</th><th scope="col">took</th><th scope="col">gathered</th></tr></thead><tbody>
       """
