@@ -91,6 +91,15 @@ import Testing
     #expect(Figures.cosine(.nan) == "nan")
   }
 
+  @Test func `Nothing compared is said in every format`() {
+    var report = Samples.sweep(.inconclusive)
+    report.pairs = []
+    for text in [report.text(), report.markdown(), report.html()] { #expect(text.contains("No pair was compared.")) }
+    var comparison = Samples.comparison(layers: 1, broken: nil)
+    comparison.coverage.compared = 0
+    #expect(comparison.sentence.hasPrefix("Nothing was compared"))
+  }
+
   @Test func `Damaged counts and times do not stop a report`() {
     var report = Samples.sweep(.fail)
     report.started = .nan

@@ -108,7 +108,7 @@ extension SweepReport {
   }
 
   private var pairsSection: Markup {
-    guard !pairs.isEmpty else { return "" }
+    guard !pairs.isEmpty else { return "<section><h2>Pairs</h2><p>No pair was compared.</p></section>" }
     let total = pairs.map(\.comparison.rows.count).saturatingSum
     // One page holds about 1,200 table rows, 240 panels and 24 token strips, shared by the pairs.
     let rowLimit = min(max(1200 / pairs.count, 4), 1000)
@@ -149,7 +149,7 @@ extension SweepReport {
     var text: Markup = """
       <section><h2>Runs and attempts</h2><div class="scroll"><table class="r"><thead><tr><th scope="col">cell</th>\
       <th scope="col">run</th><th scope="col">attempt</th><th scope="col">host</th><th scope="col">state</th>\
-      <th scope="col">started</th><th scope="col">took</th><th scope="col">gathered</th></tr></thead><tbody>
+      <th scope="col">started (UTC)</th><th scope="col">took</th><th scope="col">gathered</th></tr></thead><tbody>
       """
     for cell in cells {
       for run in cell.runs {
@@ -166,7 +166,7 @@ extension SweepReport {
           text += """
             <tr><th scope="row">\(cell.label)</th><td>\(run.repetition)</td><td>\(attempt.number)</td>\
             <td>\(attempt.host)</td><td>\(state.joined(separator: ", "))</td>\
-            <td>\(Figures.time(attempt.started))</td><td>\(Figures.duration(attempt.duration))</td>\
+            <td>\(Figures.time(attempt.started).replacing(" UTC", with: ""))</td><td>\(Figures.duration(attempt.duration))</td>\
             <td>\(last ? gathered : "")</td></tr>
             """
         }
