@@ -168,9 +168,8 @@ enum Samples {
   /// `pairs` pairs of `rows` rows each, all failing where asked.
   static func large(pairs: Int, layers: Int, broken: Int?) -> SweepReport {
     var report = sweep(broken == nil ? .pass : .fail)
-    report.pairs = (0..<pairs).map { index in
-      pair("8", "eager", comparison(layers: layers, broken: broken, target: "cell \(index)"))
-    }
+    let one = pair("8", "eager", comparison(layers: layers, broken: broken, target: "cell"))
+    report.pairs = Array(repeating: one, count: pairs)
     return report
   }
 }

@@ -13,6 +13,7 @@ extension ComparisonReport {
   }
 
   private var passSentence: String {
+    if coverage.compared == 0 { return nothingCompared }
     let equal = rows.count { $0.measures?.byteEqual == 1 }
     let bytes =
       equal == 0 ? "" : equal == rows.count ? ", byte for byte" : ", \(equal) of them byte for byte"
@@ -33,13 +34,15 @@ extension ComparisonReport {
 
   private var inconclusiveSentence: String {
     if let note = notes.first { return note }
-    if coverage.compared == 0 { return "Nothing was compared (\(coverage.expected) tensors were expected)." }
+    if coverage.compared == 0 { return nothingCompared }
     if let row = rows.first(where: { $0.verdict == .inconclusive }) {
       let why = row.why.map { ": \($0)" } ?? ""
       return "\(Names.place(layer: row.layer, stage: row.stage)) \(row.tensor) could not be judged\(why)"
     }
     return "\(comparedOfExpected) tensors were compared."
   }
+
+  private var nothingCompared: String { "Nothing was compared (\(coverage.expected) tensors were expected)." }
 
   private var comparedOfExpected: String { "\(coverage.compared) of \(coverage.expected)" }
 

@@ -45,6 +45,17 @@ extension ComparisonReport.Row {
     return parts.joined(separator: ", ")
   }
 
+  /// Why the row is not PASS, with the count of values that are not finite; nil where there is nothing to say.
+  var reason: String? {
+    var parts = [why].compactMap { $0 }
+    if let measures, measures.nonfiniteReference != 0 || measures.nonfiniteTarget != 0 {
+      parts.append(
+        "values that are not finite: \(measures.nonfiniteReference) of the reference, "
+          + "\(measures.nonfiniteTarget) of the target")
+    }
+    return parts.isEmpty ? nil : parts.joined(separator: "; ")
+  }
+
   /// Orders rows of one verdict by how far they disagree; what has no number counts as worst.
   var severity: Double {
     guard let value = measures?.relL2, !value.isNaN else { return .infinity }

@@ -6,7 +6,7 @@ struct ComparisonSection {
   var report: ComparisonReport
   /// Prefix of the ids inside.
   var id: String
-  /// Rows that are not PASS shown at most.
+  /// Rows shown at most; 0 leaves the pictures out as well.
   var rowLimit: Int
   var panelLimit: Int
   var drawsTokens: Bool
@@ -15,7 +15,9 @@ struct ComparisonSection {
   func markup() -> Markup {
     var body: Markup = ""
     for finding in report.findings { body += finding.markup(seenIn: nil) }
-    if !report.rows.isEmpty {
+    if rowLimit == 0, !report.rows.isEmpty {
+      body += "<p class=\"soft\">Not drawn, since the sweep has many pairs; the JSON record lists every row.</p>"
+    } else if !report.rows.isEmpty {
       let grid = LayerGrid(report)
       body += "<h3>Layers and stages</h3>"
       body += HeatMap(grid: grid, first: report.firstDivergence, detail: detail).markup(id: "\(id)-h")

@@ -59,8 +59,8 @@ struct Curves {
     let first = grid.columns[columns[0]].label
     let last = grid.columns[columns[columns.count - 1]].label
     let summary = worst.map { worst in
-      let value = Figures.short(worst.row.measures?.relL2)
-      return "worst \(value) at \(Names.place(layer: worst.row.layer, stage: nil))"
+      let value = worst.row.measures.map { "worst \(Figures.short($0.relL2))" } ?? "not measured"
+      return "\(value) at \(Names.place(layer: worst.row.layer, stage: nil))"
     }
     return """
       <figure><figcaption><b>\(name)</b> <span class="soft">\(summary ?? "")</span></figcaption>\

@@ -113,7 +113,8 @@ struct HeatMap {
     for decade in stride(from: -8, through: 0, by: 2) {
       let y = Curves.y(log: Double(decade))
       grid += "<path class=\"grid\" d=\"M34 \(y)H226\"/>"
-      grid += "<text class=\"t\" x=\"28\" y=\"\(y + 4)\" text-anchor=\"end\">\(decade == 0 ? "1" : "1e\(decade)")</text>"
+      grid +=
+        "<text class=\"t\" x=\"28\" y=\"\(y + 4)\" text-anchor=\"end\">\(decade == 0 ? "1" : "1e\(decade)")</text>"
     }
     return """
       <svg width="0" height="0" style="position:absolute" aria-hidden="true"><defs>\
@@ -133,7 +134,8 @@ struct HeatMap {
     }
     for (index, label) in ["1e-7", "1e-5", "1e-3", "0.1"].enumerated() {
       let x = Double(index * 2) / -Ramp.lowest * Double((Ramp.steps - 1) * 12) + 6
-      bar += "<text class=\"t\" x=\"\(Int(x))\" y=\"25\" text-anchor=\"\(index == 0 ? "start" : "middle")\">\(label)</text>"
+      bar +=
+        "<text class=\"t\" x=\"\(Int(x))\" y=\"25\" text-anchor=\"\(index == 0 ? "start" : "middle")\">\(label)</text>"
     }
     bar += "<text class=\"t\" x=\"240\" y=\"25\" text-anchor=\"end\">1</text>"
     return """

@@ -68,6 +68,8 @@ enum Stylesheet {
     table.n td:nth-child(n+4):nth-child(-n+9),table.n th:nth-child(n+4):nth-child(-n+9){text-align:right}
     table.n td:not(:last-child){white-space:nowrap}
     table.n td:last-child{min-width:15rem}
+    table.r td,table.r th{white-space:nowrap}
+    table.r td:nth-child(5){white-space:normal;min-width:8rem}
     tr.f td{background:var(--fail-paper)}
     tr.f td:first-child,tr.q td:first-child{padding-left:.5rem}
     table.n td:first-child,table.n th:first-child{padding-left:.5rem}
@@ -86,6 +88,7 @@ enum Stylesheet {
     summary{cursor:pointer;padding:.75rem 0;max-width:60rem}
     summary:hover{color:var(--pass)}
     summary b{font-weight:600}
+    .pair summary .soft{display:block;font-size:.92rem;padding:.2rem 0 0 1.15rem}
     details.pair[open]{padding-bottom:2rem}
     pre{background:var(--panel);border:1px solid var(--line);border-radius:6px;padding:.9rem 1.1rem;overflow-x:auto;
     white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.5;font-size:.8rem;max-width:60rem}

@@ -108,18 +108,19 @@ extension SweepReport {
   }
 
   private var pairsSection: Markup {
-    guard !pairs.isEmpty else { return "" }
+    guard !pairs.isEmpty else { return "<section><h2>Pairs</h2><p>No pair was compared.</p></section>" }
     let total = pairs.map(\.comparison.rows.count).saturatingSum
     // One page holds about 1,200 table rows, 240 panels and 24 token strips, shared by the pairs.
     let rowLimit = min(max(1200 / pairs.count, 4), 1000)
     let panelLimit = min(240 / pairs.count, 24)
     var strips = 24
+    let drawn = drawnPairs
     var text: Markup = "<section><h2>Pairs</h2>\(HeatMap.legend)\(Curves.legend)"
     for (index, pair) in pairs.enumerated() {
       let comparison = pair.comparison
       let open: Markup = comparison.verdict == .pass ? "" : " open=\"open\""
       let section = ComparisonSection(
-        report: comparison, id: "p\(index)", rowLimit: rowLimit, panelLimit: panelLimit,
+        report: comparison, id: "p\(index)", rowLimit: drawn.contains(index) ? rowLimit : 0, panelLimit: panelLimit,
         drawsTokens: strips > 0, detail: .init(rows: total))
       if comparison.verdict != .pass { strips -= 1 }
       text += """
@@ -133,14 +134,22 @@ extension SweepReport {
     return text
   }
 
+  /// The pairs whose rows and pictures the page holds: 150, those that did not pass first.
+  private var drawnPairs: Set<Int> {
+    let order = [Verdict.fail, .inconclusive, .pass].flatMap { verdict in
+      pairs.indices.filter { pairs[$0].comparison.verdict == verdict }
+    }
+    return Set(order.prefix(150))
+  }
+
   // MARK: Runs, environment, logs
 
   private var runsSection: Markup {
     guard cells.contains(where: { !$0.runs.isEmpty }) else { return "" }
     var text: Markup = """
-      <section><h2>Runs and attempts</h2><div class="scroll"><table><thead><tr><th scope="col">cell</th>\
+      <section><h2>Runs and attempts</h2><div class="scroll"><table class="r"><thead><tr><th scope="col">cell</th>\
       <th scope="col">run</th><th scope="col">attempt</th><th scope="col">host</th><th scope="col">state</th>\
-      <th scope="col">started</th><th scope="col">took</th><th scope="col">gathered</th></tr></thead><tbody>
+      <th scope="col">started (UTC)</th><th scope="col">took</th><th scope="col">gathered</th></tr></thead><tbody>
       """
     for cell in cells {
       for run in cell.runs {
@@ -157,7 +166,7 @@ extension SweepReport {
           text += """
             <tr><th scope="row">\(cell.label)</th><td>\(run.repetition)</td><td>\(attempt.number)</td>\
             <td>\(attempt.host)</td><td>\(state.joined(separator: ", "))</td>\
-            <td>\(Figures.time(attempt.started))</td><td>\(Figures.duration(attempt.duration))</td>\
+            <td>\(Figures.time(attempt.started).replacing(" UTC", with: ""))</td><td>\(Figures.duration(attempt.duration))</td>\
             <td>\(last ? gathered : "")</td></tr>
             """
         }

@@ -39,7 +39,8 @@ struct TokenStrip {
     for cell in 0..<count {
       let tokens = (cell * share)..<min((cell + 1) * share, values.count)
       let value = values[tokens].contains(where: \.isNaN) ? .nan : values[tokens].max() ?? .nan
-      let name = tokens.count == 1 ? "token \(tokens.lowerBound)" : "tokens \(tokens.lowerBound)–\(tokens.upperBound - 1)"
+      let name =
+        tokens.count == 1 ? "token \(tokens.lowerBound)" : "tokens \(tokens.lowerBound)–\(tokens.upperBound - 1)"
       cells += "<rect class=\"\(Ramp.cssClass(value))\" x=\"\(cell * pitch)\">"
       cells += "<title>\(name): \(Figures.short(value))</title></rect>"
     }

@@ -11,6 +11,7 @@ extension SweepReport {
       lines += ["First axis value that breaks: **\(Markdown.escape(value))**", ""]
     }
     lines += markdownMatrix + [""]
+    if pairs.isEmpty { lines += ["No pair was compared.", ""] }
     let digests = FindingDigest.collect(self)
     lines += digests.prefix(10).flatMap { $0.finding.markdownLines(seenIn: $0.seenIn) }
     if digests.count > 10 { lines += ["- and \(digests.count - 10) more findings, in the full report", ""] }

@@ -53,12 +53,12 @@ extension ComparisonReport {
     }
     var lines = [""] + table.lines(style)
     if let rest = digest.restText { lines.append(style.paint(Plain.line(rest), .dim)) }
-    let reasons = digest.rows.filter { $0.verdict != .pass && $0.why != nil }
+    let reasons = digest.rows.filter { $0.verdict != .pass && $0.reason != nil }
     if !reasons.isEmpty {
       lines.append("")
       for row in reasons {
         let place = "\(Names.place(layer: row.layer, stage: row.stage)) \(row.tensor)"
-        lines.append("  \(Plain.line("\(place): \(row.why ?? "")"))")
+        lines.append("  \(Plain.line("\(place): \(row.reason ?? "")"))")
       }
     }
     return lines

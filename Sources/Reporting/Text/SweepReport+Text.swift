@@ -14,6 +14,7 @@ extension SweepReport {
     let span = ended.map { ", \(Figures.duration($0 - started))" } ?? ", not ended"
     lines.append(style.paint(Plain.line("job \(job), sweep \(id), \(Figures.time(started))\(span)"), .dim))
     lines += [""] + matrixTable.lines(style)
+    if pairs.isEmpty { lines += ["", "No pair was compared."] }
     for digest in FindingDigest.collect(self) {
       lines += [""] + digest.finding.textLines(style) + ["  in: \(Plain.line(digest.seenIn))"]
     }
