@@ -34,6 +34,7 @@ let package = Package(
         "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
 
     // From the job file to placements: pure.
@@ -44,7 +45,9 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
       ]),
-    .target(name: "Scheduling", dependencies: ["Planning"]),
+    .target(
+      name: "Scheduling",
+      dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
 
     // The world: database, hosts, files.
     .target(

@@ -27,6 +27,13 @@ public struct NoiseFloors: Sendable, Hashable {
     self.notes = notes
   }
 
+  /// Takes over what other repeats showed: the larger floor counts.
+  public mutating func merge(_ other: NoiseFloors) {
+    relL2.merge(other.relL2) { max($0, $1) }
+    nondeterministic += other.nondeterministic.filter { !nondeterministic.contains($0) }
+    notes += other.notes.filter { !notes.contains($0) }
+  }
+
   /// The floor of a capture: its own, else the largest of its stage and tensor in other layers.
   public func floor(of key: CaptureKey) -> Double? {
     if let own = relL2[key] { return own }

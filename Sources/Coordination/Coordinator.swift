@@ -1,10 +1,10 @@
-import Foundation
+public import Foundation
 public import Gathering
-import Launching
+public import Launching
 public import Ledger
 import Planning
 import Scheduling
-import Transports
+public import Transports
 
 /// Drives one sweep from queued runs to gathered files.
 ///

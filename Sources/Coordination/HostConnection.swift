@@ -20,7 +20,7 @@ public struct HostConnection: Sendable {
     fleet.hosts.map { host in
       let transport: any Transport =
         switch host.address {
-        case .local: LocalTransport(host: host.name)
+        case .local: LocalTransport(name: host.name)
         case .ssh(let alias): SSHTransport(host: alias, configuration: fleet.sshConfig, name: host.name)
         }
       let gpus: Int? =
@@ -31,7 +31,7 @@ public struct HostConnection: Sendable {
       return HostConnection(
         host: host, transport: transport,
         launcher: DetachedLauncher(
-          transport: transport, host: host.name, workdir: host.workdir, leaseDirectory: host.leaseDir,
+          transport: transport, workdir: host.workdir, leaseDirectory: host.leaseDir,
           declaredGPUs: gpus))
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 public import Ledger
+import OrderedCollections
 public import Planning
 
 /// Names of sweeps, runs and attempts: unique, readable, safe as directory names and as launcher ids.

@@ -5,6 +5,7 @@ import Dumps
 import Foundation
 public import Gathering
 public import Ledger
+import OrderedCollections
 import Planning
 public import Reporting
 import Scheduling

@@ -4,6 +4,7 @@ import Dumps
 import Foundation
 import Gathering
 import Ledger
+import OrderedCollections
 import Planning
 import Scheduling
 

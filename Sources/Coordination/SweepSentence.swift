@@ -1,4 +1,6 @@
 import Comparison
+import Diagnosis
+import OrderedCollections
 import Planning
 import Reporting
 

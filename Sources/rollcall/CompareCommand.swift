@@ -1,8 +1,8 @@
-import Alignment
-import ArgumentParser
+public import Alignment
+public import ArgumentParser
 import Comparison
 import Coordination
-import Dumps
+public import Dumps
 import Foundation
 import Reporting
 
@@ -28,7 +28,7 @@ struct ComparisonOptions: ParsableArguments {
       Console.print(report.json(pretty: true))
     } else {
       Console.print(
-        report.text(style: Style(color: Console.wantsColour, width: Console.width), verbose: verbose))
+        report.text(verbose: verbose, style: Style(color: Console.wantsColour, width: Console.width)))
     }
     throw ExitCode(ExitPolicy.code(for: report))
   }
@@ -126,10 +126,10 @@ enum NoiseArgument: String, ExpressibleByArgument, CaseIterable {
   }
 }
 
-extension DumpLayout: @retroactive ExpressibleByArgument {}
-extension CallRule: @retroactive ExpressibleByArgument {}
+extension DumpLayout: ExpressibleByArgument {}
+extension CallRule: ExpressibleByArgument {}
 
-extension CallSelection: @retroactive ExpressibleByArgument {
+extension CallSelection: ExpressibleByArgument {
   public init?(argument: String) {
     switch argument {
     case "prefill": self = .prefill

@@ -4,13 +4,18 @@ import Glibc
 /// Standard output for data, standard error for talk.
 enum Console {
   static func print(_ text: String) {
-    fputs(text.hasSuffix("\n") ? text : text + "\n", Glibc.stdout)
-    fflush(Glibc.stdout)
+    write(text.hasSuffix("\n") ? text : text + "\n")
   }
 
   static func error(_ text: String) {
-    fputs(text.hasSuffix("\n") ? text : text + "\n", Glibc.stderr)
+    draw(text.hasSuffix("\n") ? text : text + "\n")
   }
+
+  /// To standard output as it is; a reader that went away (`| head`) is no error.
+  static func write(_ text: String) { try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) }
+
+  /// To standard error as it is.
+  static func draw(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
 
   static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 

@@ -2,6 +2,7 @@ import ArgumentParser
 import Coordination
 import Foundation
 import Launching
+import Planning
 import Transports
 
 struct HostsCommand: AsyncParsableCommand, HasJSONOutput {

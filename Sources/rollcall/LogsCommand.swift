@@ -2,7 +2,11 @@ import ArgumentParser
 import Coordination
 import Foundation
 import Gathering
+import Launching
 import Ledger
+import Planning
+import Scheduling
+import Transports
 
 struct LogsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -60,8 +64,7 @@ struct LogsCommand: AsyncParsableCommand {
 
   private func show(_ text: String, _ remainder: inout String) {
     guard let rank else {
-      fputs(text, Foundation.stdout)
-      fflush(Foundation.stdout)
+      Console.write(text)
       return
     }
     let lines = (remainder + text).split(separator: "\n", omittingEmptySubsequences: false)

@@ -1,19 +1,18 @@
 import Coordination
 import Foundation
-import Glibc
 import Scheduling
 import Synchronization
 
 /// Shows a person what happens while a sweep runs.
 protocol ProgressDisplay: Sendable {
-  func show(_ progress: Progress)
+  func show(_ progress: Coordination.Progress)
   /// Leaves the terminal as it should stand.
   func end()
 }
 
 /// Not a terminal: only what needs a person.
 struct QuietDisplay: ProgressDisplay {
-  func show(_ progress: Progress) {
+  func show(_ progress: Coordination.Progress) {
     if case .hostTrouble(let host, let message) = progress { Console.error("rollcall: host \(host): \(message)") }
   }
 
@@ -36,7 +35,7 @@ final class LiveDisplay: ProgressDisplay {
     state = Mutex(State(names: runs))
   }
 
-  func show(_ progress: Progress) {
+  func show(_ progress: Coordination.Progress) {
     state.withLock { state in
       switch progress {
       case .hostReady(let host, let summary): state.note = "host \(host): \(summary)"
@@ -56,7 +55,7 @@ final class LiveDisplay: ProgressDisplay {
   }
 
   private func erase(_ state: inout State) {
-    if state.drawn > 0 { fputs("\u{1B}[\(state.drawn)A\u{1B}[J", Glibc.stderr) }
+    if state.drawn > 0 { Console.draw("\u{1B}[\(state.drawn)A\u{1B}[J") }
     state.drawn = 0
   }
 
@@ -74,7 +73,7 @@ final class LiveDisplay: ProgressDisplay {
     }
     let summary = RunState.allCases.compactMap { state in counts[state].map { "\($0) \(state.rawValue)" } }
     let shown = lines.prefix(20) + [summary.joined(separator: ", "), state.note].filter { !$0.isEmpty }
-    for line in shown { fputs(line.prefix(Console.width - 1) + "\n", Glibc.stderr) }
+    for line in shown { Console.draw(line.prefix(Console.width - 1) + "\n") }
     state.drawn = shown.count
   }
 }

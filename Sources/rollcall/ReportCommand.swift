@@ -27,7 +27,7 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
 
   func render(_ report: SweepReport) -> String {
     switch self {
-    case .text: report.text(style: Style(color: false, width: 120), verbose: true)
+    case .text: report.text(verbose: true, style: Style(color: false, width: 120))
     case .html: report.html()
     case .markdown: report.markdown()
     case .json: report.json(pretty: true)
@@ -76,7 +76,7 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
       : stored
     let rendered =
       format == .text && output == nil && !store.json
-      ? report.text(style: Style(color: Console.wantsColour, width: Console.width), verbose: true)
+      ? report.text(verbose: true, style: Style(color: Console.wantsColour, width: Console.width))
       : (store.json ? ReportFormat.json : format).render(report)
     if let output {
       try Console.write(rendered, to: output)

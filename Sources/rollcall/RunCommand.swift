@@ -87,7 +87,7 @@ enum SweepOutcome {
       Console.print(report.json(pretty: true))
     } else {
       let style = Style(color: Console.wantsColour, width: Console.width)
-      Console.print(report.text(style: style, verbose: verbose))
+      Console.print(report.text(verbose: verbose, style: style))
       Console.print("HTML report: \(ReportFormat.path(.html, store: store, sweep: report.id))")
     }
     throw ExitCode(ExitPolicy.code(for: report))

@@ -1,3 +1,4 @@
+import Comparison
 import Coordination
 import Dispatch
 import Foundation
@@ -6,6 +7,7 @@ import Glibc
 import Ledger
 import Planning
 import Reporting
+import Transports
 
 /// Drives one sweep under this process: lock, hosts, coordinator, comparison, report files. Ctrl-C detaches.
 struct SweepSession {
