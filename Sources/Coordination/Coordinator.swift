@@ -411,9 +411,9 @@ public actor Coordinator {
       case .wait: continue
       case .impossible(let name, let why):
         try ledger.set(
-          run: name, of: sweep, to: .lost, why: why,
+          run: name, of: sweep, to: .failed, why: why,
           event: EventRecord(at: now(), sweep: sweep, run: name, kind: "impossible", detail: why))
-        report(.run(name: name, state: .lost, host: nil, why: why))
+        report(.run(name: name, state: .failed, host: nil, why: why))
       }
     }
   }

@@ -30,16 +30,13 @@ public struct SweepComparison: Sendable {
     let plan = try ledger.plan(of: id)
     let runs = try ledger.runs(of: id)
     let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
-    var notes = plan.warnings + hostNotes
+    // The gravest first: the sentence takes its reason from the front.
+    var notes: [String] = []
     var verdicts: [Verdict] = []
-
     for run in runs where run.state != .succeeded {
-      notes.append("\(run.name): \(run.state.rawValue)\(run.why.map { " (\($0))" } ?? "")")
+      notes.append("run \(run.name) \(run.state.rawValue): \(run.why ?? "no reason is known")")
     }
-    for run in runs where !run.missing.isEmpty {
-      notes += run.missing.map { "\(run.name): \($0)" }
-      verdicts.append(.inconclusive)
-    }
+    if runs.contains(where: { !$0.missing.isEmpty }) { verdicts.append(.inconclusive) }
     let logs = try LogCheck(rules: plan.logs).violations(
       attempts: runs.filter { $0.state == .succeeded }.compactMap { attempts[$0.name]?.last },
       logs: RunLogs(artifacts: artifacts, sweep: id))
@@ -54,6 +51,7 @@ public struct SweepComparison: Sendable {
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
+    notes += hostNotes + plan.warnings
 
     let hasFailedRuns = runs.contains { $0.state != .succeeded }
     if hasFailedRuns { verdicts.append(.inconclusive) }

@@ -51,14 +51,21 @@ enum SweepSentence {
       }
       return sentence + "."
     case .inconclusive:
+      let failed = report.cells.flatMap(\.runs).count { $0.state != "succeeded" }
+      let runs = failed == 0 ? "" : "\(failed) of \(report.cells.flatMap(\.runs).count) runs did not succeed; "
+      let missing = report.cells.lazy.flatMap(\.runs).compactMap { run in
+        run.missing.first.map { "\(run.id): \($0)" }
+      }.first
       if compared.isEmpty {
-        return "Nothing was compared: \(report.notes.first ?? "the job names no dumps or no comparison")."
+        return "Nothing was compared: \(runs)\(report.notes.first ?? "the job names no dumps or no comparison")."
       }
-      let open = compared.filter { $0.comparison.verdict == .inconclusive }.count
-      let why =
-        compared.first { $0.comparison.verdict == .inconclusive }?.comparison.notes.first ?? report.notes.first
-        ?? "see the coverage"
-      return "\(open) of \(compared.count) comparisons cannot be decided: \(why)"
+      guard let open = compared.first(where: { $0.comparison.verdict == .inconclusive })?.comparison else {
+        return "The comparisons agree, but not everything was compared: \(runs)"
+          + "\(missing ?? report.notes.first ?? "see the coverage")."
+      }
+      let count = compared.count { $0.comparison.verdict == .inconclusive }
+      return "\(count) of \(compared.count) comparisons cannot be decided: \(runs)"
+        + "\(open.findings.first?.summary ?? open.notes.first ?? "see the coverage")"
     }
   }
 }

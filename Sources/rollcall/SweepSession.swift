@@ -56,6 +56,8 @@ struct SweepSession {
     try ledger.finish(
       sweep: sweep, state: state, verdict: report.verdict.rawValue, report: report.json(pretty: false),
       now: Date().timeIntervalSince1970)
+    try FileManager.default.createDirectory(
+      atPath: "\(storeDirectory)/sweeps/\(sweep)", withIntermediateDirectories: true)
     for format in ReportFormat.written {
       try Console.write(format.render(report), to: ReportFormat.path(format, store: storeDirectory, sweep: sweep))
     }

@@ -12,7 +12,6 @@ import Testing
         name: slow
         run: {command: "echo started >> \(scratch.path)/starts; sleep 4; echo done", timeout: 60s}
         dumps: {layout: atom}
-        compare: {reference: {}}
         """)
       try scratch.write(
         "fleet.yaml",

@@ -13,7 +13,6 @@ import Testing
       gpus: \(gpus)
       timeout: 60s
     dumps: {layout: atom}
-    compare: {reference: {}, noise: measured}
     \(extra)
     """
   }

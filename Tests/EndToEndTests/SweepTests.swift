@@ -16,9 +16,10 @@ import Testing
       defer { for server in servers { server.stop() } }
       var configuration = ""
       for name in names {
-        let server = try LoopbackSSHD(in: scratch.directory("sshd-" + name))
+        let server = try await LoopbackSSHD(in: scratch, alias: name)
         servers.append(server)
-        configuration += server.clientConfiguration(alias: name, knowsHost: knownHosts)
+        if !knownHosts { try server.writeKnownHosts(key: nil) }
+        configuration += try String(contentsOfFile: server.configurationFile, encoding: .utf8) + "\n"
       }
       try scratch.write("ssh_config", configuration, permissions: 0o600)
       let hosts = names.map { name in

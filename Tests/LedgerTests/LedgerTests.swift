@@ -14,7 +14,6 @@ import Testing
       text: """
         name: small
         run: {command: "true"}
-        compare: {reference: {}, mode: slots}
         """, path: "/nowhere/small.yaml")
   }
 
