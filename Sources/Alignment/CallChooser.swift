@@ -2,10 +2,13 @@
 public struct CallObservation: Sendable, Hashable {
   /// What the values say about the call, where they were looked at.
   public enum Content: String, Sendable, Hashable, Codable {
-    /// Token ids all zero, or all token rows (nearly) equal: a warm-up or a dummy batch.
-    case dummy
-    /// Token rows differ, or ids are not all zero.
-    case real
+    /// Token ids, all zero: a warm-up or a dummy batch.
+    case idsZero = "ids-zero"
+    /// Token ids of a prompt. Ids decide; rows are only a sign.
+    case idsReal = "ids-real"
+    /// Token rows all (nearly) equal: what equal ids give but for what depends on the position.
+    case rowsAlike = "rows-alike"
+    case rowsDiffer = "rows-differ"
     case unread
   }
 
@@ -165,8 +168,7 @@ public enum CallChooser {
       case .number(let number): "call \(number)"
       case .warmUp: "the warm-up"
       }
-    let dummies = observations.filter { $0.content == .dummy }.count
-    let seen = dummies > 0 ? " (its token rows are all alike)" : ""
+    let seen = nature(observations) == .dummy ? " (its token rows are all alike)" : ""
     return .failure(
       CallProblem(
         code: .wrongCall,
@@ -178,7 +180,7 @@ public enum CallChooser {
   private struct Summary {
     var number: Int
     var tokens: Int
-    var content: CallObservation.Content
+    var content: Nature
     var text: String { "\(number): \(tokens) tokens\(content == .dummy ? " (dummy)" : "")" }
   }
 
@@ -187,12 +189,26 @@ public enum CallChooser {
       var votes: [Int: Int] = [:]
       for file in files { votes[file.tokens, default: 0] += 1 }
       let tokens = votes.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? 0
-      let read = files.filter { $0.content != .unread }
-      // One stage with rows that differ is enough: a warm-up gives equal rows everywhere but where noise enters.
-      let real = read.contains { $0.content == .real }
-      return Summary(number: number, tokens: tokens, content: read.isEmpty ? .unread : real ? .real : .dummy)
+      return Summary(number: number, tokens: tokens, content: nature(files))
     }
     .sorted { $0.number < $1.number }
+  }
+
+  private enum Nature {
+    case dummy
+    case real
+    case unknown
+  }
+
+  /// Ids decide; without them most stages' rows do (rotated queries differ by position even for equal ids).
+  private static func nature(_ files: [CallObservation]) -> Nature {
+    var counts: [CallObservation.Content: Int] = [:]
+    for file in files { counts[file.content, default: 0] += 1 }
+    if counts[.idsReal] != nil { return .real }
+    if counts[.idsZero] != nil { return .dummy }
+    let alike = counts[.rowsAlike] ?? 0
+    let different = counts[.rowsDiffer] ?? 0
+    return alike + different == 0 ? .unknown : alike > different ? .dummy : .real
   }
 
   private static func choose(
@@ -255,7 +271,7 @@ public enum CallChooser {
     switch first.content {
     case .dummy: return (first, "its ids are 0 or its token rows all alike")
     case .real: return nil
-    case .unread:
+    case .unknown:
       let laterLong = calls.dropFirst().contains { $0.tokens > decodeTokens }
       return isPowerOfTwo(first.tokens) && laterLong
         ? (first, "the first call, \(first.tokens) tokens, a power of two (a hint only)") : nil

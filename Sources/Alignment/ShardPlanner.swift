@@ -32,52 +32,49 @@ public struct ShardPlanner: Sendable {
   ///   - target: the target's.
   /// - Throws: `AlignmentError` when no layout fits the shapes or the rule, `DumpError` when bytes cannot be read.
   public func plan(reference: [Tensor], target: [Tensor]) throws -> ShardDecision {
-    let pairs = try candidatePairs(reference: reference, target: target)
-    if reference.count == target.count, reference.count > 1, pairs.isEmpty == false {
+    if reference.count == target.count, reference.count > 1 {
       return try rankByRank(reference: reference, target: target)
     }
-    let sides = try pairs.map { pair in
-      (
-        reference: try LogicalTensor(parts: reference, layout: pair.reference, place: place),
-        target: try LogicalTensor(parts: target, layout: pair.target, place: place)
-      )
+    let plain = try pairs(reference: reference, target: target, unusual: false)
+    if plain.count == 1, let only = plain.first, rule != .auto || target.count == 1 && reference.count == 1 {
+      var plan = report(only.target.layout, ranks: target.count)
+      plan.why = ruleText ?? "one rank"
+      if target.count > 1 || reference.count > 1 { plan.residual = try residuals([only])[0] }
+      return ShardDecision(plan: plan, reference: only.reference, target: only.target, isInferred: false)
     }
-    guard let first = sides.first else { throw mismatch(reference, target) }
-    if sides.count == 1 {
-      var plan = report(first.target.layout, ranks: target.count)
-      plan.why = target.count == 1 ? "one rank" : ruleText ?? "the only layout that the shapes allow"
-      if target.count > 1 || reference.count > 1 {
-        plan.residual = try residuals([first])[0]
-      }
-      return ShardDecision(plan: plan, reference: first.reference, target: first.target, isInferred: false)
+    if !plain.isEmpty {
+      let decision = try decide(plain, reference: reference, target: target)
+      if decision.plan.residual.map({ $0 <= 0.1 }) ?? false || decision.plan.kind == .replicated { return decision }
     }
-    return try decide(sides, reference: reference, target: target)
+    // Fused blocks and repeated heads only where nothing plain fits.
+    let all = try pairs(reference: reference, target: target, unusual: true)
+    if all.isEmpty { throw mismatch(reference, target) }
+    return try decide(all, reference: reference, target: target)
   }
 
   // MARK: candidates
 
-  private struct LayoutPair {
-    var reference: ShardLayout
-    var target: ShardLayout
-  }
-
-  private func candidatePairs(reference: [Tensor], target: [Tensor]) throws -> [LayoutPair] {
+  private func pairs(reference: [Tensor], target: [Tensor], unusual: Bool) throws -> [Sides] {
     guard !reference.isEmpty, !target.isEmpty else {
       throw AlignmentError(code: .shapeMismatch, place: place, message: "a side has no tensor")
     }
-    let references = try layouts(reference.map(\.shape))
-    let targets = try layouts(target.map(\.shape))
-    var pairs: [LayoutPair] = []
-    for target in targets {
-      for reference in references where reference.shape == target.shape {
-        pairs.append(LayoutPair(reference: reference, target: target))
+    let references = try layouts(reference.map(\.shape), unusual: unusual)
+    let targets = try layouts(target.map(\.shape), unusual: unusual)
+    var result: [Sides] = []
+    for target in targets.map({ ($0, target) }) {
+      for layout in references where layout.shape == target.0.shape {
+        result.append(
+          (
+            reference: try LogicalTensor(parts: reference, layout: layout, place: place),
+            target: try LogicalTensor(parts: target.1, layout: target.0, place: place)
+          ))
       }
     }
-    if pairs.isEmpty { throw mismatch(reference, target) }
-    return pairs
+    if result.isEmpty, rule != .auto || unusual { throw mismatch(reference, target) }
+    return result
   }
 
-  private func layouts(_ shapes: [[Int]]) throws -> [ShardLayout] {
+  private func layouts(_ shapes: [[Int]], unusual: Bool) throws -> [ShardLayout] {
     guard let first = shapes.first else { return [] }
     if shapes.count == 1 { return [.whole(first, kind: .single)] }
     let areEqual = shapes.allSatisfy { $0 == first }
@@ -110,7 +107,7 @@ public struct ShardPlanner: Sendable {
     for axis in first.indices {
       guard let whole = ShardLayout.concat(shapes, axis: axis) else { continue }
       result.append(whole)
-      guard areEqual else { continue }
+      guard areEqual, unusual else { continue }
       result += fused(shapes, axis: axis) + replicatedHeads(shapes, axis: axis)
     }
     return result
@@ -180,6 +177,11 @@ public struct ShardPlanner: Sendable {
     }
     let order = sides.indices.sorted { (scores[$0], $0) < (scores[$1], $1) }
     let best = order[0]
+    if sides.count == 1 {
+      return decision(
+        sides[best], residual: scores[best], margin: nil, ranks: target.count,
+        why: "the only plain layout that the shapes allow")
+    }
     // The plain reading stays where another is not clearly better.
     let plain = sides.firstIndex { [.replicated, .concat].contains($0.target.layout.kind) } ?? best
     let second = order.first { $0 != best } ?? best

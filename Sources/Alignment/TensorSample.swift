@@ -66,16 +66,29 @@ public struct Agreement: Sendable, Hashable {
   /// - Parameters:
   ///   - target: a
   ///   - reference: b, as many values.
-  public init(target: some Collection<Double>, reference: some Collection<Double>) {
+  public init(target: [Double], reference: [Double]) {
+    self.init(target: target[...], reference: reference[...])
+  }
+
+  public init(target: ArraySlice<Double>, reference: ArraySlice<Double>) {
     var dot = 0.0
     var aa = 0.0
     var bb = 0.0
     var difference = 0.0
-    for (a, b) in zip(target, reference) {
-      dot += a * b
-      aa += a * a
-      bb += b * b
-      difference += (a - b) * (a - b)
+    target.withUnsafeBufferPointer { target in
+      reference.withUnsafeBufferPointer { reference in
+        let count = min(target.count, reference.count)
+        var index = 0
+        while index < count {
+          let a = target[index]
+          let b = reference[index]
+          dot += a * b
+          aa += a * a
+          bb += b * b
+          difference += (a - b) * (a - b)
+          index += 1
+        }
+      }
     }
     cos = dot / (aa.squareRoot() * bb.squareRoot())
     relL2 = difference == 0 ? 0 : (difference / bb).squareRoot()

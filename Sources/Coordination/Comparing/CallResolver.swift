@@ -73,9 +73,9 @@ enum CallResolver {
       guard let tensor = index.captures[key]?[place.call]?[place.rank]?.tensor, tensor.elementCount > 0 else { continue }
       if !tensor.dtype.isFloatingPoint {
         guard key.role == .input || key.tensor.contains("ids"), !key.tensor.contains("pos") else { continue }
-        if let zeros = isAllZero(tensor) { return zeros ? .dummy : .real }
+        if let zeros = isAllZero(tensor) { return zeros ? .idsZero : .idsReal }
       } else if key.tensor == "hidden", tensor.shape.count >= 2, tensor.shape[0] > 1, let alike = rowsAreAlike(tensor) {
-        result = alike ? .dummy : .real
+        result = alike ? .rowsAlike : .rowsDiffer
       }
     }
     return result
