@@ -29,7 +29,7 @@ Classes that can be dumped, in the order in which they run, with what their `hid
     Attention            replicated
     FfnNorm              replicated
     Router               replicated, [tokens, experts] in float32, scaling factor applied
-    GateUp               MLP and shared expert: [gate slice | up slice] of each rank (fused blocks)
+    GateUp               MLP and shared expert: [gate slice | up slice] of each rank (fused blocks), float32
     Activation           MLP and shared expert: a slice of the last axis
     DownProj             MLP and shared expert: a partial sum
     RoutedExperts SharedExpert    partial sums
@@ -222,12 +222,12 @@ def matmul(x, weight):
 
 
 def split_matmul(x, weight, bounds):
-    """The product with its inner axis cut at `bounds`: each piece is rounded, the sum is float32."""
+    """The product in float32 with its inner axis cut at `bounds`: one sum a piece, added in the order given."""
     total = None
     for start, stop in bounds:
-        piece = matmul(x[..., start:stop], weight[..., start:stop]).float()
+        piece = matmul(x[..., start:stop].float(), weight[..., start:stop].float())
         total = piece if total is None else total + piece
-    return total.to(x.dtype)
+    return total
 
 
 def even_bounds(size, parts):
@@ -236,7 +236,7 @@ def even_bounds(size, parts):
 
 
 def rms_scale(x, weight, mean_square):
-    return (x.float() * torch.rsqrt(mean_square + 1e-6)).to(x.dtype) * weight
+    return (x.float() * torch.rsqrt(mean_square + 1e-6) * weight.float()).to(x.dtype)
 
 
 def clamped_swiglu(gate, up, limit):
@@ -249,16 +249,21 @@ def clamped_swiglu(gate, up, limit):
 class Eager(object):
     """One matrix product a projection, softmax over the whole row, gate and up in one product."""
 
-    fused_gate_up = True
-
     def linear(self, x, weight):
         return matmul(x, weight)
+
+    def gate_up(self, x, weight):
+        return self.wide_linear(x, weight)
+
+    def wide_linear(self, x, weight):
+        """The product before it is rounded, for the activation that is fused behind it."""
+        return matmul(x.float(), weight.float())
 
     def norm(self, x, weight, mean_square):
         return rms_scale(x, weight, mean_square)
 
     def swiglu(self, gate, up, limit):
-        return clamped_swiglu(gate, up, limit).to(gate.dtype)
+        return clamped_swiglu(gate, up, limit)
 
     def attention(self, q, k, v, past):
         """q [heads, new, d], k and v [heads, all, d]; causal, `past` positions before the first query."""
@@ -272,9 +277,14 @@ class Eager(object):
 class Split(Eager):
     """Split-K products in blocks of 64, attention in blocks of 8 keys with a running softmax, gate and up apart."""
 
-    fused_gate_up = False
-
     def linear(self, x, weight):
+        return self.wide_linear(x, weight).to(x.dtype)
+
+    def gate_up(self, x, weight):
+        gate, up = weight.chunk(2, dim=-2)
+        return torch.cat([self.wide_linear(x, gate), self.wide_linear(x, up)], dim=-1)
+
+    def wide_linear(self, x, weight):
         return split_matmul(x, weight, even_bounds(x.shape[-1], -(-x.shape[-1] // 64)))
 
     def attention(self, q, k, v, past):
@@ -319,7 +329,7 @@ class Compile(Eager):
         return self.compiled_norm(x, weight, mean_square)
 
     def swiglu(self, gate, up, limit):
-        return self.compiled_swiglu(gate, up, limit).to(gate.dtype)
+        return self.compiled_swiglu(gate, up, limit)
 
 
 BACKENDS = {"eager": Eager, "split": Split, "compile": Compile}
@@ -468,10 +478,7 @@ class VProj(Column):
 
 class GateUp(Column):
     def forward(self, x):
-        if self.ops.fused_gate_up:
-            return self.ops.linear(x, self.weight)
-        gate, up = self.weight.chunk(2, dim=0)
-        return torch.cat([self.ops.linear(x, gate), self.ops.linear(x, up)], dim=-1)
+        return self.ops.gate_up(x, self.weight)
 
 
 class Row(Part):
@@ -529,7 +536,7 @@ def row_product(part, x, weight, context):
         pieces, start = [], 0
         for slot, size, _ in context.sequences:
             rows = x[..., start:start + size, :]
-            pieces.append(split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)))
+            pieces.append(split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)).to(x.dtype))
             start += size
         return torch.cat(pieces, dim=-2)
     if part.bug == "nondeterminism":
@@ -537,7 +544,7 @@ def row_product(part, x, weight, context):
         for i in range(len(bounds) - 1, 0, -1):
             j = CHANCE[1 + i] % (i + 1)
             bounds[i], bounds[j] = bounds[j], bounds[i]
-        return split_matmul(x, weight, bounds)
+        return split_matmul(x, weight, bounds).to(x.dtype)
     return part.ops.linear(x, weight)
 
 
@@ -670,7 +677,7 @@ class Attention(Reduced):
         self.k_rope = KRope(model, layer, bug)
         self.context = AttnContext(model, layer, bug)
         self.o_proj = OProj(model, layer, prefix + ".o_proj", (hidden, widths[0]),
-                            2.0 / math.sqrt(widths[0]), bug, bias=True)
+                            1.5 / math.sqrt(widths[0]), bug, bias=True)
 
     def forward(self, x, context):
         x = self.prepare(x)
@@ -702,7 +709,7 @@ class Activation(Part):
     def forward(self, gate_up):
         gate, up = gate_up.chunk(2, dim=-1)
         limit = None if self.bug == "missing-clamp" else self.shared.options.clamp
-        return self.ops.swiglu(gate, up, limit)
+        return self.ops.swiglu(gate, up, limit).to(self.shared.weights.dtype)
 
 
 class FeedForward(Part):
@@ -781,12 +788,10 @@ class RoutedExperts(Part):
 
     def forward(self, x, routing, context):
         x = x.unsqueeze(0)
-        if self.ops.fused_gate_up:
-            gate, up = self.ops.linear(x, self.gate_up).chunk(2, dim=-1)
-        else:
-            gate, up = (self.ops.linear(x, half) for half in self.gate_up.chunk(2, dim=1))
+        gate, up = self.ops.gate_up(x, self.gate_up).chunk(2, dim=-1)
         limit = None if self.bug == "missing-clamp" else self.shared.options.clamp
-        each = row_product(self, self.ops.swiglu(gate, up, limit), self.down, context)
+        active = self.ops.swiglu(gate, up, limit).to(x.dtype)
+        each = row_product(self, active, self.down, context)
         return (each.float() * routing.t().unsqueeze(-1)).sum(dim=0).to(x.dtype)
 
 
@@ -858,7 +863,7 @@ class Layers(nn.Module):
     def __init__(self, model):
         super().__init__()
         options = model.options
-        table = model.weights.draw("model.embed_tokens.weight", (options.vocabulary, options.hidden), 1.0)
+        table = model.weights.draw("model.embed_tokens.weight", (options.vocabulary, options.hidden), 2.0)
         self.embed_tokens = Embedding(model, table)
         self.layers = nn.ModuleList([Block(model, layer) for layer in range(options.layers)])
         self.norm = FinalNorm(model, options.layers - 1, "model.norm")
@@ -873,7 +878,7 @@ class Model(nn.Module):
         # Each token's embedding points at one other token, so that the greedy choice has a wide margin
         # and does not flip under rounding noise.
         order = self.weights.draw("next", (options.vocabulary,), 1.0).argsort()
-        table = self.weights.draw("model.embed_tokens.weight", (options.vocabulary, options.hidden), 1.0)
+        table = self.weights.draw("model.embed_tokens.weight", (options.vocabulary, options.hidden), 2.0)
         head = torch.empty_like(table)
         head[order] = table / math.sqrt(options.hidden)
         self.lm_head = LMHead(self, options.layers - 1, head)
