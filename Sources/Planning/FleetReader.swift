@@ -119,7 +119,7 @@ struct HostKeys: KeyTable {
       case (let alias?, nil), (let alias?, false?): address = .ssh(alias)
       case (nil, true?): address = .local
       default:
-        if fields.has(keys.ssh) == (local == true) {
+        if fields.has(keys.ssh) == (ssh != nil), fields.has(keys.local) == (local != nil) {
           reading.report(fields.value.place, "a host has either `ssh: <alias>` or `local: true`")
         }
         return nil

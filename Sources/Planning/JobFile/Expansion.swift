@@ -19,9 +19,11 @@ struct Expansion {
   mutating func plan(cellLimit: Int) -> Plan? {
     // Without the matrix, names and values cannot be judged.
     guard job.hasMatrix == (job.matrix != nil), let values = expandMatrix(cellLimit) else { return nil }
+    let before = reading.problems.count
     checkNames(values)
+    let namesAreKnown = reading.problems.count == before
     checkOverrides(values)
-    guard let name = job.name, let cells = makeCells(values) else { return nil }
+    guard namesAreKnown, let name = job.name, let cells = makeCells(values) else { return nil }
     var plan = Plan(
       name: name, baseDirectory: baseDirectory, axes: job.matrix?.axes.map(\.name) ?? [], cells: cells,
       repetitions: job.repetitions, compare: job.compare?.spec ?? CompareSpec(), logs: job.logs,
@@ -157,7 +159,7 @@ struct Expansion {
     for axis in job.matrix?.axes ?? [] {
       let words = axis.values.compactMap { value -> String? in
         guard case .string(let text) = value.value else { return nil }
-        return ["yes", "no", "on", "off", "y", "n"].contains(text.lowercased()) ? text : nil
+        return ["yes", "no", "on", "off"].contains(text.lowercased()) ? text : nil
       }
       if let word = words.first {
         warnings.append(

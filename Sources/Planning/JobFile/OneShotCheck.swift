@@ -14,7 +14,7 @@ enum OneShotCheck {
     let isUnset = first.run.env[variable] == nil
     let more = cells.count > 1 ? " and \(cells.count - 1) more" : ""
     return [
-      "\(first.label)\(more): \(variable) is \(isUnset ? "not set, and ATOM's default is" : "") one-shot: "
+      "\(first.label)\(more): \(variable) is \(isUnset ? "not set, and ATOM's default is one-shot" : "one-shot"): "
         + "the file holds the warm-up call; set `dumps.select: warm-up` for these cells (see `overrides`), "
         + "or \(variable): 0"
     ]

@@ -14,12 +14,13 @@ struct Reading {
   var isPartial = false
   private(set) var path: [String] = []
   private(set) var problems: [PlanningError.Problem] = []
-  private var seen: Set<PlanningError.Problem> = []
+  private var seen: Set<String> = []
 
   mutating func report(_ place: Place, _ message: String, suggestion: String? = nil) {
     let problem = PlanningError.Problem(
       line: place.line, column: place.column, path: pathText, message: message, suggestion: suggestion)
-    if seen.insert(problem).inserted { problems.append(problem) }
+    // What one part of the file does wrong in many cells is said once.
+    if seen.insert("\(place.line):\(place.column): \(message)").inserted { problems.append(problem) }
   }
 
   mutating func within<Value>(_ key: String, _ body: (inout Reading) -> Value) -> Value {

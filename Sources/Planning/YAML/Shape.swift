@@ -143,6 +143,7 @@ extension Shape {
         }
         if values.count < minimum {
           reading.report(value.place, "expected a list of at least \(minimum), found \(values.count)")
+          return nil
         }
         var elements: [Element] = []
         for (index, value) in values.enumerated() {

@@ -1,0 +1,83 @@
+import Foundation
+import OrderedCollections
+import Planning
+import Testing
+
+@Suite struct FleetTests {
+  static func problems(_ text: String) -> [String] {
+    do {
+      _ = try FleetReader.read(text: text, path: "fleet.yaml")
+      return []
+    } catch {
+      return error.problems.map { "\($0.line):\($0.column): \($0.message)" + ($0.suggestion.map { " [\($0)]" } ?? "") }
+    }
+  }
+
+  @Test func readsAFleet() throws {
+    let scratch = try Scratch()
+    let path = try scratch.write(
+      "fleet.yaml",
+      """
+      ssh_config: ./ssh.config
+      hosts:
+        - name: gpu1
+          ssh: gpu1.alias
+          gpus: 8
+          labels: {gpu: h200, rack: 4, fast: true}
+          workdir: /scratch/rollcall
+          lease_dir: /var/lock/rollcall
+          cpu_slots: 4
+        - {name: gpu2, ssh: gpu2, gpus: auto}
+        - {name: here, local: true, workdir: ~/x}
+      """)
+    let fleet = try FleetReader.read(path: path)
+    #expect(fleet.sshConfig == "./ssh.config")
+    #expect(
+      fleet.hosts == [
+        Fleet.Host(
+          name: "gpu1", address: .ssh("gpu1.alias"), gpus: .count(8), cpuSlots: 4,
+          labels: ["gpu": "h200", "rack": "4", "fast": "true"], workdir: "/scratch/rollcall",
+          leaseDir: "/var/lock/rollcall"),
+        Fleet.Host(name: "gpu2", address: .ssh("gpu2")),
+        Fleet.Host(name: "here", address: .local, workdir: "~/x"),
+      ])
+    #expect(fleet.hosts[1].workdir == "~/.rollcall")
+    #expect(fleet.hosts[1].leaseDir == "/tmp/rollcall-leases")
+    #expect(fleet.hosts[1].gpus == .auto)
+  }
+
+  @Test func withoutAFleetFileThereIsThisMachine() {
+    #expect(FleetReader.thisMachine() == Fleet(hosts: [Fleet.Host(name: "local", address: .local)]))
+  }
+
+  @Test(
+    arguments: [
+      ("hosts: []\n", ["1:8: expected a list of at least 1, found 0"]),
+      ("ssh_config: x\n", ["1:1: `fleet file` needs the key `hosts`"]),
+      ("host: []\n", ["1:1: `fleet file` needs the key `hosts`", "1:1: unknown key `host` in `fleet file` [hosts]"]),
+      ("hosts: [{ssh: a}]\n", ["1:9: `host` needs the key `name`"]),
+      ("hosts: [{name: a}]\n", ["1:9: a host has either `ssh: <alias>` or `local: true`"]),
+      ("hosts: [{name: a, local: false}]\n", ["1:9: a host has either `ssh: <alias>` or `local: true`"]),
+      ("hosts: [{name: a, ssh: b, local: true}]\n", ["1:9: a host has either `ssh: <alias>` or `local: true`"]),
+      ("hosts: [{name: a, local: yes}]\n", ["1:26: expected true or false, found the text \"yes\""]),
+      ("hosts: [{name: a, ssh: b}, {name: a, ssh: c}]\n", ["1:35: two hosts are named a"]),
+      ("hosts: [{name: a, ssh: -oProxyCommand=x}]\n", ["1:24: `ssh` must be a host alias"]),
+      ("hosts: [{name: a, ssh: b, gpus: some}]\n", ["1:33: expected auto or a number from 0 to 4096, found the text \"some\""]),
+      (
+        "hosts: [{name: a, ssh: b, workdir: x, lease_dir: /a/../b}]\n",
+        [
+          "1:36: `workdir` must be an absolute path or begin with ~/, without ..",
+          "1:50: `lease_dir` must be an absolute path or begin with ~/, without ..",
+        ]
+      ),
+      ("hosts: [{name: a, ssh: b, label: {}}]\n", ["1:27: unknown key `label` in `host` [labels]"]),
+      (
+        "launcher: slurm\nsubmit: local\npartition: gpu\n",
+        ["1:11: `launcher: slurm` comes later; list `hosts` for now"]
+      ),
+      ("partition: gpu\nhosts: [{name: a, local: true}]\n", ["1:1: submit, partition, account and sbatch belong to `launcher: slurm`"]),
+    ])
+  func refuses(text: String, said: [String]) {
+    #expect(Self.problems(text) == said)
+  }
+}
