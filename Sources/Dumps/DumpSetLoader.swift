@@ -14,6 +14,36 @@ public enum DumpSetLoader {
   public static func load(
     directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true
   ) throws(DumpError) -> DumpSet {
+    let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums)
+    var set = DumpSet(
+      root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
+      unrecognised: contents.unrecognised)
+    var owners: [CaptureKey: String] = [:]
+    for file in contents.files {
+      set.add(file, modified: modificationTimes?[file.entry.path] ?? file.entry.modified, owners: &owners)
+    }
+    return set
+  }
+
+  /// A file whose name the layout knows, with its header.
+  struct File {
+    var entry: DirectoryWalk.Entry
+    var name: DumpFileName
+    var dump: DumpFile
+  }
+
+  struct Contents {
+    var root: String
+    var files: [File]
+    /// Files and directories that gave nothing at all.
+    var broken: [Unreadable]
+    var unrecognised: [String]
+  }
+
+  /// The layout's files under a directory, in the order of their paths.
+  static func files(
+    in directory: String, layout: DumpLayout, verifyChecksums: Bool = true
+  ) throws(DumpError) -> Contents {
     let parse: (String) -> DumpFileName?
     switch layout {
     case .atom: parse = DumpFileName.init(forward:)
@@ -23,29 +53,25 @@ public enum DumpSetLoader {
         code: .unsupported, file: directory,
         message: "the layout \(layout.rawValue) is not supported yet; use atom or weights")
     }
-
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
-    var set = DumpSet(
-      root: root, layout: layout, captures: [], unreadable: walk.unreadable, unrecognised: walk.others)
-    var owners: [CaptureKey: String] = [:]
+    var contents = Contents(root: root, files: [], broken: walk.unreadable, unrecognised: walk.others)
     var isEmpty = true
     for entry in walk.files {
       guard let name = parse(entry.name) else {
-        set.unrecognised.append(entry.path)
+        contents.unrecognised.append(entry.path)
         continue
       }
       isEmpty = false
       do throws(DumpError) {
         let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
-        set.add(
-          dump, of: entry, name: name, modified: modificationTimes?[entry.path] ?? entry.modified, owners: &owners)
+        contents.files.append(File(entry: entry, name: name, dump: dump))
       } catch {
-        set.unreadable.append(Unreadable(file: entry.path, why: error.reason))
+        contents.broken.append(Unreadable(file: entry.path, why: error.reason))
       }
     }
     guard !isEmpty else { throw nothingFound(root, layout, walk) }
-    return set
+    return contents
   }
 
   private static func withoutTrailingSlashes(_ path: String) -> String {
@@ -96,9 +122,9 @@ extension DumpSet {
   public var worldSizeSeen: Int { (captures.map(\.rank).max() ?? -1) + 1 }
 
   fileprivate mutating func add(
-    _ dump: DumpFile, of entry: DirectoryWalk.Entry, name: DumpFileName, modified: Int64,
-    owners: inout [CaptureKey: String]
+    _ file: DumpSetLoader.File, modified: Int64, owners: inout [CaptureKey: String]
   ) {
+    let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped {
       unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)"))
     }

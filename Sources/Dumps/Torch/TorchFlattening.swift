@@ -115,7 +115,7 @@ struct TorchFlattening {
     guard let name = claim(name) else { return }
     let storage = contents.storages[tensor.storage]
     let recordName = "\(prefix)data/\(storage.key)"
-    guard let record = zip.records[recordName] else {
+    guard let record = try zip.record(recordName) else {
       throw DumpError(
         code: .malformed, file: path, at: .key(recordName),
         message: "the record that holds the bytes of \(clip(name)) is missing")

@@ -5,17 +5,17 @@ enum TorchZipFile {
 
   static func read(_ file: FileHandle) throws(DumpError) -> DumpFile {
     let zip = try ZipDirectory(file)
-    let pickles = zip.records.keys.filter { $0.hasSuffix("/data.pkl") }
-    guard pickles.count == 1, let record = zip.records[pickles[0]] else {
+    let pickles = zip.names.filter { $0.hasSuffix("/data.pkl") }
+    guard pickles.count == 1, let name = pickles.first else {
       throw DumpError(code: .unsupported, file: file.path, message: refusal(zip, pickleCount: pickles.count))
     }
-    let prefix = String(record.name.dropLast("data.pkl".count))
-    guard zip.records[prefix + "constants.pkl"] == nil else {
+    let prefix = String(name.dropLast("data.pkl".count))
+    guard !zip.names.contains(prefix + "constants.pkl"), let record = try zip.record(name) else {
       throw DumpError(
         code: .unsupported, file: file.path,
         message: "this is a TorchScript program, not a dump; save its state_dict() with torch.save")
     }
-    try checkByteOrder(zip.records[prefix + "byteorder"], in: file)
+    try checkByteOrder(try zip.record(prefix + "byteorder"), in: file)
 
     guard record.byteCount <= pickleLimit else {
       throw DumpError(
@@ -37,7 +37,7 @@ enum TorchZipFile {
 
   private static func refusal(_ zip: ZipDirectory, pickleCount: Int) -> String {
     if pickleCount > 1 { return "the zip file holds \(pickleCount) records data.pkl, and one is expected" }
-    if !zip.records.isEmpty, zip.records.keys.allSatisfy({ $0.hasSuffix(".npy") }) {
+    if !zip.names.isEmpty, zip.names.allSatisfy({ $0.hasSuffix(".npy") }) {
       return "format not supported yet: this looks like NumPy .npz; load it and save it again with torch.save"
     }
     return "the zip file has no record data.pkl, so torch.save did not write it"

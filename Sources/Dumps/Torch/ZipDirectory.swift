@@ -8,11 +8,25 @@ struct ZipDirectory {
     /// Where its data stands.
     var offset: Int
     var byteCount: Int
+    /// Compression method; 0 where the data stands as it is.
+    var method: UInt16
     /// CRC-32 of the data; nil where the writer recorded none (0).
     var checksum: UInt32?
   }
 
-  private(set) var records: [String: Record] = [:]
+  private let path: String
+  private var records: [String: Record] = [:]
+
+  var names: Dictionary<String, Record>.Keys { records.keys }
+
+  /// The record of this name, nil where there is none; a compressed one is an error.
+  func record(_ name: String) throws(DumpError) -> Record? {
+    guard let record = records[name], record.method != 0 else { return records[name] }
+    throw DumpError(
+      code: .unsupported, file: path, at: .key(name),
+      message: "the record is compressed (method \(record.method)), but torch.save stores records as they are; "
+        + "load the file with torch and save it again")
+  }
 
   private static let endBytes = 22
   private static let locatorBytes = 20
@@ -27,6 +41,7 @@ struct ZipDirectory {
       DumpError(code: .malformed, file: file.path, at: .byte(offset), message: message)
     }
 
+    path = file.path
     let end = try Self.findEnd(file)
     guard end.offset >= 0, end.byteCount >= 0, end.offset <= end.limit, end.byteCount <= end.limit - end.offset else {
       throw malformed(end.limit, "the zip directory (byte \(end.offset), \(end.byteCount) bytes) is not in the file")
@@ -67,17 +82,14 @@ struct ZipDirectory {
       guard flags & 1 == 0 else {
         throw DumpError(code: .unsupported, file: file.path, at: .key(name), message: "the record is encrypted")
       }
-      guard method == 0 else {
-        throw DumpError(
-          code: .unsupported, file: file.path, at: .key(name),
-          message: "the record is compressed (method \(method)), but torch.save stores records as they are; "
-            + "load the file with torch and save it again")
-      }
-      guard stored == size, let byteCount = Int(exactly: size), let start = Int(exactly: header) else {
+      guard stored == size || method != 0, let byteCount = Int(exactly: stored), let start = Int(exactly: header) else {
         throw malformed(place, "the sizes of record \(name) contradict each other")
       }
       entries.append(
-        (Record(name: name, offset: 0, byteCount: byteCount, checksum: checksum == 0 ? nil : checksum), start))
+        (
+          Record(name: name, offset: 0, byteCount: byteCount, method: method, checksum: checksum == 0 ? nil : checksum),
+          start
+        ))
       at = next
     }
     guard at == bytes.count else {
@@ -196,7 +208,7 @@ struct ZipDirectory {
         message: "the zip directory places the record at byte \(header), outside the data")
     }
     let head = try file.bytes(at: header, count: headCount)
-    guard head.littleEndian(0, UInt32.self) == 0x0403_4B50, head.littleEndian(8, UInt16.self) == 0,
+    guard head.littleEndian(0, UInt32.self) == 0x0403_4B50, head.littleEndian(8, UInt16.self) == record.method,
       Int(head.littleEndian(26, UInt16.self)) == name.count, head[localBytes...].elementsEqual(name)
     else {
       throw DumpError(

@@ -1,0 +1,137 @@
+import Dumps
+import Foundation
+import Testing
+
+/// Damaged files end in an error or in tensors that are whole, never in a crash and never in fewer bytes.
+@Suite struct DamageTests {
+  /// Reads everything; what comes back without an error must be complete.
+  private func readAll(_ path: String, verifyChecksums: Bool = true) throws {
+    let dump = try DumpFileReader.read(path: path, verifyChecksums: verifyChecksums)
+    for tensor in dump.tensors {
+      let reader = try TensorReader(tensor)
+      guard reader.elementCount < 1 << 20 else { continue }
+      var bytes: [UInt8] = []
+      try reader.read(0..<reader.elementCount, into: &bytes)
+      #expect(bytes.count == reader.elementCount * tensor.dtype.byteCount)
+      var values: [Double] = []
+      try reader.readDoubles(0..<reader.elementCount, into: &values)
+      #expect(values.count == reader.elementCount * tensor.dtype.valuesPerElement)
+    }
+  }
+
+  @Test func aCutFileIsAnErrorAtEveryLength() throws {
+    let corpus = try Corpus("small")
+    let scratch = try Scratch()
+    let whole = try corpus.contents("small.pt")
+    try readAll(corpus.file("small.pt"))
+    for length in Array(stride(from: 0, to: whole.count, by: 97)) + Array((whole.count - 100)..<whole.count) {
+      try scratch.write(Array(whole[..<length]), to: "cut.pt")
+      let error = #expect(throws: DumpError.self, "\(length) bytes") { try readAll(scratch.file("cut.pt")) }
+      #expect(error?.code == .truncated || length < 4, "\(length) bytes: \(error?.description ?? "")")
+    }
+  }
+
+  @Test func aFileCutUnderTheReaderIsAnErrorThatNamesTheByte() throws {
+    let scratch = try Scratch()
+    let path = scratch.file("views.pt")
+    let whole = try Corpus("views").contents("views.pt")
+    try scratch.write(whole, to: "views.pt")
+    for tensor in try DumpFileReader.read(path: path).tensors where tensor.elementCount > 1 {
+      let reader = try TensorReader(tensor)
+      let cut = tensor.storage.offset + tensor.storageOffset * tensor.dtype.byteCount + tensor.dtype.byteCount
+      #expect(truncate(path, cut) == 0)
+      var bytes: [UInt8] = []
+      if tensor.strides.contains(where: { $0 != 0 }) {
+        let error = #expect(throws: DumpError.self) { try reader.read(0..<reader.elementCount, into: &bytes) }
+        #expect(error?.code == .truncated, "\(tensor.name)")
+        #expect(error?.place != nil, "\(tensor.name)")
+        #expect(throws: DumpError.self) { try TensorReader(tensor) }
+      }
+      // In place: the path must keep its file.
+      let handle = try FileHandle(forWritingTo: URL(filePath: path))
+      try handle.write(contentsOf: Data(whole))
+      try handle.close()
+    }
+  }
+
+  @Test("thousands of mutations of directory and pickle never crash or hang", arguments: [1, 2, 3, 4] as [UInt64])
+  func mutations(seed: UInt64) throws {
+    let corpus = try Corpus(seed.isMultiple(of: 2) ? "small" : "opaque")
+    let scratch = try Scratch()
+    let whole = try corpus.contents(seed.isMultiple(of: 2) ? "small.pt" : "opaque.pt")
+    var random = Seeded(state: seed)
+    let interesting: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF] + Array("()0122QRbcehjlqrstux}]".utf8) + [0x81, 0x8A, 0x94]
+    let pickle = try #require(whole.firstRange(of: [0x80, 0x02])).lowerBound
+    let pickleEnd = try #require(whole[pickle...].firstRange(of: [0x50, 0x4B, 0x07, 0x08])).lowerBound
+    let directory = try #require(whole.firstRange(of: [0x50, 0x4B, 0x01, 0x02])).lowerBound
+    for round in 0..<750 {
+      var bytes = whole
+      let places = [pickle..<pickleEnd, directory..<whole.count, 0..<whole.count][round % 3]
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        let at = Int.random(in: places.clamped(to: 0..<bytes.count), using: &random)
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+        case 1: bytes[at] = interesting.randomElement(using: &random) ?? 0
+        case 2: for i in at..<min(at + 4, bytes.count) { bytes[i] = 0xFF }
+        default: bytes.remove(at: at)
+        }
+      }
+      // Without checksums, so that the damage gets past the gate.
+      try clearChecksums(&bytes)
+      try scratch.write(bytes, to: "mutant.pt")
+      do { try readAll(scratch.file("mutant.pt"), verifyChecksums: false) } catch is DumpError {}
+    }
+  }
+
+  @Test func aFlippedBitOfAStorageOrPickleIsSaid() throws {
+    let corpus = try Corpus("small")
+    let scratch = try Scratch()
+    let whole = try corpus.contents("small.pt")
+    let tensor = try #require(try DumpFileReader.read(path: corpus.file("small.pt")).tensors.first)
+    var bytes = whole
+    bytes[tensor.storage.offset + 5] ^= 4
+    try scratch.write(bytes, to: "flipped.pt")
+    let dump = try DumpFileReader.read(path: scratch.file("flipped.pt"))
+    #expect(dump.tensors.isEmpty)
+    #expect(dump.skipped.map(\.name) == ["hidden", "output_fields.x_prev"])
+    #expect(dump.skipped.allSatisfy { $0.isDamaged && $0.why.contains("CRC-32") })
+    #expect(try DumpFileReader.read(path: scratch.file("flipped.pt"), verifyChecksums: false).tensors.count == 2)
+
+    bytes = whole
+    let pickle = try #require(bytes.firstRange(of: Array("hidden".utf8)))
+    bytes[pickle.lowerBound] ^= 1
+    try scratch.write(bytes, to: "flipped.pt")
+    let error = #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.file("flipped.pt")) }
+    #expect(error?.code == .checksum)
+  }
+
+  @Test("views that reach out of their storage, and sizes that overflow, are refused")
+  func refusesImpossibleViews() throws {
+    let scratch = try Scratch()
+    try scratch.write([UInt8](repeating: 0, count: 64), to: "raw")
+    func tensor(_ shape: [Int], _ strides: [Int], offset: Int = 0, bytes: Int = 64, at: Int = 0) -> Tensor {
+      Tensor(
+        name: "t", dtype: .float32, shape: shape, strides: strides, storageOffset: offset,
+        storage: StorageRegion(path: scratch.file("raw"), offset: at, byteCount: bytes))
+    }
+    _ = try TensorReader(tensor([16], [1]))
+    _ = try TensorReader(tensor([0, 5], [100, 100]))
+    for bad in [
+      tensor([17], [1]), tensor([16], [1], offset: 1), tensor([2, 2], [15, 1]), tensor([2], [-1], offset: 5),
+      tensor([-1], [1]), tensor([2], []), tensor([1 << 62, 4], [0, 0]), tensor([1 << 61], [0]),
+      tensor([2], [Int.max]), tensor([3], [Int.max]), tensor([2], [1], offset: Int.max), tensor([2], [1], offset: -1),
+      tensor([0, Int.max, Int.max], [1, 1, 1]), tensor([1], [1], bytes: Int.max, at: 1),
+      tensor([1], [1], at: -4), tensor([1], [1], at: 4), tensor([1], [1], bytes: 3),
+    ] {
+      #expect(throws: DumpError.self, "\(bad.shape) \(bad.strides)") { try TensorReader(bad) }
+    }
+  }
+
+  /// Sets the CRC of every directory entry to 0, which means that none is recorded.
+  private func clearChecksums(_ bytes: inout [UInt8]) throws {
+    let signature: [UInt8] = [0x50, 0x4B, 0x01, 0x02]
+    for at in bytes.indices.dropLast(20) where bytes[at] == 0x50 && bytes[at..<(at + 4)].elementsEqual(signature) {
+      for i in 16..<20 { bytes[at + i] = 0 }
+    }
+  }
+}

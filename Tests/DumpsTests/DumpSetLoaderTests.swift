@@ -1,0 +1,107 @@
+import Dumps
+import Foundation
+import Testing
+
+@Suite struct DumpSetLoaderTests {
+  @Test func cataloguesAnATOMDirectory() throws {
+    let corpus = try Corpus("atom")
+    let set = try DumpSetLoader.load(directory: corpus.path + "/", layout: .atom)
+    #expect(set.root == corpus.path)
+
+    let first = set.captures.filter { $0.file == "rank1/layer01_Block_rank1_call002.pt" }
+    #expect(
+      first.map(\.tensor.name) == ["hidden", "input", "input_fields.residual", "output_fields.x_prev"])
+    #expect(first.allSatisfy { $0.rank == 1 && $0.layer == 1 && $0.stage == "Block" && $0.call == 2 })
+    #expect(first[3].tensor.shape == [3, 4])
+    #expect(set.captures.filter { $0.file.hasPrefix("rank") }.count == 2 * 2 * 2 * 4)
+    #expect(set.ranks == [0, 1, 3])
+    #expect(set.worldSizeSeen == 4)
+
+    func capture(_ file: String) -> [String] {
+      set.captures.filter { $0.file == file }.map {
+        "\($0.rank) \($0.layer ?? -1) \($0.stage) \($0.call ?? -1) \($0.tensor.name)"
+      }
+    }
+    #expect(capture("one/layer100_MoE_rank0.pt") == ["0 100 MoE -1 hidden"])
+    #expect(capture("one/layer101_MoE_rank0.pt") == ["0 101 MoE -1 hidden"])
+    #expect(capture("one/layer00_A_rank1_rank0.pt") == ["0 0 A_rank1 -1 hidden"])
+    #expect(capture("one/layer00_rank3.pt") == ["3 0 Block -1 hidden"])
+    #expect(capture("ref/ref_layer00_Attn__hidden_out_rank0.pt") == ["0 0 Attn -1 hidden"])
+    #expect(capture("ref/ref_layer00_Attn__hidden_in_rank0.pt") == ["0 0 Attn -1 input"])
+    #expect(capture("ref/ref_layer00_Attn__q_norm_rank0.pt") == ["0 0 Attn.q_norm -1 hidden"])
+    #expect(capture("one/layer05_NoHidden_rank0.pt") == ["0 5 NoHidden -1 other"])
+    // The whole storage beside the damaged one is good.
+    #expect(capture("one/layer08_Damaged_rank0.pt") == ["0 8 Damaged -1 input"])
+
+    let unreadable = Dictionary(grouping: set.unreadable, by: \.file).mapValues { $0.map(\.why).joined() }
+    #expect(
+      Set(unreadable.keys) == [
+        "one/layer05_NoHidden_rank0.pt", "one/layer06_Cut_rank0.pt", "one/layer08_Damaged_rank0.pt",
+        "one/layer102_MoE_rank0.pt", "same/layer07_Same_rank0.pt",
+      ])
+    #expect(unreadable["one/layer06_Cut_rank0.pt"]?.contains("cut") == true)
+    #expect(unreadable["one/layer08_Damaged_rank0.pt"]?.hasPrefix("hidden: ") == true)
+    #expect(unreadable["same/layer07_Same_rank0.pt"]?.contains("same/layer007_Same_rank0.pt") == true)
+    #expect(
+      set.unrecognised.sorted() == [
+        "one/layer103_MoE_rank0.pt (not a regular file)", "one/loop (a link to a directory is not followed)",
+        "one/notes.txt",
+      ])
+  }
+
+  @Test func takesTimesFromTheManifest() throws {
+    let corpus = try Corpus("atom")
+    let file = "one/layer100_MoE_rank0.pt"
+    let set = try DumpSetLoader.load(directory: corpus.path, layout: .atom, modificationTimes: [file: 17])
+    #expect(set.captures.first { $0.file == file }?.modified == 17)
+    let other = try #require(set.captures.first { $0.file != file })
+    let date = try FileManager.default.attributesOfItem(atPath: corpus.file(other.file))[.modificationDate] as? Date
+    let seconds = try #require(date).timeIntervalSince1970
+    #expect(abs(Double(other.modified) / 1e9 - seconds) < 1e-3)
+  }
+
+  @Test func cataloguesWeights() throws {
+    let corpus = try Corpus("weights")
+    let set = try DumpSetLoader.load(directory: corpus.file("a"), layout: .weights)
+    #expect(set.captures.count == 5)
+    #expect(set.captures.allSatisfy { $0.stage == "weights" && $0.rank == 0 && $0.layer == 0 && $0.call == nil })
+    #expect(set.captures.first?.tensor.name == "model.layers.0.q.weight")
+  }
+
+  @Test func saysHowToMendAWrongDirectory() throws {
+    let corpus = try Corpus("weights")
+    let scratch = try Scratch()
+    let empty = try Scratch()
+    try scratch.write([], to: "file")
+    func error(_ path: String, _ layout: DumpLayout = .atom) -> DumpError? {
+      #expect(throws: DumpError.self) { try DumpSetLoader.load(directory: path, layout: layout) }
+    }
+    #expect(error(corpus.file("none"))?.code == .notFound)
+    #expect(error(scratch.file("file"))?.message.contains("is a file") == true)
+    let wrong = error(corpus.file("a"))
+    #expect(wrong?.code == .noDumps)
+    #expect(wrong?.message.contains("no ATOM dump file (layerNN_Class_rankR.pt)") == true)
+    #expect(wrong?.message.contains("--layout weights") == true)
+    #expect(error(empty.path, .weights)?.message.contains("no file at all") == true)
+    #expect(error(corpus.file("a"), .msprobe)?.code == .unsupported)
+  }
+
+  @Test(
+    "names that look like dumps and are not",
+    arguments: [
+      "layer_Block_rank0.pt", "layer0_Block.pt", "layer0_Block_rank.pt", "layer0_Block_rank0.npy",
+      "xlayer0_Block_rank0.pt",
+      "layer0_Bl-ock_rank0.pt", "layer0__rank0_call.pt", "layer99999999999999999999_Block_rank0.pt",
+      "layer0Block_rank0.pt",
+      "a_b_layer0_C__out_rank0.pt", "ref_layer0_C_rank0.pt", ".layer0_Block_rank0.pt.tmp", "_layer0_C__out_rank0.pt",
+      "ref_layer0_C__out_rank0_call001.pt", "weight_rank0_layer0.pt",
+    ])
+  func doesNotGuessNames(name: String) throws {
+    let scratch = try Scratch()
+    try scratch.write([], to: name)
+    try scratch.write([], to: "layer0_Block_rank0.pt")
+    let set = try DumpSetLoader.load(directory: scratch.path, layout: .atom)
+    #expect(set.unrecognised == [name])
+    #expect(set.unreadable.map(\.file) == ["layer0_Block_rank0.pt"])
+  }
+}

@@ -1,0 +1,83 @@
+import Dumps
+import Foundation
+import Testing
+
+@Suite struct SchemaTests {
+  @Test("weights that differ only in `model.` and in bookkeeping pass, as files and as directories")
+  func passes() throws {
+    let corpus = try Corpus("weights")
+    for (a, b) in [
+      ("a", "same"), ("a/weight_rank0_layer0.pt", "same/ref_rank0_layer0.pt"), ("a/", "same/ref_rank0_layer0.pt"),
+    ] {
+      let report = try SchemaReport.compare(reference: corpus.file(a), target: corpus.file(b))
+      #expect(report.verdict == .pass)
+      #expect(
+        report.common == [
+          "layers.0.q.weight", "layers.0.k.weight", "buffer:layers.0.inv", "layers.0.fp8", "layers.0.scalar",
+        ])
+      #expect(report.byteEqual == report.common)
+      #expect(report.onlyReference.isEmpty && report.onlyTarget.isEmpty && report.unreadable.isEmpty)
+    }
+  }
+
+  @Test func namesEveryDifference() throws {
+    let corpus = try Corpus("weights")
+    let report = try SchemaReport.compare(reference: corpus.file("a"), target: corpus.file("different"))
+    #expect(report.verdict == .fail)
+    #expect(report.onlyReference == ["buffer:layers.0.inv"])
+    #expect(report.onlyTarget == ["layers.0.new"])
+    #expect(
+      report.mismatched.map { "\($0.name) \($0.field) \($0.reference) \($0.target)" } == [
+        "layers.0.k.weight shape [4, 4] [2, 4]", "layers.0.fp8 dtype float8_e4m3fn float8_e4m3fnuz",
+      ])
+    #expect(report.byteEqual == ["layers.0.scalar"])
+
+    let json = try #require(JSONSerialization.jsonObject(with: JSONEncoder().encode(report)) as? [String: Any])
+    #expect(json["schema"] as? String == "rollcall.schema/1")
+    #expect(json["verdict"] as? String == "fail")
+    #expect((json["mismatched"] as? [[String: Any]])?.first?["target"] as? [Int] == [2, 4])
+    #expect((json["mismatched"] as? [[String: Any]])?.last?["reference"] as? String == "float8_e4m3fn")
+    #expect((json["findings"] as? [Any])?.isEmpty == true)
+  }
+
+  @Test("ranks are matched one by one, and a missing one is named")
+  func matchesRanks() throws {
+    let corpus = try Corpus("weights")
+    let scratch = try Scratch()
+    let bytes = try corpus.contents("a/weight_rank0_layer0.pt")
+    for file in ["a/weight_rank0_layer0.pt", "a/weight_rank1_layer0.pt", "b/weight_rank0_layer0.pt"] {
+      let folder = scratch.file(String(file.prefix(1)))
+      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+      try scratch.write(bytes, to: file)
+    }
+    let report = try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b"))
+    #expect(report.verdict == .fail)
+    #expect(report.onlyReference.count == 5 && report.onlyReference.allSatisfy { $0.hasPrefix("rank1/") })
+    #expect(report.common.allSatisfy { $0.hasPrefix("rank0/") })
+    #expect(throws: DumpError.self) {
+      try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b/weight_rank0_layer0.pt"))
+    }
+
+    // What could not be read is not missing, and is no reason to pass.
+    try scratch.write(Array(bytes.dropLast(40)), to: "b/weight_rank1_layer0.pt")
+    let broken = try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b"))
+    #expect(broken.verdict == .inconclusive)
+    #expect(broken.unreadable.map(\.file) == ["weight_rank1_layer0.pt"])
+  }
+
+  @Test("a damaged tensor is inconclusive, not missing and not equal")
+  func damagedTensor() throws {
+    let corpus = try Corpus("weights")
+    let scratch = try Scratch()
+    let file = corpus.file("a/weight_rank0_layer0.pt")
+    var bytes = try corpus.contents("a/weight_rank0_layer0.pt")
+    let tensor = try #require(try DumpFileReader.read(path: file).tensors.last)
+    bytes[tensor.storage.offset] ^= 1
+    try scratch.write(bytes, to: "b.pt")
+    let report = try SchemaReport.compare(reference: file, target: scratch.file("b.pt"))
+    #expect(report.verdict == .inconclusive)
+    #expect(report.onlyReference.isEmpty)
+    #expect(report.unreadable.count == 1)
+    #expect(!report.byteEqual.contains(tensor.name))
+  }
+}
