@@ -78,7 +78,31 @@ let package = Package(
     .target(name: "Alignment", dependencies: ["Dumps"]),
     .target(name: "Comparison", dependencies: ["Alignment", "TensorKernels"]),
     .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
-    .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment"]),
+    .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
+
+    // Tests: real sshd, real torch.save, real SQLite. `TestSupport` is theirs alone.
+    .target(name: "TestSupport", dependencies: ["Transports"], path: "Tests/Support"),
+    .testTarget(
+      name: "PlanningTests",
+      dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
+    .testTarget(
+      name: "SchedulingTests",
+      dependencies: ["Scheduling", .product(name: "OrderedCollections", package: "swift-collections")]),
+    .testTarget(
+      name: "LedgerTests",
+      dependencies: [
+        "Ledger", "Planning", "Scheduling", "TestSupport", .product(name: "GRDB", package: "GRDB.swift"),
+      ]),
+    .testTarget(name: "TransportsTests", dependencies: ["Transports", "TestSupport"]),
+    .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels"], exclude: ["Python"]),
+    .testTarget(
+      name: "ReportingTests", dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
+    .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
+    .testTarget(
+      name: "EndToEndTests",
+      dependencies: [
+        "rollcall", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
+      ]),
   ]
 )
 

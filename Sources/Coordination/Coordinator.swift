@@ -277,7 +277,7 @@ public actor Coordinator {
       let directory = try await host.connection.launcher.directory(of: attempt.id)
       next.directory = directory
       let run = try run(of: attempt)
-      let spec = Launch.spec(attempt, run: run, cell: cell, plan: plan, directory: directory)
+      let spec = Launch.spec(attempt, run: run, cell: cell, host: host.connection.host, directory: directory)
       let outcome = try await host.connection.launcher.launch(spec, files: try Launch.files(cell, plan))
       recovered(attempt.host)
       let time = now()

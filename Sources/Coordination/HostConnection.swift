@@ -21,7 +21,7 @@ public struct HostConnection: Sendable {
       let transport: any Transport =
         switch host.address {
         case .local: LocalTransport(name: host.name)
-        case .ssh(let alias): SSHTransport(host: alias, configuration: fleet.sshConfig, name: host.name)
+        case .ssh(let alias): SSHTransport(alias: alias, configurationFile: fleet.sshConfig, name: host.name)
         }
       let gpus: Int? =
         switch host.gpus {

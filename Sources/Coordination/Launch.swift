@@ -2,6 +2,7 @@ import Foundation
 import Gathering
 import Launching
 import Ledger
+import OrderedCollections
 import Planning
 import Scheduling
 
@@ -17,13 +18,16 @@ enum Launch {
   }
 
   /// The spec with the names that are known only now (`dump_dir`, `run_dir`, …) filled in.
-  static func spec(_ attempt: AttemptRecord, run: RunRecord, cell: Cell, plan: Plan, directory: String) -> AttemptSpec {
+  static func spec(
+    _ attempt: AttemptRecord, run: RunRecord, cell: Cell, host: Fleet.Host, directory: String
+  ) -> AttemptSpec {
     let dumps = directory + "/dumps"
     let resolved = cell.run.resolved([
       "dump_dir": dumps, "run_dir": directory, "run": run.name, "sweep": run.sweep, "attempt": String(attempt.number),
       "host": attempt.host, "repeat": String(run.repetition),
     ])
-    var environment = resolved.env.map { AttemptSpec.EnvironmentEntry(name: $0.key, value: $0.value) }
+    let hostOnly = host.env.filter { resolved.env[$0.key] == nil }
+    var environment = (Array(hostOnly) + Array(resolved.env)).map { AttemptSpec.EnvironmentEntry(name: $0.key, value: $0.value) }
     let own = [
       "ROLLCALL_DUMP_DIR": dumps, "ROLLCALL_RUN": run.name, "ROLLCALL_SWEEP": run.sweep,
       "ROLLCALL_ATTEMPT": String(attempt.number), "ROLLCALL_REPEAT": String(run.repetition),

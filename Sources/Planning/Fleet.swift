@@ -21,6 +21,8 @@ public struct Fleet: Sendable, Hashable, Codable {
     /// Runs that need no GPU take one of these places each; default 1.
     public var cpuSlots: Int
     public var labels: OrderedDictionary<String, String>
+    /// Added to the environment of every run there, below the job's own: `ROLLCALL_PYTHON`, `CUDA_HOME`, …
+    public var env: OrderedDictionary<String, String>
     /// Where attempts live on the host; a leading `~/` is the remote user's home. Default `~/.rollcall`.
     public var workdir: String
     /// One lock file a GPU, shared by all coordinators of the host. Default `/tmp/rollcall-leases`.
@@ -28,14 +30,15 @@ public struct Fleet: Sendable, Hashable, Codable {
 
     public init(
       name: String, address: Address, gpus: GPUs = .auto, cpuSlots: Int = 1,
-      labels: OrderedDictionary<String, String> = [:], workdir: String = Host.defaultWorkdir,
-      leaseDir: String = Host.defaultLeaseDir
+      labels: OrderedDictionary<String, String> = [:], env: OrderedDictionary<String, String> = [:],
+      workdir: String = Host.defaultWorkdir, leaseDir: String = Host.defaultLeaseDir
     ) {
       self.name = name
       self.address = address
       self.gpus = gpus
       self.cpuSlots = cpuSlots
       self.labels = labels
+      self.env = env
       self.workdir = workdir
       self.leaseDir = leaseDir
     }

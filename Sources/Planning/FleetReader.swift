@@ -90,14 +90,17 @@ struct HostKeys: KeyTable {
   let gpus = Key("gpus", gpusShape, "auto (default: ask the host), or how many.")
   let cpuSlots = Key("cpu_slots", .integer(0...4_096), "Runs without GPU at a time; default 1.")
   let labels = Key("labels", .dictionary(of: .axisValue), "What `run.hosts` selects by.")
+  let env = Key(
+    "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
+    "Environment variables of every run on this host; the job's own win.")
   let workdir = Key("workdir", .text, "Where attempts live; default ~/.rollcall.")
   let leaseDir = Key(
     "lease_dir", .text, "One lock file a GPU, shared by all coordinators; default /tmp/rollcall-leases.")
 
   var keys: [AnyKey] {
     [
-      name.erased, ssh.erased, local.erased, gpus.erased, cpuSlots.erased, labels.erased, workdir.erased,
-      leaseDir.erased,
+      name.erased, ssh.erased, local.erased, gpus.erased, cpuSlots.erased, labels.erased, env.erased,
+      workdir.erased, leaseDir.erased,
     ]
   }
 
@@ -109,6 +112,7 @@ struct HostKeys: KeyTable {
       let gpus = fields(keys.gpus, &reading) ?? .auto
       let cpuSlots = fields(keys.cpuSlots, &reading) ?? 1
       let labels = fields(keys.labels, &reading) ?? [:]
+      let env = fields(keys.env, &reading) ?? [:]
       let workdir = directory(fields, keys.workdir, &reading) ?? Fleet.Host.defaultWorkdir
       let leaseDir = directory(fields, keys.leaseDir, &reading) ?? Fleet.Host.defaultLeaseDir
       if let ssh, ssh.hasPrefix("-") || ssh.contains(where: \.isWhitespace) {
@@ -127,7 +131,7 @@ struct HostKeys: KeyTable {
       guard let name else { return nil }
       return Fleet.Host(
         name: name, address: address, gpus: gpus, cpuSlots: cpuSlots, labels: labels.mapValues(\.description),
-        workdir: workdir, leaseDir: leaseDir)
+        env: env.mapValues(\.environmentText), workdir: workdir, leaseDir: leaseDir)
     }
   }
 

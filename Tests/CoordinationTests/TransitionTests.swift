@@ -1,5 +1,6 @@
 import Launching
 import Ledger
+import Scheduling
 import Testing
 
 @testable import Coordination

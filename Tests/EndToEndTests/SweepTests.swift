@@ -23,7 +23,10 @@ import Testing
       }
       try scratch.write("ssh_config", configuration, permissions: 0o600)
       let hosts = names.map { name in
-        "  - {name: \(name), ssh: \(name), workdir: \(scratch.path)/work-\(name), lease_dir: \(scratch.path)/leases}"
+        """
+          - {name: \(name), ssh: \(name), workdir: \(scratch.path)/work-\(name), lease_dir: \(scratch.path)/leases,
+             env: {ROLLCALL_PYTHON: \(testPython), PATH: "\(ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")"}}
+        """
       }
       try scratch.write(
         "fleet.yaml", "ssh_config: \(scratch.path)/ssh_config\nhosts:\n" + hosts.joined(separator: "\n") + "\n")

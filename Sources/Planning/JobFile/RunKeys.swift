@@ -68,10 +68,15 @@ enum EnvironmentName {
   }
 
   static func check(_ name: String, _ place: Place, _ reading: inout Reading) {
+    checkSyntax(name, place, &reading)
+    if isValid(name), name.uppercased().hasPrefix(prefix) {
+      reading.report(place, "`\(name)`: names that begin with \(prefix) are set by Rollcall")
+    }
+  }
+
+  static func checkSyntax(_ name: String, _ place: Place, _ reading: inout Reading) {
     if !isValid(name) {
       reading.report(place, "`\(name)` cannot name an environment variable: letters, digits and _, no digit first")
-    } else if name.uppercased().hasPrefix(prefix) {
-      reading.report(place, "`\(name)`: names that begin with \(prefix) are set by Rollcall")
     }
   }
 
