@@ -23,6 +23,11 @@ final class PartFile {
     return Int(facts.st_size)
   }
 
+  /// Removes what an earlier transfer left of an object that is no longer wanted.
+  static func removeLeftover(of sha256: String, in store: ArtifactStore) {
+    if leftover(of: sha256, in: store) > 0 { unlink(partPath(sha256, store)) }
+  }
+
   /// Opens the object's part.
   /// - Parameter resuming: Keep and hash what an earlier transfer left (`written` says how much); else start anew.
   init(sha256: String, byteCount: Int, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
@@ -83,6 +88,15 @@ final class PartFile {
   func discard() {
     unlink(path)
     closeFile()
+  }
+
+  /// Starts and awaits the writing of all that the store's file system holds back, so that the `fsync` of each of many
+  /// files finds nothing left to do. Only a help: errors are those of the `fsync`s that follow.
+  func syncFileSystem() {
+    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
+    guard let symbol = dlsym(nil, "syncfs") else { return }
+    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
+    _ = syncfs(descriptor)
   }
 
   private func closeFile() {
