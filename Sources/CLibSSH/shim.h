@@ -2,3 +2,8 @@
 #pragma once
 #include <libssh/libssh.h>
 #include <libssh/callbacks.h>
+
+#include <sys/eventfd.h>
+
+// Swift's Glibc module lacks eventfd.
+static inline int rollcall_wake_descriptor(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }

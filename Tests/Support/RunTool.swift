@@ -1,8 +1,9 @@
-public import Foundation
+import Foundation
+import Transports
 
 /// What a tool that a test started has printed, and how it ended.
 public struct ToolResult: Sendable {
-  public var status: Int32
+  public var status: Int
   public var output: String
   public var errorOutput: String
 }
@@ -12,46 +13,40 @@ public struct ToolFailure: Error, CustomStringConvertible {
   public var description: String
 }
 
-/// Runs a program to its end. Output goes through files, so no pipe can fill.
+/// Runs a program to its end, without blocking a thread.
 ///
-/// - Throws: `ToolFailure` where the program cannot be started, or ends with another status than 0 and `mustSucceed`.
+/// - Throws: `ToolFailure` where it ends with another status than 0 and `mustSucceed`; `TransportError` after
+///   `timeout`.
 @discardableResult
 public func runTool(
   _ program: String, _ arguments: [String], environment: [String: String] = [:], directory: String? = nil,
-  mustSucceed: Bool = true
-) throws -> ToolResult {
-  let scratch = try Scratch()
-  defer { scratch.remove() }
-  let process = Process()
-  process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-  process.arguments = [program] + arguments
-  process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-  if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
-  try scratch.write("out", "")
-  try scratch.write("err", "")
-  let output = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.path("out")))
-  let errors = try FileHandle(forWritingTo: URL(fileURLWithPath: scratch.path("err")))
-  process.standardInput = FileHandle.nullDevice
-  process.standardOutput = output
-  process.standardError = errors
-  try process.run()
-  process.waitUntilExit()
-  let result = ToolResult(
-    status: process.terminationStatus, output: scratch.text("out") ?? "", errorOutput: scratch.text("err") ?? "")
-  if mustSucceed, result.status != 0 {
+  timeout: Duration = .seconds(300), mustSucceed: Bool = true
+) async throws -> ToolResult {
+  var words = ["exec", "env"]
+  words += environment.sorted { $0.key < $1.key }.map { shellQuote("\($0.key)=\($0.value)") }
+  words += ([program] + arguments).map(shellQuote)
+  let change = directory.map { "cd \(shellQuote($0)) && " } ?? ""
+  let result = try await LocalTransport().run(
+    change + words.joined(separator: " "), input: [], limit: 256 << 20, timeout: timeout)
+  let tool = ToolResult(
+    status: result.status, output: String(decoding: result.output, as: UTF8.self),
+    errorOutput: String(decoding: result.errorOutput, as: UTF8.self))
+  if mustSucceed, tool.status != 0 {
     throw ToolFailure(
-      description: "\(program) \(arguments.joined(separator: " ")) ended with \(result.status): \(result.errorOutput)")
+      description: "\(program) \(arguments.joined(separator: " ")) ended with \(tool.status): \(tool.errorOutput)")
   }
-  return result
+  return tool
 }
 
 /// Runs a Python program text with the interpreter that `ROLLCALL_TEST_PYTHON` names, else `python3`.
 @discardableResult
-public func runPython(_ text: String, _ arguments: [String] = [], directory: String? = nil) throws -> ToolResult {
-  let scratch = try Scratch()
-  defer { scratch.remove() }
-  let file = try scratch.write("program.py", text)
-  return try runTool(testPython, [file] + arguments, directory: directory)
+public func runPython(
+  _ text: String, _ arguments: [String] = [], directory: String? = nil, timeout: Duration = .seconds(300)
+) async throws -> ToolResult {
+  try await Scratch.with { scratch in
+    let file = try scratch.write("program.py", text)
+    return try await runTool(testPython, [file] + arguments, directory: directory, timeout: timeout)
+  }
 }
 
 /// The Python interpreter of the tests.

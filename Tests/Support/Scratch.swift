@@ -1,4 +1,4 @@
-public import Foundation
+import Foundation
 
 /// A directory of one test, removed when the closure ends; `ROLLCALL_KEEP_SCRATCH=1` keeps it.
 public struct Scratch: Sendable {

@@ -1,0 +1,56 @@
+/// Tells what a command prints from what login files print before it.
+///
+/// The host is asked to print a random marker line on both outputs and then to become the command; everything before
+/// the marker is noise.
+struct CommandFence: Sendable {
+  let marker: String
+
+  init() {
+    var generator = SystemRandomNumberGenerator()
+    let high = String(generator.next(), radix: 16)
+    let low = String(generator.next(), radix: 16)
+    marker = "rollcall-\(high)-\(low)"
+  }
+
+  /// What is sent to the login shell. The shell, whatever it is, only has to read two quoted words.
+  func wrapped(_ command: String) -> String {
+    let preamble = #"printf '\n%s\n' \#(marker); printf '\n%s\n' \#(marker) >&2; exec /bin/sh -c "$0""#
+    return "exec /bin/sh -c \(shellQuote(preamble)) \(shellQuote(command))"
+  }
+
+  /// A filter for one of the two outputs.
+  func filter() -> Filter { Filter(fence: Array("\n\(marker)\n".utf8)) }
+
+  /// Drops everything up to and with the marker line.
+  struct Filter: Sendable {
+    private let fence: [UInt8]
+    /// Bytes seen before the marker; nil once it was seen.
+    private(set) var noise: [UInt8]? = []
+    /// More noise than this and the marker will hardly come.
+    static let noiseLimit = 1 << 20
+
+    init(fence: [UInt8]) {
+      self.fence = fence
+    }
+
+    var isOpen: Bool { noise == nil }
+
+    /// Gives what of `piece` stands behind the marker.
+    mutating func pass(_ piece: [UInt8]) -> [UInt8] {
+      guard var seen = noise else { return piece }
+      // The marker may be cut anywhere: look again at the last bytes.
+      var start = max(0, seen.count - fence.count)
+      seen += piece
+      noise = seen
+      while let first = seen[start...].firstIndex(of: fence[0]) {
+        guard seen.count - first >= fence.count else { return [] }
+        if seen[first..<first + fence.count].elementsEqual(fence) {
+          noise = nil
+          return Array(seen[(first + fence.count)...])
+        }
+        start = first + 1
+      }
+      return []
+    }
+  }
+}

@@ -1,0 +1,94 @@
+import Synchronization
+
+/// One command on its way: filled by the connection's thread, emptied by the task that waits for it.
+final class SSHCall: Sendable {
+  let command: String
+  let input: [UInt8]
+  /// Bytes that the host may send ahead of us.
+  let window: Int
+
+  private struct State {
+    var pieces: [[UInt8]] = []
+    var queuedBytes = 0
+    var outcome: Result<CommandResult, any Error>?
+    var waiting: CheckedContinuation<[UInt8]?, any Error>?
+  }
+  private let state = Mutex(State())
+
+  init(command: String, input: [UInt8], window: Int) {
+    self.command = command
+    self.input = input
+    self.window = window
+  }
+
+  /// True while the receiver has more than enough to do.
+  var isFull: Bool { state.withLock { $0.queuedBytes >= window } }
+
+  /// True once there is an outcome: the thread need not go on.
+  var isSettled: Bool { state.withLock { $0.outcome != nil } }
+
+  /// Hands a piece to the receiver.
+  func deliver(_ piece: [UInt8]) {
+    guard !piece.isEmpty else { return }
+    let receiver = state.withLock { state -> CheckedContinuation<[UInt8]?, any Error>? in
+      guard state.outcome == nil else { return nil }
+      if let waiting = state.waiting {
+        state.waiting = nil
+        return waiting
+      }
+      state.pieces.append(piece)
+      state.queuedBytes += piece.count
+      return nil
+    }
+    receiver?.resume(returning: piece)
+  }
+
+  /// States how the command ended; the first word counts. A failure overtakes pieces only if it is `immediate`.
+  func settle(_ outcome: Result<CommandResult, any Error>, immediate: Bool = false) {
+    let receiver = state.withLock { state -> CheckedContinuation<[UInt8]?, any Error>? in
+      guard state.outcome == nil else { return nil }
+      state.outcome = outcome
+      if immediate { state.pieces = [] }
+      defer { state.waiting = nil }
+      return state.waiting
+    }
+    switch outcome {
+    case .success: receiver?.resume(returning: nil)
+    case .failure(let error): receiver?.resume(throwing: error)
+    }
+  }
+
+  /// The next piece; nil after the last one.
+  /// - Parameter onRoom: Called when the sender, stopped by a full queue, may go on.
+  func next(onRoom: () -> Void) async throws -> [UInt8]? {
+    var madeRoom = false
+    defer { if madeRoom { onRoom() } }
+    return try await withCheckedThrowingContinuation { continuation in
+      let answer = state.withLock { state -> Result<[UInt8]?, any Error>? in
+        if !state.pieces.isEmpty {
+          let wasFull = state.queuedBytes >= window
+          var joined = state.pieces[0]
+          for piece in state.pieces.dropFirst() { joined += piece }
+          state.pieces.removeAll(keepingCapacity: true)
+          state.queuedBytes = 0
+          madeRoom = wasFull
+          return .success(joined)
+        }
+        switch state.outcome {
+        case .success: return .success(nil)
+        case .failure(let error): return .failure(error)
+        case nil:
+          state.waiting = continuation
+          return nil
+        }
+      }
+      if let answer { continuation.resume(with: answer) }
+    }
+  }
+
+  /// How the command ended. Asked after `next` gave nil.
+  func outcome() throws -> CommandResult {
+    guard let outcome = state.withLock({ $0.outcome }) else { throw CancellationError() }
+    return try outcome.get()
+  }
+}

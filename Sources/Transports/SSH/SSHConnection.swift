@@ -1,0 +1,265 @@
+import CLibSSH
+import Glibc
+import Synchronization
+
+/// One connection to a host, with the thread that owns it: libssh allows one thread a session.
+///
+/// Up to eight commands run at once, each on its own channel; more wait. Connects at the first call, and again when
+/// the connection broke.
+final class SSHConnection: Sendable {
+  private let target: SSHTarget
+  private let wakeDescriptor: Int32
+
+  private struct Inbox {
+    var calls: [SSHCall] = []
+    var hasThread = false
+    var isClosed = false
+    var closing: [CheckedContinuation<Void, Never>] = []
+  }
+  private let inbox = Mutex(Inbox())
+
+  /// sshd allows ten sessions a connection by default.
+  private static let channelLimit = 8
+
+  init(_ target: SSHTarget) {
+    self.target = target
+    wakeDescriptor = rollcall_wake_descriptor()
+  }
+
+  deinit {
+    Glibc.close(wakeDescriptor)
+  }
+
+  /// Queues a call; its outcome comes through it.
+  func submit(_ call: SSHCall) {
+    let state = inbox.withLock { inbox -> (isClosed: Bool, needsThread: Bool) in
+      if inbox.isClosed { return (true, false) }
+      inbox.calls.append(call)
+      defer { inbox.hasThread = true }
+      return (false, !inbox.hasThread)
+    }
+    if state.isClosed {
+      call.settle(.failure(TransportError.closed(host: target.name)))
+    } else if state.needsThread {
+      startThread()
+    } else {
+      wake()
+    }
+  }
+
+  /// Makes the thread look again.
+  func wake() {
+    var one: UInt64 = 1
+    write(wakeDescriptor, &one, 8)
+  }
+
+  /// Ends the thread without waiting for it.
+  func stop() {
+    inbox.withLock { $0.isClosed = true }
+    wake()
+  }
+
+  /// Ends the thread; calls that have no outcome yet throw `closed`.
+  func close() async {
+    await withCheckedContinuation { continuation in
+      let isOver = inbox.withLock { inbox in
+        inbox.isClosed = true
+        if inbox.hasThread { inbox.closing.append(continuation) }
+        return !inbox.hasThread
+      }
+      if isOver { continuation.resume() } else { wake() }
+    }
+  }
+
+  private func startThread() {
+    var thread = pthread_t()
+    let box = Unmanaged.passRetained(self)
+    let result = pthread_create(
+      &thread, nil,
+      { argument in
+        if let argument { Unmanaged<SSHConnection>.fromOpaque(argument).takeRetainedValue().work() }
+        return nil
+      }, box.toOpaque())
+    guard result == 0 else {
+      box.release()
+      let calls = inbox.withLock { inbox in
+        inbox.hasThread = false
+        defer { inbox.calls = [] }
+        return inbox.calls
+      }
+      let error = target.error(.unreachable, "no thread could be started: \(String(cString: strerror(result)))")
+      for call in calls { call.settle(.failure(error)) }
+      return
+    }
+    pthread_detach(thread)
+  }
+
+  // MARK: - The thread
+
+  private func work() {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SSHTransport.streamWindow, alignment: 16)
+    defer { buffer.deallocate() }
+    var loop = Loop(target: target, wakeDescriptor: wakeDescriptor, buffer: buffer)
+    while true {
+      let (calls, isClosed) = inbox.withLock { inbox in
+        defer { inbox.calls = [] }
+        return (inbox.calls, inbox.isClosed)
+      }
+      loop.waiting += calls.map { Loop.Waiting(call: $0) }
+      if isClosed { break }
+      loop.turn()
+    }
+    loop.end()
+    let closing = inbox.withLock { inbox in
+      inbox.hasThread = false
+      defer { inbox.closing = [] }
+      return inbox.closing
+    }
+    for continuation in closing { continuation.resume() }
+  }
+
+  /// What the thread holds; never leaves it.
+  private struct Loop {
+    struct Waiting {
+      var call: SSHCall
+      /// True for a call whose channel broke before its command was sent.
+      var isSecondTry = false
+      /// How often the host had no room for it.
+      var refusals = 0
+    }
+
+    let target: SSHTarget
+    let wakeDescriptor: Int32
+    let buffer: UnsafeMutableRawBufferPointer
+    var waiting: [Waiting] = []
+    var active: [(channel: SSHChannel, origin: Waiting)] = []
+    var session: SSHSession?
+    /// Falls where the host allows fewer channels.
+    var limit = SSHConnection.channelLimit
+    /// After a refusal nothing is opened before.
+    var openAgain = ContinuousClock.now
+    /// A host frees a session a moment after it has told us its end.
+    private static let refusalLimit = 20
+    private static let refusalPause = Duration.milliseconds(50)
+
+    init(target: SSHTarget, wakeDescriptor: Int32, buffer: UnsafeMutableRawBufferPointer) {
+      self.target = target
+      self.wakeDescriptor = wakeDescriptor
+      self.buffer = buffer
+    }
+
+    /// Does what can be done, then waits for the next event.
+    mutating func turn() {
+      waiting.removeAll { $0.call.isSettled }
+      guard let session = connected() else { return }
+      while active.count < limit, !waiting.isEmpty, openAgain <= .now {
+        let next = waiting.removeFirst()
+        guard let channel = SSHChannel(next.call, session: session, target: target, buffer: buffer) else {
+          next.call.settle(.failure(target.error(.unreachable, "out of memory")))
+          continue
+        }
+        active.append((channel, next))
+      }
+      var advanced = false
+      var remaining: [(channel: SSHChannel, origin: Waiting)] = []
+      var isLost = false
+      for (index, entry) in active.enumerated() {
+        switch entry.channel.step() {
+        case .idle: remaining.append(entry)
+        case .advanced:
+          advanced = true
+          remaining.append(entry)
+        case .done: advanced = true
+        case .refused:
+          limit = max(1, min(limit, remaining.count + active.count - index - 1))
+          openAgain = .now + Self.refusalPause
+          var again = entry.origin
+          again.refusals += 1
+          if again.refusals < Self.refusalLimit {
+            waiting.insert(again, at: 0)
+          } else {
+            again.call.settle(
+              .failure(
+                target.error(
+                  .unreachable, "the host has no room for one more session (its MaxSessions): \(session.message)")))
+          }
+        case .lost:
+          isLost = true
+          remaining.append(entry)
+        }
+      }
+      active = remaining
+      if isLost || (active.isEmpty && !session.isAlive) {
+        drop(session)
+      } else if !advanced {
+        if session.isAlive {
+          _ = session.wait(milliseconds: patience)
+        } else {
+          // What came before the break still waits for its receiver.
+          sleep(milliseconds: 50)
+        }
+      }
+    }
+
+    /// How long the next event may take before something is due, in milliseconds.
+    private var patience: Int32 {
+      if !waiting.isEmpty, openAgain > .now { return 50 }
+      return active.isEmpty ? -1 : 1000
+    }
+
+    /// The session; nil where there is none: then either nobody waits, or all who waited were told why.
+    private mutating func connected() -> SSHSession? {
+      if let session { return session }
+      guard !waiting.isEmpty else {
+        sleep(milliseconds: -1)
+        return nil
+      }
+      do {
+        let session = try SSHSession(target, wakeDescriptor: wakeDescriptor)
+        self.session = session
+        limit = SSHConnection.channelLimit
+        return session
+      } catch {
+        for entry in waiting { entry.call.settle(.failure(error)) }
+        waiting = []
+        return nil
+      }
+    }
+
+    /// Until the next wake-up, or for so long (-1: no limit).
+    private func sleep(milliseconds: Int32) {
+      var descriptor = pollfd(fd: wakeDescriptor, events: Int16(POLLIN), revents: 0)
+      poll(&descriptor, 1, milliseconds)
+      var count: UInt64 = 0
+      read(wakeDescriptor, &count, 8)
+    }
+
+    /// The connection broke: what was not sent is tried again, once; the others are told.
+    private mutating func drop(_ session: SSHSession) {
+      for entry in active {
+        if !entry.channel.wasSent, !entry.origin.isSecondTry {
+          waiting.append(Waiting(call: entry.channel.call, isSecondTry: true))
+        } else {
+          let error = target.error(
+            .connectionLost,
+            "the connection broke\(entry.channel.wasSent ? " while the command ran" : ""): \(session.message)")
+          entry.channel.call.settle(.failure(error))
+        }
+      }
+      active = []
+      self.session = nil
+    }
+
+    mutating func end() {
+      let error = TransportError.closed(host: target.name)
+      for entry in waiting { entry.call.settle(.failure(error)) }
+      for entry in active {
+        entry.channel.call.settle(.failure(error))
+        _ = entry.channel.step()
+      }
+      waiting = []
+      active = []
+      session = nil
+    }
+  }
+}

@@ -1,0 +1,235 @@
+import CLibSSH
+import Glibc
+
+/// How to reach one host: an alias and where its meaning is written.
+struct SSHTarget: Sendable {
+  /// The host's name in messages.
+  var name: String
+  /// What `ssh` would be given.
+  var alias: String
+  /// nil: `~/.ssh/config` and the system's file.
+  var configurationFile: String?
+
+  /// An `ssh` command for the person to type.
+  var command: String {
+    let file = configurationFile.map { "-F \(shellQuote($0)) " } ?? ""
+    return "ssh \(file)\(shellQuote(alias))"
+  }
+
+  func error(_ code: TransportError.Code, _ message: String) -> TransportError {
+    TransportError(code: code, host: name, message: message)
+  }
+}
+
+/// An authenticated session. Belongs to the thread that made it.
+final class SSHSession {
+  let raw: ssh_session
+  private let event: ssh_event
+  private let wakeDescriptor: Int32
+
+  /// Connects, checks the host key, authenticates; blocks for at most some multiples of ConnectTimeout.
+  ///
+  /// - Parameter wakeDescriptor: An eventfd that ends `wait`.
+  init(_ target: SSHTarget, wakeDescriptor: Int32) throws {
+    guard let session = ssh_new() else { throw target.error(.unreachable, "out of memory") }
+    do {
+      try Self.configure(session, target)
+      guard ssh_connect(session) == SSH_OK else {
+        throw target.error(
+          .unreachable,
+          "no connection to \(Self.place(session)): \(Self.message(session)). Try: \(target.command) true")
+      }
+      Self.keepAlive(ssh_get_fd(session))
+      try Self.checkHostKey(session, target)
+      try Self.authenticate(session, target)
+    } catch {
+      ssh_disconnect(session)
+      ssh_free(session)
+      throw error
+    }
+    ssh_set_blocking(session, 0)
+    guard let event = ssh_event_new() else {
+      ssh_free(session)
+      throw target.error(.unreachable, "out of memory")
+    }
+    raw = session
+    self.event = event
+    self.wakeDescriptor = wakeDescriptor
+    ssh_event_add_session(event, session)
+    ssh_event_add_fd(
+      event, wakeDescriptor, Int16(POLLIN),
+      { descriptor, _, _ in
+        var count: UInt64 = 0
+        read(descriptor, &count, 8)
+        return 0
+      }, nil)
+  }
+
+  deinit {
+    ssh_event_remove_fd(event, wakeDescriptor)
+    ssh_event_remove_session(event, raw)
+    ssh_event_free(event)
+    ssh_disconnect(raw)
+    ssh_free(raw)
+  }
+
+  /// False once the connection broke.
+  var isAlive: Bool {
+    ssh_is_connected(raw) != 0 && ssh_get_status(raw) & (SSH_CLOSED | SSH_CLOSED_ERROR) == 0
+  }
+
+  /// libssh's last word.
+  var message: String { Self.message(raw) }
+
+  /// Handles what arrives; returns at the first event, a wake-up, or after `milliseconds` (-1: never).
+  /// - Returns: False where the connection broke.
+  func wait(milliseconds: Int32) -> Bool {
+    ssh_event_dopoll(event, milliseconds) != SSH_ERROR && isAlive
+  }
+
+  // MARK: - Connecting
+
+  private static func configure(_ session: ssh_session, _ target: SSHTarget) throws {
+    var yes: Int32 = 1
+    var no: Int32 = 0
+    var seconds: Int = 15
+    guard !target.alias.isEmpty, !target.alias.hasPrefix("-"),
+      ssh_options_set(session, SSH_OPTIONS_HOST, target.alias) == 0
+    else { throw target.error(.configuration, "\"\(target.alias)\" is not a host name or ssh alias") }
+    ssh_options_set(session, SSH_OPTIONS_TIMEOUT, &seconds)
+    ssh_options_set(session, SSH_OPTIONS_NODELAY, &yes)
+    if let file = target.configurationFile {
+      guard access(file, R_OK) == 0 else {
+        throw target.error(
+          .configuration, "the ssh configuration \(file) cannot be read: \(String(cString: strerror(errno)))")
+      }
+    }
+    guard ssh_options_parse_config(session, target.configurationFile) == 0 else {
+      throw target.error(
+        .configuration, "the ssh configuration \(target.configurationFile ?? "~/.ssh/config"): \(message(session))")
+    }
+    ssh_options_set(session, SSH_OPTIONS_PROCESS_CONFIG, &no)
+    // Whatever the file says: a host key that is not known is refused.
+    ssh_options_set(session, SSH_OPTIONS_STRICTHOSTKEYCHECK, &yes)
+  }
+
+  private static func checkHostKey(_ session: ssh_session, _ target: SSHTarget) throws {
+    let state = ssh_session_is_known_server(session)
+    if state == SSH_KNOWN_HOSTS_OK { return }
+    let (kind, fingerprint) = serverKey(session)
+    let file = option(session, SSH_OPTIONS_KNOWNHOSTS) ?? "~/.ssh/known_hosts"
+    switch state {
+    case SSH_KNOWN_HOSTS_CHANGED, SSH_KNOWN_HOSTS_OTHER:
+      let host = knownHostsName(session)
+      throw target.error(
+        .hostKeyChanged,
+        """
+        \(place(session)) shows another host key than \(file) holds: \(kind) \(fingerprint). Either the host was set up \
+        anew, or somebody stands in between. If its owner confirms this fingerprint: ssh-keygen -R \
+        \(shellQuote(host)) -f \(file), then \(keyscan(session)) >> \(file)
+        """)
+    case SSH_KNOWN_HOSTS_UNKNOWN, SSH_KNOWN_HOSTS_NOT_FOUND:
+      throw target.error(
+        .hostKeyUnknown,
+        """
+        the host key of \(place(session)) is not in \(file): \(kind) \(fingerprint). If this is the host's fingerprint: \
+        \(keyscan(session)) >> \(file), or log in once by hand: \(target.command)
+        """)
+    default:
+      throw target.error(.configuration, "the known hosts in \(file) cannot be used: \(message(session))")
+    }
+  }
+
+  private static func authenticate(_ session: ssh_session, _ target: SSHTarget) throws {
+    // Asking for nothing tells what the host accepts, and some hosts (Tailscale's) want no more.
+    if ssh_userauth_none(session, nil) == SSH_AUTH_SUCCESS.rawValue { return }
+    if ssh_userauth_publickey_auto(session, nil, nil) == SSH_AUTH_SUCCESS.rawValue { return }
+    let problem = message(session)
+    guard ssh_is_connected(session) != 0 else {
+      throw target.error(
+        .authenticationFailed, "\(place(session)) closed the connection while our keys were tried: \(problem)")
+    }
+    let methods = ssh_userauth_list(session, nil)
+    let names = [
+      (SSH_AUTH_METHOD_PUBLICKEY, "publickey"), (SSH_AUTH_METHOD_PASSWORD, "password"),
+      (SSH_AUTH_METHOD_INTERACTIVE, "keyboard-interactive"), (SSH_AUTH_METHOD_GSSAPI_MIC, "gssapi"),
+    ].filter { methods & Int32($0.0) != 0 }.map(\.1)
+    let user = option(session, SSH_OPTIONS_USER) ?? "?"
+    let identity = option(session, SSH_OPTIONS_IDENTITY) ?? "none"
+    throw target.error(
+      .authenticationFailed,
+      """
+      \(place(session)) accepted no key of ours for user \(user) (first key file: \(identity); the host takes: \
+      \(names.isEmpty ? "nothing" : names.joined(separator: ", "))). Rollcall uses the agent and key files without \
+      passphrase and never asks. Make this work: \(target.command) -o BatchMode=yes true
+      """)
+  }
+
+  // MARK: - Words for messages
+
+  static func message(_ session: ssh_session) -> String {
+    guard let text = ssh_get_error(UnsafeMutableRawPointer(session)) else { return "no reason given" }
+    let message = String(cString: text)
+    return message.isEmpty ? "no reason given" : message
+  }
+
+  private static func option(_ session: ssh_session, _ option: ssh_options_e) -> String? {
+    var value: UnsafeMutablePointer<CChar>?
+    guard ssh_options_get(session, option, &value) == SSH_OK, let value else { return nil }
+    defer { ssh_string_free_char(value) }
+    return String(cString: value)
+  }
+
+  private static func address(_ session: ssh_session) -> (host: String, port: UInt32) {
+    var port: UInt32 = 22
+    ssh_options_get_port(session, &port)
+    return (option(session, SSH_OPTIONS_HOST) ?? "?", port)
+  }
+
+  private static func place(_ session: ssh_session) -> String {
+    let (host, port) = address(session)
+    return "\(host) port \(port)"
+  }
+
+  private static func knownHostsName(_ session: ssh_session) -> String {
+    let (host, port) = address(session)
+    return port == 22 ? host : "[\(host)]:\(port)"
+  }
+
+  private static func keyscan(_ session: ssh_session) -> String {
+    let (host, port) = address(session)
+    return "ssh-keyscan -p \(port) \(shellQuote(host))"
+  }
+
+  private static func serverKey(_ session: ssh_session) -> (kind: String, fingerprint: String) {
+    var key: ssh_key?
+    guard ssh_get_server_publickey(session, &key) == SSH_OK, let key else { return ("key", "without fingerprint") }
+    defer { ssh_key_free(key) }
+    let kind = ssh_key_type_to_char(ssh_key_type(key)).map { String(cString: $0) } ?? "key"
+    var hash: UnsafeMutablePointer<UInt8>?
+    var count = 0
+    guard ssh_get_publickey_hash(key, SSH_PUBLICKEY_HASH_SHA256, &hash, &count) == 0, let hash else {
+      return (kind, "without fingerprint")
+    }
+    var holder: UnsafeMutablePointer<UInt8>? = hash
+    defer { ssh_clean_pubkey_hash(&holder) }
+    guard let text = ssh_get_fingerprint_hash(SSH_PUBLICKEY_HASH_SHA256, hash, count) else {
+      return (kind, "without fingerprint")
+    }
+    defer { ssh_string_free_char(text) }
+    return (kind, String(cString: text))
+  }
+
+  /// A peer that vanished is noticed after a minute, also while we only wait.
+  private static func keepAlive(_ descriptor: Int32) {
+    func set(_ level: Int32, _ name: Int32, _ value: Int32) {
+      var value = value
+      setsockopt(descriptor, level, name, &value, socklen_t(MemoryLayout<Int32>.size))
+    }
+    set(SOL_SOCKET, SO_KEEPALIVE, 1)
+    set(Int32(IPPROTO_TCP), TCP_KEEPIDLE, 30)
+    set(Int32(IPPROTO_TCP), TCP_KEEPINTVL, 10)
+    set(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
+    set(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, 60_000)
+  }
+}

@@ -1,0 +1,95 @@
+import Synchronization
+
+/// Runs commands on a host over SSH, through libssh.
+///
+/// The alias is resolved by the user's own configuration: HostName, Port, User, IdentityFile, ProxyJump,
+/// UserKnownHostsFile, GlobalKnownHostsFile, ConnectTimeout. Host keys are always checked strictly; agent and key
+/// files authenticate, nothing is ever asked. `close` it before the process ends.
+///
+/// Commands share one connection; streams share a second one, made when needed, so that a long transfer delays no
+/// command. Commands may be 96 KiB long; more goes through `input`.
+public final class SSHTransport: Transport {
+  private let target: SSHTarget
+  private let commands: SSHConnection
+  private let streams: SSHConnection
+
+  /// Bytes on their way: what lets a stream fill a line with 25 ms of delay.
+  static let streamWindow = 8 << 20
+  private static let commandWindow = 1 << 20
+  /// Linux takes 128 KiB in one argument.
+  private static let commandLimit = 96 << 10
+
+  /// Connects nowhere yet.
+  /// - Parameters:
+  ///   - alias: What `ssh` would be given.
+  ///   - configurationFile: In place of `~/.ssh/config`.
+  ///   - name: The host's name in messages; nil: the alias.
+  public init(alias: String, configurationFile: String? = nil, name: String? = nil) {
+    target = SSHTarget(name: name ?? alias, alias: alias, configurationFile: configurationFile)
+    commands = SSHConnection(target)
+    streams = SSHConnection(target)
+  }
+
+  deinit {
+    commands.stop()
+    streams.stop()
+  }
+
+  public func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
+    let host = target.name
+    let collected = Mutex<[UInt8]>([])
+    var result = try await perform(
+      command, input: input, timeout: timeout, window: Self.commandWindow, on: commands
+    ) { piece in
+      try collected.withLock { output in
+        guard piece.count <= limit - output.count else { throw TransportError.outputTooLarge(host: host, limit: limit) }
+        output += piece
+      }
+    }
+    result.output = collected.withLock { $0 }
+    return result
+  }
+
+  public func stream(
+    _ command: String, input: [UInt8], timeout: Duration,
+    onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
+  ) async throws -> CommandResult {
+    try await perform(
+      command, input: input, timeout: timeout, window: Self.streamWindow, on: streams, onOutput: onOutput)
+  }
+
+  public func close() async {
+    await commands.close()
+    await streams.close()
+  }
+
+  private func perform(
+    _ command: String, input: [UInt8], timeout: Duration, window: Int, on connection: SSHConnection,
+    onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
+  ) async throws -> CommandResult {
+    guard command.utf8.count <= Self.commandLimit else {
+      throw target.error(
+        .configuration,
+        "a command of \(command.utf8.count) bytes is above the \(Self.commandLimit) that a host takes for sure")
+    }
+    guard !command.utf8.contains(0) else { throw target.error(.configuration, "a command cannot hold a NUL byte") }
+    return try await withDeadline(timeout, host: target.name) {
+      let call = SSHCall(command: command, input: input, window: window)
+      return try await withTaskCancellationHandler {
+        do {
+          connection.submit(call)
+          while let piece = try await call.next(onRoom: { connection.wake() }) { try await onOutput(piece) }
+          return try call.outcome()
+        } catch {
+          // Whoever gave up, receiver or clock: the thread closes the channel.
+          call.settle(.failure(error), immediate: true)
+          connection.wake()
+          throw error
+        }
+      } onCancel: {
+        call.settle(.failure(CancellationError()), immediate: true)
+        connection.wake()
+      }
+    }
+  }
+}

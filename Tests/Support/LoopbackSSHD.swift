@@ -1,0 +1,197 @@
+import Foundation
+import Glibc
+import Synchronization
+
+/// A real sshd on a high port of 127.0.0.1, with its own host key, client key, known hosts and home directory.
+///
+/// `SetEnv HOME` keeps the login files of whoever runs the tests out of it; put a `.bashrc` into `home` at will.
+public final class LoopbackSSHD: Sendable {
+  /// The alias in `configurationFile`.
+  public let alias: String
+  public let port: Int
+  /// The remote HOME.
+  public let home: String
+  /// For `ssh -F` and `SSHTransport`.
+  public let configurationFile: String
+  public let knownHostsFile: String
+  private let folder: String
+  private let pid = Mutex<Int32?>(nil)
+
+  /// Starts a server inside a scratch directory.
+  /// - Parameters:
+  ///   - alias: Names the host in the client's configuration, and the folder.
+  ///   - serverOptions: More lines for `sshd_config`; `%FOLDER%` is the server's folder.
+  ///   - clientOptions: More lines for the host's section of the client's configuration.
+  public init(
+    in scratch: Scratch, alias: String = "loop", serverOptions: [String] = [], clientOptions: [String] = []
+  ) async throws {
+    self.alias = alias
+    folder = try scratch.directory("sshd-\(alias)")
+    home = try scratch.directory("sshd-\(alias)/home")
+    knownHostsFile = folder + "/known_hosts"
+    configurationFile = folder + "/ssh_config"
+    port = try freePort()
+    for key in ["host_key", "client_key", "stranger_key"] {
+      try await runTool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", "\(folder)/\(key)"])
+    }
+    let files = FileManager.default
+    try files.copyItem(atPath: folder + "/client_key.pub", toPath: folder + "/authorized_keys")
+    try writeKnownHosts(key: "host_key")
+    let server =
+      [
+        "ListenAddress 127.0.0.1", "Port \(port)", "HostKey \(folder)/host_key", "PidFile \(folder)/sshd.pid",
+        "AuthorizedKeysFile \(folder)/authorized_keys", "UsePAM no", "StrictModes no", "PermitRootLogin yes",
+        "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PrintMotd no", "SetEnv HOME=\(home)",
+        "LogLevel VERBOSE",
+      ] + serverOptions.map { $0.replacingOccurrences(of: "%FOLDER%", with: folder) }
+    try scratch.write("sshd-\(alias)/sshd_config", server.joined(separator: "\n") + "\n")
+    let client =
+      [
+        "Host \(alias)", "HostName 127.0.0.1", "Port \(port)", "User \(NSUserName())",
+        "IdentityFile \(folder)/client_key", "IdentitiesOnly yes", "UserKnownHostsFile \(knownHostsFile)",
+        "GlobalKnownHostsFile /dev/null", "StrictHostKeyChecking yes", "ConnectTimeout 10",
+      ] + clientOptions.map { $0.replacingOccurrences(of: "%FOLDER%", with: folder) }
+    try scratch.write("sshd-\(alias)/ssh_config", client.joined(separator: "\n  ") + "\n")
+    try await start()
+  }
+
+  deinit { stop() }
+
+  /// Starts a server, hands it over, stops it.
+  public static func with<Value>(
+    in scratch: Scratch, alias: String = "loop", serverOptions: [String] = [], clientOptions: [String] = [],
+    _ body: (LoopbackSSHD) async throws -> Value
+  ) async throws -> Value {
+    let server = try await LoopbackSSHD(
+      in: scratch, alias: alias, serverOptions: serverOptions, clientOptions: clientOptions)
+    defer { server.stop() }
+    return try await body(server)
+  }
+
+  /// Starts the server again after `stop`.
+  public func start() async throws {
+    // Root's sshd insists on its privilege separation directory.
+    if geteuid() == 0 {
+      try? FileManager.default.createDirectory(atPath: "/run/sshd", withIntermediateDirectories: true)
+    }
+    // It detaches itself and writes its process id.
+    try? FileManager.default.removeItem(atPath: path("sshd.pid"))
+    try await runTool(try sshdPath(), ["-f", path("sshd_config"), "-E", path("log")])
+    for _ in 0..<400 {
+      if let pid = writtenPid(), canConnect(port: port) {
+        self.pid.withLock { $0 = pid }
+        return
+      }
+      try await Task.sleep(for: .milliseconds(25))
+    }
+    let log = (try? String(contentsOfFile: folder + "/log", encoding: .utf8)) ?? ""
+    throw ToolFailure(description: "sshd did not come up on port \(port): \(log)")
+  }
+
+  /// Ends the server, its connections and what runs in them.
+  public func stop() {
+    let pid = self.pid.withLock { pid in
+      defer { pid = nil }
+      return pid
+    }
+    guard let pid else { return }
+    let descendants = descendants(of: pid)
+    kill(pid, SIGKILL)
+    for entry in descendants { kill(entry.pid, SIGKILL) }
+  }
+
+  /// Cuts every connection as a crash would; new ones are taken.
+  public func cutConnections() {
+    guard let pid = pid.withLock({ $0 }) else { return }
+    for entry in descendants(of: pid) where entry.name == "sshd" { kill(entry.pid, SIGKILL) }
+  }
+
+  private func writtenPid() -> Int32? {
+    (try? String(contentsOfFile: path("sshd.pid"), encoding: .utf8)).flatMap {
+      Int32($0.trimmingCharacters(in: .whitespacesAndNewlines))
+    }
+  }
+
+  /// Writes the known hosts anew: with the server's own key, with another one, or with none (nil).
+  public func writeKnownHosts(key: String?) throws {
+    var text = ""
+    if let key {
+      let line = try String(contentsOfFile: "\(folder)/\(key).pub", encoding: .utf8)
+      text = "[127.0.0.1]:\(port) \(line)"
+    }
+    try text.write(toFile: knownHostsFile, atomically: true, encoding: .utf8)
+  }
+
+  /// SHA-256 fingerprint of the server's key as `ssh-keygen -l` prints it.
+  public func fingerprint() async throws -> String {
+    let words = try await runTool("ssh-keygen", ["-l", "-f", "\(folder)/host_key.pub"]).output.split(separator: " ")
+    return words.count > 1 ? String(words[1]) : ""
+  }
+
+  /// Absolute path of a file of the server: `client_key`, `stranger_key`, …
+  public func path(_ name: String) -> String { folder + "/" + name }
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+public func freePort() throws -> Int {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = loopback(port: 0)
+  var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let result = withUnsafeMutablePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(descriptor, $0, size) | getsockname(descriptor, $0, &size)
+    }
+  }
+  guard result == 0 else { throw ToolFailure(description: "no free port: errno \(errno)") }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
+
+private func canConnect(port: Int) -> Bool {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = loopback(port: port)
+  return withUnsafePointer(to: &address) {
+    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+    }
+  } == 0
+}
+
+private func loopback(port: Int) -> sockaddr_in {
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_port = UInt16(port).bigEndian
+  address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+  return address
+}
+
+/// sshd must be called by its absolute path.
+private func sshdPath() throws -> String {
+  for path in ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"]
+  where FileManager.default.isExecutableFile(atPath: path) {
+    return path
+  }
+  throw ToolFailure(description: "sshd is not installed (package openssh-server)")
+}
+
+private func descendants(of root: Int32) -> [(pid: Int32, name: String)] {
+  var children: [Int32: [(pid: Int32, name: String)]] = [:]
+  for entry in (try? FileManager.default.contentsOfDirectory(atPath: "/proc")) ?? [] {
+    guard let pid = Int32(entry), let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+      let open = stat.firstIndex(of: "("), let close = stat.lastIndex(of: ")")
+    else { continue }
+    let fields = stat[stat.index(after: close)...].split(separator: " ")
+    guard fields.count > 1, let parent = Int32(fields[1]) else { continue }
+    children[parent, default: []].append((pid, String(stat[stat.index(after: open)..<close])))
+  }
+  var found: [(pid: Int32, name: String)] = []
+  var queue = [root]
+  while let parent = queue.popLast() {
+    for child in children[parent] ?? [] {
+      found.append(child)
+      queue.append(child.pid)
+    }
+  }
+  return found
+}
