@@ -55,7 +55,7 @@ final class PartFile {
     }
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit { closeFile() }
 
   var remaining: Int { byteCount - written }
 
@@ -100,7 +100,10 @@ final class PartFile {
   }
 
   private func closeFile() {
-    if descriptor >= 0 { close(descriptor) }
+    guard descriptor >= 0 else { return }
+    // A process that is being started may hold a copy for a moment; closing ours alone would leave the lock to it.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
     descriptor = -1
   }
 
@@ -127,6 +130,7 @@ final class PartFile {
       if fstat(descriptor, &mine) == 0, let now = try FileSystem.status(path), now.st_ino == mine.st_ino {
         return (descriptor, path)
       }
+      flock(descriptor, LOCK_UN)
       close(descriptor)
     }
     throw GatheringError(code: .store, path: path, message: "cannot be locked; is another gather using this store?")

@@ -31,15 +31,17 @@ struct FaultTests {
 
   @Test(arguments: HostKind.allCases)
   func `a cut anywhere is gone on with, and no byte comes twice`(_ kind: HostKind) async throws {
-    for cut in Self.cuts {
-      try await kind.with { scratch, base in
-        let attempt = try Attempt(scratch)
-        let files = try fill(attempt)
-        let transport = FaultyTransport(base, faults: [.cut(after: cut)])
-        let result = try await attempt.gather(over: transport)
-        try check(attempt, files)
-        let total = files.values.reduce(0) { $0 + $1.count }
-        #expect(result.bytesTransferred == total, "cut after \(cut)")
+    try await kind.with { _, base in
+      for cut in Self.cuts {
+        try await Scratch.with { scratch in
+          let attempt = try Attempt(scratch)
+          let files = try fill(attempt)
+          let transport = FaultyTransport(base, faults: [.cut(after: cut)])
+          let result = try await attempt.gather(over: transport)
+          try check(attempt, files)
+          let total = files.values.reduce(0) { $0 + $1.count }
+          #expect(result.bytesTransferred == total, "cut after \(cut)")
+        }
       }
     }
   }

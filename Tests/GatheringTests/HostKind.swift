@@ -4,6 +4,7 @@ import Transports
 /// The hosts that the suite runs over.
 enum HostKind: String, CaseIterable, Sendable {
   case local
+  case ssh
 
   func with(_ body: (Scratch, any Transport) async throws -> Void) async throws {
     try await Scratch.with { scratch in
@@ -12,6 +13,12 @@ enum HostKind: String, CaseIterable, Sendable {
         let transport = LocalTransport()
         try await body(scratch, transport)
         await transport.close()
+      case .ssh:
+        try await LoopbackSSHD.with(in: scratch) { server in
+          let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+          try await body(scratch, transport)
+          await transport.close()
+        }
       }
     }
   }

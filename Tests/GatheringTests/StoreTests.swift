@@ -92,19 +92,20 @@ struct StoreTests {
   }
 
   /// Mounting needs root and CAP_SYS_ADMIN.
-  private static let canMount: Bool = {
+  @Sendable private static func canMount() async -> Bool {
     guard getuid() == 0, let scratch = try? Scratch() else { return false }
     defer { scratch.remove() }
-    guard (try? runTool("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch.path])) != nil else { return false }
-    return (try? runTool("umount", [scratch.path])) != nil
-  }()
+    let mount = try? await runTool("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch.path])
+    guard mount != nil else { return false }
+    return (try? await runTool("umount", [scratch.path])) != nil
+  }
 
-  @Test(.enabled(if: canMount, "needs the right to mount a small tmpfs (root)"))
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", canMount))
   func `a disk that fills up meanwhile costs no whole file, and room mends it`() async throws {
     try await Scratch.with { scratch in
       let mount = try scratch.directory("store")
-      try runTool("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", mount])
-      defer { _ = try? runTool("umount", ["-l", mount]) }
+      try await runTool("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", mount])
+      defer { #expect(umount2(mount, CInt(MNT_DETACH)) == 0) }
       let attempt = try Attempt(scratch)
       for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(150_000, seed: UInt64(rank))) }
       let filler = mount + "/filler"
