@@ -20,12 +20,15 @@ actor BatchReceiver {
   private var noise: [UInt8]? = []
   private var index = 0
   private var part: PartFile?
+  /// Right by their hashes, not yet on disk and in the store.
+  private var whole: [PartFile] = []
+  private var wholeBytes = 0
   private(set) var stop: Stop?
   /// Dump bytes seen.
   private(set) var bytesReceived = 0
   private var bytesExpected: Int
 
-  /// Files that are in the store now.
+  /// Files that are whole; in the store once `close` returns.
   var finished: Int { index }
 
   /// - Parameter first: The first entry's part where it is gone on with.
@@ -65,7 +68,24 @@ actor BatchReceiver {
   func close() throws(GatheringError) {
     if case .failed(let error) = stop, error.code == .noSpace { part?.discard() } else { part?.keep() }
     part = nil
+    try commitWhole()
     if index > 0 { try FileSystem.syncDirectory(store.objectsPath) }
+  }
+
+  /// Sends whole files to disk together, which costs one wait for many, and then gives them their names.
+  private func commitWhole() throws(GatheringError) {
+    let files = whole
+    whole = []
+    wholeBytes = 0
+    if files.count > 4, let first = files.first { first.syncFileSystem() }
+    for (position, file) in files.enumerated() {
+      do throws(GatheringError) {
+        try file.commit()
+      } catch {
+        for file in files[position...] { file.discard() }
+        throw error
+      }
+    }
   }
 
   /// What came after the last file; at the end of a whole answer, the marker.
@@ -101,9 +121,13 @@ actor BatchReceiver {
         self.stop = stop
         throw stop
       }
-      do throws(GatheringError) { try file.commit() } catch { try fail(error) }
       part = nil
       index += 1
+      whole.append(file)
+      wholeBytes += file.byteCount
+      if whole.count >= 256 || wholeBytes >= 32 << 20 {
+        do throws(GatheringError) { try commitWhole() } catch { try fail(error) }
+      }
     }
     trailing += rest.prefix(marker.count + 1 - min(trailing.count, marker.count + 1))
   }

@@ -23,6 +23,11 @@ final class PartFile {
     return Int(facts.st_size)
   }
 
+  /// Removes what an earlier transfer left of an object that is no longer wanted.
+  static func removeLeftover(of sha256: String, in store: ArtifactStore) {
+    if leftover(of: sha256, in: store) > 0 { unlink(partPath(sha256, store)) }
+  }
+
   /// Opens the object's part.
   /// - Parameter resuming: Keep and hash what an earlier transfer left (`written` says how much); else start anew.
   init(sha256: String, byteCount: Int, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
@@ -50,7 +55,7 @@ final class PartFile {
     }
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit { closeFile() }
 
   var remaining: Int { byteCount - written }
 
@@ -85,8 +90,20 @@ final class PartFile {
     closeFile()
   }
 
+  /// Starts and awaits the writing of all that the store's file system holds back, so that the `fsync` of each of many
+  /// files finds nothing left to do. Only a help: errors are those of the `fsync`s that follow.
+  func syncFileSystem() {
+    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
+    guard let symbol = dlsym(nil, "syncfs") else { return }
+    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
+    _ = syncfs(descriptor)
+  }
+
   private func closeFile() {
-    if descriptor >= 0 { close(descriptor) }
+    guard descriptor >= 0 else { return }
+    // A process that is being started may hold a copy for a moment; closing ours alone would leave the lock to it.
+    flock(descriptor, LOCK_UN)
+    close(descriptor)
     descriptor = -1
   }
 
@@ -113,6 +130,7 @@ final class PartFile {
       if fstat(descriptor, &mine) == 0, let now = try FileSystem.status(path), now.st_ino == mine.st_ino {
         return (descriptor, path)
       }
+      flock(descriptor, LOCK_UN)
       close(descriptor)
     }
     throw GatheringError(code: .store, path: path, message: "cannot be locked; is another gather using this store?")

@@ -49,6 +49,10 @@ struct Transfer {
         }
         logger.warning("Files changed while they were gathered", metadata: ["files": "\(changed)", "why": "\(why)"])
         hasRetaken = true
+        let wanted = Set(now.entries.map(\.sha256))
+        for entry in missing where !wanted.contains(entry.sha256) {
+          PartFile.removeLeftover(of: entry.sha256, in: store)
+        }
         manifest = now
       }
       missing = self.missing(of: manifest)

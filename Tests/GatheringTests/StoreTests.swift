@@ -1,0 +1,137 @@
+import Foundation
+import TestSupport
+import Testing
+import Transports
+
+@testable import Gathering
+
+@Suite(.timeLimit(.minutes(2)))
+struct StoreTests {
+  @Test func `a rank file deleted or changed after the gather is named`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(5000, seed: UInt64(rank))) }
+      _ = try await attempt.gather(over: LocalTransport())
+      let run = try attempt.store.runDirectory(sweep: "s1", run: "r1")
+
+      try FileManager.default.removeItem(atPath: run + "/rank3/layer00_Block_rank3.pt")
+      var damages = try attempt.store.verify(sweep: "s1", run: "r1")
+      #expect(damages.map(\.path) == ["rank3/layer00_Block_rank3.pt"])
+      #expect(damages.first?.kind == .missing)
+      #expect(damages.first?.rank == 3)
+      #expect(damages.first?.message.contains("rank3/layer00_Block_rank3.pt") == true)
+
+      // Same size, one byte other, in place as far as the file system goes.
+      try FileManager.default.removeItem(atPath: run + "/rank1/layer00_Block_rank1.pt")
+      var bytes = noise(5000, seed: 1)
+      bytes[4999] ^= 1
+      try Data(bytes).write(to: URL(fileURLWithPath: run + "/rank1/layer00_Block_rank1.pt"))
+      try FileManager.default.removeItem(atPath: run + "/rank2/layer00_Block_rank2.pt")
+      try Data(bytes.prefix(10)).write(to: URL(fileURLWithPath: run + "/rank2/layer00_Block_rank2.pt"))
+      try Data(bytes).write(to: URL(fileURLWithPath: run + "/rank0/layer09_Block_rank0.pt"))
+      damages = try attempt.store.verify(sweep: "s1", run: "r1")
+      #expect(damages.map(\.kind) == [.changed, .changed, .missing, .unexpected])
+      #expect(damages.last?.path == "rank0/layer09_Block_rank0.pt")
+
+      // The objects are whole, so a gather mends it without a transfer.
+      #expect(try await attempt.gather(over: LocalTransport()).bytesTransferred == 0)
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").isEmpty)
+    }
+  }
+
+  @Test func `an object cut short is named, and fetched again`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      try attempt.dump("layer00_Block_rank0.pt", noise(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport())
+      let object = attempt.store.objectPath(attempt.objects[0])
+      #expect(chmod(object, 0o644) == 0)
+      #expect(truncate(object, 100) == 0)
+      let damages = try attempt.store.verify(sweep: "s1", run: "r1")
+      #expect(damages.map(\.kind) == [.changed])
+      #expect(try await attempt.gather(over: LocalTransport()).bytesTransferred == 5000)
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").isEmpty)
+    }
+  }
+
+  @Test func `a manifest that is missing, damaged or hostile is refused`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      try attempt.dump("layer00_Block_rank0.pt", noise(50, seed: 1))
+      var error = #expect(throws: GatheringError.self) { try attempt.store.verify(sweep: "s1", run: "r1") }
+      #expect(error?.code == .notGathered)
+      _ = try await attempt.gather(over: LocalTransport())
+      let path = try attempt.store.runDirectory(sweep: "s1", run: "r1") + "/manifest.json"
+      let text = try String(contentsOfFile: path, encoding: .utf8)
+      for (old, new) in [
+        ("rollcall.manifest/1", "rollcall.manifest/9"), ("layer00_Block_rank0.pt", "../../../../etc/passwd"),
+        ("\"byteCount\":50", "\"byteCount\":-50"), ("\"sha256\":\"", "\"sha256\":\"../"), ("{", ""),
+      ] {
+        #expect(text.contains(old))
+        try Data(text.replacing(old, with: new, maxReplacements: 1).utf8).write(to: URL(fileURLWithPath: path))
+        error = #expect(throws: GatheringError.self, "\(new)") {
+          try attempt.store.manifest(sweep: "s1", run: "r1")
+        }
+        #expect(error?.code == .damagedManifest)
+      }
+    }
+  }
+
+  @Test func `too little room is said with figures before a byte moves`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      try attempt.dump("layer00_Block_rank0.pt", noise(5000, seed: 1))
+      let transport = FaultyTransport(LocalTransport())
+      let error = await #expect(throws: GatheringError.self) {
+        try await attempt.gather(over: transport) { $0.freeSpaceFloor = .max - 6000 }
+      }
+      #expect(error?.code == .noSpace)
+      #expect(error?.message.contains("5000 bytes to fetch") == true)
+      #expect(transport.streams == 0)
+    }
+  }
+
+  /// Mounting needs root and CAP_SYS_ADMIN.
+  @Sendable private static func canMount() async -> Bool {
+    guard getuid() == 0, let scratch = try? Scratch() else { return false }
+    defer { scratch.remove() }
+    let mount = try? await runTool("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch.path])
+    guard mount != nil else { return false }
+    return (try? await runTool("umount", [scratch.path])) != nil
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", canMount))
+  func `a disk that fills up meanwhile costs no whole file, and room mends it`() async throws {
+    try await Scratch.with { scratch in
+      let mount = try scratch.directory("store")
+      try await runTool("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", mount])
+      defer { #expect(umount2(mount, CInt(MNT_DETACH)) == 0) }
+      let attempt = try Attempt(scratch)
+      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(150_000, seed: UInt64(rank))) }
+      let filler = mount + "/filler"
+      let transport = FaultyTransport(LocalTransport()) { _ in
+        try Data(count: 700_000).write(to: URL(fileURLWithPath: filler))
+      }
+      let error = await #expect(throws: GatheringError.self) { try await attempt.gather(over: transport) }
+      #expect(error?.code == .noSpace)
+      #expect(error?.message.contains("bytes are free") == true)
+      #expect(try attempt.everyObjectIsWhole())
+      #expect(attempt.objects.count == 2)
+      #expect(attempt.leftovers.isEmpty)
+
+      try FileManager.default.removeItem(atPath: filler)
+      let result = try await attempt.gather(over: LocalTransport())
+      #expect(result.bytesTransferred == 300_000)
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").isEmpty)
+    }
+  }
+
+  @Test func `a store that is a file says so`() throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    let file = try scratch.write("file", "")
+    let error = #expect(throws: GatheringError.self) { try ArtifactStore(root: file) }
+    #expect(error?.code == .store)
+    #expect(error?.path?.hasPrefix(file) == true)
+  }
+}
