@@ -32,6 +32,11 @@ public struct ShardLayout: Sendable, Hashable, Codable {
     self.detail = detail
   }
 
+  /// The same way to join, whatever the shapes.
+  public func isLike(_ other: ShardLayout) -> Bool {
+    kind == other.kind && axis == other.axis && detail == other.detail
+  }
+
   /// One rank's tensor as it is.
   public static func whole(_ shape: [Int], kind: ShardKind, part: Int = 0) -> ShardLayout {
     ShardLayout(kind: kind, axis: nil, pieces: [Piece(part: part, start: 0, count: shape.first ?? 1)], shape: shape)

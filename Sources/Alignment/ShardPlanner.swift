@@ -19,6 +19,8 @@ public struct ShardPlanner: Sendable {
   public var rule: ShardRule
   /// Layer, stage and tensor, for messages.
   public var place: String
+  /// The layout that the same stage has in other layers: taken where the data fit none.
+  public var usual: ShardLayout?
   /// Elements sampled of each side.
   public var sampleLimit = 1 << 18
 
@@ -195,6 +197,11 @@ public struct ShardPlanner: Sendable {
       return decision(
         sides[plain], residual: scores[plain], margin: margin, ranks: target.count,
         why: "the plain layout fits, and no other fits clearly better")
+    }
+    if let usual, let same = sides.firstIndex(where: { $0.target.layout.isLike(usual) }) {
+      return decision(
+        sides[same], residual: scores[same], margin: margin, ranks: target.count,
+        why: "as in the other layers; no layout that the shapes allow brings the ranks near the reference")
     }
     var result = decision(
       sides[plain], residual: scores[plain], margin: margin, ranks: target.count,

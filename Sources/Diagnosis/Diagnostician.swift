@@ -8,8 +8,9 @@ public enum Diagnostician {
     var result: [Finding] = []
     for family in [
       NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings, ScaleFamily.findings,
-      OrderFamily.findings, TokenFamily.findings, RepetitionFamily.findings, StatisticsFamily.findings,
-      SubsetFamily.findings, DriftFamily.findings,
+      OrderFamily.findings, TokenFamily.findings, ColumnFamily.findings, SubsetFamily.sure,
+      RepetitionFamily.findings, StatisticsFamily.findings, RotationFamily.findings, SubsetFamily.possible,
+      WeightFamily.findings, QuantisationFamily.findings, DriftFamily.findings,
     ] {
       result += family(evidence)
       if result.contains(where: { $0.confidence != .possible }) { break }

@@ -106,6 +106,15 @@ public struct RowEvidence: Sendable, Hashable {
   /// Largest and smallest of those scales.
   public var tokenScales: ClosedRange<Double>?
 
+  /// |a_c - alpha_c b_c| / |a|, each column (last dimension) with its own scale.
+  public var columnScaleResidual: Double?
+  /// Largest and smallest of those scales.
+  public var columnScales: ClosedRange<Double>?
+  /// Columns before this one agree, those from it on do not and are 0 (or not finite) in the reference.
+  public var paddingStart: Int?
+  /// Largest |(|a_t| / |b_t|) - 1| over the tokens: small where only directions changed.
+  public var tokenNormDeviation: Double?
+
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,
     referenceWorldSize: Int, noise: Double

@@ -17,7 +17,8 @@ struct CaptureIndex: Sendable {
   init(_ side: ComparisonSide, rank: Int?) {
     self.side = side
     var kept = side.set.captures.filter { rank == nil || $0.rank == rank }
-    if let start = side.startTime {
+    // Without a known start, files a day older than those that follow them are of another run.
+    if let start = side.startTime ?? Self.dayGap(kept.map(\.modified)) {
       stale = kept.filter { $0.modified < start }
       kept.removeAll { $0.modified < start }
     }
@@ -31,6 +32,17 @@ struct CaptureIndex: Sendable {
         captures[key, default: [:]][capture.call, default: [:]][capture.rank] = capture
       }
     }
+  }
+
+  /// The time after the last gap of more than a day; nil where there is none.
+  private static func dayGap(_ times: [Int64]) -> Int64? {
+    let sorted = Set(times).sorted()
+    let day: Int64 = 86_400_000_000_000
+    for (earlier, later) in zip(sorted, sorted.dropFirst()).reversed() {
+      let (gap, overflow) = later.subtractingReportingOverflow(earlier)
+      if overflow || gap > day { return later }
+    }
+    return nil
   }
 
   /// Who wrote what when, for the order of stages.

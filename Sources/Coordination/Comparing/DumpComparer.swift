@@ -26,13 +26,45 @@ public enum DumpComparer {
   static func measure(
     _ matching: CaptureMatching, rules: StageRules
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
-    let results = try await Bounded.map(matching.pairs) { pair in
-      PairOutcome.make(
-        key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
-        missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
-        rule: rules.rule(for: pair.key.stage))
+    var results = try await Bounded.map(matching.pairs) { make($0, rules: rules, usual: nil) }
+    // Where the data fit no layout, the one of the same stage in other layers stands.
+    let open = results.indices.filter { index in
+      guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else { return false }
+      return plan.kind == .ambiguous || plan.residual.map { $0 > 0.25 } ?? true
     }
+    let again = open.compactMap { index in
+      usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
+    }
+    let repeated = try await Bounded.map(again) { make($0.pair, rules: rules, usual: $0.usual) }
+    for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
+  }
+
+  private static func make(
+    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?
+  ) -> (outcome: PairOutcome, unreadable: [Unreadable]) {
+    PairOutcome.make(
+      key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
+      missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
+      rule: rules.rule(for: pair.key.stage), usual: usual)
+  }
+
+  /// The layout of most other layers of the same stage and tensor where one fits.
+  static func usualLayout(_ index: Int, _ outcomes: [PairOutcome]) -> ShardLayout? {
+    let key = outcomes[index].key
+    var votes: [(layout: ShardLayout, count: Int)] = []
+    for (other, outcome) in outcomes.enumerated() where other != index {
+      guard outcome.key.stage == key.stage, outcome.key.tensor == key.tensor, let decision = outcome.decision,
+        decision.plan.kind != .ambiguous, let residual = decision.plan.residual, residual <= 0.25
+      else { continue }
+      let layout = decision.target.layout
+      if let known = votes.firstIndex(where: { $0.layout.isLike(layout) }) {
+        votes[known].count += 1
+      } else {
+        votes.append((layout, 1))
+      }
+    }
+    return votes.max { $0.count < $1.count }?.layout
   }
 }
 

@@ -127,6 +127,53 @@ enum EvidenceCollector {
     }
     evidence.tokenConstantResidual = left.squareRoot() / size
     addTokenScales(&evidence, length: length, target: target, reference: reference)
+    addColumns(&evidence, length: length, rows: rows.count, target: target, reference: reference)
+    var deviation = 0.0
+    for start in stride(from: 0, to: target.count, by: length) {
+      let size = norm(reference[start..<(start + length)])
+      guard size > 0 else { continue }
+      deviation = max(deviation, abs(norm(target[start..<(start + length)]) / size - 1))
+    }
+    evidence.tokenNormDeviation = deviation
+  }
+
+  private static func addColumns(
+    _ evidence: inout RowEvidence, length: Int, rows: Int, target: [Double], reference: [Double]
+  ) {
+    var dot = Array(repeating: 0.0, count: length)
+    var own = dot
+    var squares = dot
+    var differences = dot
+    for row in 0..<rows {
+      for column in 0..<length {
+        let a = target[row * length + column]
+        let b = reference[row * length + column]
+        dot[column] += a * b
+        own[column] += a * a
+        squares[column] += b * b
+        differences[column] += (a - b) * (a - b)
+      }
+    }
+    var left = 0.0
+    var scales: [Double] = []
+    for column in 0..<length where squares[column] > 0 {
+      let scale = dot[column] / squares[column]
+      scales.append(scale)
+      left += max(0, own[column] - scale * dot[column])
+    }
+    let size = own.reduce(0, +)
+    if rows > 2, size > 0, let least = scales.min(), let most = scales.max() {
+      evidence.columnScaleResidual = (left / size).squareRoot()
+      evidence.columnScales = least...most
+    }
+    // The columns at the end that the reference leaves empty.
+    guard let start = squares.lastIndex(where: { $0 > 0 }).map({ $0 + 1 }), start < length, start > length / 2 else {
+      return
+    }
+    let inside = differences[..<start].reduce(0, +)
+    let padding = differences[start...].reduce(0, +)
+    let limit = evidence.noise * 3
+    if padding > 0, inside <= limit * limit * squares.reduce(0, +) { evidence.paddingStart = start }
   }
 
   private static func addTokenScales(
@@ -250,6 +297,7 @@ enum EvidenceCollector {
   private static func addSubsets(
     _ evidence: inout RowEvidence, before: [PairOutcome], sample: TensorSample, target: [Double], layer: Int?, shape: [Int]
   ) throws {
+    var sources: [(stage: String, ranks: [Int], partials: [[Double]])] = []
     for other in before where other.key.layer == layer && other.key.role == .output {
       guard let decision = other.decision, decision.plan.kind == .partial, decision.target.shape == shape,
         other.targets.count > 1
@@ -257,19 +305,31 @@ enum EvidenceCollector {
       let partials = try other.targets.indices.map { part in
         try sample.values(
           of: LogicalTensor(
-            parts: other.targets, layout: .whole(decision.target.shape, kind: .replicated, part: part),
-            place: other.key.description))
+            parts: other.targets, layout: .whole(shape, kind: .replicated, part: part), place: other.key.description))
       }
-      for absent in partials.indices {
-        var sum = Array(repeating: 0.0, count: target.count)
-        for part in partials.indices where part != absent {
-          for index in sum.indices { sum[index] += partials[part][index] }
-        }
-        let residual = Agreement(target: target, reference: sum).distance
-        evidence.subsets.append(
-          SubsetMatch(stage: other.key.stage, absentRanks: [other.targetRanks[absent]], residual: residual))
+      sources.append((other.key.stage, other.targetRanks, partials))
+    }
+    // One stage's partials, or those of two branches together (routed and shared experts).
+    for (number, first) in sources.enumerated() {
+      addSubsets(&evidence, stage: first.stage, ranks: first.ranks, partials: first.partials, target: target)
+      for second in sources[(number + 1)...] where second.ranks == first.ranks {
+        let sums = zip(first.partials, second.partials).map { zip($0, $1).map(+) }
+        addSubsets(
+          &evidence, stage: "\(first.stage) and \(second.stage)", ranks: first.ranks, partials: sums, target: target)
       }
     }
   }
-}
 
+  private static func addSubsets(
+    _ evidence: inout RowEvidence, stage: String, ranks: [Int], partials: [[Double]], target: [Double]
+  ) {
+    for absent in partials.indices {
+      var sum = Array(repeating: 0.0, count: target.count)
+      for part in partials.indices where part != absent {
+        for index in sum.indices { sum[index] += partials[part][index] }
+      }
+      let residual = Agreement(target: target, reference: sum).distance
+      evidence.subsets.append(SubsetMatch(stage: stage, absentRanks: [ranks[absent]], residual: residual))
+    }
+  }
+}

@@ -37,7 +37,7 @@ extension PairOutcome {
   /// Aligns and measures one place; what goes wrong becomes the row's own problem.
   static func make(
     key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
-    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule
+    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil
   ) -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     let referenceRanks = reference.keys.sorted()
     let targetRanks = target.keys.sorted()
@@ -49,7 +49,7 @@ extension PairOutcome {
       if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
       }
-      try outcome.measure(rule: rule)
+      try outcome.measure(rule: rule, usual: usual)
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
       let isWrong = error.code == .shapeMismatch && key.role == .output
@@ -83,8 +83,9 @@ extension PairOutcome {
     return true
   }
 
-  private mutating func measure(rule: ShardRule) throws {
-    let planner = ShardPlanner(rule: rule, place: key.description)
+  private mutating func measure(rule: ShardRule, usual: ShardLayout?) throws {
+    var planner = ShardPlanner(rule: rule, place: key.description)
+    planner.usual = usual
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
     divergentRanks = try replicas(of: decision.target.layout, targets).map { targetRanks[$0] }

@@ -24,8 +24,11 @@ struct ReportBuilder {
     var notes: [String] = [policyNote]
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
+    findings += judgeLayouts(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
-    if let first { findings += try diagnose(first, lines: lines) }
+    if let first, findings.allSatisfy({ $0.cause != "fused-shard-layout" }) {
+      findings += try diagnose(first, lines: lines)
+    }
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
     let broken = request.reference.set.unreadable + request.target.set.unreadable + unreadable
@@ -133,15 +136,20 @@ struct ReportBuilder {
       guard let decision = outcome.decision, decision.isInferred, decision.plan.kind == .partial,
         lines[index].judgement.verdict == .pass
       else { continue }
-      if usualKind(index, lines) == .partial {
+      let usual = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+      let aftermath = afterPartial(index, lines)
+      let hasSiblings = lines.indices.contains {
+        $0 != index && lines[$0].outcome.key.stage == outcome.key.stage
+          && lines[$0].outcome.key.tensor == outcome.key.tensor
+      }
+      if usual == .partial || aftermath == .agrees && usual == nil && hasSiblings {
         if said.insert(outcome.key.stage).inserted {
           notes.append(
-            "\(outcome.key.stage) was taken as a partial sum in every layer: dumped before its all-reduce; state "
-              + "`shard: partial` for it")
+            "\(outcome.key.stage) was taken as a partial sum: dumped before its all-reduce; state `shard: partial` "
+              + "for it")
         }
         continue
       }
-      let aftermath = aftermath(index, lines)
       // Once a reduce is missing, what follows is its consequence.
       if hasMissingReduce { continue }
       switch aftermath {
@@ -150,7 +158,7 @@ struct ReportBuilder {
       case .disagrees:
         lines[index].judgement.verdict = .fail
         lines[index].judgement.why =
-          "only the sum of the ranks is the reference, and the stages after it diverge: the all-reduce is missing"
+          "only the sum of the ranks is the reference, and the ranks differ after it: the all-reduce is missing"
         hasMissingReduce = true
       case .unknown:
         lines[index].judgement.verdict = .inconclusive
@@ -158,37 +166,55 @@ struct ReportBuilder {
           "only the sum of the ranks is the reference: a missing all-reduce, or a dump taken before it"
       }
       guard aftermath != .disagrees else { continue }
-      var evidence = evidence(index, lines)
-      evidence.aftermath = aftermath
-      findings += Diagnostician.findings(
-        try EvidenceCollector.collect(evidence, outcome: outcome, before: neighbours(index, lines)))
+      findings += Diagnostician.findings(try collected(index, lines, aftermath: aftermath))
     }
     return findings
   }
 
-  /// The layout that the same stage and tensor has in most of the other layers where a layout fits.
-  private func usualKind(_ index: Int, _ lines: [Line]) -> ShardKind? {
+  /// Whether the ranks were reduced after a partial: the last whole output of the layer, else the first of the next,
+  /// is the same on all ranks.
+  private func afterPartial(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
     let key = lines[index].outcome.key
-    var votes: [ShardKind: Int] = [:]
-    for (other, line) in lines.enumerated() where other != index {
-      guard line.outcome.key.stage == key.stage, line.outcome.key.tensor == key.tensor,
-        let plan = line.outcome.decision?.plan, plan.kind != .ambiguous
-      else { continue }
-      votes[plan.kind, default: 0] += 1
+    let later = lines[(index + 1)...].filter {
+      guard $0.outcome.key.stage != key.stage, $0.outcome.key.role == .output, $0.outcome.measures != nil,
+        let kind = $0.outcome.decision?.plan.kind
+      else { return false }
+      return kind == .replicated || kind == .ambiguous || !$0.outcome.divergentRanks.isEmpty
     }
-    return votes.max { ($0.value, $0.key.rawValue) < ($1.value, $1.key.rawValue) }?.key
+    guard
+      let witness = later.last(where: { $0.outcome.key.layer == key.layer })
+        ?? later.first(where: { $0.outcome.key.layer == (key.layer ?? -1) + 1 })
+    else { return .unknown }
+    let isReduced = witness.outcome.decision?.plan.kind == .replicated && witness.outcome.divergentRanks.isEmpty
+    return isReduced ? .agrees : .disagrees
   }
 
-  /// Outputs of later stages up to the end of the next layer.
-  private func aftermath(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
-    let key = lines[index].outcome.key
-    let last = (key.layer ?? -1) + 1
-    let later = lines[(index + 1)...].filter {
-      $0.outcome.key.stage != key.stage && $0.outcome.key.role == .output && ($0.outcome.key.layer ?? last) <= last
-        && $0.outcome.measures != nil
+  /// A layer whose ranks are laid out otherwise than in the other layers, and that goes wrong after it: the plain
+  /// concatenation of wrongly cut ranks is the reference, so the stage itself looks right.
+  private func judgeLayouts(_ lines: inout [Line]) -> [Finding] {
+    var findings: [Finding] = []
+    for index in lines.indices {
+      let outcome = lines[index].outcome
+      guard let decision = outcome.decision, decision.isInferred, lines[index].judgement.verdict == .pass,
+        outcome.key.role == .output, [.concat, .blocks, .heads].contains(decision.plan.kind),
+        let usual = DumpComparer.usualLayout(index, lines.map(\.outcome)), !usual.isLike(decision.target.layout),
+        lines[(index + 1)...].contains(where: {
+          $0.outcome.key.layer == outcome.key.layer && $0.judgement.verdict == .fail
+        })
+      else { continue }
+      lines[index].judgement.verdict = .fail
+      lines[index].judgement.why =
+        "the ranks are joined as \(decision.plan.kind.rawValue) here and as \(usual.kind.rawValue) in the other layers"
+      findings.append(
+        Finding(
+          cause: "fused-shard-layout", layer: outcome.key.layer, stage: outcome.key.stage, confidence: .certain,
+          evidence: ["residual": decision.plan.residual ?? 0, "world_size": Double(matching.target.worldSize)],
+          summary: "\(outcome.key.stage) of layer \(outcome.key.layer.map(String.init) ?? "–") is cut over the ranks "
+            + "as \(decision.plan.kind.rawValue), in the other layers as \(usual.kind.rawValue), and the layer goes "
+            + "wrong after it.",
+          next: "Check how the fused weight (gate_up, qkv) of this layer is cut: each block by itself, not the whole."))
     }
-    if later.contains(where: { $0.judgement.verdict == .fail }) { return .disagrees }
-    return later.contains { $0.judgement.verdict == .pass } ? .agrees : .unknown
+    return findings
   }
 
   // MARK: diagnosis
@@ -209,31 +235,53 @@ struct ReportBuilder {
       judgement: line.judgement, worldSize: matching.target.worldSize, referenceWorldSize: matching.reference.worldSize,
       noise: line.noise)
     evidence.divergentRanks = outcome.divergentRanks
-    evidence.usualKind = usualKind(index, lines)
-    evidence.aftermath = aftermath(index, lines)
-    let inputs = lines.filter {
-      $0.outcome.key.stage == outcome.key.stage && $0.outcome.key.layer == outcome.key.layer
-        && $0.outcome.key.role == .input && $0.outcome.measures != nil
-    }
-    if !inputs.isEmpty { evidence.inputsAgree = inputs.allSatisfy { $0.judgement.verdict == .pass } }
+    evidence.usualKind = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+    evidence.inputsAgree = inputsAgree(index, lines)
     return evidence
   }
 
-  private func diagnose(_ index: Int, lines: [Line]) throws -> [Finding] {
-    let outcome = lines[index].outcome
-    guard outcome.measures != nil else { return [] }
-    do {
-      let evidence = try EvidenceCollector.collect(
-        evidence(index, lines), outcome: outcome, before: neighbours(index, lines))
-      return Diagnostician.findings(evidence)
-    } catch let error as DumpError {
-      return [
-        Finding(
-          cause: "incomplete-ranks", layer: outcome.key.layer, stage: outcome.key.stage, confidence: .possible,
-          evidence: [:], summary: "The divergence could not be looked at closer: \(error.description).",
-          next: "Gather the file again.")
-      ]
+  /// Whether the inputs of the same stage passed; nil where none was dumped.
+  private func inputsAgree(_ index: Int, _ lines: [Line]) -> Bool? {
+    let key = lines[index].outcome.key
+    let inputs = lines.filter {
+      $0.outcome.key.stage == key.stage && $0.outcome.key.layer == key.layer && $0.outcome.key.role == .input
+        && $0.outcome.measures != nil
     }
+    return inputs.isEmpty ? nil : inputs.allSatisfy { $0.judgement.verdict == .pass }
+  }
+
+  private func collected(
+    _ index: Int, _ lines: [Line], aftermath: RowEvidence.Aftermath
+  ) throws -> RowEvidence {
+    var evidence = evidence(index, lines)
+    evidence.aftermath = aftermath
+    let all = neighbours(index, lines)
+    return try EvidenceCollector.collect(evidence, outcome: lines[index].outcome, before: all)
+  }
+
+  /// Diagnoses the first divergence and, where it stays open, other stages of its layer that go wrong although their
+  /// inputs agree (parallel branches).
+  private func diagnose(_ first: Int, lines: [Line]) throws -> [Finding] {
+    let layer = lines[first].outcome.key.layer
+    let others = lines.indices.filter { index in
+      index > first && lines[index].outcome.key.layer == layer && lines[index].outcome.key.role == .output
+        && lines[index].judgement.verdict == .fail && inputsAgree(index, lines) == true
+    }
+    var findings: [Finding] = []
+    for index in [first] + others.prefix(6) where lines[index].outcome.measures != nil {
+      do {
+        let found = Diagnostician.findings(try collected(index, lines, aftermath: afterPartial(index, lines)))
+        findings += found.filter { new in !findings.contains { $0.cause == new.cause } }
+      } catch let error as DumpError {
+        findings.append(
+          Finding(
+            cause: "incomplete-ranks", layer: layer, stage: lines[index].outcome.key.stage, confidence: .possible,
+            evidence: [:], summary: "The divergence could not be looked at closer: \(error.description).",
+            next: "Gather the file again."))
+      }
+      if findings.contains(where: { $0.confidence != .possible }) { break }
+    }
+    return findings
   }
 
   private func referenceReplicas(_ lines: inout [Line]) -> [Finding] {

@@ -40,6 +40,18 @@ enum ScaleFamily {
             + "division by the world size.")
       ]
     }
+    if evidence.near(alpha, 2) || evidence.near(alpha, 0.5) {
+      return [
+        evidence.finding(
+          "float8-variant", .likely, evidence: numbers,
+          summary: "A factor of exactly two: \(seen), as when e4m3fnuz bytes are read as e4m3fn or a scale is doubled.",
+          next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's."),
+        evidence.finding(
+          alpha < 1 ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,
+          summary: "A factor of two \(alpha < 1 ? "missing" : "applied twice") would look the same.",
+          next: "Run another world size and compare the weights: what stays constant is no reduce."),
+      ]
+    }
     let cause = alpha < 1 ? "missing-scale" : "repeated-scale"
     let words = alpha < 1 ? "A scale is missing" : "A scale is applied once too often"
     return [

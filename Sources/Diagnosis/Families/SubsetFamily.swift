@@ -3,7 +3,8 @@ import Comparison
 
 /// A sum that lacks some ranks.
 enum SubsetFamily {
-  static func findings(_ evidence: RowEvidence) -> [Finding] {
+  /// The absent rank is named by the partials that were dumped.
+  static func sure(_ evidence: RowEvidence) -> [Finding] {
     guard evidence.worldSize > 1, evidence.divergentRanks.isEmpty else { return [] }
     if let match = evidence.subsets.filter({ $0.residual <= max(evidence.tolerance, 0.02) })
       .min(by: { $0.residual < $1.residual })
@@ -17,12 +18,18 @@ enum SubsetFamily {
             + "not reset, another process group.")
       ]
     }
+    return []
+  }
+
+  /// Only the law speaks.
+  static func possible(_ evidence: RowEvidence) -> [Finding] {
+    guard evidence.worldSize > 1, evidence.divergentRanks.isEmpty else { return [] }
     // For any subset of partials cos = norm ratio = sqrt(alpha), if the ranks' partials are independent.
     let measures = evidence.measures
     let share = Double(evidence.worldSize - 1) / Double(evidence.worldSize)
-    guard measures.alpha > 0.05, measures.alpha < 0.98 else { return [] }
+    guard measures.alpha > 0.05, measures.alpha < 0.98, [.replicated, .ambiguous].contains(evidence.plan.kind) else { return [] }
     let law = measures.alpha.squareRoot()
-    guard abs(measures.cos - law) < 0.05, abs(measures.normRatio - law) < 0.05,
+    guard abs(measures.cos - law) < 0.02, abs(measures.normRatio - law) < 0.02,
       abs(measures.alpha - share) < 0.25
     else { return [] }
     return [

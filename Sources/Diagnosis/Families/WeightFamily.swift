@@ -1,0 +1,39 @@
+import Alignment
+import Comparison
+
+/// Outputs of the usual size and a wrong direction, with right inputs: the forward pass alone only hints at weights.
+enum WeightFamily {
+  static func findings(_ evidence: RowEvidence) -> [Finding] {
+    let measures = evidence.measures
+    guard measures.cos.isFinite, measures.cos < 0.9, evidence.inputsAgree != false, evidence.divergentRanks.isEmpty
+    else { return [] }
+    let numbers = ["cos": measures.cos, "norm_ratio": measures.normRatio, "alpha": measures.alpha]
+    let next =
+      "Rule out weight loading: dump the layer's weights on every rank and compare them with the checkpoint, names "
+      + "and shapes first."
+    var result: [Finding] = []
+    if evidence.worldSize > 1, abs(measures.cos - 1 / Double(evidence.worldSize)) < 0.1,
+      abs(measures.normRatio - 1) < 0.25, abs(measures.cos) > 0.05
+    {
+      result.append(
+        evidence.finding(
+          "duplicate-shard", .possible, evidence: numbers,
+          summary: "\(evidence.place): cos is about one over the world size at the usual norm, as when every rank loads "
+            + "the same shard.",
+          next: next))
+    }
+    if abs(measures.cos) < 0.2 {
+      result.append(
+        evidence.finding(
+          "weight-shuffle", .possible, evidence: numbers,
+          summary: "\(evidence.place) has nothing in common with the reference although its inputs agree: shuffled "
+            + "weights or scales.",
+          next: next))
+      result.append(
+        evidence.finding(
+          "missing-weight", .possible, evidence: numbers,
+          summary: "\(evidence.place): a weight that was never loaded would look the same.", next: next))
+    }
+    return result
+  }
+}
