@@ -94,15 +94,14 @@ let package = Package(
         "Ledger", "Planning", "Scheduling", "TestSupport", .product(name: "GRDB", package: "GRDB.swift"),
       ]),
     .testTarget(name: "TransportsTests", dependencies: ["Transports", "TestSupport"]),
+    .testTarget(
+      name: "LaunchingTests", dependencies: ["Launching", "Transports", "TestSupport"]),
+    .testTarget(name: "GatheringTests", dependencies: ["Gathering", "Transports", "TestSupport"]),
     .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels"], exclude: ["Python"]),
     .testTarget(
       name: "ReportingTests", dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
     .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
-    .testTarget(
-      name: "EndToEndTests",
-      dependencies: [
-        "rollcall", "TestSupport", .product(name: "Subprocess", package: "swift-subprocess"),
-      ]),
+    .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
   ]
 )
 

@@ -1,5 +1,5 @@
 import Foundation
-import Subprocess
+import TestSupport
 import Testing
 
 /// The built `rollcall`, run as a person runs it.
@@ -30,12 +30,6 @@ struct RollcallBinary {
   static let repository = URL(fileURLWithPath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
 
-  /// The interpreter with PyTorch that `Deploy/test` found.
-  static var python: String {
-    let environment = ProcessInfo.processInfo.environment
-    return environment["ROLLCALL_TEST_PYTHON"].flatMap { $0.isEmpty ? nil : $0 } ?? "python3"
-  }
-
   var store: String
   var directory: String
   var environment: [String: String] = [:]
@@ -43,18 +37,11 @@ struct RollcallBinary {
   func callAsFunction(_ arguments: String...) async throws -> Outcome { try await run(arguments) }
 
   func run(_ arguments: [String]) async throws -> Outcome {
-    var overrides: [Environment.Key: String?] = [
-      "ROLLCALL_STORE": store, "ROLLCALL_PYTHON": Self.python, "NO_COLOR": "1",
-    ]
-    for (name, value) in environment { overrides[Environment.Key(stringLiteral: name)] = value }
-    let result = try await Subprocess.run(
-      .path(FilePath(try Self.path)), arguments: Arguments(arguments), environment: .inherit.updating(overrides),
-      workingDirectory: FilePath(directory), output: .string(limit: 64 << 20), error: .string(limit: 64 << 20))
-    let status: Int =
-      switch result.terminationStatus {
-      case .exited(let code): Int(code)
-      case .signaled(let signal): 128 + Int(signal)
-      }
-    return Outcome(status: status, output: result.standardOutput ?? "", errorOutput: result.standardError ?? "")
+    var variables = ["ROLLCALL_STORE": store, "ROLLCALL_PYTHON": testPython, "NO_COLOR": "1"]
+    variables.merge(environment) { $1 }
+    let result = try await runTool(
+      try Self.path, arguments, environment: variables, directory: directory, timeout: .seconds(900),
+      mustSucceed: false)
+    return Outcome(status: result.status, output: result.output, errorOutput: result.errorOutput)
   }
 }
