@@ -26,6 +26,7 @@ let package = Package(
         "Coordination", "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
       ]),
     .target(

@@ -129,8 +129,7 @@ public actor Coordinator {
 
   private func failed(_ name: String, _ error: any Error) {
     guard !Task.isCancelled, var state = hosts[name] else { return }
-    let trouble =
-      error as? TransportError ?? TransportError(code: .unreachable, host: name, message: String(describing: error))
+    let trouble = HostTrouble.of(error, host: name)
     let isNews = state.trouble != trouble
     state.trouble = trouble
     state.failures += 1

@@ -3,6 +3,22 @@ public import Launching
 public import Planning
 public import Transports
 
+/// Errors of transports and launchers as the coordinator takes them: what waiting mends, and what a person must.
+enum HostTrouble {
+  static func of(_ error: any Error, host: String) -> TransportError {
+    switch error {
+    case let error as TransportError: error
+    case let error as LaunchError:
+      switch error.code {
+      case .missingTool, .workdir, .badName:
+        TransportError(code: .configuration, host: host, message: error.message)
+      case .noReply, .noSpace, .absent, .alive: TransportError(code: .unreachable, host: host, message: error.message)
+      }
+    default: TransportError(code: .unreachable, host: host, message: "\(error)")
+    }
+  }
+}
+
 /// One host of the fleet as the coordinator holds it: its connection, its launcher, and what it said of itself.
 public struct HostConnection: Sendable {
   public var host: Fleet.Host
@@ -31,8 +47,7 @@ public struct HostConnection: Sendable {
       return HostConnection(
         host: host, transport: transport,
         launcher: DetachedLauncher(
-          transport: transport, workdir: host.workdir, leaseDirectory: host.leaseDir,
-          declaredGPUs: gpus))
+          transport: transport, workdir: host.workdir, leaseDir: host.leaseDir, gpus: gpus, name: host.name))
     }
   }
 }

@@ -147,11 +147,12 @@ enum ReferencePairing {
     case .lastPass(let job):
       return .failure(NothingToCompare(message: "no earlier PASS of \(job) is known to this store"))
     case .path(let path): return .success(plan.cells.map { ($0, .path(path)) })
-    case .cell:
+    case .cell(let values):
       var couples: [(target: Cell, reference: SweepDumps.Source)] = []
       for cell in plan.cells {
         guard let reference = plan.referenceCell(for: cell) else {
-          return .failure(NothingToCompare(message: "\(cell.label) has no reference cell in the matrix"))
+          let wanted = Cell(id: "", values: cell.values.merging(values) { $1 }, run: cell.run).label
+          return .failure(NothingToCompare(message: "\(cell.label) has no reference: the matrix has no cell \(wanted)"))
         }
         if reference.id != cell.id { couples.append((cell, .cell(reference))) }
       }

@@ -3,6 +3,7 @@ import ArgumentParser
 import Dumps
 import Foundation
 import Gathering
+import Launching
 import Ledger
 import Planning
 import Reporting
@@ -34,6 +35,7 @@ enum Failure {
     switch error {
     case let error as PlanningError: ("job-file", unreadableInput, error.description)
     case let error as DumpError: (error.code.rawValue, unreadableInput, error.description)
+    case let error as LaunchError: (error.code.rawValue, unavailable, error.description)
     case let error as TransportError: (error.code.rawValue, unavailable, error.description)
     case let error as LedgerError:
       switch error.code {

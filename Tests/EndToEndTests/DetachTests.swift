@@ -50,7 +50,7 @@ import Testing
 
       let outcome = try await rollcall("resume", "last")
       #expect(outcome.status == 2, "no dumps: inconclusive; \(outcome.errorOutput)")
-      let logs = try await rollcall("logs", "default")
+      let logs = try await rollcall("logs", "run")
       #expect(logs.output == "done\n")
       #expect(scratch.text("starts") == "started\n", "the command must have run exactly once")
     }
@@ -63,7 +63,7 @@ import Testing
       #expect(outcome.status == 3, "\(outcome.errorOutput)")
       let status = try await rollcall("status", "last")
       #expect(status.output.contains("cancelled"))
-      let logs = try await rollcall("logs", "default")
+      let logs = try await rollcall("logs", "run")
       #expect(!logs.output.contains("done"), "the command must not have come to its end")
     }
   }

@@ -147,7 +147,7 @@ import Testing
   }
 
   @Test func anUnusableStoreIsNamed() async throws {
-    try await with(job: Self.job("true")) { rollcall, scratch in
+    try await with(job: Self.job("echo fine")) { rollcall, scratch in
       var rollcall = rollcall
       rollcall.store = "/proc/no-such-place"
       let outcome = try await rollcall("run", "job.yaml")
