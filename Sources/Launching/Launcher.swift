@@ -1,5 +1,3 @@
-public import Transports
-
 /// What one attempt needs to start on a host.
 public struct AttemptSpec: Sendable, Hashable, Codable {
   /// Names the run directory: letters, digits, `-` and `_` only.

@@ -11,6 +11,10 @@ public struct ToolResult: Sendable {
 /// A tool that a test needs ended with an error.
 public struct ToolFailure: Error, CustomStringConvertible {
   public var description: String
+
+  public init(description: String) {
+    self.description = description
+  }
 }
 
 /// Runs a program to its end, without blocking a thread.

@@ -1,1 +1,596 @@
 #!/bin/sh
+# What Rollcall runs on a host: starts, observes and stops attempts (the run directory contract).
+#
+#   agent.sh NONCE VERB WORKDIR LEASEDIR GPUS [ARGUMENT...]
+#
+# Every line of an answer begins with "@NONCE ". GPUS is "auto" or how many there are. Needs a POSIX shell, coreutils,
+# grep, and util-linux (flock, setsid). A copy of this file is each attempt's launch.sh, its supervisor:
+#
+#   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY
+#
+# File descriptor 9 is the work directory's launch lock; 3 to 8, and with bash 30 and up, are GPU locks.
+
+nonce=$1 verb=$2 workdir=$3 leases=$4 declared=$5
+shift 5
+grace=10
+
+say() { printf '@%s %s\n' "$nonce" "$*"; }
+
+# One line, without control characters.
+one_line() { tr -s '\n\t\r' '   ' | tr -d '\000-\037' | head -c 300; }
+
+boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null || stat -c %Y /proc/1 2>/dev/null; }
+
+uptime_seconds() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+
+# Sets state, parent, group, session, started of a process; false where there is none.
+look_at() {
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+  # A name may hold blanks and parentheses: count from the last one.
+  case $stat in *') '*) ;; *) return 1 ;; esac
+  set -f
+  # shellcheck disable=SC2086
+  set -- ${stat##*) }
+  set +f
+  state=$1 parent=$2 group=$3 session=$4
+  shift 19
+  started=$1
+}
+
+# Reads DIRECTORY/identity: boot, pid, start. False where there is none.
+identity() {
+  boot='' pid='' start=''
+  { read -r boot pid start <"$1/identity"; } 2>/dev/null
+  case $pid in '' | *[!0-9]*) return 1 ;; esac
+  [ -n "$start" ]
+}
+
+# Same boot, same process, same start time, not a zombie.
+is_alive() {
+  [ "$boot" = "$(boot_id)" ] && look_at "$pid" && [ "$started" = "$start" ] && [ "$state" != Z ] && [ "$state" != X ]
+}
+
+# What marks the processes of an attempt: token and directory, so that equal tokens elsewhere do no harm.
+mark_of() { printf '%s:%s' "$(cat "$1/token" 2>/dev/null)" "$(cd "$1" && pwd -P)"; }
+
+# Processes of a command: of the supervisor's session but not of its own group, or with the mark in their
+# environment. Arguments: session, mark.
+members() {
+  {
+    for stat_file in /proc/[0-9]*/stat; do
+      number=${stat_file#/proc/}
+      number=${number%/stat}
+      look_at "$number" || continue
+      if [ "$session" = "$1" ] && [ "$group" != "$1" ] && [ "$state" != Z ] && [ "$state" != X ]; then
+        echo "$number"
+      fi
+    done
+    grep -lzsxF "ROLLCALL_LAUNCH=$2" /proc/[0-9]*/environ 2>/dev/null |
+      while read -r file; do
+        file=${file#/proc/}
+        echo "${file%/environ}"
+      done
+  } | sort -un
+}
+
+# TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark.
+end_members() {
+  found=$(members "$1" "$2")
+  [ -n "$found" ] || return 0
+  # shellcheck disable=SC2086
+  { kill -TERM $found; kill -CONT $found; } 2>/dev/null
+  end=$(($(uptime_seconds) + grace))
+  while [ "$(uptime_seconds)" -lt "$end" ]; do
+    [ -n "$(members "$1" "$2")" ] || return 0
+    sleep 0.1
+  done
+  end=$(($(uptime_seconds) + grace))
+  while found=$(members "$1" "$2") && [ -n "$found" ]; do
+    # shellcheck disable=SC2086
+    kill -KILL $found 2>/dev/null
+    [ "$(uptime_seconds)" -lt "$end" ] || return 1
+    sleep 0.1
+  done
+  return 0
+}
+
+# Can 64 KiB be written here?
+has_room() {
+  if head -c 65536 /dev/zero >"$1/.room" 2>/dev/null; then
+    rm -f "$1/.room"
+    return 0
+  fi
+  rm -f "$1/.room"
+  return 1
+}
+
+# DIRECTORY/exit.json: written aside, forced to the disk, renamed. Arguments: directory, code, start, reason.
+write_exit() {
+  signal=null
+  if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
+  reason=null
+  [ -z "$4" ] || reason="\"$4\""
+  rm -f "$1/.reserve"
+  tries=0
+  until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s}\n' \
+    "$2" "$signal" "$3" "$(date +%s.%N)" "$reason" 2>/dev/null >"$1/exit.json.tmp" &&
+    sync "$1/exit.json.tmp" 2>/dev/null && mv "$1/exit.json.tmp" "$1/exit.json"; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 60 ] || return 1
+    sleep 1
+  done
+}
+
+# --- GPUs
+
+# One line a GPU, in PCI order: kind, id, name.
+list_gpus() {
+  case $declared in auto) most=4096 ;; *) most=$declared ;; esac
+  found=
+  if command -v nvidia-smi >/dev/null 2>&1; then
+    found=$(nvidia-smi --query-gpu=uuid,name --format=csv,noheader 2>/dev/null | grep '^GPU-' |
+      sed -n 's/^\([^, ]*\), */nvidia \1 /p')
+  elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
+    index=0
+    for node in $(ls /sys/class/kfd/kfd/topology/nodes | sort -n); do
+      node=/sys/class/kfd/kfd/topology/nodes/$node
+      [ "$(cat "$node/gpu_id" 2>/dev/null || echo 0)" != 0 ] || continue
+      found="$found${found:+
+}amd $index $(cat "$node/name" 2>/dev/null)"
+      index=$((index + 1))
+    done
+  fi
+  if [ -n "$found" ]; then
+    printf '%s\n' "$found" | head -n "$most"
+  elif [ "$declared" != auto ]; then
+    # Declared on a host without tools: names without hardware.
+    index=0
+    while [ "$index" -lt "$declared" ]; do
+      echo "declared $index declared"
+      index=$((index + 1))
+    done
+  fi
+}
+
+# Why a GPU is not free although its lock is; empty where it is. Arguments: kind, id.
+stranger_on() {
+  [ "$1" = nvidia ] || return 0
+  used=$(nvidia-smi -i "$2" --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null)
+  busy=$(nvidia-smi -i "$2" --query-compute-apps=pid --format=csv,noheader 2>/dev/null | head -n 1)
+  case $busy in
+  [0-9]*) echo "process $busy, which holds no lock, is on $2" ;;
+  *)
+    case $used in
+    '' | *[!0-9]*) ;;
+    *) [ "$used" -le 1024 ] || echo "$used MiB of $2 are in use by somebody who holds no lock" ;;
+    esac
+    ;;
+  esac
+}
+
+# True where a process that is not of this attempt is on one of the GPUs. Arguments: session, mark, ids.
+is_contended() {
+  ours=$(members "$1" "$2")
+  shift 2
+  for id in "$@"; do
+    nvidia-smi -i "$id" --query-compute-apps=pid,process_name --format=csv,noheader 2>/dev/null |
+      while IFS=', ' read -r other name; do
+        # In a container the numbers and names are another world's.
+        case $other in '' | *[!0-9]*) continue ;; esac
+        case $name in '[Not Found]' | '') continue ;; esac
+        [ -d "/proc/$other" ] || continue
+        printf '%s\n' "$ours" | grep -qx "$other" || echo stranger
+      done
+  done | grep -q stranger
+}
+
+# Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem.
+take_gpus() {
+  gpu_kind='' gpu_ids='' lock_descriptors='' gpu_problem='' taken=0
+  descriptor=3
+  mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
+  list=$(list_gpus)
+  if [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
+    gpu_problem="the host has $(printf '%s' "$list" | grep -c .) GPUs, not $1"
+    return 1
+  fi
+  # Not a loop over redirected input: the shell keeps descriptors of its own for that.
+  for entry in $(printf '%s\n' "$list" | cut -d ' ' -f 1,2 | tr ' ' ','); do
+    [ "$taken" -lt "$1" ] || break
+    kind=${entry%%,*} id=${entry#*,}
+    file="$leases/gpu-$id.lock"
+    # Another user's file in a sticky directory may be opened for reading only.
+    [ -e "$file" ] || (umask 0 && : >>"$file") 2>/dev/null
+    if [ ! -r "$file" ]; then
+      gpu_problem="the lock $file cannot be opened"
+      continue
+    fi
+    eval "exec $descriptor<\"\$file\""
+    if ! flock -n "$descriptor"; then
+      gpu_problem="GPU $id is locked by another run"
+      eval "exec $descriptor<&-"
+      continue
+    fi
+    problem=$(stranger_on "$kind" "$id")
+    if [ -n "$problem" ]; then
+      gpu_problem=$problem
+      eval "exec $descriptor<&-"
+      continue
+    fi
+    gpu_kind=$kind
+    gpu_ids="$gpu_ids${gpu_ids:+,}$id"
+    lock_descriptors="$lock_descriptors $descriptor"
+    taken=$((taken + 1))
+    descriptor=$((descriptor + 1))
+    # 9 is the launch lock; from 10 on bash has its own.
+    [ "$descriptor" -ne 9 ] || descriptor=30
+  done
+  [ "$taken" -eq "$1" ]
+}
+
+close_locks() { for descriptor in $lock_descriptors; do eval "exec $descriptor<&-"; done; }
+
+# --- The supervisor
+
+# Ends before anything was started. Arguments: kind, words.
+refuse() {
+  rm -f "$dir/.reserve"
+  printf '%s\n' "$*" 2>/dev/null >"$dir/refusal.tmp" && mv "$dir/refusal.tmp" "$dir/refusal"
+  exit 75
+}
+
+# In the command's own process: its environment, its directory, its group. Arguments: program, command, mark,
+# GPU kind, GPU ids, real GPUs on the host.
+become_command() {
+  exec 9<&-
+  cd "$dir/files" || exit 126
+  set -- "$dir" "$@"
+  # From here on names may be the user's.
+  . "$1/environment.sh"
+  ROLLCALL_LAUNCH=$4
+  ROLLCALL_GPUS=$6
+  export ROLLCALL_LAUNCH ROLLCALL_GPUS
+  case ${5:-$7} in
+  nvidia)
+    CUDA_VISIBLE_DEVICES=$6 CUDA_DEVICE_ORDER=PCI_BUS_ID
+    export CUDA_VISIBLE_DEVICES CUDA_DEVICE_ORDER
+    ;;
+  amd)
+    unset HIP_VISIBLE_DEVICES CUDA_VISIBLE_DEVICES
+    ROCR_VISIBLE_DEVICES=$6
+    export ROCR_VISIBLE_DEVICES
+    ;;
+  esac
+  # `timeout 0` sets no limit: it makes a process group.
+  exec "$2" 0 /bin/sh -c "$3"
+}
+
+# Bytes that show life: both logs and the dumps.
+output_bytes() {
+  total=0
+  for size in $(stat -c %s "$dir/stdout.log" "$dir/stderr.log" 2>/dev/null) \
+    $(du -sb "$dir/dumps" 2>/dev/null | cut -f 1); do
+    total=$((total + size))
+  done
+  echo "$total"
+}
+
+# The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: mark.
+watch() {
+  trap - TERM USR1 USR2
+  close_locks
+  begin=$(uptime_seconds)
+  grown=$begin size=-1 next_size=0 next_look=$((begin + 30))
+  while sleep 1; do
+    now=$(uptime_seconds)
+    if ! look_at $$ || [ "$started" != "$self_start" ] || [ "$state" = Z ]; then
+      # Killed: nobody keeps the limits any more.
+      end_members $$ "$1"
+      exit
+    fi
+    # Said again until it is heard.
+    [ $((now - begin)) -lt "$limit" ] || kill -USR1 $$
+    if [ "$stall" -gt 0 ] && [ "$now" -ge "$next_size" ]; then
+      # A tenth of the limit: often enough, and no burden on many files.
+      next_size=$((now + (stall + 9) / 10))
+      new=$(output_bytes)
+      if [ "$new" -ne "$size" ]; then
+        size=$new grown=$now
+      elif [ $((now - grown)) -ge "$stall" ]; then
+        kill -USR2 $$
+        next_size=$now
+      fi
+    fi
+    if [ "$gpu_kind" = nvidia ] && [ "$now" -ge "$next_look" ]; then
+      next_look=$((now + 30))
+      # shellcheck disable=SC2046
+      if is_contended $$ "$1" $(echo "$gpu_ids" | tr ',' ' '); then : >"$dir/contended"; fi
+    fi
+  done
+}
+
+supervise() {
+  dir=$1
+  # shellcheck disable=SC1091
+  . "$dir/settings.sh" || refuse refused "settings.sh is missing"
+  if [ "$gpus" -gt 6 ] && [ -z "${BASH_VERSION-}" ]; then
+    command -v bash >/dev/null 2>&1 || refuse refused "a gang of more than 6 GPUs needs bash on the host"
+    exec bash "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir"
+  fi
+  real_kind=
+  gpu_kind='' gpu_ids='' lock_descriptors=''
+  if [ "$gpus" -gt 0 ]; then
+    take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
+  else
+    # A run without GPUs sees none.
+    real_kind=$(list_gpus | head -n 1 | cut -d ' ' -f 1)
+  fi
+  mark=$(mark_of "$dir")
+  program=$(command -v timeout) || refuse refused "the program timeout is missing"
+  text=$(cat "$dir/command") || refuse refused "the command cannot be read"
+  : >"$dir/stdout.log" && : >"$dir/stderr.log" || refuse no-space "the logs cannot be made"
+  look_at $$ || refuse refused "/proc is not mounted"
+  self_start=$started
+  event=
+  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=timeout' USR1
+  trap '[ -n "$event" ] || event=stalled' USR2
+  printf '%s %s %s\n' "$(boot_id)" $$ "$self_start" 2>/dev/null >"$dir/identity.tmp" ||
+    refuse no-space "the identity cannot be written"
+  sync "$dir/identity.tmp" 2>/dev/null
+  began=$(date +%s.%N)
+  mv "$dir/identity.tmp" "$dir/identity" || refuse refused "the identity cannot be written"
+  # Known to all: the next launch may go on.
+  exec 9<&-
+
+  (
+    trap - TERM USR1 USR2
+    become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind"
+  ) >>"$dir/stdout.log" 2>>"$dir/stderr.log" </dev/null &
+  child=$!
+  watch "$mark" &
+  watcher=$!
+
+  wait "$child"
+  code=$?
+  if [ -n "$event" ]; then
+    # The wait may have ended for the event alone: end the command, then ask for its true code.
+    end_members $$ "$mark"
+    wait "$child" 2>/dev/null
+    second=$?
+    [ "$second" -eq 127 ] || code=$second
+  fi
+  reason=$event
+  # What the command left behind.
+  end_members $$ "$mark"
+  kill -KILL "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null
+  if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
+  if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
+  # Whoever reads the record may launch at once.
+  close_locks
+  write_exit "$dir" "$code" "$began" "$reason"
+}
+
+# --- Verbs
+
+# One launch or stop at a time decides. Held until descriptor 9 is closed by all who inherit it.
+lock_workdir() {
+  # A failing exec would end the shell: try first.
+  (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
+}
+
+# Reads "F MODE SIZE NAME" lines, each followed by SIZE bytes, up to a line "E", into a directory.
+receive() {
+  while IFS= read -r line; do
+    case $line in
+    E) return 0 ;;
+    'F '*) ;;
+    *) return 1 ;;
+    esac
+    line=${line#F }
+    mode=${line%% *} line=${line#* }
+    size=${line%% *} name=${line#* }
+    head -c "$size" >"$1/$name" || return 1
+    [ "$(stat -c %s "$1/$name")" = "$size" ] || return 1
+    chmod "$mode" "$1/$name" || return 1
+  done
+  return 1
+}
+
+# Says why a launch failed, for want of room or for another reason.
+fail_launch() {
+  if has_room "$workdir"; then say refused "$1: $(one_line <"$stage/.error" 2>/dev/null)"; else say no-space "$1"; fi
+}
+
+launch() {
+  id=$1 token=$2
+  dir=$workdir/attempts/$id
+  stage=$workdir/incoming/$id.$$
+  trap 'rm -rf "$stage"' EXIT
+  trap 'exit 1' HUP INT TERM PIPE
+  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming" && mkdir "$stage" "$stage/files" "$stage/dumps"; } 2>&1) || {
+    if [ -d "$workdir" ] && ! has_room "$workdir"; then say no-space "$workdir"; else
+      say refused "the run directory cannot be made: $(printf '%s' "$problem" | one_line)"
+    fi
+    return
+  }
+  receive "$stage" 2>"$stage/.error" || {
+    fail_launch "the files did not arrive"
+    return
+  }
+  { head -c 4096 /dev/zero >"$stage/.reserve" && cp "$0" "$stage/launch.sh" && printf '%s\n' "$token" >"$stage/token" &&
+    [ "$(cat "$stage/token")" = "$token" ] && cmp -s "$0" "$stage/launch.sh"; } 2>"$stage/.error" || {
+    fail_launch "the run directory cannot be filled"
+    return
+  }
+  rm -f "$stage/.error"
+
+  # A launcher that died has let go.
+  lock_workdir || {
+    if has_room "$workdir"; then say refused "the lock $workdir/.lock cannot be had"; else say no-space "$workdir"; fi
+    return
+  }
+  if ! mkdir "$dir" 2>/dev/null; then
+    if [ ! -d "$dir" ]; then
+      fail_launch "$dir cannot be made"
+      return
+    fi
+    owner=$(cat "$dir/token" 2>/dev/null)
+    if [ -n "$owner" ] && [ "$owner" != "$token" ]; then
+      say refused "the run directory $dir is another launch's"
+      return
+    fi
+    if [ -e "$dir/identity" ] || [ -e "$dir/exit.json" ]; then
+      say adopted
+      return
+    fi
+    # Half made, by a launch that died (it would hold the lock): done again.
+    rm -rf "$dir" && mkdir "$dir" || {
+      say refused "the half-made $dir cannot be replaced"
+      return
+    }
+  fi
+  mv "$stage/token" "$dir/token" && mv "$stage"/* "$stage/.reserve" "$dir/" || {
+    rm -rf "$dir"
+    fail_launch "the run directory cannot be filled"
+    return
+  }
+  setsid sh "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" </dev/null >/dev/null 2>"$dir/supervisor.log" &
+  supervisor=$!
+  tries=0
+  while [ ! -e "$dir/identity" ] && [ ! -e "$dir/refusal" ]; do
+    if ! look_at "$supervisor" || [ "$state" = Z ] || [ "$tries" -ge 1200 ]; then
+      # Once more: it may have ended right after it wrote.
+      [ ! -e "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
+      kill -KILL "$supervisor" 2>/dev/null
+      printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")" >"$stage.why" 2>/dev/null
+      if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
+      rm -rf "$dir" "$stage.why"
+      return
+    fi
+    tries=$((tries + 1))
+    sleep 0.05
+  done
+  if [ -e "$dir/identity" ]; then
+    say started
+  else
+    say "$(cat "$dir/refusal")"
+    rm -rf "$dir"
+  fi
+}
+
+status_one() {
+  dir=$workdir/attempts/$1
+  if [ ! -d "$dir" ]; then
+    say "$1" absent
+  elif [ -e "$dir/exit.json" ]; then
+    say "$1" exited "$(cat "$dir/exit.json")"
+  elif ! identity "$dir"; then
+    made=$(stat -c %Y "$dir" 2>/dev/null || date +%s)
+    say "$1" claimed "$(($(date +%s) - made))"
+  elif is_alive; then
+    bytes=0
+    for size in $(stat -c %s "$dir/stdout.log" "$dir/stderr.log" 2>/dev/null); do bytes=$((bytes + size)); done
+    say "$1" running "$bytes"
+  elif [ -e "$dir/exit.json" ]; then
+    # It ended while we looked.
+    say "$1" exited "$(cat "$dir/exit.json")"
+  elif [ "$boot" != "$(boot_id)" ]; then
+    say "$1" lost "the host was rebooted"
+  else
+    say "$1" lost "its supervisor was killed; $(members "$pid" "$(mark_of "$dir")" | grep -c .) of its processes live"
+  fi
+}
+
+# Ends everything of an attempt; says how it stands then. Arguments: id, reason.
+stop() {
+  dir=$workdir/attempts/$1
+  if [ ! -d "$dir" ] || [ -e "$dir/exit.json" ]; then
+    say stopped
+    return
+  fi
+  # A launch in progress is waited for, so that nothing starts behind our back.
+  lock_workdir
+  mark=$(mark_of "$dir")
+  if ! identity "$dir"; then
+    write_exit "$dir" 143 "$(date +%s.%N)" "$2" && say stopped
+    return
+  fi
+  exec 9>&-
+  if is_alive; then
+    printf '%s\n' "$2" 2>/dev/null >"$dir/cancel"
+    end=$(($(uptime_seconds) + 2 * grace + 5))
+    while is_alive && [ ! -e "$dir/exit.json" ] && [ "$(uptime_seconds)" -lt "$end" ]; do
+      # Again: a signal between two commands of the supervisor may be missed.
+      kill -TERM "$pid" 2>/dev/null
+      sleep 0.1
+    done
+    if [ ! -e "$dir/exit.json" ] && is_alive; then
+      kill -KILL "$pid" 2>/dev/null
+      end_members "$pid" "$mark" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
+    fi
+  fi
+  # Survivors of a supervisor that was killed; another boot has none.
+  if [ "$boot" != "$(boot_id)" ] || end_members "$pid" "$mark"; then
+    say stopped
+  else
+    say alive "processes outlive KILL: $(members "$pid" "$mark" | tr '\n' ' ')"
+  fi
+}
+
+log() {
+  dir=$workdir/attempts/$1
+  if [ ! -d "$dir" ]; then
+    say absent
+    return
+  fi
+  say log
+  [ ! -f "$dir/$2" ] || tail -c "+$(($3 + 1))" "$dir/$2" | head -c "$4"
+}
+
+enrol() {
+  for tool in flock setsid stat timeout head tail sync du cmp grep sed sort; do
+    command -v "$tool" >/dev/null 2>&1 || say missing "$tool"
+  done
+  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming"; } 2>&1) || {
+    say unusable "$(printf '%s' "$problem" | one_line)"
+    return
+  }
+  cd "$workdir" || {
+    say unusable "cannot enter it"
+    return
+  }
+  (lock_workdir) || {
+    say unusable "no lock can be had in it (flock); a network file system without locks cannot be used"
+    return
+  }
+  say clock "$(date +%s.%N)"
+  say boot "$(boot_id)"
+  say home "$HOME"
+  say workdir "$(pwd -P)"
+  say cpus "$(nproc 2>/dev/null || echo 1)"
+  say disk "$(df -B1 --output=avail . | tail -n 1 | tr -d ' ')"
+  say version kernel "$(uname -sr)"
+  say version machine "$(uname -m)"
+  [ ! -r /etc/os-release ] || say version system "$(. /etc/os-release && echo "${PRETTY_NAME-}")"
+  say version flock "$(flock --version 2>/dev/null | head -n 1)"
+  if command -v nvidia-smi >/dev/null 2>&1; then
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)
+    case $driver in [0-9]*) say driver "$driver" ;; *) say version nvidia-smi "failed: $driver" ;; esac
+  elif [ -r /sys/module/amdgpu/version ]; then
+    say driver "$(cat /sys/module/amdgpu/version)"
+  fi
+  list_gpus | while read -r _ id name; do say gpu "$id" "$name"; done
+  say end
+}
+
+case $verb in
+enrol) enrol ;;
+launch) launch "$@" ;;
+status) for id in "$@"; do status_one "$id"; done ;;
+stop) stop "$@" ;;
+log) log "$@" ;;
+supervise) supervise "$@" ;;
+*) say unknown "$verb" ;;
+esac

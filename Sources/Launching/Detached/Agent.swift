@@ -1,0 +1,118 @@
+import Transports
+
+/// Calls the script `agent.sh` on one host; puts it there where it is missing.
+struct Agent: Sendable {
+  let transport: any Transport
+  let host: String
+  let workdir: String
+  let leaseDir: String
+  /// nil: ask the host.
+  let gpus: Int?
+
+  /// An answer: its marked lines without the marker, and everything behind the first one.
+  struct Reply {
+    var lines: [Substring]
+    var body: [UInt8]
+  }
+
+  /// Runs one verb and reads its answer.
+  /// - Parameter limit: Bytes the answer may have.
+  func call(
+    _ verb: String, _ arguments: [String] = [], input: [UInt8] = [], limit: Int = 16 << 20,
+    timeout: Duration = .seconds(60)
+  ) async throws -> Reply {
+    let reply = try await attempt(verb, arguments, input: input, limit: limit, timeout: timeout)
+    guard reply.lines.first == "install" else { return reply }
+    try await install()
+    let second = try await attempt(verb, arguments, input: input, limit: limit, timeout: timeout)
+    guard second.lines.first != "install" else {
+      throw error(.workdir, "the script that was just put into \(workdir)/agent is not there; is it being cleaned?")
+    }
+    return second
+  }
+
+  func error(_ code: LaunchError.Code, _ message: String) -> LaunchError {
+    LaunchError(code: code, host: host, message: message)
+  }
+
+  // MARK: -
+
+  private func attempt(
+    _ verb: String, _ arguments: [String], input: [UInt8], limit: Int, timeout: Duration
+  ) async throws -> Reply {
+    let nonce = newNonce()
+    let words =
+      ([nonce, verb].map(shellQuote) + [shellPath(workdir), shellPath(leaseDir), shellQuote(declared)]
+      + arguments.map(shellQuote)).joined(separator: " ")
+    let result = try await transport.run(
+      """
+      f=\(shellPath(workdir))/agent/\(Self.version).sh
+      [ -r "$f" ] || { echo '@\(nonce) install'; exit 0; }
+      exec sh "$f" \(words)
+      """, input: input, limit: limit, timeout: timeout)
+    return try parse(result, nonce: nonce)
+  }
+
+  /// Writes the script under the name of its content, aside and renamed.
+  private func install() async throws {
+    let nonce = newNonce()
+    let script = PackageResources.agent_sh
+    let result = try await transport.run(
+      """
+      umask 022
+      d=\(shellPath(workdir))/agent t=\(shellPath(workdir))/agent/.\(Self.version).$$
+      { mkdir -p "$d" && cat >"$t" && [ "$(wc -c <"$t")" -eq \(script.count) ] && mv "$t" "$d/\(Self.version).sh"; } 2>&1 \
+      && echo '@\(nonce) installed' || rm -f "$t" 2>/dev/null
+      """, input: script, limit: 1 << 20, timeout: .seconds(60))
+    let text = String(decoding: result.output, as: UTF8.self)
+    guard text.contains("@\(nonce) installed") else {
+      let problem = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
+      let isFull = problem.contains("No space left") || problem.contains("quota") || problem.isEmpty
+      throw error(isFull ? .noSpace : .workdir, "the work directory \(workdir) cannot be used: \(problem)")
+    }
+  }
+
+  private func parse(_ result: CommandResult, nonce: String) throws -> Reply {
+    let marker = Array("@\(nonce) ".utf8)
+    var lines: [Substring] = []
+    var body: [UInt8] = []
+    var start = 0
+    while start < result.output.count {
+      let end = result.output[start...].firstIndex(of: UInt8(ascii: "\n")) ?? result.output.count
+      if result.output[start..<end].starts(with: marker) {
+        lines.append(Substring(decoding: result.output[(start + marker.count)..<end], as: UTF8.self))
+        if lines.count == 1 { body = Array(result.output[min(end + 1, result.output.count)...]) }
+        // Behind it stand the bytes of a log, which are not lines of ours.
+        if lines.first == "log" { break }
+      }
+      start = end + 1
+    }
+    guard !lines.isEmpty else {
+      let said = String(decoding: (result.output + result.errorOutput).prefix(300), as: UTF8.self)
+      throw error(
+        .noReply, "the host's answer has no marked line (status \(result.status)); it said: \(said.debugDescription)")
+    }
+    return Reply(lines: lines, body: body)
+  }
+
+  private var declared: String { gpus.map(String.init) ?? "auto" }
+
+  /// Names the script by its content (FNV-1a), so that versions never overwrite each other.
+  private static let version: String = {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    for byte in PackageResources.agent_sh { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+    return String(hash, radix: 16)
+  }()
+}
+
+/// A word for the shell that stands for a path; a leading `~/` is the remote user's home.
+func shellPath(_ path: String) -> String {
+  if path == "~" { return "\"$HOME\"" }
+  if path.hasPrefix("~/") { return "\"$HOME\"" + shellQuote(String(path.dropFirst(1))) }
+  return shellQuote(path)
+}
+
+private func newNonce() -> String {
+  var generator = SystemRandomNumberGenerator()
+  return String(generator.next(), radix: 36)
+}

@@ -1,0 +1,188 @@
+import Foundation
+import Synchronization
+public import Transports
+
+/// Starts attempts as processes of their own on one host, through a POSIX shell script and nothing to install.
+///
+/// The run directory on the host is the truth: a supervisor there keeps the limits, holds the GPU locks and writes
+/// the exit record, whether or not anybody is connected. `agent.sh` is its text.
+public final class DetachedLauncher: Launcher {
+  private let agent: Agent
+  /// The absolute work directory, once the host has told it.
+  private let absoluteWorkdir: Mutex<String?>
+
+  /// - Parameters:
+  ///   - transport: To the host; stays the caller's to close.
+  ///   - workdir: Where attempts live; a leading `~/` is the remote user's home. Must be on a local file system.
+  ///   - leaseDir: One lock file a GPU, shared by all coordinators of the host.
+  ///   - gpus: How many GPUs may be used; nil: all that the host finds. On a host without GPU tools a number
+  ///     declares GPUs that are names only.
+  ///   - name: The host's name in messages.
+  public init(
+    transport: any Transport, workdir: String = "~/.rollcall", leaseDir: String = "/tmp/rollcall-leases",
+    gpus: Int? = nil, name: String
+  ) {
+    agent = Agent(transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
+    absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
+  }
+
+  public func enrol() async throws -> HostFacts {
+    let before = Date().timeIntervalSince1970
+    let reply = try await agent.call("enrol")
+    let after = Date().timeIntervalSince1970
+    var values: [Substring: String] = [:]
+    var versions: [String: String] = [:]
+    var missing: [String] = []
+    var gpus: [(id: String, name: String)] = []
+    for line in reply.lines {
+      let (key, rest) = line.firstWord
+      switch key {
+      case "missing": missing.append(String(rest))
+      case "unusable": throw agent.error(.workdir, "the work directory \(agent.workdir) cannot be used: \(rest)")
+      case "version":
+        let (name, value) = rest.firstWord
+        versions[String(name)] = String(value)
+      case "gpu":
+        let (id, name) = rest.firstWord
+        gpus.append((String(id), String(name)))
+      default: values[key] = String(rest)
+      }
+    }
+    guard missing.isEmpty else {
+      throw agent.error(
+        .missingTool,
+        "the host lacks \(missing.joined(separator: ", ")); install coreutils, grep, sed and util-linux there")
+    }
+    func value(_ key: Substring) throws -> String {
+      guard let value = values[key], !value.isEmpty else {
+        throw agent.error(.noReply, "the host did not tell its \(key); it told \(values.keys.sorted())")
+      }
+      return value
+    }
+    func number<Number: LosslessStringConvertible>(_ key: Substring) throws -> Number {
+      let text = try value(key)
+      guard let number = Number(text) else {
+        throw agent.error(.noReply, "the host's \(key) is \(text.debugDescription)")
+      }
+      return number
+    }
+    _ = values["end"] == nil ? try value("end") : ""
+    let workdir = try value("workdir")
+    absoluteWorkdir.withLock { $0 = workdir }
+    return HostFacts(
+      bootID: try value("boot"), home: try value("home"), workdir: workdir, cpuCount: try number("cpus"),
+      gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
+      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions)
+  }
+
+  public func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
+    let payload: LaunchPayload
+    do {
+      payload = try LaunchPayload(spec, files: files)
+    } catch let refusal as LaunchPayload.Refusal {
+      return .refused(refusal.reason)
+    }
+    let reply: Agent.Reply
+    do {
+      reply = try await agent.call("launch", [spec.id, spec.token], input: payload.bytes, timeout: .seconds(180))
+    } catch let error as LaunchError where error.code == .noSpace {
+      return .noSpace(error.message)
+    } catch let error as LaunchError where error.code == .workdir {
+      return .refused(error.message)
+    }
+    let (word, reason) = reply.lines[0].firstWord
+    return switch word {
+    case "started": .started
+    case "adopted": .adopted
+    case "no-space": .noSpace("no room on the host's disk: \(reason)")
+    case "gpu-busy": .gpuBusy(String(reason))
+    case "refused": .refused(String(reason))
+    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a launch")
+    }
+  }
+
+  public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
+    var found: [String: AttemptStatus] = [:]
+    for attempt in attempts { try checkName(attempt) }
+    // What a command line takes for sure.
+    let pieceSize = 400
+    for start in stride(from: 0, to: attempts.count, by: pieceSize) {
+      let reply = try await agent.call("status", Array(attempts[start..<min(start + pieceSize, attempts.count)]))
+      for line in reply.lines {
+        let (id, rest) = line.firstWord
+        found[String(id)] = try attemptStatus(rest)
+      }
+    }
+    for attempt in attempts where found[attempt] == nil {
+      throw agent.error(.noReply, "the host did not tell the state of \(attempt)")
+    }
+    return found
+  }
+
+  public func stop(_ attempt: String, reason: String) async throws {
+    try checkName(attempt)
+    guard isSafeName(reason) else { throw agent.error(.badName, "\(reason.debugDescription) is no word for a reason") }
+    let reply = try await agent.call("stop", [attempt, reason], timeout: .seconds(120))
+    let (word, rest) = reply.lines[0].firstWord
+    switch word {
+    case "stopped": return
+    case "alive": throw agent.error(.alive, "attempt \(attempt) could not be ended; \(rest)")
+    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a stop")
+    }
+  }
+
+  public func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {
+    try checkName(attempt)
+    guard name == "stdout.log" || name == "stderr.log" else {
+      throw agent.error(.badName, "\(name.debugDescription) is no log; there are stdout.log and stderr.log")
+    }
+    guard offset >= 0, limit >= 0, limit <= 1 << 30 else {
+      throw agent.error(.badName, "a piece of a log cannot start at \(offset) and have \(limit) bytes")
+    }
+    let reply = try await agent.call("log", [attempt, name, "\(offset)", "\(limit)"], limit: limit + 4096)
+    guard reply.lines[0] == "log" else { throw agent.error(.absent, "the host knows no attempt \(attempt)") }
+    return reply.body
+  }
+
+  public func directory(of attempt: String) async throws -> String {
+    try checkName(attempt)
+    let workdir: String
+    if let known = absoluteWorkdir.withLock({ $0 }) {
+      workdir = known
+    } else {
+      workdir = try await enrol().workdir
+    }
+    return "\(workdir)/attempts/\(attempt)"
+  }
+
+  // MARK: -
+
+  private func checkName(_ attempt: String) throws {
+    guard isSafeName(attempt) else {
+      throw agent.error(.badName, "\(attempt.debugDescription) cannot name an attempt: letters, digits, - and _ can")
+    }
+  }
+
+  private func attemptStatus(_ text: Substring) throws -> AttemptStatus {
+    let (word, rest) = text.firstWord
+    switch word {
+    case "absent": return .absent
+    case "claimed": if let age = Double(rest) { return .claimed(ageSeconds: max(0, age)) }
+    case "running": if let bytes = Int(rest) { return .running(outputBytes: bytes) }
+    case "lost": return .lost(String(rest))
+    case "exited":
+      if let record = try? JSONDecoder().decode(ExitRecord.self, from: Data(rest.utf8)) { return .exited(record) }
+    default: break
+    }
+    throw agent.error(
+      .noReply, "the host told a state that cannot be read: \(String(text.prefix(200)).debugDescription)")
+  }
+}
+
+extension Substring {
+  /// The text before the first blank, and the text behind it.
+  fileprivate var firstWord: (Substring, Substring) {
+    guard let blank = firstIndex(of: " ") else { return (self, "") }
+    return (self[..<blank], self[index(after: blank)...])
+  }
+}

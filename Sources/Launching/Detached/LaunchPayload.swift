@@ -1,0 +1,93 @@
+import Foundation
+import Transports
+
+/// What a launch sends: the files of the run directory, one after the other, as the host script reads them.
+struct LaunchPayload {
+  private(set) var bytes: [UInt8] = []
+
+  /// A reason for which an attempt is never launched.
+  struct Refusal: Error {
+    var reason: String
+  }
+
+  /// Checks everything before anything is sent.
+  init(_ spec: AttemptSpec, files: [ShippedFile]) throws {
+    guard isSafeName(spec.id) else {
+      throw Refusal(reason: "the attempt id \(spec.id.debugDescription) is no safe name")
+    }
+    guard isSafeName(spec.token) else {
+      throw Refusal(reason: "the token holds other characters than letters and digits")
+    }
+    let limit = try Self.seconds(spec.timeout, "timeout")
+    let stall = try spec.stallTimeout.map { try Self.seconds($0, "stall_timeout") } ?? 0
+    guard (0...1024).contains(spec.gpuCount) else { throw Refusal(reason: "\(spec.gpuCount) GPUs cannot be taken") }
+    try Self.check(spec.command, limit: 96 << 10, "the command")
+    guard !spec.command.isEmpty else { throw Refusal(reason: "the command is empty") }
+
+    var environment = ""
+    for entry in spec.environment {
+      guard isVariableName(entry.name) else {
+        throw Refusal(reason: "\(entry.name.debugDescription) is no name of an environment variable")
+      }
+      try Self.check(entry.value, limit: 96 << 10, "the value of \(entry.name)")
+      environment += "export \(entry.name)=\(shellQuote(entry.value))\n"
+    }
+
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    append("spec.json", mode: "600", Array(try encoder.encode(spec)) + [UInt8(ascii: "\n")])
+    append("command", mode: "644", Array(spec.command.utf8))
+    append("environment.sh", mode: "600", Array(environment.utf8))
+    append(
+      "settings.sh", mode: "644",
+      Array("token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall)\n".utf8))
+
+    var names: Set<String> = []
+    for file in files {
+      guard isFileName(file.name) else { throw Refusal(reason: "\(file.name.debugDescription) is no safe file name") }
+      guard names.insert(file.name).inserted else {
+        throw Refusal(reason: "two files are named \(file.name.debugDescription); they would overwrite each other")
+      }
+      append("files/\(file.name)", mode: file.isExecutable ? "755" : "644", file.contents)
+    }
+    bytes += Array("E\n".utf8)
+  }
+
+  private mutating func append(_ name: String, mode: String, _ contents: [UInt8]) {
+    bytes += Array("F \(mode) \(contents.count) \(name)\n".utf8)
+    bytes += contents
+  }
+
+  /// Whole seconds, rounded up: the host counts no finer.
+  private static func seconds(_ value: Double, _ name: String) throws -> Int {
+    guard value > 0, value <= 1e9 else { throw Refusal(reason: "\(name) is \(value) seconds; it must be above 0") }
+    return Int(value.rounded(.up))
+  }
+
+  private static func check(_ text: String, limit: Int, _ name: String) throws {
+    guard !text.utf8.contains(0) else { throw Refusal(reason: "\(name) holds a NUL byte, which no process can take") }
+    guard text.utf8.count <= limit else {
+      throw Refusal(reason: "\(name) has \(text.utf8.count) bytes; at most \(limit) can be handed to a process")
+    }
+  }
+}
+
+/// Letters, digits, `-` and `_`; no leading `-`.
+func isSafeName(_ name: String) -> Bool {
+  (1...200).contains(name.utf8.count) && !name.hasPrefix("-")
+    && name.utf8.allSatisfy { isLetter($0) || isDigit($0) || $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") }
+}
+
+private func isVariableName(_ name: String) -> Bool {
+  guard let first = name.utf8.first, !isDigit(first) else { return false }
+  return name.utf8.allSatisfy { isLetter($0) || isDigit($0) || $0 == UInt8(ascii: "_") }
+}
+
+/// One path component without control characters.
+private func isFileName(_ name: String) -> Bool {
+  (1...255).contains(name.utf8.count) && name != "." && name != ".."
+    && name.utf8.allSatisfy { $0 >= 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "/") }
+}
+
+private func isLetter(_ byte: UInt8) -> Bool { (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte) }
+private func isDigit(_ byte: UInt8) -> Bool { (0x30...0x39).contains(byte) }

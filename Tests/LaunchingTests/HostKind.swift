@@ -1,0 +1,138 @@
+import Foundation
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// The hosts that every launcher test runs on.
+enum HostKind: String, CaseIterable, CustomTestStringConvertible {
+  /// The machine's own `sh`.
+  case local
+  /// The same with `sh` being bash.
+  case bash
+  case ssh
+
+  var testDescription: String { rawValue }
+
+  /// Makes a host with an empty work directory and hands it over.
+  func with(_ body: (TestHost) async throws -> Void) async throws {
+    try await Scratch.with { scratch in
+      switch self {
+      case .local:
+        try await TestHost(scratch: scratch, transport: LocalTransport(), server: nil).use(body)
+      case .bash:
+        let bash = try await runTool("sh", ["-c", "command -v bash"]).output.trimmingCharacters(in: .newlines)
+        try FileManager.default.createSymbolicLink(
+          atPath: try scratch.directory("bin") + "/sh", withDestinationPath: bash)
+        let transport = PrefixedTransport(prefix: "PATH=\(scratch.path("bin")):$PATH; export PATH; ")
+        try await TestHost(scratch: scratch, transport: transport, server: nil).use(body)
+      case .ssh:
+        try await LoopbackSSHD.with(in: scratch) { server in
+          let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+          try await TestHost(scratch: scratch, transport: transport, server: server).use(body)
+        }
+      }
+    }
+  }
+}
+
+/// One host of a test.
+struct TestHost {
+  let scratch: Scratch
+  let transport: any Transport
+  let server: LoopbackSSHD?
+
+  var workdir: String { scratch.path("work dir") }
+
+  func launcher(gpus: Int? = 0, workdir: String? = nil, transport: (any Transport)? = nil) -> DetachedLauncher {
+    DetachedLauncher(
+      transport: transport ?? self.transport, workdir: workdir ?? self.workdir, leaseDir: scratch.path("leases"),
+      gpus: gpus, name: "gpu-1")
+  }
+
+  /// A file of an attempt, nil where there is none.
+  func text(_ attempt: String, _ name: String) -> String? { scratch.text("work dir/attempts/\(attempt)/\(name)") }
+
+  /// Boot id, process id, start time.
+  func identity(_ attempt: String) throws -> (pid: Int32, start: String) {
+    let words = try #require(text(attempt, "identity")).split(whereSeparator: \.isWhitespace)
+    try #require(words.count == 3)
+    return (try #require(Int32(words[1])), String(words[2]))
+  }
+
+  fileprivate func use(_ body: (TestHost) async throws -> Void) async throws {
+    do {
+      try await body(self)
+    } catch {
+      await endAll()
+      throw error
+    }
+    await endAll()
+  }
+
+  /// No test leaves a process behind, whatever became of it.
+  private func endAll() async {
+    let ids = (try? FileManager.default.contentsOfDirectory(atPath: workdir + "/attempts")) ?? []
+    for id in ids { try? await launcher(transport: LocalTransport()).stop(id, reason: "cancelled") }
+    await transport.close()
+  }
+}
+
+/// A local transport whose commands begin with a text.
+struct PrefixedTransport: Transport {
+  let local = LocalTransport()
+  let prefix: String
+
+  func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
+    try await local.run(prefix + command, input: input, limit: limit, timeout: timeout)
+  }
+
+  func stream(
+    _ command: String, input: [UInt8], timeout: Duration,
+    onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
+  ) async throws -> CommandResult {
+    try await local.stream(prefix + command, input: input, timeout: timeout, onOutput: onOutput)
+  }
+
+  func close() async { await local.close() }
+}
+
+func spec(
+  _ id: String, _ command: String, token: String = "token-1", gpus: Int = 0, timeout: Double = 120,
+  stall: Double? = nil, environment: [(String, String)] = []
+) -> AttemptSpec {
+  AttemptSpec(
+    id: id, token: token, sweep: "s1", run: "r1", number: 1, command: command,
+    environment: environment.map { AttemptSpec.EnvironmentEntry(name: $0.0, value: $0.1) }, gpuCount: gpus,
+    timeout: timeout, stallTimeout: stall)
+}
+
+extension Launcher {
+  func status(of attempt: String) async throws -> AttemptStatus {
+    try #require(try await status(of: [attempt])[attempt])
+  }
+
+  /// Waits until the attempt has ended.
+  func end(of attempt: String) async throws -> ExitRecord {
+    while true {
+      switch try await status(of: attempt) {
+      case .exited(let record): return record
+      case .running, .claimed: try await Task.sleep(for: .milliseconds(50))
+      case let other: throw ToolFailure(description: "\(attempt) is \(other)")
+      }
+    }
+  }
+}
+
+/// Waits until something holds; the suite's time limit ends a vain wait.
+func until(_ condition: () async throws -> Bool) async throws {
+  while try await !condition() { try await Task.sleep(for: .milliseconds(30)) }
+}
+
+/// True where a process of this number lives and is no zombie.
+func isRunning(_ pid: Int32) -> Bool {
+  guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+    let close = stat.lastIndex(of: ")")
+  else { return false }
+  return !stat[close...].hasPrefix(") Z")
+}
