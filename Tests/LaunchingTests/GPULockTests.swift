@@ -52,7 +52,9 @@ struct GPULockTests {
       async let second = launcher.launch(spec("a2", Self.show, gpus: 1), files: [])
       let outcomes = try await [first, second]
       #expect(outcomes == [.started, .started])
-      try await until { host.text("a1", "stdout.log")?.isEmpty == false && host.text("a2", "stdout.log")?.isEmpty == false }
+      try await until {
+        host.text("a1", "stdout.log")?.isEmpty == false && host.text("a2", "stdout.log")?.isEmpty == false
+      }
       #expect(Set([host.text("a1", "stdout.log"), host.text("a2", "stdout.log")]) == ["0\n", "1\n"])
       // A gang is taken all or none.
       guard case .gpuBusy = try await launcher.launch(spec("a3", Self.show, gpus: 2), files: []) else {

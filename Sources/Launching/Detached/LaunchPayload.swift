@@ -35,7 +35,7 @@ struct LaunchPayload {
 
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    append("spec.json", mode: "644", Array(try encoder.encode(spec)) + [UInt8(ascii: "\n")])
+    append("spec.json", mode: "600", Array(try encoder.encode(spec)) + [UInt8(ascii: "\n")])
     append("command", mode: "644", Array(spec.command.utf8))
     append("environment.sh", mode: "600", Array(environment.utf8))
     append(

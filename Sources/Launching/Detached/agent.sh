@@ -8,7 +8,7 @@
 #
 #   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY
 #
-# File descriptor 9 is the work directory's launch lock; 3 to 8, and with bash 10 and up, are GPU locks.
+# File descriptor 9 is the work directory's launch lock; 3 to 8, and with bash 30 and up, are GPU locks.
 
 nonce=$1 verb=$2 workdir=$3 leases=$4 declared=$5
 shift 5
@@ -50,8 +50,11 @@ is_alive() {
   [ "$boot" = "$(boot_id)" ] && look_at "$pid" && [ "$started" = "$start" ] && [ "$state" != Z ] && [ "$state" != X ]
 }
 
-# Processes of a command: of the supervisor's session but not of its own group, or with the token in their
-# environment. Arguments: session, token.
+# What marks the processes of an attempt: token and directory, so that equal tokens elsewhere do no harm.
+mark_of() { printf '%s:%s' "$(cat "$1/token" 2>/dev/null)" "$(cd "$1" && pwd -P)"; }
+
+# Processes of a command: of the supervisor's session but not of its own group, or with the mark in their
+# environment. Arguments: session, mark.
 members() {
   {
     for stat_file in /proc/[0-9]*/stat; do
@@ -62,7 +65,7 @@ members() {
         echo "$number"
       fi
     done
-    grep -lzsxF "ROLLCALL_LAUNCH_TOKEN=$2" /proc/[0-9]*/environ 2>/dev/null |
+    grep -lzsxF "ROLLCALL_LAUNCH=$2" /proc/[0-9]*/environ 2>/dev/null |
       while read -r file; do
         file=${file#/proc/}
         echo "${file%/environ}"
@@ -70,7 +73,7 @@ members() {
   } | sort -un
 }
 
-# TERM, grace, KILL to all of them; true when none is left. Arguments: session, token.
+# TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark.
 end_members() {
   found=$(members "$1" "$2")
   [ -n "$found" ] || return 0
@@ -165,7 +168,7 @@ stranger_on() {
   esac
 }
 
-# True where a process that is not of this attempt is on one of the GPUs. Arguments: session, token, ids.
+# True where a process that is not of this attempt is on one of the GPUs. Arguments: session, mark, ids.
 is_contended() {
   ours=$(members "$1" "$2")
   shift 2
@@ -191,8 +194,10 @@ take_gpus() {
     gpu_problem="the host has $(printf '%s' "$list" | grep -c .) GPUs, not $1"
     return 1
   fi
-  while read -r kind id _; do
+  # Not a loop over redirected input: the shell keeps descriptors of its own for that.
+  for entry in $(printf '%s\n' "$list" | cut -d ' ' -f 1,2 | tr ' ' ','); do
     [ "$taken" -lt "$1" ] || break
+    kind=${entry%%,*} id=${entry#*,}
     file="$leases/gpu-$id.lock"
     # Another user's file in a sticky directory may be opened for reading only.
     [ -e "$file" ] || (umask 0 && : >>"$file") 2>/dev/null
@@ -217,11 +222,9 @@ take_gpus() {
     lock_descriptors="$lock_descriptors $descriptor"
     taken=$((taken + 1))
     descriptor=$((descriptor + 1))
-    # 9 is the launch lock.
-    [ "$descriptor" -ne 9 ] || descriptor=10
-  done <<LIST
-$list
-LIST
+    # 9 is the launch lock; from 10 on bash has its own.
+    [ "$descriptor" -ne 9 ] || descriptor=30
+  done
   [ "$taken" -eq "$1" ]
 }
 
@@ -236,7 +239,7 @@ refuse() {
   exit 75
 }
 
-# In the command's own process: its environment, its directory, its group. Arguments: program, command, token,
+# In the command's own process: its environment, its directory, its group. Arguments: program, command, mark,
 # GPU kind, GPU ids, real GPUs on the host.
 become_command() {
   exec 9<&-
@@ -244,9 +247,9 @@ become_command() {
   set -- "$dir" "$@"
   # From here on names may be the user's.
   . "$1/environment.sh"
-  ROLLCALL_LAUNCH_TOKEN=$4
+  ROLLCALL_LAUNCH=$4
   ROLLCALL_GPUS=$6
-  export ROLLCALL_LAUNCH_TOKEN ROLLCALL_GPUS
+  export ROLLCALL_LAUNCH ROLLCALL_GPUS
   case ${5:-$7} in
   nvidia)
     CUDA_VISIBLE_DEVICES=$6 CUDA_DEVICE_ORDER=PCI_BUS_ID
@@ -272,7 +275,7 @@ output_bytes() {
   echo "$total"
 }
 
-# The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: token.
+# The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: mark.
 watch() {
   trap - TERM USR1 USR2
   close_locks
@@ -322,6 +325,7 @@ supervise() {
     # A run without GPUs sees none.
     real_kind=$(list_gpus | head -n 1 | cut -d ' ' -f 1)
   fi
+  mark=$(mark_of "$dir")
   program=$(command -v timeout) || refuse refused "the program timeout is missing"
   text=$(cat "$dir/command") || refuse refused "the command cannot be read"
   : >"$dir/stdout.log" && : >"$dir/stderr.log" || refuse no-space "the logs cannot be made"
@@ -341,24 +345,24 @@ supervise() {
 
   (
     trap - TERM USR1 USR2
-    become_command "$program" "$text" "$token" "$gpu_kind" "$gpu_ids" "$real_kind"
+    become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind"
   ) >>"$dir/stdout.log" 2>>"$dir/stderr.log" </dev/null &
   child=$!
-  watch "$token" &
+  watch "$mark" &
   watcher=$!
 
   wait "$child"
   code=$?
   if [ -n "$event" ]; then
     # The wait may have ended for the event alone: end the command, then ask for its true code.
-    end_members $$ "$token"
+    end_members $$ "$mark"
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
   fi
   reason=$event
   # What the command left behind.
-  end_members $$ "$token"
+  end_members $$ "$mark"
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
@@ -495,7 +499,7 @@ status_one() {
   elif [ "$boot" != "$(boot_id)" ]; then
     say "$1" lost "the host was rebooted"
   else
-    say "$1" lost "its supervisor was killed; $(members "$pid" "$(cat "$dir/token")" | grep -c .) of its processes live"
+    say "$1" lost "its supervisor was killed; $(members "$pid" "$(mark_of "$dir")" | grep -c .) of its processes live"
   fi
 }
 
@@ -508,7 +512,7 @@ stop() {
   fi
   # A launch in progress is waited for, so that nothing starts behind our back.
   lock_workdir
-  token=$(cat "$dir/token" 2>/dev/null)
+  mark=$(mark_of "$dir")
   if ! identity "$dir"; then
     write_exit "$dir" 143 "$(date +%s.%N)" "$2" && say stopped
     return
@@ -524,14 +528,14 @@ stop() {
     done
     if [ ! -e "$dir/exit.json" ] && is_alive; then
       kill -KILL "$pid" 2>/dev/null
-      end_members "$pid" "$token" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
+      end_members "$pid" "$mark" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
     fi
   fi
   # Survivors of a supervisor that was killed; another boot has none.
-  if [ "$boot" != "$(boot_id)" ] || end_members "$pid" "$token"; then
+  if [ "$boot" != "$(boot_id)" ] || end_members "$pid" "$mark"; then
     say stopped
   else
-    say alive "processes outlive KILL: $(members "$pid" "$token" | tr '\n' ' ')"
+    say alive "processes outlive KILL: $(members "$pid" "$mark" | tr '\n' ' ')"
   fi
 }
 
