@@ -74,17 +74,18 @@ actor BatchReceiver {
 
   /// Sends whole files to disk together, which costs one wait for many, and then gives them their names.
   private func commitWhole() throws(GatheringError) {
-    let files = whole
+    var files = whole[...]
     whole = []
     wholeBytes = 0
-    if files.count > 4, let first = files.first { first.syncFileSystem() }
-    for (position, file) in files.enumerated() {
-      do throws(GatheringError) {
-        try file.commit()
-      } catch {
-        for file in files[position...] { file.discard() }
-        throw error
+    do throws(GatheringError) {
+      let isOnDisk = if files.count > 4, let first = files.first { try first.syncFileSystem() } else { false }
+      while let file = files.first {
+        try file.commit(isOnDisk: isOnDisk)
+        files.removeFirst()
       }
+    } catch {
+      for file in files { file.discard() }
+      throw error
     }
   }
 
@@ -121,6 +122,7 @@ actor BatchReceiver {
         self.stop = stop
         throw stop
       }
+      do throws(GatheringError) { try file.seal() } catch { try fail(error) }
       part = nil
       index += 1
       whole.append(file)

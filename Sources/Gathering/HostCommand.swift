@@ -15,18 +15,24 @@ struct HostCommand {
     case unlistable = 43
   }
 
-  /// - Parameter script: Runs between the two markers, in the attempt's directory. It may use `fail`s exit codes.
-  init(in directory: String, preparing preparation: String = "", script: String) {
+  /// - Parameters:
+  ///   - preparation: Runs before the first marker, in the directory.
+  ///   - script: Runs between the two markers. Where it exits, the second marker is missing.
+  ///   - filter: A command that the script's output and the second marker pass through; its status is the result's.
+  init(in directory: String, preparing preparation: String = "", script: String, through filter: String? = nil) {
     let token =
       String(UInt64.random(in: .min ... .max), radix: 16) + String(UInt64.random(in: .min ... .max), radix: 16)
     marker = Array("rollcall-\(token)\n".utf8)
+    let mark = "printf 'rollcall-%s\\n' \(token)"
     text = """
       LC_ALL=C; export LC_ALL; unset CDPATH
       cd -- \(shellQuote(directory)) || exit 40
       \(preparation)
-      printf 'rollcall-%s\\n' \(token)
+      \(mark)
+      {
       \(script)
-      printf 'rollcall-%s\\n' \(token)
+      \(mark)
+      }\(filter.map { " | " + $0 } ?? "")
       """
   }
 

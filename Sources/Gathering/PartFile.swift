@@ -70,10 +70,15 @@ final class PartFile {
     written == byteCount && SHA256Digest.hex(hasher.finalize()) == sha256
   }
 
-  /// Sends the bytes to disk and gives the object its name; the caller syncs `objects/` afterwards.
-  func commit() throws(GatheringError) {
+  /// Makes the whole file read-only; before `syncFileSystem`, since it too must reach the disk.
+  func seal() throws(GatheringError) {
     if fchmod(descriptor, 0o444) != 0 { throw FileSystem.failure("make read-only", path) }
-    if fsync(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
+  }
+
+  /// Gives the object its name, its bytes sent to disk before; the caller syncs `objects/` afterwards.
+  /// - Parameter isOnDisk: `syncFileSystem` has seen to it.
+  func commit(isOnDisk: Bool) throws(GatheringError) {
+    if !isOnDisk, fsync(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
     let object = store.objectPath(sha256)
     if rename(path, object) != 0 { throw FileSystem.failure("rename to \(object)", path) }
     closeFile()
@@ -90,13 +95,16 @@ final class PartFile {
     closeFile()
   }
 
-  /// Starts and awaits the writing of all that the store's file system holds back, so that the `fsync` of each of many
-  /// files finds nothing left to do. Only a help: errors are those of the `fsync`s that follow.
-  func syncFileSystem() {
+  /// Sends everything that the store's file system holds back to disk: one wait for many files, where an `fsync` of
+  /// each flushes the disk each time.
+  /// - Returns: False where the system has no such call.
+  /// - Throws: What a failed write was answered with (Linux 5.8 and later say it).
+  func syncFileSystem() throws(GatheringError) -> Bool {
     // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
-    guard let symbol = dlsym(nil, "syncfs") else { return }
+    guard let symbol = dlsym(nil, "syncfs") else { return false }
     let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
-    _ = syncfs(descriptor)
+    if syncfs(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
+    return true
   }
 
   private func closeFile() {

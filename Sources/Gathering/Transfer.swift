@@ -139,7 +139,11 @@ struct Transfer {
       command = HostCommand(
         in: directory + "/dumps", script: "tail -c +\(offset + 1) -- \(shellQuote("./" + first.path)) || exit 44")
     } else {
-      command = HostCommand(in: directory + "/dumps", script: "xargs -0 -r cat -- || exit 44")
+      // cat writes each small file by itself; every piece costs a wake-up on each side.
+      let isManySmall = batch.count > 8 && batch.reduce(0) { $0 + $1.byteCount } / batch.count < 64 << 10
+      command = HostCommand(
+        in: directory + "/dumps", script: "xargs -0 -r cat -- || exit 44",
+        through: isManySmall ? "dd ibs=64k obs=64k status=none" : nil)
       for entry in batch { input += Array("./\(entry.path)\0".utf8) }
     }
     let receiver = BatchReceiver(entries: batch, resuming: part.take(), marker: command.marker, store: store)
@@ -190,7 +194,8 @@ struct Transfer {
             + HostCommand.lastLine(of: result?.errorOutput ?? [])))
       return .cut
     }
-    let why = result.status == 0 ? "another size than stated" : HostCommand.lastLine(of: result.errorOutput)
+    let why =
+      result.errorOutput.isEmpty ? "another size than stated" : HostCommand.lastLine(of: result.errorOutput)
     return .changed(entry, why: why)
   }
 
