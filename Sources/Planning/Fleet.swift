@@ -48,7 +48,7 @@ public struct Fleet: Sendable, Hashable, Codable {
   }
 
   public var hosts: [Host]
-  /// An ssh configuration file in place of `~/.ssh/config`.
+  /// An ssh configuration file in place of `~/.ssh/config`: an absolute path, or one that begins with `~/`.
   public var sshConfig: String?
 
   public init(hosts: [Host], sshConfig: String? = nil) {

@@ -13,9 +13,12 @@ public enum FleetReader {
     var reading = Reading()
     let fleet = FleetKeys.shape.read(file.root, &reading)
     try reading.throwIfAny(file: path)
-    guard let fleet else {
+    guard var fleet else {
       throw PlanningError(
         code: .invalid, file: path, problems: [.init(line: 1, column: 1, path: "", message: "is not a fleet file")])
+    }
+    if let config = fleet.sshConfig, !config.hasPrefix("/"), !config.hasPrefix("~/") {
+      fleet.sshConfig = Planner.baseDirectory(of: path) + "/" + config
     }
     return fleet
   }
@@ -36,7 +39,8 @@ public enum FleetReader {
 struct FleetKeys: KeyTable {
   let title = "fleet file"
   let hosts = Key("hosts", .list(of: HostKeys.shape, minimum: 1), "The hosts.")
-  let sshConfig = Key("ssh_config", .text, "An ssh configuration file in place of ~/.ssh/config.")
+  let sshConfig = Key(
+    "ssh_config", .text, "An ssh configuration file, relative to this file, in place of ~/.ssh/config.")
   let launcher = Key("launcher", .word(["detached", "slurm"]), "detached (default), or slurm.")
   let submit = Key("submit", .text, "For slurm: local, or the ssh alias of the login node.")
   let partition = Key("partition", .text, "For slurm.")

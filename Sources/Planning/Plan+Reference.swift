@@ -8,24 +8,34 @@ extension Plan {
     return names.elements
   }
 
-  /// The cell that `cell` is compared with under `reference: {axis: value}`: it has these values, and all other axes
-  /// are equal. A reference cell is its own. nil where there is no such cell, more than one, or another kind of
-  /// reference.
-  public func referenceCell(for cell: Cell) -> Cell? {
-    guard compare.mode == .reference, case .cell(let reference) = compare.reference else { return nil }
+  /// Cell id → the cell that it is compared with under `reference: {axis: value}`: that one has these values, and all
+  /// other axes are equal. A reference cell is its own. Without entry: cells for which there is no such cell or more
+  /// than one, and all cells under another kind of reference.
+  public func referenceCells() -> [String: Cell] {
+    guard compare.mode == .reference, case .cell(let reference) = compare.reference else { return [:] }
     var names = OrderedSet(axes)
     names.append(contentsOf: reference.keys)
-    let candidates = cells.filter { candidate in
-      names.allSatisfy { candidate.values[$0] == reference[$0] ?? cell.values[$0] }
+    func key(_ cell: Cell, _ isReference: Bool) -> [AxisValue?] {
+      names.map { isReference ? reference[$0] ?? cell.values[$0] : cell.values[$0] }
     }
-    if candidates.contains(where: { $0.id == cell.id }) { return cell }
-    if candidates.count < 2 { return candidates.first }
-    // Keys that `include` added decide only where the axes do not.
-    let added = cell.values.keys.filter { !names.contains($0) }
-    let nearest = candidates.filter { candidate in added.allSatisfy { candidate.values[$0] == cell.values[$0] } }
-    return nearest.count == 1 ? nearest[0] : nil
+    let byValues = Dictionary(grouping: cells) { key($0, false) }
+    var partners: [String: Cell] = [:]
+    for cell in cells {
+      let candidates = byValues[key(cell, true)] ?? []
+      if candidates.contains(where: { $0.id == cell.id }) {
+        partners[cell.id] = cell
+      } else if candidates.count == 1 {
+        partners[cell.id] = candidates[0]
+      } else {
+        // Keys that `include` added decide only where the axes do not.
+        let added = cell.values.keys.filter { !names.contains($0) }
+        let nearest = candidates.filter { candidate in added.allSatisfy { candidate.values[$0] == cell.values[$0] } }
+        if nearest.count == 1 { partners[cell.id] = nearest[0] }
+      }
+    }
+    return partners
   }
 
-  /// True where `cell` is a reference that others are compared with.
-  public func isReference(_ cell: Cell) -> Bool { referenceCell(for: cell)?.id == cell.id }
+  /// The entry of `referenceCells()` for one cell.
+  public func referenceCell(for cell: Cell) -> Cell? { referenceCells()[cell.id] }
 }

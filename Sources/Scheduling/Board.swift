@@ -32,6 +32,7 @@ struct Board {
     var reserved: [Int: Int] = [:]
     // Room only shrinks during a round, so what did not fit once does not fit again.
     var full: Set<Request> = []
+    var ableHosts: [Request: [Int]] = [:]
     var hopeless: [Request: String] = [:]
     for (index, run) in runs.enumerated() {
       let request = Request(
@@ -43,7 +44,8 @@ struct Board {
         continue
       }
       guard run.nodes == 1, !full.contains(request) else { continue }
-      let able = hosts.indices.filter { canEver(hosts[$0], request) }
+      let able = ableHosts[request] ?? hosts.indices.filter { canEver(hosts[$0], request) }
+      ableHosts[request] = able
       if able.isEmpty {
         // A host that has not told yet may still do.
         if request.gpus > 0, hosts.contains(where: { mayDo($0, request) }) {

@@ -100,6 +100,14 @@ private struct PlanText {
   let plan: Plan
   let sites: Sites?
   let isVerbose: Bool
+  private let partners: [String: Cell]
+
+  init(plan: Plan, sites: Sites?, isVerbose: Bool) {
+    self.plan = plan
+    self.sites = sites
+    self.isVerbose = isVerbose
+    partners = plan.referenceCells()
+  }
 
   func text() -> String {
     let runs = plan.cells.count * plan.repetitions
@@ -136,7 +144,7 @@ private struct PlanText {
     case .path(let path): return path
     case .lastPass(let job): return "last PASS of \(job)"
     case .cell:
-      guard let partner = plan.referenceCell(for: cell) else { return "none" }
+      guard let partner = partners[cell.id] else { return "none" }
       return partner.id == cell.id ? "(is reference)" : partner.id
     }
   }
@@ -230,6 +238,7 @@ private struct PlanDocument: Encodable {
     runs = plan.cells.count * plan.repetitions
     mode = plan.compare.mode.rawValue
     warnings = plan.warnings
+    let partners = plan.referenceCells()
     cells = plan.cells.map { cell in
       let run = cell.run.displayed
       var candidates: [Candidate]?
@@ -250,7 +259,7 @@ private struct PlanDocument: Encodable {
             layout: dumps.layout, pattern: dumps.pattern, slots: dumps.slots, select: select(dumps.select),
             layers: dumps.expect?.layers ?? [], stages: dumps.expect?.stages ?? [])
         },
-        reference: plan.referenceCell(for: cell)?.id, candidates: candidates, impossible: impossible)
+        reference: partners[cell.id]?.id, candidates: candidates, impossible: impossible)
     }
   }
 

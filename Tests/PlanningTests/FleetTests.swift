@@ -18,7 +18,7 @@ import Testing
     let path = try scratch.write(
       "fleet.yaml",
       """
-      ssh_config: ./ssh.config
+      ssh_config: ssh.config
       hosts:
         - name: gpu1
           ssh: gpu1.alias
@@ -31,7 +31,7 @@ import Testing
         - {name: here, local: true, workdir: ~/x}
       """)
     let fleet = try FleetReader.read(path: path)
-    #expect(fleet.sshConfig == "./ssh.config")
+    #expect(fleet.sshConfig == scratch.path + "/ssh.config")
     #expect(
       fleet.hosts == [
         Fleet.Host(
@@ -62,7 +62,10 @@ import Testing
       ("hosts: [{name: a, local: yes}]\n", ["1:26: expected true or false, found the text \"yes\""]),
       ("hosts: [{name: a, ssh: b}, {name: a, ssh: c}]\n", ["1:35: two hosts are named a"]),
       ("hosts: [{name: a, ssh: -oProxyCommand=x}]\n", ["1:24: `ssh` must be a host alias"]),
-      ("hosts: [{name: a, ssh: b, gpus: some}]\n", ["1:33: expected auto or a number from 0 to 4096, found the text \"some\""]),
+      (
+        "hosts: [{name: a, ssh: b, gpus: some}]\n",
+        ["1:33: expected auto or a number from 0 to 4096, found the text \"some\""]
+      ),
       (
         "hosts: [{name: a, ssh: b, workdir: x, lease_dir: /a/../b}]\n",
         [
@@ -75,7 +78,10 @@ import Testing
         "launcher: slurm\nsubmit: local\npartition: gpu\n",
         ["1:11: `launcher: slurm` comes later; list `hosts` for now"]
       ),
-      ("partition: gpu\nhosts: [{name: a, local: true}]\n", ["1:1: submit, partition, account and sbatch belong to `launcher: slurm`"]),
+      (
+        "partition: gpu\nhosts: [{name: a, local: true}]\n",
+        ["1:1: submit, partition, account and sbatch belong to `launcher: slurm`"]
+      ),
     ])
   func refuses(text: String, said: [String]) {
     #expect(Self.problems(text) == said)

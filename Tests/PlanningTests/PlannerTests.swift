@@ -83,7 +83,7 @@ import Testing
           layout: "atom", slots: 4, select: .warmUp, expect: .init(layers: Array(0...15), stages: ["Block"])))
     #expect(plan.compare == CompareSpec(reference: .cell(["world_size": .int(1)])))
     #expect(plan.referenceCell(for: cell)?.label == "world_size=1 backend=eager one_shot=true")
-    #expect(plan.cells.count(where: plan.isReference) == 4)
+    #expect(plan.referenceCells().count { $0.key == $0.value.id } == 4)
     #expect(plan.logs.forbid == ["(?i)failed jit build", "(?i)falling back"])
     #expect(plan.schedule == ScheduleSpec(cron: "30 2 * * *", timezone: "Europe/Berlin"))
     #expect(plan.notify == [NotifySpec(webhook: "https://example.org/x")])

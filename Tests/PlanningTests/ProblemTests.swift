@@ -78,8 +78,14 @@ import Testing
         "name: t\nrun: {command: a}\ndumps: {layout: atom, pattern: \"(?<rank>.)\"}\n",
         "3:32: `pattern` belongs to layout custom, not atom"
       ),
-      ("name: t\nrun: {command: a}\nnotify: [{webhook: example.org}]\n", "3:20: `webhook` must be a URL with https:// or http://"),
-      ("name: t\nrun: {command: a}\nnotify: [{on: fail}]\n", "3:10: a notice has exactly one of the keys webhook, email, command"),
+      (
+        "name: t\nrun: {command: a}\nnotify: [{webhook: example.org}]\n",
+        "3:20: `webhook` must be a URL with https:// or http://"
+      ),
+      (
+        "name: t\nrun: {command: a}\nnotify: [{on: fail}]\n",
+        "3:10: a notice has exactly one of the keys webhook, email, command"
+      ),
       (
         "name: t\nrun: {command: a}\nnotify: [{email: a@b.c, on: changed}]\n",
         "3:29: expected one of change, fail, always, found \"changed\" [change]"
@@ -102,8 +108,14 @@ import Testing
         "3:21: unknown axis `a`"
       ),
       ("name: t\nrun: {command: \"a ${{ x }}\"}\n", unknownName("2:19", "x")),
-      ("name: t\nrun:\n  command: |\n    echo a\n    echo ${{ rnu_dir }}\n", unknownName("5:10", "rnu_dir", " [run_dir]")),
-      ("name: t\nrun:\n  command: >-\n    echo ${{ run }}\n    ${{ dump_dri }} ${{ host }}\n", unknownName("5:5", "dump_dri", " [dump_dir]")),
+      (
+        "name: t\nrun:\n  command: |\n    echo a\n    echo ${{ rnu_dir }}\n",
+        unknownName("5:10", "rnu_dir", " [run_dir]")
+      ),
+      (
+        "name: t\nrun:\n  command: >-\n    echo ${{ run }}\n    ${{ dump_dri }} ${{ host }}\n",
+        unknownName("5:5", "dump_dri", " [dump_dir]")
+      ),
       ("name: t\nrun: {command: \"a ${{ x \"}\n", "2:19: ${{ without }}"),
       ("name: t\nrun: {command: \"a ${{ }}\"}\n", "2:19: ${{ }} names nothing"),
       (
@@ -111,8 +123,14 @@ import Testing
         "2:26: ${{ attempt }} is known only at launch: it can stand in `command` and `env`"
       ),
       ("name: t\nrun: {command: a, env: {\"${{ x }}\": 1}}\n", "2:25: ${{ }} cannot be part of a key"),
-      ("name: t\nrun: {command: a}\nlogs: {forbid: [\"${{ run }}\"]}\n", "3:17: ${{ }} is replaced in `run` and `dumps` only"),
-      ("name: t\nrun: {command: a, files: [/etc/passwd]}\n", "2:27: /etc/passwd: files are named relative to the job file"),
+      (
+        "name: t\nrun: {command: a}\nlogs: {forbid: [\"${{ run }}\"]}\n",
+        "3:17: ${{ }} is replaced in `run` and `dumps` only"
+      ),
+      (
+        "name: t\nrun: {command: a, files: [/etc/passwd]}\n",
+        "2:27: /etc/passwd: files are named relative to the job file"
+      ),
     ])
   func saysWhatIsWrongAndWhere(text: String, problem: String) {
     #expect(problems(text) == [problem])
@@ -165,7 +183,10 @@ import Testing
       notifi: []
       """
     let found = problems(text)
-    #expect(found.map { String($0.prefix { $0 != " " }) } == ["2:9:", "4:3:", "4:3:", "5:9:", "6:9:", "7:17:", "7:30:", "8:17:", "9:18:", "10:1:"])
+    #expect(
+      found.map { String($0.prefix { $0 != " " }) } == [
+        "2:9:", "4:3:", "4:3:", "5:9:", "6:9:", "7:17:", "7:30:", "8:17:", "9:18:", "10:1:",
+      ])
     #expect(found.contains("9:18: cron field minute: \"61\" is not from 0 to 59"))
     #expect(found.contains("10:1: unknown key `notifi` in `job file` [notify]"))
   }
@@ -191,6 +212,25 @@ import Testing
     #expect(found.first?.hasSuffix("more than 100000 values once aliases are expanded") == true)
     #expect(
       problems("name: t\nrun: &r {command: a}\noverrides: [{when: {a: 1}, run: *r}]\nmatrix: {a: [1, 2]}\n") == [])
+  }
+
+  @Test(arguments: ["k: {? *a9 : 1}", "*a9 : 1", "k: {*a9 : 1}", "k: {[*a9]: 1}", "? - *a9\n: 1", "k: {{*a9 : 1}: 2}"])
+  func aliasesAreBoundedInKeysToo(key: String) {
+    var text = "name: t\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    for level in 1...9 {
+      text += "a\(level): &a\(level) [\((0..<10).map { _ in "*a\(level - 1)" }.joined(separator: ", "))]\n"
+    }
+    let found = problems(text + key + "\n")
+    #expect(found.count == 1)
+    #expect(
+      found.first?.hasPrefix("12:") == true && found.first?.hasSuffix(": a key must be plain text") == true, "\(found)")
+  }
+
+  @Test func starsAndAmpersandsInCommandsAreJustText() throws {
+    let plan = try Planner.plan(
+      text: "name: t\nrun:\n  command: |\n    rm -f *log *.pt 2>&1 &wait *a\n    case $x in *foo) ls **;; esac *\n",
+      path: "j")
+    #expect(plan.cells[0].run.command == "rm -f *log *.pt 2>&1 &wait *a\ncase $x in *foo) ls **;; esac *\n")
   }
 
   @Test func nestingIsBounded() {
@@ -252,7 +292,8 @@ import Testing
       Issue.record("should be refused")
     } catch {
       // An empty name is refused by its type, before the disk is asked.
-      #expect(error.problems.map { "\($0.line):\($0.column): \($0.message)" } == ["11:7: expected text, found the text \"\""])
+      #expect(
+        error.problems.map { "\($0.line):\($0.column): \($0.message)" } == ["11:7: expected text, found the text \"\""])
     }
     let checked = try scratch.write(
       "job.yaml", "name: t\nrun: {command: a, files: [a/x.py, b/x.py, missing.py, dir, large.bin, b/x.py]}\n")
@@ -272,7 +313,8 @@ import Testing
 
   @Test(
     arguments: [
-      ("30 2 * * *", nil), ("*/15 0-6,22 1 jan-mar sun", nil), ("0 0 * * 7", nil), ("@daily", nil), ("0-30/5 * * * *", nil),
+      ("30 2 * * *", nil), ("*/15 0-6,22 1 jan-mar sun", nil), ("0 0 * * 7", nil), ("@daily", nil),
+      ("0-30/5 * * * *", nil),
       ("* * * *", "a cron expression has five fields (minute hour day-of-month month day-of-week), this has 4"),
       ("0 24 * * *", "cron field hour: \"24\" is not from 0 to 23"),
       ("0 0 0 * *", "cron field day of month: \"0\" is not from 1 to 31"),
@@ -280,7 +322,10 @@ import Testing
       ("5-1 * * * *", "cron field minute: \"5-1\" runs backwards"),
       ("*/0 * * * *", "cron field minute: \"*/0\" has no step from 1 to 59 after the /"),
       ("1,, * * * *", "cron field minute: \"\" is not from 0 to 59"),
-      ("@nightly", "unknown cron word @nightly; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually"),
+      (
+        "@nightly",
+        "unknown cron word @nightly; known are @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually"
+      ),
     ] as [(String, String?)])
   func cronFieldsAreChecked(cron: String, problem: String?) {
     let found = problems("name: t\nrun: {command: a}\nschedule: {cron: \"\(cron)\", timezone: UTC}\n")

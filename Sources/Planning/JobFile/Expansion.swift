@@ -128,7 +128,7 @@ struct Expansion {
           reading.within(entry.name) { Matrix.check(entry, known: known, &$0) }
         }
         if reading.problems.count == before, let place = compare.reference?.place,
-          !plan.cells.contains(where: { plan.referenceCell(for: $0) != nil })
+          plan.referenceCells().isEmpty
         {
           reading.report(place, "no cell has these values; there is nothing to compare with")
         }
@@ -143,12 +143,13 @@ struct Expansion {
           "`noise: measured` with `repeat: 1`: no run is repeated, so the noise from run to run is not measured")
       }
       if case .cell = compare.spec.reference {
-        let lonely = plan.cells.filter { plan.referenceCell(for: $0) == nil }
+        let partners = plan.referenceCells()
+        let lonely = plan.cells.filter { partners[$0.id] == nil }
         for cell in lonely.prefix(10) {
           warnings.append("the cell \(cell.label) has no reference cell: it is not compared")
         }
         if lonely.count > 10 { warnings.append("\(lonely.count - 10) more cells have no reference cell") }
-        if plan.cells.count - lonely.count == plan.cells.count(where: plan.isReference) {
+        if partners.allSatisfy({ $0.key == $0.value.id }) {
           warnings.append("every cell is its own reference: nothing is compared")
         }
       }

@@ -51,7 +51,12 @@ struct YAMLFile {
     }
     lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(Array.init)
     let node: Node?
-    do { node = try Parser(yaml: text, resolver: .basic, encoding: .utf8).singleRoot() } catch {
+    do {
+      if text.contains("&") { try Self.checkKeys(text, lines) }
+      node = try Parser(yaml: text, resolver: .basic, encoding: .utf8).singleRoot()
+    } catch let problem as ConversionProblem {
+      throw failure(.invalid, problem.place, problem.message)
+    } catch {
       let (place, message) = Self.syntaxProblem(error, lines)
       throw failure(.syntax, place, message)
     }
@@ -85,6 +90,40 @@ struct YAMLFile {
       column = 0
     }
     return place
+  }
+
+  /// Refuses keys that are not plain text, on a copy of the text without aliases: the parser hashes every key, and a key
+  /// that holds aliases of aliases would take for ever.
+  private static func checkKeys(_ text: String, _ lines: [[Unicode.Scalar]]) throws {
+    var copy = String.UnicodeScalarView()
+    var isAfterStar = false
+    for scalar in text.unicodeScalars {
+      let isName =
+        scalar.properties.isAlphabetic || scalar.properties.numericType != nil || scalar == "_" || scalar == "-"
+      if isAfterStar { copy.append(isName ? "_" : "*") }
+      isAfterStar = scalar == "*"
+      if !isAfterStar { copy.append(scalar) }
+    }
+    if isAfterStar { copy.append("*") }
+    guard let root = try Parser(yaml: String(copy), resolver: .basic, encoding: .utf8).singleRoot() else { return }
+    try checkKeys(of: root, lines)
+  }
+
+  private static func checkKeys(of node: Node, _ lines: [[Unicode.Scalar]]) throws {
+    switch node {
+    case .scalar, .alias: return
+    case .sequence(let sequence): for element in sequence { try checkKeys(of: element, lines) }
+    case .mapping(let mapping):
+      for (key, value) in mapping {
+        let place = Place(line: key.mark?.line ?? 1, column: key.mark?.column ?? 1)
+        let line = lines.indices.contains(place.line - 1) ? lines[place.line - 1] : []
+        let isAlias = line.indices.contains(place.column - 1) && line[place.column - 1] == "*"
+        guard case .scalar = key, !isAlias else {
+          throw ConversionProblem(place: place, message: "a key must be plain text")
+        }
+        try checkKeys(of: value, lines)
+      }
+    }
   }
 
   private struct ConversionProblem: Error {
