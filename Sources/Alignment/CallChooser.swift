@@ -244,7 +244,8 @@ public enum CallChooser {
     }
     guard let decode = rest.first(where: { $0.number > prefill.number && $0.tokens <= decodeTokens }) else {
       return .failure(
-        CallProblem(code: .wrongCall, message: "no decode step follows the prefill call \(prefill.number); calls \(all)"))
+        CallProblem(
+          code: .wrongCall, message: "no decode step follows the prefill call \(prefill.number); calls \(all)"))
     }
     return .success(
       CallChoice(

@@ -233,7 +233,8 @@ public struct ShardPlanner: Sendable {
     if shapes.allSatisfy({ $0 == shapes[0] }), rule == .auto || rule == .replicated, try areEqual(reference) {
       layout = .whole(shapes[0], kind: .replicated)
       why = "all ranks of the reference are equal"
-    } else if let joined = shapes[0].indices.reversed().lazy.compactMap({ ShardLayout.concat(shapes, axis: $0) }).first {
+    } else if let joined = shapes[0].indices.reversed().lazy.compactMap({ ShardLayout.concat(shapes, axis: $0) }).first
+    {
       layout = joined
       why = "as many ranks on both sides: compared rank by rank, side by side along the axis"
     } else {

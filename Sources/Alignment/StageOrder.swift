@@ -106,7 +106,11 @@ public struct StageOrder: Sendable {
       if has("partial", "core", "context", "ctx") { return 30 }
       return 40
     }
-    if ["q", "k", "v"].contains(name) || has("q_proj", "k_proj", "v_proj", "qproj", "kproj", "vproj", "query", "key", "value") { return 20 }
+    if ["q", "k", "v"].contains(name)
+      || has("q_proj", "k_proj", "v_proj", "qproj", "kproj", "vproj", "query", "key", "value")
+    {
+      return 20
+    }
     if has("oproj", "o_proj") { return 35 }
     if has("router", "topk", "gating") { return 55 }
     if has("gate", "up_proj", "upproj") { return 60 }

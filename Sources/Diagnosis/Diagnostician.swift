@@ -8,7 +8,7 @@ public enum Diagnostician {
     var result: [Finding] = []
     for family in [
       NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings, ScaleFamily.findings,
-      OrderFamily.findings, TokenFamily.findings, ColumnFamily.findings, SubsetFamily.sure,
+      OrderFamily.findings, TokenFamily.findings, ColumnFamily.findings, ClampFamily.findings, SubsetFamily.sure,
       RepetitionFamily.findings, StatisticsFamily.findings, RotationFamily.findings, SubsetFamily.possible,
       WeightFamily.findings, QuantisationFamily.findings, DriftFamily.findings,
     ] {

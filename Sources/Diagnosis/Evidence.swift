@@ -112,6 +112,9 @@ public struct RowEvidence: Sendable, Hashable {
   public var columnScales: ClosedRange<Double>?
   /// Columns before this one agree, those from it on do not and are 0 (or not finite) in the reference.
   public var paddingStart: Int?
+  /// Share of values that changed beyond noise, and share of these whose magnitude grew.
+  public var changedShare: Double?
+  public var grownShare: Double?
   /// Largest |(|a_t| / |b_t|) - 1| over the tokens: small where only directions changed.
   public var tokenNormDeviation: Double?
 

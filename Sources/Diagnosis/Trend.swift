@@ -2,10 +2,20 @@
 public struct WorldSizeFindings: Sendable, Hashable {
   public var worldSize: Int
   public var findings: [Finding]
+  /// Where it diverged; nil where it passed.
+  public var divergence: (layer: Int?, stage: String)? {
+    isFailed ? (layer, stage) : nil
+  }
+  public var isFailed: Bool
+  var layer: Int?
+  var stage: String
 
-  public init(worldSize: Int, findings: [Finding]) {
+  public init(worldSize: Int, findings: [Finding], divergence: (layer: Int?, stage: String)? = nil) {
     self.worldSize = worldSize
     self.findings = findings
+    isFailed = divergence != nil
+    layer = divergence?.layer
+    stage = divergence?.stage ?? ""
   }
 }
 
@@ -18,6 +28,31 @@ public enum Trend {
   /// - Parameter results: the findings at each world size against the same reference.
   /// - Returns: the same, with causes and confidences corrected where the trend decides.
   public static func refined(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
+    withDivisibility(byScale(results))
+  }
+
+  /// Small world sizes pass, larger ones fail, and nothing else explains it: a width that they do not divide.
+  private static func withDivisibility(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
+    let failed = results.filter(\.isFailed)
+    let passed = results.filter { !$0.isFailed && $0.worldSize > 1 }
+    guard let least = failed.map(\.worldSize).min(), let most = passed.map(\.worldSize).max(), most < least else {
+      return results
+    }
+    return results.map { result in
+      guard result.isFailed, !result.findings.contains(where: { $0.confidence != .possible }) else { return result }
+      var result = result
+      result.findings.append(
+        Finding(
+          cause: "divisibility", layer: result.layer, stage: result.stage, confidence: .possible,
+          evidence: ["world_size": Double(result.worldSize), "largest_that_passes": Double(most)],
+          summary: "World size \(most) passes and \(least) fails with no other cause in sight: a width that "
+            + "\(least) ranks do not divide evenly.",
+          next: "Check that heads, experts, vocabulary and tile sizes are divisible by the world size."))
+      return result
+    }
+  }
+
+  private static func byScale(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
     var points: [(size: Double, alpha: Double)] = []
     for result in results {
       guard let finding = result.findings.first(where: { scales.contains($0.cause) }),

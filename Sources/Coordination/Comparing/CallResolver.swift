@@ -70,7 +70,9 @@ enum CallResolver {
     var result = CallObservation.Content.unread
     let keys = index.captures.keys.filter { $0.layer == place.layer && $0.stage == place.stage }.sorted()
     for key in keys {
-      guard let tensor = index.captures[key]?[place.call]?[place.rank]?.tensor, tensor.elementCount > 0 else { continue }
+      guard let tensor = index.captures[key]?[place.call]?[place.rank]?.tensor, tensor.elementCount > 0 else {
+        continue
+      }
       if !tensor.dtype.isFloatingPoint {
         guard key.role == .input || key.tensor.contains("ids"), !key.tensor.contains("pos") else { continue }
         if let zeros = isAllZero(tensor) { return zeros ? .idsZero : .idsReal }

@@ -46,7 +46,8 @@ struct CaptureMatching: Sendable {
           unmatched.append("\(key): the calls chosen on the two sides have different token counts")
           continue
         }
-        let why = leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
+        let why =
+          leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
         pairs.append(
           Pair(
             key: key,
@@ -142,7 +143,9 @@ struct CaptureMatching: Sendable {
     let byLayer = Dictionary(grouping: keys) { $0.layer }
     // What belongs to no layer comes before the layers or after them, by its name.
     let loose = byLayer[nil] ?? []
-    let isLate: (CaptureKey) -> Bool = { StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm") }
+    let isLate: (CaptureKey) -> Bool = {
+      StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm")
+    }
     result += arranged(loose.filter { !isLate($0) }, order)
     for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order) }
     result += arranged(loose.filter(isLate), order)

@@ -29,7 +29,9 @@ public enum DumpComparer {
     var results = try await Bounded.map(matching.pairs) { make($0, rules: rules, usual: nil) }
     // Where the data fit no layout, the one of the same stage in other layers stands.
     let open = results.indices.filter { index in
-      guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else { return false }
+      guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else {
+        return false
+      }
       return plan.kind == .ambiguous || plan.residual.map { $0 > 0.25 } ?? true
     }
     let again = open.compactMap { index in

@@ -21,10 +21,12 @@ enum EvidenceCollector {
     let isFinite = reference.allSatisfy(\.isFinite) && target.allSatisfy(\.isFinite)
     guard isFinite else { return evidence }
     addTokens(&evidence, sample: sample, target: target, reference: reference)
+    addChanges(&evidence, target: target, reference: reference)
     addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
     try addProjections(
       &evidence, outcome: outcome, before: before, sample: sample, target: target, reference: reference)
-    try addSubsets(&evidence, before: before, sample: sample, target: target, layer: outcome.key.layer, shape: decision.target.shape)
+    try addSubsets(
+      &evidence, before: before, sample: sample, target: target, layer: outcome.key.layer, shape: decision.target.shape)
     return evidence
   }
 
@@ -205,6 +207,23 @@ enum EvidenceCollector {
     return sum.squareRoot()
   }
 
+  private static func addChanges(_ evidence: inout RowEvidence, target: [Double], reference: [Double]) {
+    let usual = norm(reference) / Double(max(reference.count, 1)).squareRoot()
+    let limit = 4 * evidence.noise
+    var changed = 0
+    var grown = 0
+    for index in target.indices {
+      let a = target[index]
+      let b = reference[index]
+      guard abs(a - b) > limit * (usual + abs(b)) else { continue }
+      changed += 1
+      if abs(a) > abs(b) { grown += 1 }
+    }
+    guard changed > 0 else { return }
+    evidence.changedShare = Double(changed) / Double(target.count)
+    evidence.grownShare = Double(grown) / Double(changed)
+  }
+
   // MARK: blocks
 
   private static func addBlocks(
@@ -295,7 +314,8 @@ enum EvidenceCollector {
   }
 
   private static func addSubsets(
-    _ evidence: inout RowEvidence, before: [PairOutcome], sample: TensorSample, target: [Double], layer: Int?, shape: [Int]
+    _ evidence: inout RowEvidence, before: [PairOutcome], sample: TensorSample, target: [Double], layer: Int?,
+    shape: [Int]
   ) throws {
     var sources: [(stage: String, ranks: [Int], partials: [[Double]])] = []
     for other in before where other.key.layer == layer && other.key.role == .output {

@@ -1,7 +1,7 @@
 public import Alignment
 public import Comparison
-import Reporting
 public import Dumps
+import Reporting
 
 extension DumpComparer {
   /// What repeats of one cell differ by: every later repeat against the first, rank by rank.

@@ -22,6 +22,7 @@ struct PairOutcome: Sendable {
   var problem: (verdict: Verdict, why: String)?
   /// Ranks below the world size without this capture.
   var missingRanks: [Int] = []
+  var missingReferenceRanks: [Int] = []
 
   var shape: [Int] { decision?.target.shape ?? targets.first?.shape ?? [] }
   var dtype: DType { targets.first?.dtype ?? .float32 }
@@ -43,8 +44,10 @@ extension PairOutcome {
     let targetRanks = target.keys.sorted()
     var outcome = PairOutcome(
       key: key, call: call, referenceRanks: referenceRanks, targetRanks: targetRanks,
-      targets: targetRanks.compactMap { target[$0]?.tensor }, references: referenceRanks.compactMap { reference[$0]?.tensor })
+      targets: targetRanks.compactMap { target[$0]?.tensor },
+      references: referenceRanks.compactMap { reference[$0]?.tensor })
     outcome.missingRanks = missingRanks
+    outcome.missingReferenceRanks = missingReferenceRanks
     do {
       if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
@@ -56,7 +59,8 @@ extension PairOutcome {
       outcome.problem = (isWrong ? .fail : .inconclusive, error.message)
     } catch let error as DumpError {
       outcome.problem = (.inconclusive, "not read: \(error.description)")
-      let file = (Array(reference.values) + Array(target.values))
+      let file =
+        (Array(reference.values) + Array(target.values))
         .first { $0.tensor.storage.path == error.file }?.file ?? error.file
       return (outcome, [Unreadable(file: file, why: error.reason)])
     } catch {
@@ -75,7 +79,8 @@ extension PairOutcome {
       if try !areAlike || !PairMeasurer.divergent(tensors).isEmpty {
         let ranks = missing.map(String.init).joined(separator: ", ")
         problem = (
-          .inconclusive, "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined"
+          .inconclusive,
+          "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined"
         )
         return false
       }

@@ -9,7 +9,11 @@ extension DumpComparer {
     _ reports: [(worldSize: Int, report: ComparisonReport)]
   ) -> [(worldSize: Int, report: ComparisonReport)] {
     let refined = Trend.refined(
-      reports.map { WorldSizeFindings(worldSize: $0.worldSize, findings: $0.report.findings) })
+      reports.map { size, report in
+        WorldSizeFindings(
+          worldSize: size, findings: report.findings,
+          divergence: report.firstDivergence.map { (layer: $0.layer, stage: $0.stage) })
+      })
     return zip(reports, refined).map { original, refined in
       var report = original.report
       report.findings = refined.findings

@@ -83,10 +83,11 @@ struct ReportBuilder {
         return Line(
           outcome: outcome, judgement: Judgement(verdict: problem.verdict, why: problem.why), noise: noise)
       }
-      if judgement.verdict == .pass, !outcome.missingRanks.isEmpty {
-        let ranks = outcome.missingRanks.map(String.init).joined(separator: ", ")
+      let absent = outcome.missingRanks + outcome.missingReferenceRanks
+      if judgement.verdict == .pass, !absent.isEmpty {
+        let ranks = Set(absent).sorted().map(String.init).joined(separator: ", ")
         judgement.verdict = .inconclusive
-        judgement.why = "the ranks that are there agree; rank \(ranks) \(outcome.missingRanks.count == 1 ? "is" : "are") missing"
+        judgement.why = "the ranks that are there agree; missing: rank \(ranks)"
       }
       let floor = judgement.floor ?? (outcome.noisyType.isFloatingPoint ? Judge.roundingFloor(outcome.noisyType) : 0)
       let line = Line(outcome: outcome, judgement: judgement, noise: max(noise, floor))
@@ -266,12 +267,16 @@ struct ReportBuilder {
     let others = lines.indices.filter { index in
       index > first && lines[index].outcome.key.layer == layer && lines[index].outcome.key.role == .output
         && lines[index].judgement.verdict == .fail && inputsAgree(index, lines) == true
+        // What contains other stages only repeats them.
+        && StageOrder.heuristic(lines[index].outcome.key.stage) < 78
     }
     var findings: [Finding] = []
     for index in [first] + others.prefix(6) where lines[index].outcome.measures != nil {
       do {
         let found = Diagnostician.findings(try collected(index, lines, aftermath: afterPartial(index, lines)))
-        findings += found.filter { new in !findings.contains { $0.cause == new.cause } }
+        findings += found.filter { new in
+          (index == first || new.confidence != .possible) && !findings.contains { $0.cause == new.cause }
+        }
       } catch let error as DumpError {
         findings.append(
           Finding(
@@ -311,29 +316,32 @@ struct ReportBuilder {
     var findings: [Finding] = []
     for (name, index) in [("reference", matching.reference), ("target", matching.target)] {
       let absent = index.missingRanks(only: request.rank)
-      let partial = outcomes.flatMap { name == "target" ? $0.missingRanks : [] }
-      let ranks = Set(absent).union(partial).sorted()
-      if !ranks.isEmpty {
-        let words = ranks.map(String.init).joined(separator: ", ")
+      let partial = outcomes.flatMap { name == "target" ? $0.missingRanks : $0.missingReferenceRanks }
+      let stale = Set(index.stale.map(\.rank))
+      if let first = index.stale.first {
         findings.append(
           Finding(
-            cause: "incomplete-ranks", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
-            evidence: ["world_size": Double(index.worldSize), "ranks_seen": Double(index.ranks.count)],
-            summary: absent.isEmpty
-              ? "Rank \(words) of the \(name) lacks some of its files."
-              : "Rank \(words) of the \(name) did not answer: \(index.worldSize) ranks should be there.",
-            next: "Gather the files of rank \(words) again, or run the cell again."))
-      }
-      if !index.stale.isEmpty {
-        let ranks = Set(index.stale.map(\.rank)).sorted()
-        findings.append(
-          Finding(
-            cause: "stale-dump", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
+            cause: "stale-dump", layer: first.layer, stage: first.stage, ranks: stale.sorted(),
+            confidence: index.side.startTime == nil ? .likely : .certain,
             evidence: ["files": Double(Set(index.stale.map(\.file)).count)],
-            summary: "\(index.stale[0].file) of the \(name) is older than the attempt's start: it is of an earlier run "
-              + "and was not compared.",
+            summary: index.side.startTime == nil
+              ? "\(first.file) of the \(name) is more than a day older than the rest: it is of an earlier run and was "
+                + "not compared."
+              : "\(first.file) of the \(name) is older than the attempt's start: it is of an earlier run and was not "
+                + "compared.",
             next: "Dump into a fresh directory: one-shot dumps keep a file that is already there."))
       }
+      let ranks = Set(absent).union(partial).subtracting(absent.isEmpty ? stale : []).sorted()
+      guard !ranks.isEmpty else { continue }
+      let words = ranks.map(String.init).joined(separator: ", ")
+      findings.append(
+        Finding(
+          cause: "incomplete-ranks", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
+          evidence: ["world_size": Double(index.worldSize), "ranks_seen": Double(index.ranks.count)],
+          summary: absent.isEmpty
+            ? "Rank \(words) of the \(name) lacks some of its files."
+            : "Rank \(words) of the \(name) did not answer: \(index.worldSize) ranks should be there.",
+          next: "Gather the files of rank \(words) again, or run the cell again."))
     }
     for (problem, stage) in matching.callProblems {
       findings.append(

@@ -110,7 +110,9 @@ private struct SlotReport {
 
   var report: ComparisonReport {
     let mismatch = differingInput
-    let rows = stages.flatMap { stage in stage.measures.map { row(stage, slot: $0.slot, measures: $0.measures, mismatch) } }
+    let rows = stages.flatMap { stage in
+      stage.measures.map { row(stage, slot: $0.slot, measures: $0.measures, mismatch) }
+    }
     var unmatched = matching.unmatched + matching.target.duplicates + stages.compactMap(\.unmatched)
     unmatched = unmatched.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
     let unreadable = request.target.set.unreadable + stages.compactMap(\.unreadable)

@@ -14,7 +14,8 @@ enum QuantisationFamily {
       evidence.finding(
         "quantisation-rounding", .possible,
         evidence: ["cos": measures.cos, "alpha": measures.alpha, "norm_ratio": measures.normRatio],
-        summary: "\(evidence.place): every token loses about the same few digits (cos \(figure(measures.cos))), as from "
+        summary:
+          "\(evidence.place): every token loses about the same few digits (cos \(figure(measures.cos))), as from "
           + "another rounding of quantised inputs or scales.",
         next: "Run the operation alone on dumped inputs, with each side's quantiser, to tell quantiser from product.")
     ]

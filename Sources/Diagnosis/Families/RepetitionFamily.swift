@@ -16,8 +16,9 @@ enum RepetitionFamily {
           next: "Add the bias of the row-parallel layer on one rank only, or after the all-reduce.")
       ]
     }
-    guard let best = evidence.projections.filter({ $0.residual <= evidence.differenceTolerance })
-      .min(by: { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) })
+    guard
+      let best = evidence.projections.filter({ $0.residual <= evidence.differenceTolerance })
+        .min(by: { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) })
     else { return [] }
     let numbers = ["coefficient": best.coefficient, "residual": best.residual]
     let source = "\(best.stage).\(best.tensor)"

@@ -59,7 +59,8 @@ enum ScaleFamily {
         cause, .likely, evidence: numbers,
         summary: "\(words): \(seen), and that is no multiple of the world size.",
         next: "Look for a factor of \(figure(alpha < 1 ? 1 / alpha : alpha)) in \(evidence.place) "
-          + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off.")
+          + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off."
+      )
     ]
   }
 }

@@ -11,7 +11,9 @@ enum StatisticsFamily {
     return [
       evidence.finding(
         "shard-local-statistics", evidence.worldSize > 1 && evidence.plan.kind == .concat ? .likely : .possible,
-        evidence: ["token_scale_residual": residual, "least_scale": scales.lowerBound, "largest_scale": scales.upperBound],
+        evidence: [
+          "token_scale_residual": residual, "least_scale": scales.lowerBound, "largest_scale": scales.upperBound,
+        ],
         summary: "\(evidence.place): every token of every rank has the right direction and a scale of its own "
           + "(\(figure(scales.lowerBound)) to \(figure(scales.upperBound))), as from a norm over the local shard.",
         next: "Compute the norm's statistics over the whole hidden dimension: reduce the sum of squares over ranks.")

@@ -27,7 +27,9 @@ enum SubsetFamily {
     // For any subset of partials cos = norm ratio = sqrt(alpha), if the ranks' partials are independent.
     let measures = evidence.measures
     let share = Double(evidence.worldSize - 1) / Double(evidence.worldSize)
-    guard measures.alpha > 0.05, measures.alpha < 0.98, [.replicated, .ambiguous].contains(evidence.plan.kind) else { return [] }
+    guard measures.alpha > 0.05, measures.alpha < 0.98, [.replicated, .ambiguous].contains(evidence.plan.kind) else {
+      return []
+    }
     let law = measures.alpha.squareRoot()
     guard abs(measures.cos - law) < 0.02, abs(measures.normRatio - law) < 0.02,
       abs(measures.alpha - share) < 0.25

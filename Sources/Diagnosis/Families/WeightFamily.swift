@@ -18,7 +18,8 @@ enum WeightFamily {
       result.append(
         evidence.finding(
           "duplicate-shard", .possible, evidence: numbers,
-          summary: "\(evidence.place): cos is about one over the world size at the usual norm, as when every rank loads "
+          summary:
+            "\(evidence.place): cos is about one over the world size at the usual norm, as when every rank loads "
             + "the same shard.",
           next: next))
     }

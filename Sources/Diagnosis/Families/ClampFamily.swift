@@ -1,0 +1,19 @@
+import Alignment
+import Comparison
+
+/// Only large values changed, and all of them grew.
+enum ClampFamily {
+  static func findings(_ evidence: RowEvidence) -> [Finding] {
+    guard let changed = evidence.changedShare, let grown = evidence.grownShare, changed > 0, changed < 0.5,
+      grown > 0.97, evidence.judgement.tokens.count * 4 < evidence.measures.tokenRelL2.count * 3 || changed < 0.2
+    else { return [] }
+    return [
+      evidence.finding(
+        "missing-clamp", .likely, evidence: ["changed_share": changed, "grown_share": grown],
+        summary:
+          "\(evidence.place): \(figure(changed * 100)) % of the values changed and nearly all of these grew; the "
+          + "rest agrees: a limit is missing.",
+        next: "Check the clamp of the activation (SwiGLU limit) on this path.")
+    ]
+  }
+}
