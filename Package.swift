@@ -28,6 +28,7 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .target(
       name: "Coordination",
@@ -88,7 +89,7 @@ let package = Package(
       dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
     .testTarget(
       name: "SchedulingTests",
-      dependencies: ["Scheduling", .product(name: "OrderedCollections", package: "swift-collections")]),
+      dependencies: ["Scheduling", "Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
     .testTarget(
       name: "LedgerTests",
       dependencies: [

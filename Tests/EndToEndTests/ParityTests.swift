@@ -37,7 +37,7 @@ import Testing
         for (layer, stage), candidates in a.items():
             parts = pick(candidates, slots).chunk(slots, 0)
             for slot in range(1, slots):
-                rows.append({"layer": layer, "stage": stage, "slot": slot, **measures(parts[slot], parts[0])})
+                rows.append({"layer": layer, "stage": stage, "slot": slot, **measures(parts[0], parts[slot])})
     else:
         b = calls(rest[0])
         for (layer, stage), candidates in a.items():

@@ -50,8 +50,8 @@ import Testing
       #expect(report["verdict"] as? String == "pass")
       let cells = try #require(report["cells"] as? [[String: Any]])
       #expect(cells.count == 12)
-      // World sizes 2 and 8, two backends, both dump modes, each against world size 1.
-      #expect(try pairs(report).count == 8)
+      // World sizes 2 and 8, two backends, both dump modes, two repetitions, each against world size 1.
+      #expect(try pairs(report).count == 16)
       for pair in try pairs(report) {
         let coverage = try #require(pair["coverage"] as? [String: Any])
         #expect(coverage["compared"] as? Int == coverage["expected"] as? Int)
