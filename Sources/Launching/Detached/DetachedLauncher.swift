@@ -51,7 +51,7 @@ public final class DetachedLauncher: Launcher {
     guard missing.isEmpty else {
       throw agent.error(
         .missingTool,
-        "the host lacks \(missing.joined(separator: ", ")); install coreutils, grep, sed and util-linux there")
+        "the host lacks \(missing.joined(separator: " ")); install coreutils, grep, sed and util-linux there")
     }
     func value(_ key: Substring) throws -> String {
       guard let value = values[key], !value.isEmpty else {

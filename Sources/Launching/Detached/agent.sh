@@ -550,9 +550,14 @@ log() {
 }
 
 enrol() {
+  missing=
   for tool in flock setsid stat timeout head tail sync du cmp grep sed sort; do
-    command -v "$tool" >/dev/null 2>&1 || say missing "$tool"
+    command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
   done
+  if [ -n "$missing" ]; then
+    say missing "${missing# }"
+    return
+  fi
   problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming"; } 2>&1) || {
     say unusable "$(printf '%s' "$problem" | one_line)"
     return

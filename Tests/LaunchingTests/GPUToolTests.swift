@@ -1,0 +1,101 @@
+import Foundation
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// Hosts with NVIDIA's tool: a stand-in that prints what a file holds, since the real one needs the hardware.
+@Suite(.timeLimit(.minutes(4)))
+struct GPUToolTests {
+  @Test func `facts, visibility and strangers`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let transport = PrefixedTransport(prefix: fake.prefix)
+      let launcher = host.launcher(gpus: nil, transport: transport)
+
+      let facts = try await launcher.enrol()
+      #expect(facts.gpuIDs == ["GPU-aaaa", "GPU-bbbb"])
+      #expect(facts.gpuNames == ["NVIDIA H200", "NVIDIA H200"])
+      #expect(facts.gpuDriver == "570.1")
+
+      let show = "echo \"$CUDA_VISIBLE_DEVICES|$CUDA_DEVICE_ORDER|$ROLLCALL_GPUS\""
+      let environment = [("CUDA_VISIBLE_DEVICES", "7")]
+      let both = try await launcher.launch(spec("both", show, gpus: 2, environment: environment), files: [])
+      #expect(both == .started)
+      _ = try await launcher.end(of: "both")
+      #expect(host.text("both", "stdout.log") == "GPU-aaaa,GPU-bbbb|PCI_BUS_ID|GPU-aaaa,GPU-bbbb\n")
+      let none = try await launcher.launch(spec("none", show, environment: environment), files: [])
+      #expect(none == .started)
+      _ = try await launcher.end(of: "none")
+      #expect(host.text("none", "stdout.log") == "|PCI_BUS_ID|\n")
+
+      // A process on the first GPU, memory in use on the other.
+      try host.scratch.write("apps-GPU-aaaa", "4242, /usr/bin/other\n")
+      let one = try await launcher.launch(spec("one", show, gpus: 1), files: [])
+      #expect(one == .started)
+      _ = try await launcher.end(of: "one")
+      #expect(host.text("one", "stdout.log") == "GPU-bbbb|PCI_BUS_ID|GPU-bbbb\n")
+      try host.scratch.write("memory-GPU-bbbb", "70000\n")
+      guard case .gpuBusy(let why) = try await launcher.launch(spec("two", show, gpus: 1), files: []) else {
+        Issue.record("a GPU in use was given away")
+        return
+      }
+      #expect(why.contains("70000 MiB"))
+      guard case .gpuBusy(let who) = try await launcher.launch(spec("two", show, gpus: 2), files: []) else {
+        Issue.record("a GPU in use was given away")
+        return
+      }
+      #expect(who.contains("lock"))
+    }
+  }
+
+  /// The watch looks every 30 seconds, so this test takes about as long.
+  @Test func `a stranger that comes while a run goes on marks it contended`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      let stop = host.scratch.path("stop")
+      let command = "while [ ! -e '\(stop)' ]; do sleep 0.1; done; exit 4"
+      // The run's own processes are no strangers.
+      let own = "printf '%s, sh\\n' $$ > '\(host.scratch.path("apps-GPU-aaaa"))'; "
+      let outcomes = [
+        try await launcher.launch(spec("clean", own + command, gpus: 1), files: []),
+        try await launcher.launch(spec("shared", command, gpus: 1), files: []),
+      ]
+      #expect(outcomes == [.started, .started])
+      try host.scratch.write("apps-GPU-bbbb", "\(ProcessInfo.processInfo.processIdentifier), tests\n")
+      try await until { host.text("shared", "contended") != nil }
+      try host.scratch.write("stop", "")
+      let shared = try await launcher.end(of: "shared")
+      #expect(shared.reason == "contended")
+      #expect(shared.code == 4)
+      let clean = try await launcher.end(of: "clean")
+      #expect(clean.reason == nil)
+    }
+  }
+}
+
+private struct FakeNvidia {
+  let scratch: Scratch
+  var prefix: String { "PATH='\(scratch.path("bin"))':$PATH; export PATH; " }
+
+  func install() throws {
+    try scratch.write(
+      "bin/nvidia-smi",
+      """
+      #!/bin/sh
+      [ "$1" != -i ] || { id=$2; shift 2; }
+      case $1 in
+      --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;
+      --query-gpu=driver_version) printf '570.1\\n570.1\\n' ;;
+      --query-gpu=memory.used) cat '\(scratch.path)'/memory-"$id" 2>/dev/null || echo 4 ;;
+      --query-compute-apps=pid) cut -d , -f 1 '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
+      --query-compute-apps=pid,process_name) cat '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
+      *) exit 2 ;;
+      esac
+
+      """, permissions: 0o755)
+  }
+}

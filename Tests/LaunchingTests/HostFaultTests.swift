@@ -1,0 +1,134 @@
+import Foundation
+import Glibc
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// Hosts without room, without manners, without tools.
+@Suite(.timeLimit(.minutes(4)))
+struct HostFaultTests {
+  /// A file system of its own; only root may mount one.
+  @Test(.enabled(if: geteuid() == 0, "a tmpfs of limited size can be mounted by root only"))
+  func `a full disk is told, cleaned, and costs no exit record`() async throws {
+    try await Scratch.with { scratch in
+      let disk = try scratch.directory("disk")
+      let mounted = try await runTool(
+        "mount", ["-t", "tmpfs", "-o", "size=1m", "rollcall-test", disk], mustSucceed: false)
+      guard mounted.status == 0 else {
+        Issue.record("this root may not mount: \(mounted.errorOutput)")
+        return
+      }
+      do {
+        try await checkFullDisk(disk)
+      } catch {
+        Issue.record(error)
+      }
+      try await runTool("umount", ["-l", disk])
+    }
+  }
+
+  private func checkFullDisk(_ disk: String) async throws {
+    let transport = LocalTransport()
+    let launcher = DetachedLauncher(transport: transport, workdir: disk + "/w", leaseDir: disk + "/l", name: "gpu-1")
+    _ = try await launcher.enrol()
+
+    // Too much to ship.
+    let big = ShippedFile(name: "big", contents: [UInt8](repeating: 7, count: 2 << 20), isExecutable: false)
+    guard case .noSpace = try await launcher.launch(spec("a1", "true"), files: [big]) else {
+      Issue.record("2 MiB went into 1 MiB")
+      return
+    }
+    let absent = try await launcher.status(of: "a1")
+    #expect(absent == .absent)
+    let left = try FileManager.default.contentsOfDirectory(atPath: disk + "/w/incoming")
+    #expect(left.isEmpty)
+
+    // The same attempt, smaller, fills the disk while it runs; its record is written all the same.
+    let command = "cat /dev/zero > ../dumps/d; echo full >&2; exit 9"
+    let outcome = try await launcher.launch(spec("a1", command), files: [])
+    #expect(outcome == .started)
+    let record = try await launcher.end(of: "a1")
+    #expect(record.code == 9)
+
+    // Now nothing fits, not even a claim.
+    guard case .noSpace = try await launcher.launch(spec("a2", "true"), files: []) else {
+      Issue.record("launched on a full disk")
+      return
+    }
+    let second = try await launcher.status(of: ["a1", "a2"])
+    #expect(second["a2"] == .absent)
+    #expect(second["a1"] == .exited(record))
+    // A first launch on a full disk cannot even put its script there.
+    let fresh = DetachedLauncher(transport: transport, workdir: disk + "/other", leaseDir: disk + "/l", name: "gpu-1")
+    guard case .noSpace = try await fresh.launch(spec("a3", "true"), files: []) else {
+      Issue.record("launched on a full disk")
+      return
+    }
+  }
+
+  @Test func `an answer without marker is garbage, not a state`() async throws {
+    try await Scratch.with { scratch in
+      let liar = PrefixedTransport(prefix: "echo 'a1 absent'; echo '@x a1 absent'; exit 0; ")
+      let launcher = DetachedLauncher(
+        transport: liar, workdir: scratch.path("w"), leaseDir: scratch.path("l"), name: "gpu-1")
+      let error = await #expect(throws: LaunchError.self) { _ = try await launcher.status(of: ["a1"]) }
+      #expect(error?.code == .noReply)
+      #expect(error?.message.contains("a1 absent") == true)
+      await #expect(throws: LaunchError.self) { _ = try await launcher.launch(spec("a1", "true"), files: []) }
+      await #expect(throws: LaunchError.self) { _ = try await launcher.enrol() }
+    }
+  }
+
+  @Test func `a missing tool is named`() async throws {
+    try await Scratch.with { scratch in
+      let tools = try scratch.directory("bin")
+      for tool in [
+        "sh", "cat", "mkdir", "mv", "wc", "rm", "tail", "head", "stat", "timeout", "du", "cmp", "grep",
+        "sed", "sort", "date", "nproc", "df", "uname", "tr", "cut", "setsid", "chmod",
+      ] {
+        let path = try await runTool("sh", ["-c", "command -v \(tool)"]).output.trimmingCharacters(in: .newlines)
+        try FileManager.default.createSymbolicLink(atPath: "\(tools)/\(tool)", withDestinationPath: path)
+      }
+      let launcher = DetachedLauncher(
+        transport: PrefixedTransport(prefix: "PATH='\(tools)'; export PATH; "), workdir: scratch.path("w"),
+        leaseDir: scratch.path("l"), name: "gpu-1")
+      let error = await #expect(throws: LaunchError.self) { _ = try await launcher.enrol() }
+      #expect(error?.code == .missingTool)
+      #expect(error?.message.contains("flock") == true)
+    }
+  }
+
+  @Test func `a work directory that was wiped is made again`() async throws {
+    try await Scratch.with { scratch in
+      let launcher = DetachedLauncher(
+        transport: LocalTransport(), workdir: scratch.path("w"), leaseDir: scratch.path("l"), name: "gpu-1")
+      _ = try await launcher.enrol()
+      try FileManager.default.removeItem(atPath: scratch.path("w"))
+      let state = try await launcher.status(of: "a1")
+      #expect(state == .absent)
+      let outcome = try await launcher.launch(spec("a1", "true"), files: [])
+      #expect(outcome == .started)
+      let record = try await launcher.end(of: "a1")
+      #expect(record.code == 0)
+    }
+  }
+
+  @Test func `a leading tilde is the remote home`() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch) { server in
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        let launcher = DetachedLauncher(
+          transport: transport, workdir: "~/.roll call", leaseDir: scratch.path("l"), name: "gpu-1")
+        let directory = try await launcher.directory(of: "a1")
+        #expect(directory == server.home + "/.roll call/attempts/a1")
+        let outcome = try await launcher.launch(spec("a1", "pwd"), files: [])
+        #expect(outcome == .started)
+        _ = try await launcher.end(of: "a1")
+        let log = try await launcher.log(of: "a1", name: "stdout.log", offset: 0, limit: 1000)
+        #expect(String(decoding: log, as: UTF8.self) == directory + "/files\n")
+        await transport.close()
+      }
+    }
+  }
+}
