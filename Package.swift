@@ -102,7 +102,8 @@ let package = Package(
     .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels"], exclude: ["Python"]),
     .testTarget(
       name: "ReportingTests", dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
-    .testTarget(name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
+    .testTarget(
+      name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
   ]
 )

@@ -27,7 +27,9 @@ enum Launch {
       "host": attempt.host, "repeat": String(run.repetition),
     ])
     let hostOnly = host.env.filter { resolved.env[$0.key] == nil }
-    var environment = (Array(hostOnly) + Array(resolved.env)).map { AttemptSpec.EnvironmentEntry(name: $0.key, value: $0.value) }
+    var environment = (Array(hostOnly) + Array(resolved.env)).map {
+      AttemptSpec.EnvironmentEntry(name: $0.key, value: $0.value)
+    }
     let own = [
       "ROLLCALL_DUMP_DIR": dumps, "ROLLCALL_RUN": run.name, "ROLLCALL_SWEEP": run.sweep,
       "ROLLCALL_ATTEMPT": String(attempt.number), "ROLLCALL_REPEAT": String(run.repetition),
@@ -79,7 +81,9 @@ enum Launch {
     let comparison = plan.compare.sameHardware ? plan.name : nil
     let queued = runs.compactMap { run -> Placement.QueuedRun? in
       guard let cell = cells[run.cell] else { return nil }
-      let failedOn = attempts.filter { $0.run == run.name && ($0.state == .lost || $0.state == .failed) && $0.isCharged }
+      let failedOn = attempts.filter {
+        $0.run == run.name && ($0.state == .lost || $0.state == .failed) && $0.isCharged
+      }
       return Placement.QueuedRun(
         id: run.name, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: run.position,
         comparison: comparison, excludedHosts: Set(failedOn.map(\.host)))

@@ -46,7 +46,7 @@ public struct SweepComparison: Sendable {
     }
 
     let starts = attempts.compactMapValues { $0.last?.started.map { Int64($0 * 1e9) } }
-    let loader = SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
+    let loader = await SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
     let (pairs, pairNotes) = try await compare(plan, loader)
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
@@ -106,6 +106,8 @@ public struct SweepComparison: Sendable {
     case .success(let found): couples = found
     case .failure(let why): return ([], [why.message])
     }
+    // Cells share their reference: its repeats are measured once.
+    var referenceFloors: [String: NoiseFloors] = [:]
     for (index, couple) in couples.enumerated() {
       let label = couple.target.label
       progress(.comparing(done: index, of: couples.count, pair: label))
@@ -120,12 +122,18 @@ public struct SweepComparison: Sendable {
       case (_, .failure(let why)): notes.append("\(label): not compared: \(why.message)")
       case (_, nil): notes.append("\(label): not compared: it has no run")
       case (.success(let reference), .success):
-        var floors = try await DumpComparer.floors(
-          repeats: references.compactMap(\.dumps), selection: dumps.selection(of: couple.target))
+        let selection = dumps.selection(of: couple.target)
+        let source = "\(couple.reference.name) \(selection)"
+        var floors: NoiseFloors
+        if let known = referenceFloors[source] {
+          floors = known
+        } else {
+          floors = try await DumpComparer.floors(repeats: references.compactMap(\.dumps), selection: selection)
+          referenceFloors[source] = floors
+        }
         floors.merge(
           try await DumpComparer.floors(
-            repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize,
-            selection: dumps.selection(of: couple.target)))
+            repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize, selection: selection))
         for target in targets {
           guard case .success(let target) = target else { continue }
           let comparison = try await DumpComparer.compare(

@@ -38,20 +38,29 @@ struct SweepDumps {
   }
 
   let plan: Plan
-  let runs: [RunRecord]
-  /// Run → start of its last attempt by the host's clock, nanoseconds since 1970.
-  let starts: [String: Int64]
-  let sweep: String
-  let artifacts: ArtifactStore
+  private let runs: [RunRecord]
+  /// Run → its dumps, read and checked once.
+  private let loaded: [String: Result<Loaded, NothingToCompare>]
+
+  /// - Parameter starts: run → start of its last attempt by the host's clock, nanoseconds since 1970.
+  init(plan: Plan, runs: [RunRecord], starts: [String: Int64], sweep: String, artifacts: ArtifactStore) async {
+    self.plan = plan
+    self.runs = runs
+    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    loaded = await withTaskGroup(of: (String, Result<Loaded, NothingToCompare>).self) { group in
+      for run in runs {
+        guard let cell = cells[run.cell] else { continue }
+        group.addTask { (run.name, Self.load(run, cell, starts[run.name], sweep, artifacts)) }
+      }
+      var loaded: [String: Result<Loaded, NothingToCompare>] = [:]
+      for await (name, result) in group { loaded[name] = result }
+      return loaded
+    }
+  }
 
   /// A cell's repetitions in order; a failed run gives its reason.
   func sets(of cell: Cell) -> [Result<Loaded, NothingToCompare>] {
-    runs.filter { $0.cell == cell.id }.map { run in
-      guard run.state == .succeeded else {
-        return .failure(NothingToCompare(message: "run \(run.name) \(run.state.rawValue)\(run.why.map { ": \($0)" } ?? "")"))
-      }
-      return load(run, cell)
-    }
+    runs.filter { $0.cell == cell.id }.compactMap { loaded[$0.name] }
   }
 
   func sets(of source: Source, selectionOf target: Cell) -> [Result<Loaded, NothingToCompare>] {
@@ -60,28 +69,31 @@ struct SweepDumps {
     case .path(let path):
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       do {
-        let set = try DumpSetLoader.load(directory: full, layout: layout(of: target))
-        return [.success(Loaded(dumps: set, label: path, worldSize: nil, started: nil))]
+        let (set, worldSize) = try StoredDumps.load(directory: full, layout: Self.layout(of: target))
+        return [.success(Loaded(dumps: set, label: path, worldSize: worldSize, started: nil))]
       } catch {
         return [.failure(NothingToCompare(message: "\(error)"))]
       }
     }
   }
 
-  private func load(_ run: RunRecord, _ cell: Cell) -> Result<Loaded, NothingToCompare> {
-    guard cell.dumps != nil else {
-      return .failure(NothingToCompare(message: "the job names no dumps"))
+  private static func load(
+    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore
+  ) -> Result<Loaded, NothingToCompare> {
+    guard run.state == .succeeded else {
+      let why = run.why.map { ": \($0)" } ?? ""
+      return .failure(NothingToCompare(message: "run \(run.name) \(run.state.rawValue)\(why)"))
     }
+    guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
     do {
       let set = try StoredDumps.load(artifacts, sweep: sweep, run: run.name, layout: layout(of: cell))
-      return .success(
-        Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: starts[run.name]))
+      return .success(Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: start))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }
   }
 
-  func layout(of cell: Cell) -> DumpLayout {
+  private static func layout(of cell: Cell) -> DumpLayout {
     DumpLayout(rawValue: cell.dumps?.layout ?? "") ?? .atom
   }
 

@@ -8,7 +8,8 @@ import Reporting
 
 /// What `compare` and `slots` share: layout, call rule, noise profile, output.
 struct ComparisonOptions: ParsableArguments {
-  @Option(name: .long, help: "Layout of the dump directory: \(DumpLayout.allCases.map(\.rawValue).joined(separator: ", ")).")
+  @Option(
+    name: .long, help: "Layout of the dump directory: \(DumpLayout.allCases.map(\.rawValue).joined(separator: ", ")).")
   var layout = DumpLayout.atom
 
   @Option(name: .long, help: "How the call is chosen: auto, or atom (pick_prefill_call exactly).")
@@ -97,7 +98,9 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
-    guard slots >= 2 else { throw ValidationError("--slots must be 2 or more: one slot has nothing to be compared with.") }
+    guard slots >= 2 else {
+      throw ValidationError("--slots must be 2 or more: one slot has nothing to be compared with.")
+    }
   }
 
   func run() async throws {

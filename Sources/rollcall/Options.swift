@@ -8,7 +8,8 @@ import Planning
 struct StoreOptions: ParsableArguments {
   @Option(
     name: .long,
-    help: "Directory of the store (default: $ROLLCALL_STORE, else $XDG_DATA_HOME/rollcall, else ~/.local/share/rollcall)."
+    help:
+      "Directory of the store (default: $ROLLCALL_STORE, else $XDG_DATA_HOME/rollcall, else ~/.local/share/rollcall)."
   )
   var store: String?
 

@@ -50,7 +50,8 @@ import Testing
     try await runTool(
       testPython, [RollcallBinary.repository + "/Jobs/workloads/tiny_tp.py"] + arguments,
       environment: [
-        "ATOM_FWD_DUMP_DIR": folder, "ATOM_FWD_DUMP_ONE_SHOT": "0", "ATOM_FWD_DUMP_BLOCK_CLASS": "Block,Attention,MoE,MLP",
+        "ATOM_FWD_DUMP_DIR": folder, "ATOM_FWD_DUMP_ONE_SHOT": "0",
+        "ATOM_FWD_DUMP_BLOCK_CLASS": "Block,Attention,MoE,MLP",
       ])
   }
 

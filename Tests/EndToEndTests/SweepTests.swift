@@ -31,7 +31,8 @@ import Testing
       try scratch.write(
         "fleet.yaml", "ssh_config: \(scratch.path)/ssh_config\nhosts:\n" + hosts.joined(separator: "\n") + "\n")
       let rollcall = RollcallBinary(
-        store: scratch.path("store"), directory: scratch.path, environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
       try await body(rollcall, scratch)
     }
   }

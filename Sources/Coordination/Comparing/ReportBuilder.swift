@@ -373,7 +373,7 @@ struct ReportBuilder {
     if open > 0 { reasons.append("\(open) rows are open") }
     if !reasons.isEmpty {
       verdicts.append(.inconclusive)
-      notes.append("not a PASS: " + reasons.joined(separator: "; "))
+      notes.insert("not a PASS: " + reasons.joined(separator: "; "), at: 0)
     }
     for set in [request.reference.set, request.target.set] where !set.unrecognised.isEmpty {
       notes.append("\(set.root): \(set.unrecognised.count) files have names that the layout does not know")
