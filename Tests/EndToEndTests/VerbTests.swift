@@ -1,0 +1,149 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The verbs that look at what there is: each prints what a person needs, and one JSON document on request.
+@Suite struct VerbTests {
+  private func with(_ body: (RollcallBinary, Scratch) async throws -> Void) async throws {
+    try await Scratch.with { scratch in
+      try scratch.write(
+        "fleet.yaml",
+        "hosts: [{name: here, local: true, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]")
+      try await body(
+        RollcallBinary(
+          store: scratch.path("store"), directory: scratch.path,
+          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")]), scratch)
+    }
+  }
+
+  @Test func inspectGivesTorchsFacts() async throws {
+    try await with { rollcall, scratch in
+      let oracle = try await runPython(
+        """
+        import hashlib, json, torch
+        x = torch.arange(12, dtype=torch.float32).reshape(3, 4).to(torch.bfloat16)
+        torch.save({"view": x.t(), "n": 3}, "\(scratch.path)/file.pt")
+        data = x.t().contiguous().view(torch.int16).numpy().tobytes()
+        print(json.dumps({"sum": x.double().sum().item(), "sha256": hashlib.sha256(data).hexdigest()}))
+        """)
+      let outcome = try await rollcall("inspect", scratch.path("file.pt"), "--stats", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      let expected = try #require(
+        try JSONSerialization.jsonObject(with: Data(oracle.output.utf8)) as? [String: Any])
+      let tensors = try #require(try outcome.json()["tensors"] as? [[String: Any]])
+      let tensor = try #require(tensors.first)
+      #expect(tensor["name"] as? String == "view")
+      #expect(tensor["dtype"] as? String == "bfloat16")
+      #expect(tensor["shape"] as? [Int] == [4, 3])
+      #expect(tensor["stride"] as? [Int] == [1, 4])
+      #expect(tensor["sum"] as? Double == expected["sum"] as? Double)
+      #expect(tensor["sha256"] as? String == expected["sha256"] as? String)
+    }
+  }
+
+  @Test func inspectRefusesWhatItIsNot() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write("text.pt", "this is no tensor file")
+      let outcome = try await rollcall("inspect", "text.pt")
+      #expect(outcome.status == 65)
+      #expect(outcome.errorOutput.contains("text.pt"))
+    }
+  }
+
+  @Test func schemaNamesWhatDiffers() async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        """
+        import torch
+        a = {"model.layers.0.w": torch.ones(2, 3), "only_a": torch.ones(1), "_tp_rank": 0}
+        b = {"layers.0.w": torch.ones(3, 2), "_tp_rank": 1}
+        torch.save(a, "\(scratch.path)/a.pt"); torch.save(b, "\(scratch.path)/b.pt")
+        """)
+      let differs = try await rollcall("schema", "a.pt", "b.pt", "--json")
+      #expect(differs.status == 1)
+      let report = try differs.json()
+      #expect(report["schema"] as? String == "rollcall.schema/1")
+      #expect((report["only_reference"] as? [String])?.contains("only_a") == true)
+      let mismatch = try #require((report["mismatched"] as? [[String: Any]])?.first)
+      #expect(mismatch["field"] as? String == "shape")
+      #expect(try await rollcall("schema", "a.pt", "a.pt").status == 0)
+    }
+  }
+
+  @Test func planShowsEveryCellAndStartsNothing() async throws {
+    try await with { rollcall, scratch in
+      let job = RollcallBinary.repository + "/Jobs/tp-sweep.yaml"
+      let outcome = try await rollcall("plan", job, "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      #expect((try outcome.json()["cells"] as? [Any])?.count == 12)
+      #expect(!FileManager.default.fileExists(atPath: scratch.path("store")))
+      #expect(!FileManager.default.fileExists(atPath: scratch.path("work")))
+      let schema = try await rollcall("plan", "--json-schema")
+      #expect(schema.status == 0, "\(schema.errorOutput)")
+      #expect(try schema.json()["properties"] != nil)
+    }
+  }
+
+  @Test func hostsTellsWhoIsThereAndWhoIsNot() async throws {
+    try await with { rollcall, scratch in
+      #expect(try await rollcall("hosts").status == 0)
+      try scratch.write(
+        "fleet.yaml",
+        """
+        ssh_config: \(scratch.path)/ssh_config
+        hosts:
+          - {name: here, local: true, workdir: \(scratch.path)/work}
+          - {name: gone, ssh: gone}
+        """)
+      try scratch.write("ssh_config", "Host gone\n  HostName 127.0.0.1\n  Port \(try freePort())\n", permissions: 0o600)
+      let outcome = try await rollcall("hosts", "--json")
+      #expect(outcome.status == 69)
+      let hosts = try #require(try outcome.json()["hosts"] as? [[String: Any]])
+      #expect(hosts.map { $0["reachable"] as? Bool } == [true, false])
+      #expect((hosts.last?["trouble"] as? String)?.contains("gone") == true)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3))) func aFinishedSweepIsReportedInEveryForm() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write(
+        "job.yaml",
+        """
+        name: forms
+        matrix: {world_size: [1, 2]}
+        run:
+          command: "echo rank ${{ world_size }}; for r in $(seq 0 $((${{ world_size }} - 1))); do cp dump.pt \
+        \\"$ROLLCALL_DUMP_DIR/layer00_Block_rank$r.pt\\"; done"
+          files: [dump.pt]
+          env: {ATOM_FWD_DUMP_ONE_SHOT: 1}
+        dumps: {layout: atom, select: warm-up}
+        compare: {reference: {world_size: 1}}
+        """)
+      try await runPython(
+        "import torch; torch.save({'hidden': torch.randn(8, 4), 'shape': (8, 4)}, '\(scratch.path)/dump.pt')")
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 0, "\(outcome.output) \(outcome.errorOutput)")
+      #expect(outcome.output.contains("HTML report: "))
+
+      for (format, mark) in [
+        ("html", "<!DOCTYPE html>"), ("markdown", "PASS"), ("json", "rollcall.sweep/1"), ("junit", "<testsuite"),
+        ("text", "PASS"),
+      ] {
+        let file = scratch.path("report.\(format)")
+        let report = try await rollcall("report", "last", "--format", format, "-o", file)
+        #expect(report.status == 0, "\(format): \(report.errorOutput)")
+        #expect(scratch.text("report.\(format)")?.localizedCaseInsensitiveContains(mark) == true, "\(format)")
+      }
+      let refused = try await rollcall("report", "last", "-o", "/proc/nowhere/report.txt")
+      #expect(refused.status == 69)
+      #expect(refused.errorOutput.contains("/proc/nowhere/report.txt"))
+
+      let logs = try await rollcall("logs", "world_size=2", "--follow")
+      #expect(logs.output == "rank 2\n")
+      #expect(try await rollcall("logs", "world_size").status == 64)
+      let status = try await rollcall("status", "last", "--watch", "--json")
+      let sweep = try #require((try status.json()["sweeps"] as? [[String: Any]])?.first)
+      #expect((sweep["runs"] as? [[String: Any]])?.compactMap { $0["state"] as? String } == ["succeeded", "succeeded"])
+    }
+  }
+}
