@@ -7,7 +7,7 @@
 public protocol Transport: Sendable {
   /// Runs `/bin/sh -c command` on the host with `input` as its standard input.
   ///
-  /// A non-zero exit is a result, not an error. Standard output above `limit` bytes is an error
+  /// A command may have 96 KiB and no NUL; more goes through `input`. A non-zero exit is a result, not an error. Standard output above `limit` bytes is an error
   /// (`outputTooLarge`); standard error is cut to its last 64 KiB.
   /// - Throws: `TransportError` for what kept the command from running or its result from arriving.
   func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult

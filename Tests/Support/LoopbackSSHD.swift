@@ -132,19 +132,21 @@ public final class LoopbackSSHD: Sendable {
   public func path(_ name: String) -> String { folder + "/" + name }
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take.
 public func freePort() throws -> Int {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
-  var address = loopback(port: 0)
-  var size = socklen_t(MemoryLayout<sockaddr_in>.size)
-  let result = withUnsafeMutablePointer(to: &address) {
-    $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      bind(descriptor, $0, size) | getsockname(descriptor, $0, &size)
+  for _ in 0..<200 {
+    let port = Int.random(in: 15_000..<32_000)
+    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    defer { close(descriptor) }
+    var address = loopback(port: port)
+    let result = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
     }
+    if result == 0 { return port }
   }
-  guard result == 0 else { throw ToolFailure(description: "no free port: errno \(errno)") }
-  return Int(UInt16(bigEndian: address.sin_port))
+  throw ToolFailure(description: "no free port: errno \(errno)")
 }
 
 private func canConnect(port: Int) -> Bool {

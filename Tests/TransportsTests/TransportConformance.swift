@@ -220,6 +220,19 @@ struct TransportConformance {
   }
 
   @Test(arguments: TransportKind.allCases)
+  func `a command that is too long or holds NUL says so`(_ kind: TransportKind) async throws {
+    try await kind.with { transport in
+      for command in [String(repeating: "x", count: 200_000), "echo \0"] {
+        let error = await #expect(throws: TransportError.self) { _ = try await transport.sh(command) }
+        #expect(error?.code == .configuration)
+      }
+      let long = "printf '%s' \(shellQuote(String(repeating: "y", count: 90_000)))"
+      let result = try await transport.sh(long)
+      #expect(result.output.count == 90_000)
+    }
+  }
+
+  @Test(arguments: TransportKind.allCases)
   func `after close every call throws`(_ kind: TransportKind) async throws {
     try await kind.with { transport in
       let result11 = try await transport.sh("echo on")

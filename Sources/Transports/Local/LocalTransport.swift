@@ -30,6 +30,7 @@ public final class LocalTransport: Transport {
     onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
   ) async throws -> CommandResult {
     if isClosed.withLock({ $0 }) { throw TransportError.closed(host: host) }
+    try checkCommand(command, host: host)
     let host = self.host
     return try await withDeadline(timeout, host: host) {
       do {

@@ -7,7 +7,7 @@ import Synchronization
 /// files authenticate, nothing is ever asked. `close` it before the process ends.
 ///
 /// Commands share one connection; streams share a second one, made when needed, so that a long transfer delays no
-/// command. Commands may be 96 KiB long; more goes through `input`.
+/// command.
 public final class SSHTransport: Transport {
   private let target: SSHTarget
   private let commands: SSHConnection
@@ -16,8 +16,6 @@ public final class SSHTransport: Transport {
   /// Bytes on their way: what lets a stream fill a line with 25 ms of delay.
   static let streamWindow = 8 << 20
   private static let commandWindow = 1 << 20
-  /// Linux takes 128 KiB in one argument.
-  private static let commandLimit = 96 << 10
 
   /// Connects nowhere yet.
   /// - Parameters:
@@ -67,12 +65,7 @@ public final class SSHTransport: Transport {
     _ command: String, input: [UInt8], timeout: Duration, window: Int, on connection: SSHConnection,
     onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
   ) async throws -> CommandResult {
-    guard command.utf8.count <= Self.commandLimit else {
-      throw target.error(
-        .configuration,
-        "a command of \(command.utf8.count) bytes is above the \(Self.commandLimit) that a host takes for sure")
-    }
-    guard !command.utf8.contains(0) else { throw target.error(.configuration, "a command cannot hold a NUL byte") }
+    try checkCommand(command, host: target.name)
     return try await withDeadline(timeout, host: target.name) {
       let call = SSHCall(command: command, input: input, window: window)
       return try await withTaskCancellationHandler {
