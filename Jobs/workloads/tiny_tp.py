@@ -195,6 +195,8 @@ class Ranks(object):
         return total
 
     def sum_float32(self, x):
+        if self.world > 1 and self.strategy == "one-shot":
+            return self.all_reduce(x)
         if self.world > 1:
             x = x.contiguous()
             dist.all_reduce(x)
@@ -227,6 +229,15 @@ def split_matmul(x, weight, bounds):
     for start, stop in bounds:
         piece = matmul(x[..., start:stop].float(), weight[..., start:stop].float())
         total = piece if total is None else total + piece
+    return total
+
+
+def rounded_split_matmul(x, weight, bounds):
+    """The same with every piece rounded to the type of `x`, so that the cuts and their order show."""
+    pieces = [matmul(x[..., start:stop], weight[..., start:stop]) for start, stop in bounds]
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = total + piece
     return total
 
 
@@ -432,7 +443,7 @@ class WidthNorm(Part):
 
     def __init__(self, model, layer, name, width, shard, bug):
         super().__init__(model, layer)
-        full = model.weights.draw(name + ".weight", (width,), 0.1, 1.4)
+        full = model.weights.draw(name + ".weight", (width,), 0.1, 1.1)
         self.weight = model.weights.parameter(model.weights.piece(full, 0, shard))
         self.width, self.bug = width, bug
 
@@ -536,7 +547,7 @@ def row_product(part, x, weight, context):
         pieces, start = [], 0
         for slot, size, _ in context.sequences:
             rows = x[..., start:start + size, :]
-            pieces.append(split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)).to(x.dtype))
+            pieces.append(rounded_split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)))
             start += size
         return torch.cat(pieces, dim=-2)
     if part.bug == "nondeterminism":
@@ -544,7 +555,7 @@ def row_product(part, x, weight, context):
         for i in range(len(bounds) - 1, 0, -1):
             j = CHANCE[1 + i] % (i + 1)
             bounds[i], bounds[j] = bounds[j], bounds[i]
-        return split_matmul(x, weight, bounds).to(x.dtype)
+        return rounded_split_matmul(x, weight, bounds)
     return part.ops.linear(x, weight)
 
 
@@ -1050,7 +1061,7 @@ def misbehave(options, ranks, phase):
         sys.stdout.flush()
         while True:
             time.sleep(3600)
-    if options.sleep and phase == options.at:
+    if options.sleep:
         time.sleep(options.sleep)
 
 
@@ -1245,14 +1256,15 @@ def on_signal(number, _):
 def launch(options, world):
     with tempfile.TemporaryDirectory(prefix="tiny-tp-") as folder:
         store = os.path.join(folder, "store")
-        if options.device == "cpu" and os.path.exists("/sys/class/net/lo"):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         gpu_build = torch.version.cuda is not None or getattr(torch.version, "hip", None) is not None
+        on_cpu = options.device == "cpu" or not gpu_build
+        if on_cpu and os.path.exists("/sys/class/net/lo"):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         children = {}
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
         try:
-            if sys.platform.startswith("linux") and (options.device == "cpu" or not gpu_build):
+            if sys.platform.startswith("linux") and on_cpu:
                 children.update(start_by_fork(options, world, store))
             else:
                 children.update(start_by_exec(world, store))
