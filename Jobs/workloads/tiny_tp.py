@@ -169,6 +169,15 @@ class Ranks(object):
 
     def __init__(self, rank, world, device, strategy):
         self.rank, self.world, self.device, self.strategy = rank, world, device, strategy
+        self.sums_bfloat16 = world == 1 or self.can_sum(torch.bfloat16)
+
+    def can_sum(self, dtype):
+        """Old versions of gloo refuse bfloat16, on every rank alike."""
+        try:
+            dist.all_reduce(torch.zeros(1, dtype=dtype, device=self.device))
+        except RuntimeError:
+            return False
+        return True
 
     def gather(self, x):
         """Every rank's tensor, in rank order. As bytes: gloo knows few element types."""
@@ -183,8 +192,8 @@ class Ranks(object):
     def all_reduce(self, x, without=None):
         if self.world == 1:
             return x.clone()
-        old_gloo = x.device.type == "cpu" and x.dtype == torch.bfloat16 and not GLOO_SUMS_BFLOAT16
-        if self.strategy == "one-shot" or old_gloo:
+        refused = x.dtype == torch.bfloat16 and not self.sums_bfloat16
+        if self.strategy == "one-shot" or refused:
             parts = [part for rank, part in enumerate(self.gather(x)) if rank != without]
             total = parts[0].float()
             for part in parts[1:]:
@@ -206,14 +215,6 @@ class Ranks(object):
         if self.world > 1:
             dist.broadcast(x, 0)
         return x
-
-
-def torch_version():
-    digits = torch.__version__.split("+")[0].split(".")[:2]
-    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in digits)
-
-
-GLOO_SUMS_BFLOAT16 = torch_version() >= (2, 4)
 
 
 # -------------------------------------------------------------------------------------------- kernels
