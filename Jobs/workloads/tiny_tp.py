@@ -169,6 +169,15 @@ class Ranks(object):
 
     def __init__(self, rank, world, device, strategy):
         self.rank, self.world, self.device, self.strategy = rank, world, device, strategy
+        self.sums_bfloat16 = world == 1 or self.can_sum(torch.bfloat16)
+
+    def can_sum(self, dtype):
+        """Old versions of gloo refuse bfloat16, on every rank alike."""
+        try:
+            dist.all_reduce(torch.zeros(1, dtype=dtype, device=self.device))
+        except RuntimeError:
+            return False
+        return True
 
     def gather(self, x):
         """Every rank's tensor, in rank order. As bytes: gloo knows few element types."""
@@ -183,8 +192,8 @@ class Ranks(object):
     def all_reduce(self, x, without=None):
         if self.world == 1:
             return x.clone()
-        old_gloo = x.device.type == "cpu" and x.dtype == torch.bfloat16 and not GLOO_SUMS_BFLOAT16
-        if self.strategy == "one-shot" or old_gloo:
+        refused = x.dtype == torch.bfloat16 and not self.sums_bfloat16
+        if self.strategy == "one-shot" or refused:
             parts = [part for rank, part in enumerate(self.gather(x)) if rank != without]
             total = parts[0].float()
             for part in parts[1:]:
@@ -195,6 +204,8 @@ class Ranks(object):
         return total
 
     def sum_float32(self, x):
+        if self.world > 1 and self.strategy == "one-shot":
+            return self.all_reduce(x)
         if self.world > 1:
             x = x.contiguous()
             dist.all_reduce(x)
@@ -204,14 +215,6 @@ class Ranks(object):
         if self.world > 1:
             dist.broadcast(x, 0)
         return x
-
-
-def torch_version():
-    digits = torch.__version__.split("+")[0].split(".")[:2]
-    return tuple(int("".join(c for c in part if c.isdigit()) or 0) for part in digits)
-
-
-GLOO_SUMS_BFLOAT16 = torch_version() >= (2, 4)
 
 
 # -------------------------------------------------------------------------------------------- kernels
@@ -227,6 +230,15 @@ def split_matmul(x, weight, bounds):
     for start, stop in bounds:
         piece = matmul(x[..., start:stop].float(), weight[..., start:stop].float())
         total = piece if total is None else total + piece
+    return total
+
+
+def rounded_split_matmul(x, weight, bounds):
+    """The same with every piece rounded to the type of `x`, so that the cuts and their order show."""
+    pieces = [matmul(x[..., start:stop], weight[..., start:stop]) for start, stop in bounds]
+    total = pieces[0]
+    for piece in pieces[1:]:
+        total = total + piece
     return total
 
 
@@ -432,7 +444,7 @@ class WidthNorm(Part):
 
     def __init__(self, model, layer, name, width, shard, bug):
         super().__init__(model, layer)
-        full = model.weights.draw(name + ".weight", (width,), 0.1, 1.4)
+        full = model.weights.draw(name + ".weight", (width,), 0.1, 1.1)
         self.weight = model.weights.parameter(model.weights.piece(full, 0, shard))
         self.width, self.bug = width, bug
 
@@ -536,7 +548,7 @@ def row_product(part, x, weight, context):
         pieces, start = [], 0
         for slot, size, _ in context.sequences:
             rows = x[..., start:start + size, :]
-            pieces.append(split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)).to(x.dtype))
+            pieces.append(rounded_split_matmul(rows, weight, even_bounds(x.shape[-1], slot + 1)))
             start += size
         return torch.cat(pieces, dim=-2)
     if part.bug == "nondeterminism":
@@ -544,7 +556,7 @@ def row_product(part, x, weight, context):
         for i in range(len(bounds) - 1, 0, -1):
             j = CHANCE[1 + i] % (i + 1)
             bounds[i], bounds[j] = bounds[j], bounds[i]
-        return split_matmul(x, weight, bounds).to(x.dtype)
+        return rounded_split_matmul(x, weight, bounds)
     return part.ops.linear(x, weight)
 
 
@@ -1050,7 +1062,7 @@ def misbehave(options, ranks, phase):
         sys.stdout.flush()
         while True:
             time.sleep(3600)
-    if options.sleep and phase == options.at:
+    if options.sleep:
         time.sleep(options.sleep)
 
 
@@ -1245,14 +1257,15 @@ def on_signal(number, _):
 def launch(options, world):
     with tempfile.TemporaryDirectory(prefix="tiny-tp-") as folder:
         store = os.path.join(folder, "store")
-        if options.device == "cpu" and os.path.exists("/sys/class/net/lo"):
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         gpu_build = torch.version.cuda is not None or getattr(torch.version, "hip", None) is not None
+        on_cpu = options.device == "cpu" or not gpu_build
+        if on_cpu and os.path.exists("/sys/class/net/lo"):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         children = {}
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
         try:
-            if sys.platform.startswith("linux") and (options.device == "cpu" or not gpu_build):
+            if sys.platform.startswith("linux") and on_cpu:
                 children.update(start_by_fork(options, world, store))
             else:
                 children.update(start_by_exec(world, store))
