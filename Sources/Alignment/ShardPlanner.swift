@@ -147,17 +147,19 @@ public struct ShardPlanner: Sendable {
   private typealias Sides = (reference: LogicalTensor, target: LogicalTensor)
 
   private func residuals(_ sides: [Sides]) throws -> [Double] {
-    guard let first = sides.first else { return [] }
-    let sample = TensorSample(shape: first.target.shape, limit: sampleLimit)
     var references: [ShardLayout: [Double]] = [:]
     return try sides.map { side in
+      let sample = TensorSample(shape: side.target.shape, limit: sampleLimit)
       let reference = try references[side.reference.layout] ?? sample.values(of: side.reference)
       references[side.reference.layout] = reference
       return Agreement(target: try sample.values(of: side.target), reference: reference).distance
     }
   }
 
-  private func decide(_ sides: [Sides], reference: [Tensor], target: [Tensor]) throws -> ShardDecision {
+  private func decide(_ all: [Sides], reference: [Tensor], target: [Tensor]) throws -> ShardDecision {
+    // Equal ranks of the reference are replicas, too.
+    let replicas = all.filter { $0.reference.layout.kind == .replicated }
+    let sides = try reference.count > 1 && !replicas.isEmpty && areEqual(reference) ? replicas : all
     var scores = try residuals(sides)
     // A replica stands for all ranks: the best of them counts, and equal ranks are replicas whatever they hold.
     if let whole = sides.firstIndex(where: { $0.target.layout.kind == .replicated }) {
@@ -167,15 +169,10 @@ public struct ShardPlanner: Sendable {
       }
       for part in target.indices.dropFirst() {
         var side = sides[whole]
+        guard side.target.parts.indices.contains(part) else { continue }
         side.target.layout = .whole(side.target.shape, kind: .replicated, part: part)
         scores[whole] = min(scores[whole], try residuals([side])[0])
       }
-    }
-    if let whole = sides.firstIndex(where: { $0.reference.layout.kind == .replicated }), target.count == 1,
-      try areEqual(reference)
-    {
-      return decision(
-        sides[whole], residual: scores[whole], margin: nil, ranks: 1, why: "all ranks of the reference are equal")
     }
     let order = sides.indices.sorted { (scores[$0], $0) < (scores[$1], $1) }
     let best = order[0]

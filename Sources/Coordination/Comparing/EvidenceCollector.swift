@@ -233,7 +233,7 @@ enum EvidenceCollector {
     guard sample.isWhole(of: decision.reference.shape), decision.reference.dtype.valuesPerElement == 1 else { return }
     let shape = decision.reference.shape
     let size = evidence.worldSize
-    let isSliced = [.concat, .blocks, .heads].contains(decision.plan.kind)
+    let isSliced = [.concat, .heads].contains(decision.plan.kind)
     var seen: Set<[Int]> = []
     for axis in shape.indices where axis == 0 || axis == shape.count - 1 {
       for count in [size, 2 * size, 2, 3] where count > 1 && count <= 64 && shape[axis] % count == 0 {

@@ -1,0 +1,122 @@
+import Alignment
+import Comparison
+import Coordination
+import Diagnosis
+import Dumps
+import Foundation
+import Reporting
+import Testing
+
+@Suite("Nothing that is missing passes")
+struct IncompletenessTests {
+  private func pair(_ name: String) async throws -> (reference: String, target: String) {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    let target = try await Workload.shared.dumps("--nproc 2 --dtype bf16")
+    return (reference, try await Workload.shared.copy(target, name: name))
+  }
+
+  private func remove(_ directory: String, where matches: (String) -> Bool) throws {
+    let names = try FileManager.default.contentsOfDirectory(atPath: directory).filter(matches)
+    try #require(!names.isEmpty)
+    for name in names { try FileManager.default.removeItem(atPath: "\(directory)/\(name)") }
+  }
+
+  @Test("a rank without files is named")
+  func missingRank() async throws {
+    let (reference, target) = try await pair("rank")
+    try remove(target) { $0.contains("_rank1_") }
+    let report = try await compare(reference, target) { $0.target.worldSize = 2 }
+    #expect(report.verdict == .inconclusive)
+    let finding = try #require(report.findings.first { $0.cause == "incomplete-ranks" })
+    #expect(finding.ranks == [1])
+  }
+
+  @Test("one file of one rank that is gone")
+  func missingFile() async throws {
+    let (reference, target) = try await pair("file")
+    try remove(target) { $0 == "layer01_MoE_rank1_call001.pt" }
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.findings.contains { $0.cause == "incomplete-ranks" && $0.ranks == [1] })
+  }
+
+  @Test("a stage that only one side has")
+  func missingStage() async throws {
+    let (reference, target) = try await pair("stage")
+    try remove(target) { $0.hasPrefix("layer02_MoE") }
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.coverage.unmatched.contains { $0.contains("layer 2 MoE") })
+  }
+
+  @Test("a file that is cut short")
+  func truncated() async throws {
+    let (reference, target) = try await pair("cut")
+    let path = "\(target)/layer01_Block_rank0_call001.pt"
+    let data = try Data(contentsOf: URL(filePath: path))
+    try data.prefix(data.count / 2).write(to: URL(filePath: path))
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.coverage.unreadable.contains { $0.file.contains("layer01_Block_rank0_call001") })
+  }
+
+  @Test("an expected layer that neither side has")
+  func expectation() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    let report = try await compare(reference, reference) {
+      $0.expectation = CaptureExpectation(layers: [0, 7], stages: ["Block"])
+    }
+    #expect(report.verdict == .inconclusive)
+    #expect(report.coverage.unmatched.contains { $0.contains("layer 7 Block") })
+  }
+
+  @Test("files older than the attempt")
+  func stale() async throws {
+    let (reference, target) = try await pair("stale")
+    let path = "\(target)/layer01_Block_rank1_call001.pt"
+    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1_500_000_000)], ofItemAtPath: path)
+    for start in [1_600_000_000_000_000_000, nil] as [Int64?] {
+      let report = try await compare(reference, target) { $0.target.startTime = start }
+      #expect(report.verdict == .inconclusive)
+      #expect(report.findings.contains { $0.cause == "stale-dump" && $0.ranks == [1] })
+    }
+  }
+
+  @Test("one-shot files hold the warm-up")
+  func oneShot() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16", oneShot: true)
+    let target = try await Workload.shared.dumps("--nproc 2 --dtype bf16", oneShot: true)
+    let prefill = try await compare(reference, target)
+    #expect(prefill.verdict == .inconclusive)
+    #expect(prefill.findings.contains { $0.cause == "wrong-call" })
+    #expect(prefill.coverage.compared == 0)
+    let warmUp = try await compare(reference, target) { $0.selection = .warmUp }
+    #expect(warmUp.verdict == .pass)
+  }
+
+  @Test("other token ids stop the comparison")
+  func inputs() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    let target = try await Workload.shared.dumps("--nproc 2 --dtype bf16 --bug input-mismatch")
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.findings.first?.cause == "input-mismatch")
+  }
+
+  @Test("a rule that cannot be applied is an error, not a guess")
+  func unsupportedRule() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    await #expect(throws: AlignmentError.self) {
+      _ = try await compare(reference, reference) { $0.shardRule = .unsupported("t h[tp]") }
+    }
+  }
+
+  @Test("decode steps compare too")
+  func decode() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    let target = try await Workload.shared.dumps("--nproc 2 --dtype bf16")
+    let report = try await compare(reference, target) { $0.selection = .decode }
+    #expect(report.verdict == .pass)
+    #expect(report.rows.allSatisfy { $0.call.target == 2 })
+  }
+}

@@ -1,0 +1,108 @@
+import Comparison
+import Coordination
+import Dumps
+import Foundation
+import Reporting
+
+/// Real dumps of the sample workload: a small tensor-parallel transformer, run once for each set of arguments.
+actor Workload {
+  static let shared = Workload()
+
+  private var runs: [[String]: Task<String, any Error>] = [:]
+  nonisolated let root = FileManager.default.temporaryDirectory.appending(
+    path: "rollcall-workload-\(ProcessInfo.processInfo.processIdentifier)")
+
+  struct Failed: Error, CustomStringConvertible {
+    var description: String
+  }
+
+  init() {
+    // The dumps serve every test of the process, so they go when it does.
+    let path = root.path
+    Workload.paths.append(path)
+    atexit { for path in Workload.paths.all { try? FileManager.default.removeItem(atPath: path) } }
+  }
+
+  private static let paths = Paths()
+
+  private final class Paths: @unchecked Sendable {
+    private let lock = NSLock()
+    private var list: [String] = []
+    var all: [String] { lock.withLock { list } }
+    func append(_ path: String) { lock.withLock { list.append(path) } }
+  }
+
+  /// The script: beside the sources, or where the environment says.
+  static var script: String {
+    if let path = ProcessInfo.processInfo.environment["ROLLCALL_TEST_WORKLOAD"] { return path }
+    return URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "Jobs/workloads/tiny_tp.py").path
+  }
+
+  static let python = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
+
+  /// A model small enough for a debug build.
+  private static let small = [
+    "--hidden", "128", "--heads", "8", "--kv-heads", "8", "--head-dim", "16", "--intermediate", "128",
+    "--expert-width", "64", "--experts", "4", "--layers", "3", "--prompt-length", "5", "--decode-steps", "1",
+    "--vocabulary", "100",
+  ]
+
+  private static let classes =
+    "Embedding,QProj,QRope,KProj,AttnContext,OProj,Attention,FfnNorm,Router,GateUp,RoutedExperts,SharedExpert,MLP,MoE,"
+    + "Block"
+
+  /// The directory of the dumps of one run.
+  func dumps(_ arguments: String, classes: String = Workload.classes, oneShot: Bool = false) async throws -> String {
+    let words = arguments.split(separator: " ").map(String.init)
+    let key = words + [classes, "\(oneShot)"]
+    if let run = runs[key] { return try await run.value }
+    let directory = root.appending(path: "\(runs.count)").path
+    let run = Task {
+      try Self.run(Self.small + words, directory: directory, classes: classes, oneShot: oneShot)
+      return directory
+    }
+    runs[key] = run
+    return try await run.value
+  }
+
+  private static func run(_ arguments: [String], directory: String, classes: String, oneShot: Bool) throws {
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = [python, script] + arguments
+    process.environment = ProcessInfo.processInfo.environment.merging([
+      "ATOM_FWD_DUMP_DIR": directory, "ATOM_FWD_DUMP_BLOCK_CLASS": classes,
+      "ATOM_FWD_DUMP_ONE_SHOT": oneShot ? "1" : "0", "OMP_NUM_THREADS": "1",
+    ]) { $1 }
+    let output = Pipe()
+    process.standardOutput = output
+    process.standardError = output
+    try process.run()
+    let text = output.fileHandleForReading.readDataToEndOfFile()
+    process.waitUntilExit()
+    guard process.terminationStatus == 0 else {
+      throw Failed(description: "tiny_tp \(arguments): \(String(decoding: text, as: UTF8.self))")
+    }
+  }
+
+  /// A copy of a run's dumps that a test may damage.
+  func copy(_ directory: String, name: String) throws -> String {
+    let copy = root.appending(path: "copy-\(name)").path
+    try FileManager.default.copyItem(atPath: directory, toPath: copy)
+    return copy
+  }
+}
+
+func load(_ directory: String) throws -> DumpSet {
+  try DumpSetLoader.load(directory: directory, layout: .atom)
+}
+
+/// Compares two runs of the workload.
+func compare(
+  _ reference: String, _ target: String, adjust: (inout ComparisonRequest) -> Void = { _ in }
+) async throws -> ComparisonReport {
+  var request = ComparisonRequest(
+    reference: ComparisonSide(set: try load(reference)), target: ComparisonSide(set: try load(target)), slots: 4)
+  adjust(&request)
+  return try await DumpComparer.compare(request)
+}
