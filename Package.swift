@@ -27,7 +27,6 @@ let package = Package(
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Crypto", package: "swift-crypto"),
-        .product(name: "Logging", package: "swift-log"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .target(
@@ -35,7 +34,6 @@ let package = Package(
       dependencies: [
         "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
-        .product(name: "Logging", package: "swift-log"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
 
@@ -59,13 +57,10 @@ let package = Package(
     .systemLibrary(name: "CLibSSH", pkgConfig: "libssh", providers: [.apt(["libssh-dev"])]),
     .target(
       name: "Transports",
-      dependencies: [
-        "CLibSSH", .product(name: "Subprocess", package: "swift-subprocess"),
-        .product(name: "Logging", package: "swift-log"),
-      ]),
+      dependencies: ["CLibSSH", .product(name: "Subprocess", package: "swift-subprocess")]),
     .target(
       name: "Launching",
-      dependencies: ["Transports", .product(name: "Logging", package: "swift-log")],
+      dependencies: ["Transports"],
       resources: [.embedInCode("Detached/agent.sh")]),
     .target(
       name: "Gathering",
