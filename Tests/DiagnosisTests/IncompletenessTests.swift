@@ -74,7 +74,8 @@ struct IncompletenessTests {
   func stale() async throws {
     let (reference, target) = try await pair("stale")
     let path = "\(target)/layer01_Block_rank1_call001.pt"
-    try FileManager.default.setAttributes([.modificationDate: Date(timeIntervalSince1970: 1_500_000_000)], ofItemAtPath: path)
+    try FileManager.default.setAttributes(
+      [.modificationDate: Date(timeIntervalSince1970: 1_500_000_000)], ofItemAtPath: path)
     for start in [1_600_000_000_000_000_000, nil] as [Int64?] {
       let report = try await compare(reference, target) { $0.target.startTime = start }
       #expect(report.verdict == .inconclusive)

@@ -9,9 +9,12 @@ import Testing
 
 @Suite("Slots of a batch")
 struct SlotTests {
+  private static let classes = "Embedding,Attention,MLP,MoE,Block"
+
   @Test("the same prompt in every slot is the same bytes")
   func invariant() async throws {
-    let directory = try await Workload.shared.dumps("--nproc 2 --dtype bf16 --prompts same")
+    let directory = try await Workload.shared.dumps(
+      "--nproc 2 --dtype bf16 --prompts same", classes: Self.classes, isSmall: false)
     let report = try await DumpComparer.compareSlots(set: try load(directory), slots: 4)
     #expect(report.verdict == .pass, "\(report.findings) \(report.notes) \(report.coverage)")
     #expect(Set(report.rows.compactMap(\.slot)) == [1, 2, 3])
@@ -19,7 +22,8 @@ struct SlotTests {
 
   @Test("a kernel that depends on the slot fails where cosine sees nothing")
   func variant() async throws {
-    let directory = try await Workload.shared.dumps("--nproc 2 --dtype bf16 --prompts same --bug batch-variance --layer 1")
+    let directory = try await Workload.shared.dumps(
+      "--nproc 2 --dtype bf16 --prompts same --bug batch-variance --layer 1", classes: Self.classes, isSmall: false)
     let report = try await DumpComparer.compareSlots(set: try load(directory), slots: 4)
     #expect(report.verdict == .fail)
     #expect(report.firstDivergence?.layer == 1)
@@ -39,7 +43,8 @@ struct SlotTests {
 
   @Test("rule atom gives PyTorch's numbers in double precision")
   func parity() async throws {
-    let directory = try await Workload.shared.dumps("--nproc 2 --dtype bf16 --prompts same --bug batch-variance --layer 1")
+    let directory = try await Workload.shared.dumps(
+      "--nproc 2 --dtype bf16 --prompts same --bug batch-variance --layer 1", classes: Self.classes, isSmall: false)
     let report = try await DumpComparer.compareSlots(set: try load(directory), slots: 4, rule: .atom, rank: 0)
     let code = """
       import sys, torch, json

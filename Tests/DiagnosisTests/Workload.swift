@@ -53,13 +53,15 @@ actor Workload {
     + "Block"
 
   /// The directory of the dumps of one run.
-  func dumps(_ arguments: String, classes: String = Workload.classes, oneShot: Bool = false) async throws -> String {
+  func dumps(
+    _ arguments: String, classes: String = Workload.classes, oneShot: Bool = false, isSmall: Bool = true
+  ) async throws -> String {
     let words = arguments.split(separator: " ").map(String.init)
-    let key = words + [classes, "\(oneShot)"]
+    let key = words + [classes, "\(oneShot) \(isSmall)"]
     if let run = runs[key] { return try await run.value }
     let directory = root.appending(path: "\(runs.count)").path
     let run = Task {
-      try Self.run(Self.small + words, directory: directory, classes: classes, oneShot: oneShot)
+      try Self.run((isSmall ? Self.small : []) + words, directory: directory, classes: classes, oneShot: oneShot)
       return directory
     }
     runs[key] = run

@@ -55,7 +55,9 @@ enum CallResolver {
     let lowest = observations.compactMap(\.layer).min()
     for position in observations.indices {
       let place = observations[position]
-      guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first, place.call.map(numbers.contains) ?? true else { continue }
+      guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first,
+        place.call.map(numbers.contains) ?? true
+      else { continue }
       observations[position].content = content(of: place, in: index)
     }
     result.common = CallChooser.auto(observations, selection: request.selection, slots: request.slots)

@@ -153,6 +153,7 @@ struct ReportBuilder {
       }
       // Once a reduce is missing, what follows is its consequence.
       if hasMissingReduce { continue }
+      if aftermath == .disagrees, usual == nil, try isReducedLater(index, lines) { continue }
       switch aftermath {
       case .agrees:
         lines[index].judgement.why = "the sum of the ranks agrees: dumped before the all-reduce"
@@ -170,6 +171,25 @@ struct ReportBuilder {
       findings += Diagnostician.findings(try collected(index, lines, aftermath: aftermath))
     }
     return findings
+  }
+
+  /// With no other layer to say what is usual: of several partials of a layer only the last can lack its reduce, and
+  /// not even that one where the stage after it has another sure cause (a branch that is not reduced).
+  private func isReducedLater(_ index: Int, _ lines: [Line]) throws -> Bool {
+    let key = lines[index].outcome.key
+    let later = lines.indices.filter {
+      $0 > index && lines[$0].outcome.key.layer == key.layer && lines[$0].outcome.key.role == .output
+        && lines[$0].outcome.key.stage != key.stage
+    }
+    let isFollowed = later.contains {
+      lines[$0].judgement.verdict == .pass && lines[$0].outcome.decision?.isInferred == true
+        && lines[$0].outcome.decision?.plan.kind == .partial
+    }
+    if isFollowed { return true }
+    guard let next = later.first(where: { lines[$0].judgement.verdict == .fail && lines[$0].outcome.measures != nil })
+    else { return false }
+    let found = Diagnostician.findings(try collected(next, lines, aftermath: .unknown))
+    return found.contains { $0.confidence != .possible && $0.cause != "missing-reduce" }
   }
 
   /// Whether the ranks were reduced after a partial: the last whole output of the layer, else the first of the next,

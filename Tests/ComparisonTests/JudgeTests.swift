@@ -1,0 +1,100 @@
+import Alignment
+import Comparison
+import Dumps
+import Testing
+
+@Suite("Judging")
+struct JudgeTests {
+  private func row(
+    _ stage: String, relL2: Double, layer: Int = 0, tensor: String = "hidden", dtype: DType = .bfloat16,
+    nonfinite: (Int, Int) = (0, 0), tokens: [Double] = [], cos: Double = 1, rel: Double = 0, byteEqual: Double = 0.5,
+    divergent: [Int] = []
+  ) -> JudgedRow {
+    JudgedRow(
+      key: CaptureKey(layer: layer, stage: stage, tensor: tensor), dtype: dtype,
+      measures: Measures(
+        cos: cos, maxAbs: relL2, rel: rel, relL2: relL2, alpha: 1, residual: relL2, normRatio: 1, sglangRel: 0,
+        byteEqual: byteEqual, nonfiniteReference: nonfinite.0, nonfiniteTarget: nonfinite.1, elementCount: 100,
+        worstToken: nil, tokenRelL2: tokens, worstCoordinate: [],
+        tokenNorms: Array(repeating: 1, count: tokens.count)), divergentRanks: divergent)
+  }
+
+  private func verdicts(_ rows: [JudgedRow], _ policy: NoisePolicy = .measured(NoiseFloors())) -> [Verdict] {
+    Judge(policy: policy).judge(rows).map(\.verdict)
+  }
+
+  @Test("honest growth passes, a jump fails and does not hide what follows")
+  func onset() {
+    let rows = [0.003, 0.005, 0.009, 0.012, 0.05, 0.05, 0.013].enumerated().map { row("S\($0)", relL2: $1) }
+    #expect(verdicts(rows) == [.pass, .pass, .pass, .pass, .fail, .fail, .pass])
+    let double = [1e-7, 3e-7, 5e-6].enumerated().map { row("S\($0)", relL2: $1, dtype: .float32) }
+    #expect(verdicts(double) == [.pass, .pass, .fail])
+  }
+
+  @Test("slow growth ends at the ceiling")
+  func ceiling() {
+    let rows = [0.008, 0.018, 0.04, 0.09, 0.2, 0.4].enumerated().map { row("S\($0)", relL2: $1) }
+    #expect(verdicts(rows).last == .fail)
+  }
+
+  @Test("float32 stages after bfloat16 ones have bfloat16's noise")
+  func mixedTypes() {
+    #expect(verdicts([row("A", relL2: 0), row("Router", relL2: 0.004, dtype: .float32)]) == [.pass, .pass])
+  }
+
+  @Test("one garbage token of 2048 fails")
+  func token() {
+    var tokens = (0..<2048).map { 0.01 + 0.004 * Double($0 % 7) / 7 }
+    let honest = row("MoE", relL2: 0.012, tokens: tokens)
+    tokens[777] = 1.2
+    let bad = row("MoE", relL2: 0.028, tokens: tokens)
+    #expect(verdicts([row("A", relL2: 0.009), honest]) == [.pass, .pass])
+    let judged = Judge(policy: .measured(NoiseFloors())).judge([row("A", relL2: 0.009), bad])
+    #expect(judged[1].verdict == .fail)
+    #expect(judged[1].tokens == [777])
+  }
+
+  @Test("what is not finite never passes under any policy")
+  func nonfinite() {
+    for policy in [
+      NoisePolicy.measured(NoiseFloors()), .strict, .atom, .triage, .thresholds(cos: nil, rel: nil),
+    ] {
+      #expect(verdicts([row("A", relL2: .nan, nonfinite: (0, 1), cos: .nan)], policy) == [.fail])
+      #expect(verdicts([row("A", relL2: .nan, nonfinite: (1, 1), cos: .nan)], policy) == [.fail])
+      #expect(verdicts([row("A", relL2: .nan, nonfinite: (1, 0), cos: .nan)], policy) == [.inconclusive])
+      #expect(verdicts([row("A", relL2: 0, divergent: [1])], policy) == [.fail])
+    }
+  }
+
+  @Test("repeats raise the floor")
+  func repeats() {
+    let key = CaptureKey(layer: 0, stage: "A", tensor: "hidden")
+    #expect(verdicts([row("A", relL2: 0.03)]) == [.fail])
+    #expect(verdicts([row("A", relL2: 0.03)], .measured(NoiseFloors(relL2: [key: 0.02]))) == [.pass])
+  }
+
+  @Test(
+    "the tables as their documents have them",
+    arguments: [
+      (0.99995, 0.005, "✓", "✓", "correct"), (0.99995, 0.57, "?", "✗✗", "correct"), (0.9995, 0.02, "?", "?", "correct"),
+      (0.995, 0.05, "✗", "?", "suspicious"), (0.95, 0.2, "✗✗", "✗", "broken"), (0.5, 0.9, "✗✗", "✗✗", "catastrophic"),
+    ])
+  func tables(cos: Double, rel: Double, atom: String, skill: String, triage: String) {
+    #expect(FixedProfile.atom.flag(cos: cos, rel: rel) == atom)
+    #expect(FixedProfile.atomSkill.flag(cos: cos, rel: rel) == skill)
+    #expect(FixedProfile.triage.flag(cos: cos, rel: rel) == triage)
+    #expect(FixedProfile.atom.flag(cos: .nan, rel: rel) == "??")
+  }
+
+  @Test("where cos and rel disagree, rel decides")
+  func disagreement() {
+    #expect(verdicts([row("A", relL2: 0.01, cos: 0.99995, rel: 0.57)], .atom) == [.fail])
+    #expect(verdicts([row("A", relL2: 0.01, cos: 0.9995, rel: 0.02)], .atom) == [.pass])
+  }
+
+  @Test("strict is byte equality")
+  func strict() {
+    #expect(
+      verdicts([row("A", relL2: 0, byteEqual: 1), row("A", relL2: 1e-9, byteEqual: 0.999)], .strict) == [.pass, .fail])
+  }
+}
