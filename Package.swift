@@ -95,6 +95,12 @@ let package = Package(
       name: "LaunchingTests", dependencies: ["Launching", "Transports", "TestSupport"]),
     .testTarget(name: "GatheringTests", dependencies: ["Gathering", "Transports", "TestSupport"]),
     .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels"], exclude: ["Python"]),
+    .testTarget(name: "AlignmentTests", dependencies: ["Alignment", "Dumps"]),
+    .testTarget(name: "ComparisonTests", dependencies: ["Comparison", "Alignment", "Dumps"]),
+    // Diagnosis is tested through the driver, on real dumps.
+    .testTarget(
+      name: "DiagnosisTests",
+      dependencies: ["Coordination", "Diagnosis", "Comparison", "Alignment", "Dumps", "Reporting"]),
     .testTarget(
       name: "ReportingTests", dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
     .testTarget(
