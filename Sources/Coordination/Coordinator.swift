@@ -34,6 +34,13 @@ public actor Coordinator {
   private var hosts: [String: HostState] = [:]
   /// Attempts with a launch or a gather under way; not to be touched by the tick.
   private var busy: Set<String> = []
+  /// Hosts that are being asked.
+  private var contacting: Set<String> = []
+  /// What the hosts' answers ask for, until the next tick starts it.
+  private var todo: [(Transition.Action, AttemptRecord)] = []
+  private var cells: [String: Cell] = [:]
+  /// Run → cell.
+  private var runCells: [String: String] = [:]
   private var gatherFailures: [String: Int] = [:]
   /// Run → time before which it is not tried again.
   private var notBefore: [String: Double] = [:]
@@ -66,25 +73,25 @@ public actor Coordinator {
   }
 
   /// Returns when every run of the sweep is final. Cancelling the task detaches: the attempts go on.
-  /// - Throws: `CancellationError`, `TransportError` when no host can be used, `StoreError` when the store is full.
+  /// - Throws: `CancellationError`, `TransportError` when no host can be used, `GatheringError` when the store is full.
   public func drive(sweep id: String) async throws {
     let plan = try ledger.plan(of: id)
-    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
+    cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
     try await enrol()
-    try await withThrowingTaskGroup(of: Void.self) { group in
+    try await withThrowingDiscardingTaskGroup { group in
       while true {
         try Task.checkCancellation()
         if let fatal { throw fatal }
         let sweep = try ledger.sweep(named: id)
-        let attempts = try ledger.attempts(of: id)
-        if sweep.state == .cancelling { try await cancel(id, attempts) }
-        for (action, attempt) in try await observe(attempts) {
-          guard let cell = cells[try run(of: attempt).cell] else { continue }
-          start(action, attempt, cell, plan, &group)
-        }
         let runs = try ledger.runs(of: id)
         if runs.allSatisfy(\.state.isFinal), busy.isEmpty { break }
-        if sweep.state == .active { try place(runs, plan, cells, &group) }
+        runCells = Dictionary(uniqueKeysWithValues: runs.map { ($0.name, $0.cell) })
+        let attempts = try ledger.attempts(of: id)
+        if sweep.state == .cancelling { try await cancel(id, attempts) }
+        let open = attempts.filter { $0.state.isOpen && !busy.contains($0.id) }
+        contact(open, plan, &group)
+        try giveUp(open)
+        if sweep.state == .active { try place(runs, plan, &group) }
         try await Task.sleep(for: .seconds(settings.tick))
       }
       group.cancelAll()
@@ -159,42 +166,59 @@ public actor Coordinator {
 
   // MARK: Observing
 
-  /// Polls every host once for all of its open attempts and writes what follows.
-  private func observe(_ attempts: [AttemptRecord]) async throws -> [(Transition.Action, AttemptRecord)] {
-    let open = attempts.filter { $0.state.isOpen && !busy.contains($0.id) }
+  /// Has every usable host looked at once for all of its open attempts. A host that is still being asked is left
+  /// alone, so that one that hangs delays no other.
+  private func contact(
+    _ open: [AttemptRecord], _ plan: Plan, _ group: inout ThrowingDiscardingTaskGroup<any Error>
+  ) {
     let byHost = Dictionary(grouping: open, by: \.host)
-    for (name, state) in hosts where state.facts == nil && isUsable(name) { await enrol(name) }
-    var answers: [(host: String, statuses: [String: AttemptStatus]?)] = []
-    await withTaskGroup(of: (String, [String: AttemptStatus]?).self) { group in
-      for (name, attempts) in byHost where isUsable(name) {
-        // An exited attempt needs no look at the host, only its files.
-        let asked = attempts.filter { $0.state != .exited }.map(\.id)
-        group.addTask { (name, asked.isEmpty ? [:] : await self.statuses(of: asked, on: name)) }
-      }
-      for await answer in group { answers.append(answer) }
+    for name in hosts.keys.sorted() where isUsable(name) && !contacting.contains(name) {
+      let attempts = byHost[name] ?? []
+      guard hosts[name]?.facts == nil || !attempts.isEmpty else { continue }
+      contacting.insert(name)
+      group.addTask { await self.guarded { try await self.observe(attempts, on: name) } }
     }
-    var actions: [(Transition.Action, AttemptRecord)] = []
-    var heard: [String] = []
-    for (name, statuses) in answers {
-      for attempt in byHost[name] ?? [] {
-        if attempt.state == .exited {
-          actions.append((.gather, attempt))
-        } else if let status = statuses?[attempt.id] {
-          heard.append(attempt.id)
-          guard let transition = Transition.after(status, of: attempt, now: now()) else { continue }
-          try write(transition)
-          if transition.action != .none { actions.append((transition.action, transition.attempt)) }
-        }
-      }
+    // What the looks found to be done.
+    for (action, attempt) in todo {
+      guard !busy.contains(attempt.id), let cell = cells[runCells[attempt.run] ?? ""] else { continue }
+      start(action, attempt, cell, plan, &group)
     }
+    todo = []
+  }
+
+  /// A trouble of the ledger or the store ends the sweep's drive; the host's own are dealt with below.
+  private func guarded(_ body: () async throws -> Void) async {
+    do { try await body() } catch { if !(error is CancellationError), fatal == nil { fatal = error } }
+  }
+
+  private func observe(_ attempts: [AttemptRecord], on name: String) async throws {
+    defer { contacting.remove(name) }
+    if hosts[name]?.facts == nil { await enrol(name) }
+    // An exited attempt needs no look at the host, only its files.
+    todo += attempts.filter { $0.state == .exited }.map { (.gather, $0) }
+    let asked = attempts.filter { $0.state != .exited }
+    let statuses = asked.isEmpty ? [:] : await statuses(of: asked.map(\.id), on: name) ?? [:]
     let time = now()
-    try ledger.heard(heard, now: time)
+    try ledger.heard(asked.map(\.id).filter { statuses[$0] != nil }, now: time)
+    for attempt in asked {
+      if let status = statuses[attempt.id] {
+        guard let transition = Transition.after(status, of: attempt, now: time) else { continue }
+        try write(transition)
+        if transition.action != .none { todo.append((transition.action, transition.attempt)) }
+      }
+    }
+  }
+
+  /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
+  private func giveUp(_ open: [AttemptRecord]) throws {
+    let time = now()
     for attempt in open where attempt.state != .exited && time - attempt.heard > settings.lostAfter {
-      guard !heard.contains(attempt.id) else { continue }
-      let silence = "host \(attempt.host) was not heard of for \(Int(time - attempt.heard)) s"
+      guard let trouble = hosts[attempt.host]?.trouble, !contacting.contains(attempt.host) else { continue }
+      let silence = "host \(attempt.host) was not heard of for \(Int(time - attempt.heard)) s: \(trouble.message)"
       try write(Transition.lost(attempt, silence, time))
     }
-    return actions
+    // Nothing that waiting could mend.
+    if hosts.values.allSatisfy(\.isBlocked), let first = troubles.min(by: { $0.key < $1.key })?.value { throw first }
   }
 
   private func statuses(of attempts: [String], on name: String) async -> [String: AttemptStatus]? {
@@ -209,29 +233,20 @@ public actor Coordinator {
     }
   }
 
-  private func run(of attempt: AttemptRecord) throws -> RunRecord {
-    guard let run = try ledger.runs(of: attempt.sweep).first(where: { $0.name == attempt.run }) else {
-      throw LedgerError(code: .damaged, message: "Attempt \(attempt.id) belongs to no run.")
-    }
-    return run
-  }
-
   /// Writes a transition; a lost or failed attempt is retried or ends its run.
   private func write(_ transition: Transition) throws {
     var attempt = transition.attempt
     var state = transition.run
     var why = transition.why
     if let ending = transition.ending {
-      let run = try run(of: attempt)
-      let cell = try ledger.plan(of: attempt.sweep).cells.first { $0.id == run.cell }
-      let earlier = try ledger.attempts(of: attempt.sweep).filter { $0.run == run.name && $0.id != attempt.id }
-      let policy = RetryPolicy(retries: cell?.run.retries ?? 0)
+      let earlier = try ledger.attempts(of: attempt.sweep).filter { $0.run == attempt.run && $0.id != attempt.id }
+      let policy = RetryPolicy(retries: cells[runCells[attempt.run] ?? ""]?.run.retries ?? 0)
       let next = policy.next(
         after: ending, charged: earlier.count { $0.isCharged }, uncharged: earlier.count { !$0.isCharged })
       switch next {
       case .retry(let delay, let isCharged, _):
         attempt.isCharged = isCharged
-        notBefore[run.name] = now() + delay
+        notBefore[attempt.run] = now() + delay
         state = .queued
         why = "to be tried again: \(attempt.why ?? "infrastructure failure")"
       case .end(let final):
@@ -252,19 +267,19 @@ public actor Coordinator {
 
   private func start(
     _ action: Transition.Action, _ attempt: AttemptRecord, _ cell: Cell, _ plan: Plan,
-    _ group: inout ThrowingTaskGroup<Void, any Error>
+    _ group: inout ThrowingDiscardingTaskGroup<any Error>
   ) {
     switch action {
     case .none: return
     case .launchAgain:
       busy.insert(attempt.id)
-      group.addTask { try await self.launch(attempt, cell, plan) }
+      group.addTask { await self.guarded { try await self.launch(attempt, cell, plan) } }
     case .gather:
       let running = busy.filter { $0.hasPrefix("gather:\(attempt.host):") }.count
       guard running < settings.gathersPerHost else { return }
       busy.insert(attempt.id)
       busy.insert("gather:\(attempt.host):\(attempt.id)")
-      group.addTask { try await self.gather(attempt, cell) }
+      group.addTask { await self.guarded { try await self.gather(attempt, cell) } }
     }
   }
 
@@ -275,7 +290,7 @@ public actor Coordinator {
     do {
       let directory = try await host.connection.launcher.directory(of: attempt.id)
       next.directory = directory
-      let run = try run(of: attempt)
+      guard let run = try ledger.runs(of: attempt.sweep).first(where: { $0.name == attempt.run }) else { return }
       let spec = Launch.spec(attempt, run: run, cell: cell, host: host.connection.host, directory: directory)
       let outcome = try await host.connection.launcher.launch(spec, files: try Launch.files(cell, plan))
       recovered(attempt.host)
@@ -343,7 +358,7 @@ public actor Coordinator {
     } catch let error as LedgerError {
       throw error
     } catch let error as GatheringError where error.code == .noSpace {
-      fatal = error
+      throw error
     } catch {
       guard !Task.isCancelled else { return }
       let tries = gatherFailures[attempt.id, default: 0] + 1
@@ -380,7 +395,7 @@ public actor Coordinator {
   // MARK: Placing
 
   private func place(
-    _ runs: [RunRecord], _ plan: Plan, _ cells: [String: Cell], _ group: inout ThrowingTaskGroup<Void, any Error>
+    _ runs: [RunRecord], _ plan: Plan, _ group: inout ThrowingDiscardingTaskGroup<any Error>
   ) throws {
     guard runs.contains(where: { $0.state == .queued }), let sweep = runs.first?.sweep else { return }
     let attempts = try ledger.attempts(of: sweep)
@@ -405,7 +420,7 @@ public actor Coordinator {
         try ledger.begin(attempt)
         report(.run(name: name, state: .launching, host: host, why: nil))
         busy.insert(attempt.id)
-        group.addTask { try await self.launch(attempt, cell, plan) }
+        group.addTask { await self.guarded { try await self.launch(attempt, cell, plan) } }
       case .reserve(let name, let host): reservations[name] = host
       case .wait: continue
       case .impossible(let name, let why):
