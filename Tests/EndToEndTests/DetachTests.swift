@@ -67,4 +67,31 @@ import Testing
       #expect(!logs.output.contains("done"), "the command must not have come to its end")
     }
   }
+
+  @Test(.timeLimit(.minutes(2))) func aSupervisorKilledAtItsHostIsTriedAgainAsAnotherAttempt() async throws {
+    try await withSlowJob { rollcall, scratch in
+      // The first attempt kills the leader of its own session, which is the supervisor.
+      try scratch.write(
+        "killer.sh",
+        """
+        echo try >> \(scratch.path)/tries
+        if [ "$ROLLCALL_ATTEMPT" = 1 ]; then kill -9 $(ps -o sid= -p $$); sleep 60; fi
+        echo done
+        """)
+      try scratch.write(
+        "job.yaml",
+        """
+        name: killed
+        run: {command: sh killer.sh, files: [killer.sh], timeout: 60s, retries: 1}
+        dumps: {layout: atom}
+        """)
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 2, "nothing to compare, and no failed run; \(outcome.errorOutput)")
+      let cells = try #require(try outcome.json()["cells"] as? [[String: Any]])
+      let run = try #require((cells.first?["runs"] as? [[String: Any]])?.first)
+      let attempts = try #require(run["attempts"] as? [[String: Any]])
+      #expect(attempts.compactMap { $0["state"] as? String } == ["lost", "succeeded"])
+      #expect(scratch.text("tries") == "try\ntry\n")
+    }
+  }
 }

@@ -146,4 +146,33 @@ import Testing
       #expect((sweep["runs"] as? [[String: Any]])?.compactMap { $0["state"] as? String } == ["succeeded", "succeeded"])
     }
   }
+
+  @Test(.timeLimit(.minutes(3)), arguments: [0, 1])
+  func aRankThatDidNotAnswerIsNamedAndNeverAPass(_ absent: Int) async throws {
+    try await with { rollcall, scratch in
+      try scratch.write(
+        "job.yaml",
+        """
+        name: absent
+        matrix: {world_size: [1, 2]}
+        run:
+          command: "for r in $(seq 0 $((${{ world_size }} - 1))); do cp dump.pt \
+        \\"$ROLLCALL_DUMP_DIR/layer00_Block_rank$r.pt\\"; done; \
+        [ ${{ world_size }} = 1 ] || rm \\"$ROLLCALL_DUMP_DIR/layer00_Block_rank\(absent).pt\\""
+          files: [dump.pt]
+          env: {ATOM_FWD_DUMP_ONE_SHOT: 1}
+        dumps: {layout: atom, select: warm-up}
+        compare: {reference: {world_size: 1}}
+        """)
+      try await runPython(
+        "import torch; torch.save({'hidden': torch.randn(8, 4), 'shape': (8, 4)}, '\(scratch.path)/dump.pt')")
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 2, "\(outcome.output.suffix(2000)) \(outcome.errorOutput)")
+      #expect(outcome.output.contains("rank \(absent): no file"))
+      let pairs = try #require(try outcome.json()["pairs"] as? [[String: Any]])
+      let comparison = try #require(pairs.first?["comparison"] as? [String: Any])
+      let findings = try #require(comparison["findings"] as? [[String: Any]])
+      #expect(findings.contains { $0["cause"] as? String == "incomplete-ranks" })
+    }
+  }
 }
