@@ -45,7 +45,8 @@ public struct SweepComparison: Sendable {
       verdicts.append(.inconclusive)
     }
 
-    let starts = attempts.compactMapValues { $0.last?.started.map { Int64($0 * 1e9) } }
+    // A second of grace: files bear the kernel's coarse clock.
+    let starts = attempts.compactMapValues { $0.last?.started.map { Int64(($0 - 1) * 1e9) } }
     let loader = await SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
     let (pairs, pairNotes) = try await compare(plan, loader)
     notes += pairNotes
