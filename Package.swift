@@ -73,7 +73,7 @@ let package = Package(
     .target(name: "TensorKernels"),
     .target(name: "Dumps", dependencies: ["TensorKernels"]),
     .target(name: "Alignment", dependencies: ["Dumps"]),
-    .target(name: "Comparison", dependencies: ["Alignment", "TensorKernels"]),
+    .target(name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels"]),
     .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
     .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
 

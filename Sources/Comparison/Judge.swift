@@ -132,7 +132,7 @@ public struct Judge: Sendable {
       if row.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(row.dtype)) }
       if let always = always(row) { return always }
       if !row.dtype.isFloatingPoint { return integers(row, walk: walk) }
-      let repeated = floors.floor(of: row.key).map { $0 * repeatFactor } ?? 0
+      let repeated = min(floors.floor(of: row.key) ?? 0, Self.repeatCeiling(row.dtype)) * repeatFactor
       let floor = max(walk.rounding, repeated)
       let base = max(walk.worst, floor)
       let jump = row.measures.relL2 / base
@@ -199,6 +199,14 @@ public struct Judge: Sendable {
   private func median(_ values: [Double]) -> Double {
     let sorted = values.sorted()
     return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+  }
+
+  /// What honest repeats may differ by. More is no noise but a fault of its own, and must not excuse others.
+  public static func repeatCeiling(_ dtype: DType) -> Double {
+    switch dtype {
+    case .float32, .float64, .complex64, .complex128: 64 * roundingFloor(dtype)
+    default: 4 * roundingFloor(dtype)
+    }
   }
 
   /// Relative L2 that the order of additions alone gives in this type: 2^-8 for bfloat16, 2^-21 for float32.

@@ -125,16 +125,17 @@ public struct SweepComparison: Sendable {
       case (.success(let reference), .success):
         let selection = dumps.selection(of: couple.target)
         let source = "\(couple.reference.name) \(selection)"
-        var floors: NoiseFloors
+        let own: NoiseFloors
         if let known = referenceFloors[source] {
-          floors = known
+          own = known
         } else {
-          floors = try await DumpComparer.floors(repeats: references.compactMap(\.dumps), selection: selection)
-          referenceFloors[source] = floors
+          own = try await DumpComparer.floors(repeats: references.compactMap(\.dumps), selection: selection)
+          referenceFloors[source] = own
         }
-        floors.merge(
-          try await DumpComparer.floors(
-            repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize, selection: selection))
+        let others = try await DumpComparer.floors(
+          repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize, selection: selection)
+        var floors = own
+        floors.merge(others)
         for target in targets {
           guard case .success(let target) = target else { continue }
           let comparison = try await DumpComparer.compare(
@@ -142,7 +143,7 @@ public struct SweepComparison: Sendable {
           pairs.append(
             SweepReport.Pair(
               referenceCell: couple.reference.name, targetCell: couple.target.id, kind: "reference",
-              comparison: comparison))
+              comparison: DumpComparer.noteRepeats(comparison, reference: own, target: others)))
         }
       }
     }
