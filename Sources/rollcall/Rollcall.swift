@@ -22,7 +22,7 @@ struct Rollcall: AsyncParsableCommand {
         ]),
       CommandGroup(
         name: "Dumps:",
-        subcommands: [CompareCommand.self, SlotsCommand.self, Schema.self, Inspect.self]),
+        subcommands: [CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self]),
       CommandGroup(name: "Hosts:", subcommands: [HostsCommand.self]),
     ])
 

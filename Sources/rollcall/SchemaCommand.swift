@@ -2,8 +2,9 @@ import ArgumentParser
 import Dumps
 
 /// `rollcall schema A B`: whether two sides hold the same tensors.
-struct Schema: AsyncParsableCommand {
+struct SchemaCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "schema",
     abstract: "Compare names, shapes and types of two weight dumps.",
     discussion: """
       A leading "model." is not part of a name; keys that start with "_" are bookkeeping. Tensors that agree in name,

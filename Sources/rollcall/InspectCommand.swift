@@ -4,8 +4,9 @@ import Dumps
 import FoundationEssentials
 
 /// `rollcall inspect FILE`: what stands in one dump file.
-struct Inspect: AsyncParsableCommand {
+struct InspectCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
+    commandName: "inspect",
     abstract: "Show the tensors of a dump file.",
     discussion: """
       Reads the file without running anything in it. Values that are no tensors and no plain data are listed by the
