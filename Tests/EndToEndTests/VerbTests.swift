@@ -27,7 +27,9 @@ import Testing
         else { return nil }
         return String(word)
       }
-      for verb in ["run", "plan", "status", "logs", "resume", "cancel", "report", "compare", "slots", "schema", "inspect"] {
+      for verb in [
+        "run", "plan", "status", "logs", "resume", "cancel", "report", "compare", "slots", "schema", "inspect",
+      ] {
         #expect(verbs.contains(verb), "\(verb) is not in the overview")
         let own = try await rollcall(verb, "--help")
         #expect(own.status == 0)
