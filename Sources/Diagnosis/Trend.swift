@@ -25,6 +25,30 @@ public struct WorldSizeFindings: Sendable, Hashable {
 public enum Trend {
   private static let scales: Set<String> = ["double-reduce", "average-reduce", "repeated-scale", "missing-scale"]
 
+  private static let float8 = "float8-variant"
+
+  /// A factor of two at every world size is no reduce: the float8 variant before a scale.
+  private static func exactlyTwo(_ result: WorldSizeFindings, cause: String, sizes: Int) -> WorldSizeFindings {
+    var result = result
+    guard var first = result.findings.first(where: { scales.contains($0.cause) || $0.cause == float8 }) else {
+      return result
+    }
+    result.findings.removeAll { scales.contains($0.cause) || $0.cause == float8 }
+    first.evidence["world_sizes"] = Double(sizes)
+    first.cause = float8
+    first.confidence = .likely
+    first.summary =
+      "A factor of exactly two, the same at \(sizes) world sizes, so no reduce: as when e4m3fnuz bytes are read as "
+      + "e4m3fn, or a scale is doubled."
+    first.next = "Compare the weight bytes, their float8 type and their scales with the checkpoint's."
+    var second = first
+    second.cause = cause
+    second.confidence = .possible
+    second.summary = "A factor of two \(cause == "missing-scale" ? "left out" : "applied twice") would look the same."
+    result.findings.insert(contentsOf: [first, second], at: 0)
+    return result
+  }
+
   /// - Parameter results: the findings at each world size against the same reference.
   /// - Returns: the same, with causes and confidences corrected where the trend decides.
   public static func refined(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
@@ -73,11 +97,16 @@ public enum Trend {
       return results
     }
     let followsSize = cause.hasSuffix("reduce")
+    if !followsSize, let alpha = points.first?.alpha, near(alpha, 2) || near(alpha, 0.5) {
+      return results.map { exactlyTwo($0, cause: cause, sizes: points.count) }
+    }
     return results.map { result in
       var result = result
-      result.findings.removeAll {
-        scales.contains($0.cause) && $0.cause != cause && $0.confidence == .possible
-      }
+      // One finding a scale stays, and becomes the cause.
+      let kept = result.findings.firstIndex { scales.contains($0.cause) }
+      result.findings = result.findings.indices.filter { index in
+        index == kept || !(scales.contains(result.findings[index].cause) || result.findings[index].cause == float8)
+      }.map { result.findings[$0] }
       for index in result.findings.indices where scales.contains(result.findings[index].cause) {
         result.findings[index].cause = cause
         result.findings[index].confidence = .certain

@@ -18,27 +18,20 @@ enum ScaleFamily {
     if evidence.worldSize > 1, isWhole, evidence.near(alpha, size) {
       return [
         evidence.finding(
-          "double-reduce", evidence.worldSize > 2 ? .certain : .likely, evidence: numbers,
+          "double-reduce", evidence.worldSize > 2 ? .certain : .possible, evidence: numbers,
           summary: "Reduced twice: \(seen), the world size, on every rank alike.",
           next: "Look for a second all-reduce after \(evidence.place): reduce_results=True in the row-parallel layer "
             + "and a reduce in the caller.")
-      ]
-        + (evidence.worldSize == 2
-          ? [
-            evidence.finding(
-              "repeated-scale", .possible, evidence: numbers,
-              summary: "A factor of 2 applied twice would look the same at world size 2.",
-              next: "Run another world size: a double reduce follows it, a factor does not.")
-          ] : [])
+      ] + alternatives(evidence, numbers)
     }
     if evidence.worldSize > 1, isWhole, evidence.near(alpha, 1 / size) {
       return [
         evidence.finding(
-          "average-reduce", evidence.worldSize > 2 ? .certain : .likely, evidence: numbers,
+          "average-reduce", evidence.worldSize > 2 ? .certain : .possible, evidence: numbers,
           summary: "Averaged instead of summed: \(seen), one over the world size.",
           next: "Look at the reduce operation of the all-reduce after \(evidence.place): AVG instead of SUM, or a "
             + "division by the world size.")
-      ]
+      ] + alternatives(evidence, numbers)
     }
     if evidence.near(alpha, 2) || evidence.near(alpha, 0.5) {
       return [
@@ -61,6 +54,22 @@ enum ScaleFamily {
         next: "Look for a factor of \(figure(alpha < 1 ? 1 / alpha : alpha)) in \(evidence.place) "
           + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off."
       )
+    ]
+  }
+
+  /// What else looks so at world size 2, where one pair cannot tell a reduce from a factor.
+  private static func alternatives(_ evidence: RowEvidence, _ numbers: [String: Double]) -> [Finding] {
+    guard evidence.worldSize == 2 else { return [] }
+    let isLess = evidence.measures.alpha < 1
+    return [
+      evidence.finding(
+        isLess ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,
+        summary: "A factor of 2 \(isLess ? "left out" : "applied twice") would look the same at world size 2.",
+        next: "Run another world size: a reduce follows it, a factor does not."),
+      evidence.finding(
+        "float8-variant", .possible, evidence: numbers,
+        summary: "So would float8 weights that are read as the other variant (e4m3fn, e4m3fnuz).",
+        next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's."),
     ]
   }
 }
