@@ -11,7 +11,10 @@ public enum DumpFileReader {
     let file = try FileHandle(path: path)
     var dump: DumpFile
     switch FileFormat(firstBytes: try file.bytes(at: 0, count: min(file.size, 32)), path: path) {
-    case .zip: dump = try TorchZipFile.read(file)
+    case .zip:
+      let zip = try ZipDirectory(file)
+      dump = NPZFile.holds(zip) ? NPZFile.read(file, zip) : try TorchZipFile.read(file, zip)
+    case .npy: dump = try NPYFile.read(file)
     case .safetensors: dump = try SafetensorsFile.read(file)
     case .safetensorsIndex: dump = try SafetensorsIndex(file).read()
     case let other:
@@ -47,7 +50,7 @@ enum FileFormat {
       self = .zip
     } else if bytes.starts(with: [0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A]) {
       self = .legacyTorch
-    } else if bytes.starts(with: [0x93] + Array("NUMPY".utf8)) {
+    } else if bytes.starts(with: NPYFile.signature) {
       self = .npy
     } else if bytes.count >= 9, bytes[8] == UInt8(ascii: "{"),
       bytes.littleEndian(0, UInt64.self) <= UInt64(SafetensorsFile.headerLimit)
@@ -68,11 +71,12 @@ enum FileFormat {
     case .zip: "is a zip file"
     case .empty: "the file is empty; the producer died before it wrote, or is still writing; dump it again"
     case .legacyTorch: notYet("torch.save before version 1.6 (or with _use_new_zipfile_serialization=False)")
-    case .npy: notYet("NumPy .npy")
+    case .npy: "is a NumPy file"
     case .safetensors, .safetensorsIndex: "is a safetensors file"
     case .pickle: notYet("a bare pickle")
     case .json: notYet("JSON")
-    case .unknown: "this is no dump file that Rollcall knows; it reads .pt files of torch.save and safetensors"
+    case .unknown:
+      "this is no dump file that Rollcall knows; it reads .pt files of torch.save, safetensors, .npy and .npz"
     }
   }
 

@@ -3,8 +3,7 @@ enum TorchZipFile {
   /// A state dictionary of 100,000 tensors takes some 20 MB.
   private static let pickleLimit = 64 << 20
 
-  static func read(_ file: FileHandle) throws(DumpError) -> DumpFile {
-    let zip = try ZipDirectory(file)
+  static func read(_ file: FileHandle, _ zip: ZipDirectory) throws(DumpError) -> DumpFile {
     let pickles = zip.names.filter { $0.hasSuffix("/data.pkl") }
     guard pickles.count == 1, let name = pickles.first else {
       throw DumpError(code: .unsupported, file: file.path, message: refusal(zip, pickleCount: pickles.count))
@@ -37,10 +36,7 @@ enum TorchZipFile {
 
   private static func refusal(_ zip: ZipDirectory, pickleCount: Int) -> String {
     if pickleCount > 1 { return "the zip file holds \(pickleCount) records data.pkl, and one is expected" }
-    if !zip.names.isEmpty, zip.names.allSatisfy({ $0.hasSuffix(".npy") }) {
-      return "format not supported yet: this looks like NumPy .npz; load it and save it again with torch.save"
-    }
-    return "the zip file has no record data.pkl, so torch.save did not write it"
+    return "the zip file has no record data.pkl, so torch.save did not write it, and numpy.savez neither"
   }
 
   private static func checkByteOrder(_ record: ZipDirectory.Record?, in file: FileHandle) throws(DumpError) {

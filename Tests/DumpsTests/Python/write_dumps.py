@@ -192,9 +192,6 @@ def small(d):
 
 def other(d):
     torch.save({"a": torch.ones(2)}, f"{d}/legacy.pt", _use_new_zipfile_serialization=False)
-    np.save(f"{d}/array.npy", np.ones(3))
-    np.savez(f"{d}/arrays.npz", a=np.ones(3))
-    np.savez_compressed(f"{d}/compressed.npz", a=np.ones(3))
     import pickle
     with open(f"{d}/bare.pkl", "wb") as f:
         pickle.dump({"a": 1}, f)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 
+import numpy as np
 import torch
 
 from write_dumps import of_bytes, say, write
@@ -64,5 +65,42 @@ def sharded(d):
     say(f"{d}/model.pt", ordered)
 
 
+def numpy(d):
+    arrays = {
+        name: np.frombuffer(os.urandom(24 * np.dtype(name).itemsize), dtype=name).reshape(2, 3, 4)
+        for name in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "c8", "c16")
+    }
+    arrays["bool"] = np.array([True, False])
+    arrays["scalar"] = np.array(2.5)
+    arrays["empty"] = np.empty((0, 3), dtype="f4")
+    arrays["fortran"] = np.asfortranarray(np.arange(60, dtype="f4").reshape(3, 4, 5))
+    for version in ((1, 0), (2, 0), (3, 0)):
+        with open(f"{d}/version{version[0]}.npy", "wb") as f:
+            np.lib.format.write_array(f, arrays["fortran"], version=version)
+        say(f"{d}/version{version[0]}.pt", [("value", torch.from_numpy(arrays["fortran"]))])
+    for name, array in arrays.items():
+        np.save(f"{d}/{name}.npy", array)
+        say(f"{d}/{name}.pt", [("value", torch.from_numpy(np.array(array)))])
+    np.savez(f"{d}/arrays.npz", **arrays)
+    say(f"{d}/arrays.pt", [(name, torch.from_numpy(np.array(arrays[name]))) for name in sorted(arrays)])
+    bf16 = torch.randn(5, 3).bfloat16()
+    np.save(f"{d}/bf16.npy", bf16.view(torch.int16).numpy().view("V2"))
+    say(f"{d}/bf16.pt", [("value", bf16)])
+
+    np.save(f"{d}/small.npy", np.arange(6, dtype="f4").reshape(2, 3))
+    np.save(f"{d}/object.npy", np.array([{"a": 1}], dtype=object))
+    np.save(f"{d}/v1.npy", np.zeros(3, dtype="V1"))
+    np.save(f"{d}/big.npy", np.ones(3, dtype=">f4"))
+    np.save(f"{d}/text.npy", np.array(["a"]))
+    np.save(f"{d}/time.npy", np.zeros(3, dtype="M8[ns]"))
+    np.save(f"{d}/long.npy", np.ones(3, dtype="g"))
+    np.save(f"{d}/fields.npy", np.zeros(3, dtype=[("x", "f4"), ("y", "O")]))
+    with open(f"{d}/two.npy", "wb") as f:
+        np.save(f, np.ones(3))
+        np.save(f, np.ones(3))
+    np.savez(f"{d}/mixed.npz", a=np.ones(3), o=np.array([{}], dtype=object), z=np.ones(2))
+    np.savez_compressed(f"{d}/compressed.npz", first=np.ones(3), second=np.zeros(2))
+
+
 if __name__ == "__main__":
-    write((safetensors, sharded))
+    write((safetensors, sharded, numpy))
