@@ -14,6 +14,7 @@ public enum DumpFileReader {
     case .zip:
       let zip = try ZipDirectory(file)
       dump = NPZFile.holds(zip) ? NPZFile.read(file, zip) : try TorchZipFile.read(file, zip)
+    case .legacyTorch: dump = try TorchLegacyFile.read(file)
     case .npy: dump = try NPYFile.read(file)
     case .safetensors: dump = try SafetensorsFile.read(file)
     case .safetensorsIndex: dump = try SafetensorsIndex(file).read()
@@ -48,7 +49,7 @@ enum FileFormat {
       self = .safetensorsIndex
     } else if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
       self = .zip
-    } else if bytes.starts(with: [0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A]) {
+    } else if TorchLegacyFile.isMagic(bytes) {
       self = .legacyTorch
     } else if bytes.starts(with: NPYFile.signature) {
       self = .npy
@@ -70,7 +71,7 @@ enum FileFormat {
     switch self {
     case .zip: "is a zip file"
     case .empty: "the file is empty; the producer died before it wrote, or is still writing; dump it again"
-    case .legacyTorch: notYet("torch.save before version 1.6 (or with _use_new_zipfile_serialization=False)")
+    case .legacyTorch: "is a legacy torch file"
     case .npy: "is a NumPy file"
     case .safetensors, .safetensorsIndex: "is a safetensors file"
     case .pickle: notYet("a bare pickle")

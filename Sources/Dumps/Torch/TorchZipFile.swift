@@ -29,9 +29,30 @@ enum TorchZipFile {
       }
     }
     let contents = try Unpickler.contents(of: bytes, file: file.path, base: record.offset)
-    var flattening = TorchFlattening(contents: contents, zip: zip, prefix: prefix, path: file.path)
+    var flattening = TorchFlattening(contents: contents, path: file.path) { (storage, name) throws(DumpError) in
+      try region(of: storage, for: name, recordName: "\(prefix)data/\(storage.key)", zip, in: file)
+    }
     try flattening.run()
     return flattening.dump
+  }
+
+  private static func region(
+    of storage: TorchStorage, for name: String, recordName: String, _ zip: ZipDirectory, in file: FileHandle
+  ) throws(DumpError) -> StorageRegion {
+    guard let record = try zip.record(recordName) else {
+      throw DumpError(
+        code: .malformed, file: file.path, at: .key(recordName),
+        message: "the record that holds the bytes of \(name) is missing")
+    }
+    let (byteCount, overflow) = storage.elementCount.multipliedReportingOverflow(by: storage.elementBytes)
+    guard !overflow, byteCount == record.byteCount else {
+      throw DumpError(
+        code: .malformed, file: file.path, at: .key(recordName),
+        message: "the record has \(record.byteCount) bytes, but the pickle counts \(storage.elementCount) "
+          + "\(storage.dtype?.rawValue ?? "byte") elements; copy or dump the file again")
+    }
+    return StorageRegion(
+      path: file.path, offset: record.offset, byteCount: record.byteCount, checksum: record.checksum)
   }
 
   private static func refusal(_ zip: ZipDirectory, pickleCount: Int) -> String {

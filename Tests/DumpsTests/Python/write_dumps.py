@@ -191,7 +191,6 @@ def small(d):
 
 
 def other(d):
-    torch.save({"a": torch.ones(2)}, f"{d}/legacy.pt", _use_new_zipfile_serialization=False)
     import pickle
     with open(f"{d}/bare.pkl", "wb") as f:
         pickle.dump({"a": 1}, f)

@@ -7,12 +7,14 @@ Beside each file STEM.* that a kind describes stand STEM.json, STEM.N.raw and ST
 
 import json
 import os
+import pickle
+import struct
 import sys
 
 import numpy as np
 import torch
 
-from write_dumps import of_bytes, say, write
+from write_dumps import Evil, of_bytes, save, say, write
 
 try:
     import safetensors.torch as st
@@ -102,5 +104,75 @@ def numpy(d):
     np.savez_compressed(f"{d}/compressed.npz", first=np.ones(3), second=np.zeros(2))
 
 
+def old_save(path, value, keys, storages):
+    """A legacy file of plain torch 0.3: its persistent ids name parts of storages."""
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, x):
+            return x.id if isinstance(x, Part) else None
+
+    with open(path, "wb") as f:
+        for x in (0x1950A86A20F9469CFC6C, 1001, dict(protocol_version=1001, little_endian=True, type_sizes={})):
+            pickle.dump(x, f, protocol=2)
+        Pickler(f, protocol=2).dump(value)
+        pickle.dump(keys, f, protocol=2)
+        for values in storages:
+            f.write(struct.pack("<q", len(values)) + struct.pack(f"<{len(values)}f", *values))
+
+
+class Part:
+    def __init__(self, key, count, view):
+        self.id = ("storage", torch.FloatStorage, key, "cpu", count, view)
+
+
+class Rebuilt:
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, self.arguments
+
+
+def legacy(d):
+    options = dict(_use_new_zipfile_serialization=False)
+    base = torch.randn(30, 40)
+    z = torch.randn(6, 7, dtype=torch.complex64)
+    tensors = dict(
+        plain=base, transposed=base.t(), part=base[3:20:2, 5:], expanded=torch.ones(1).expand(5), empty=torch.empty(0),
+        scalar=torch.tensor(2.5), conj=z.conj(), bf16=torch.randn(5).bfloat16(),
+        f8=of_bytes(torch.float8_e4m3fn, 20), u16=of_bytes(torch.uint16, 5), parameter=torch.nn.Parameter(torch.ones(2)),
+        bool=torch.tensor([True, False]), long=torch.arange(3),
+    )
+    for protocol in (2, 4, 5):
+        save(d, f"protocol{protocol}", tensors, pickle_protocol=protocol, **options)
+    # A pickle larger than the first window.
+    shared = torch.randn(10, 10)
+    save(d, "many", {f"{'long' * 10}{i}": shared[i % 10] for i in range(3000)}, **options)
+    save(d, "bare", base, [("value", base)], **options)
+    t = torch.randn(4)
+    mixed = {
+        "first": t, "quantized": torch.quantize_per_tensor(torch.ones(3), 0.5, 0, torch.qint32),
+        "storage": torch.ones(3).untyped_storage(), "module": torch.nn.Linear(2, 2),
+        "evil": Evil(os.path.join(d, "owned")), "last": t + 1,
+    }
+    save(d, "mixed", mixed, [("first", t), ("last", mixed["last"])], **options)
+    path = f"{d}/old.pt"
+    part = Part("0", 10, ("0v", 3, 4))
+    old_save(path, {"all": Rebuilt(Part("0", 10, None), 0, (2, 5), (5, 1), False, {}),
+                    "part": Rebuilt(part, 1, (3,), (1,), False, {})}, ["0"], [range(10)])
+    say(path, list(torch.load(path, weights_only=False).items()))
+    bad = lambda name, view: old_save(
+        f"{d}/{name}.pt", {"t": Rebuilt(Part("0", 10, view), 0, (2,), (1,), False, {})}, ["0"], [range(10)])
+    bad("view_beyond", ("0v", 9, 2))
+    bad("view_overflow", ("0v", 2**62, 1))
+    bad("view_negative", ("0v", -1, 2))
+    one = {"t": Rebuilt(Part("0", 10, None), 0, (2,), (1,), False, {})}
+    old_save(f"{d}/key_unknown.pt", one, ["1"], [range(10)])
+    old_save(f"{d}/key_missing.pt", one, [], [])
+    old_save(f"{d}/key_twice.pt", one, ["0", "0"], [range(10), range(10)])
+    old_save(f"{d}/count_differs.pt", one, ["0"], [range(9)])
+    torch.save({"hidden": torch.randn(3, 2), "n": 3}, f"{d}/small.pt", **options)
+
+
 if __name__ == "__main__":
-    write((safetensors, sharded, numpy))
+    write((safetensors, sharded, numpy, legacy))
