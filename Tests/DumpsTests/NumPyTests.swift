@@ -1,5 +1,6 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct NumPyTests {
@@ -12,13 +13,14 @@ import Testing
 
   private func error(_ bytes: [UInt8]) throws -> DumpError? {
     let scratch = try Scratch()
-    try scratch.write(bytes, to: "x.npy")
-    return #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.file("x.npy")) }
+    defer { scratch.remove() }
+    try scratch.write("x.npy", bytes)
+    return #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path("x.npy")) }
   }
 
   @Test("every dtype, order and version has the shape, bytes and numbers that numpy gives")
-  func agreesWithNumPy() throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  func agreesWithNumPy() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     let stems = try FileManager.default.contentsOfDirectory(atPath: corpus.path)
       .filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }.filter { $0 != "arrays" }
     #expect(stems.count == 21)
@@ -30,16 +32,16 @@ import Testing
     #expect(fortran?.strides == [1, 3, 12])
   }
 
-  @Test func readsArchives() throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  @Test func readsArchives() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     let dump = try DumpFileReader.read(path: corpus.file("arrays.npz"))
     #expect(dump.skipped.isEmpty)
     try corpus.expectAgreement(dump, "arrays")
   }
 
   @Test("what cannot be read in an archive is named, and costs only itself")
-  func namesWhatIsForeign() throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  func namesWhatIsForeign() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     var dump = try DumpFileReader.read(path: corpus.file("mixed.npz"))
     #expect(dump.tensors.map(\.name) == ["a", "z"])
     #expect(dump.skipped.map(\.name) == ["o"])
@@ -50,15 +52,16 @@ import Testing
     #expect(dump.skipped.allSatisfy { $0.why.contains("compressed (method 8)") && $0.why.contains("numpy.savez") })
   }
 
-  @Test func aFlippedBitOfAnArchiveIsSaid() throws {
+  @Test func aFlippedBitOfAnArchiveIsSaid() async throws {
     let scratch = try Scratch()
-    var bytes = try Corpus(otherFormat: "numpy").contents("arrays.npz")
-    try scratch.write(bytes, to: "good.npz")
-    let tensors = try DumpFileReader.read(path: scratch.file("good.npz")).tensors
+    defer { scratch.remove() }
+    var bytes = try await Corpus(otherFormat: "numpy").contents("arrays.npz")
+    try scratch.write("good.npz", bytes)
+    let tensors = try DumpFileReader.read(path: scratch.path("good.npz")).tensors
     let tensor = try #require(tensors.first { $0.name == "f4" })
     bytes[tensor.storage.offset + (tensor.storageOffset + 3) * 4] ^= 1
-    try scratch.write(bytes, to: "flipped.npz")
-    let dump = try DumpFileReader.read(path: scratch.file("flipped.npz"))
+    try scratch.write("flipped.npz", bytes)
+    let dump = try DumpFileReader.read(path: scratch.path("flipped.npz"))
     #expect(dump.tensors.count == tensors.count - 1)
     #expect(dump.skipped.map(\.name) == ["f4"])
     #expect(dump.skipped.first?.why.contains("CRC-32") == true)
@@ -70,15 +73,15 @@ import Testing
       ("object", "dtype O"), ("v1", "8-bit float"), ("big", "big-endian (>f4)"), ("text", "dtype <U1"),
       ("time", "dtype <M8[ns]"), ("long", "dtype <f16"), ("fields", "structured"),
     ])
-  func refusesByName(stem: String, words: String) throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  func refusesByName(stem: String, words: String) async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     let error = #expect(throws: DumpError.self) { try DumpFileReader.read(path: corpus.file("\(stem).npy")) }
     #expect(error?.code == .unsupported)
     #expect(error?.message.contains(words) == true, "\(error?.description ?? "")")
   }
 
-  @Test func aCutFileIsAnErrorAtEveryLength() throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  @Test func aCutFileIsAnErrorAtEveryLength() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     let whole = try corpus.contents("small.npy")
     for length in 0..<whole.count {
       let error = try error(Array(whole[..<length]))
@@ -93,7 +96,7 @@ import Testing
   }
 
   @Test("headers that are no plain literal are refused")
-  func refusesHostileHeaders() throws {
+  func refusesHostileHeaders() async throws {
     func header(_ shape: String, _ descr: String = "'<f4'", _ order: String = "False") -> String {
       "{'descr': \(descr), 'fortran_order': \(order), 'shape': \(shape), }"
     }
@@ -130,8 +133,8 @@ import Testing
   }
 
   @Test("thousands of mutations of headers and of the archive's directory never crash or hang")
-  func mutations() throws {
-    let corpus = try Corpus(otherFormat: "numpy")
+  func mutations() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
     try expectNoHarm(mutating: try corpus.contents("small.npy"), header: 0..<128, name: "mutant.npy", seed: 1)
     let archive = try corpus.contents("mixed.npz")
     try expectNoHarm(

@@ -1,11 +1,12 @@
 import Dumps
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 
 extension Corpus {
   /// A folder of what `Python/write_other_formats.py` makes: written once, for all tests to read and none to change.
-  init(otherFormat kind: String) throws { path = "\(try OtherFormats.root.get())/\(kind)" }
+  init(otherFormat kind: String) async throws { path = "\(try await OtherFormats.root.value)/\(kind)" }
 
   /// Expects that `dump` holds the tensors that torch and numpy found in `stem`, with their bytes and numbers.
   func expectAgreement(_ dump: DumpFile, _ stem: String) throws {
@@ -29,26 +30,21 @@ extension Corpus {
 }
 
 private enum OtherFormats {
-  static let root = Result {
+  /// As in ``Corpus``: a task of its own.
+  static let root = Task {
     let scratch = try Scratch()
-    let script = URL(filePath: #filePath).deletingLastPathComponent()
-      .appending(path: "Python/write_other_formats.py").path
-    let python = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [python, "-B", "-W", "ignore", script, scratch.path]
-    try process.run()
-    process.waitUntilExit()
-    try #require(process.terminationStatus == 0, "write_other_formats.py failed; its message stands above")
     keeper.withLock { $0 = scratch }
     atexit { OtherFormats.remove() }
+    let script = URL(filePath: #filePath).deletingLastPathComponent()
+      .appending(path: "Python/write_other_formats.py").path
+    try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
     return scratch.path
   }
 
-  /// Keeps the folder until the process ends.
+  /// The folder that goes when the process ends.
   private static let keeper = Mutex<Scratch?>(nil)
 
-  private static func remove() { keeper.withLock { $0 = nil } }
+  private static func remove() { keeper.withLock { $0?.remove() } }
 }
 
 /// Reads every tensor of a file; what comes back without an error must be complete.
@@ -72,6 +68,7 @@ func expectNoHarm(
   verifyChecksums: Bool = true
 ) throws {
   let scratch = try Scratch()
+  defer { scratch.remove() }
   var random = Seeded(state: seed)
   let interesting: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF] + Array("{}[](),:'\"\\0195-eTF<>|fVO .".utf8)
   for _ in 0..<rounds {
@@ -86,7 +83,7 @@ func expectNoHarm(
       default: bytes.remove(at: at)
       }
     }
-    try scratch.write(bytes, to: name)
-    do { try readWhole(scratch.file(name), verifyChecksums: verifyChecksums) } catch is DumpError {}
+    try scratch.write(name, bytes)
+    do { try readWhole(scratch.path(name), verifyChecksums: verifyChecksums) } catch is DumpError {}
   }
 }

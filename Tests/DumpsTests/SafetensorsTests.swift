@@ -1,5 +1,6 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct SafetensorsTests {
@@ -11,13 +12,14 @@ import Testing
 
   private func error(_ bytes: [UInt8], _ name: String = "x.safetensors") throws -> DumpError? {
     let scratch = try Scratch()
-    try scratch.write(bytes, to: name)
-    return #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.file(name)) }
+    defer { scratch.remove() }
+    try scratch.write(name, bytes)
+    return #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path(name)) }
   }
 
   @Test("every dtype has the shape, bytes and numbers that the safetensors package gives")
-  func agreesWithTheReference() throws {
-    let corpus = try Corpus(otherFormat: "safetensors")
+  func agreesWithTheReference() async throws {
+    let corpus = try await Corpus(otherFormat: "safetensors")
     let dump = try DumpFileReader.read(path: corpus.file("dtypes.safetensors"))
     #expect(dump.skipped.isEmpty)
     #expect(dump.tensors.count == 23)
@@ -26,14 +28,15 @@ import Testing
     #expect(dump.scalar("__metadata__.note") == .string("two\nlines"))
   }
 
-  @Test func isKnownByItsContentToo() throws {
+  @Test func isKnownByItsContentToo() async throws {
     let scratch = try Scratch()
-    try scratch.write(try Corpus(otherFormat: "safetensors").contents("small.safetensors"), to: "renamed.bin")
-    #expect(try DumpFileReader.read(path: scratch.file("renamed.bin")).tensors.map(\.name) == ["hidden"])
+    defer { scratch.remove() }
+    try scratch.write("renamed.bin", try await Corpus(otherFormat: "safetensors").contents("small.safetensors"))
+    #expect(try DumpFileReader.read(path: scratch.path("renamed.bin")).tensors.map(\.name) == ["hidden"])
   }
 
-  @Test func aCutFileIsAnErrorAtEveryLength() throws {
-    let whole = try Corpus(otherFormat: "safetensors").contents("small.safetensors")
+  @Test func aCutFileIsAnErrorAtEveryLength() async throws {
+    let whole = try await Corpus(otherFormat: "safetensors").contents("small.safetensors")
     for length in 0..<whole.count {
       let error = try error(Array(whole[..<length]))
       #expect(error?.code == .truncated, "\(length) bytes: \(error?.description ?? "")")
@@ -42,7 +45,7 @@ import Testing
   }
 
   @Test("headers that contradict themselves are refused")
-  func refusesHostileHeaders() throws {
+  func refusesHostileHeaders() async throws {
     func one(_ shape: String, _ offsets: String, _ dtype: String = "F32") -> String {
       "{\"a\":{\"dtype\":\"\(dtype)\",\"shape\":\(shape),\"data_offsets\":\(offsets)}}"
     }
@@ -87,31 +90,32 @@ import Testing
     #expect(try error(file("{}", data: 0, promised: 100_000_000))?.code == .truncated)
   }
 
-  @Test func namesTypesThatTorchDoesNotHave() throws {
+  @Test func namesTypesThatTorchDoesNotHave() async throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let header =
       "{\"six\":{\"dtype\":\"F6_E2M3\",\"shape\":[4],\"data_offsets\":[0,3]},"
       + "\"new\":{\"dtype\":\"F1\",\"shape\":[4],\"data_offsets\":[3,5]},"
       + "\"odd\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[5,8]},"
       + "\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[8,10],\"more\":[{\"a\":null},-1.5e3]}}"
-    try scratch.write(file(header, data: 10), to: "x.safetensors")
-    let dump = try DumpFileReader.read(path: scratch.file("x.safetensors"))
+    try scratch.write("x.safetensors", file(header, data: 10))
+    let dump = try DumpFileReader.read(path: scratch.path("x.safetensors"))
     #expect(dump.tensors.map(\.name) == ["u"])
     #expect(dump.skipped.map(\.name) == ["six", "new", "odd"])
     #expect(dump.skipped.allSatisfy { !$0.isDamaged })
   }
 
   @Test("thousands of mutations of the header never crash or hang", arguments: [1, 2] as [UInt64])
-  func mutations(seed: UInt64) throws {
-    let whole = try Corpus(otherFormat: "safetensors").contents("dtypes.safetensors")
+  func mutations(seed: UInt64) async throws {
+    let whole = try await Corpus(otherFormat: "safetensors").contents("dtypes.safetensors")
     let header = 8 + (Int(whole[0]) | Int(whole[1]) << 8)
     try expectNoHarm(mutating: whole, header: 0..<header, name: "mutant.safetensors", seed: seed)
   }
 
   // MARK: Shards
 
-  @Test func readsShardsThroughTheirIndex() throws {
-    let corpus = try Corpus(otherFormat: "sharded")
+  @Test func readsShardsThroughTheirIndex() async throws {
+    let corpus = try await Corpus(otherFormat: "sharded")
     let dump = try DumpFileReader.read(path: corpus.file("model.safetensors.index.json"))
     #expect(dump.skipped.isEmpty)
     #expect(Set(dump.tensors.map(\.storage.path)).count == 2)
@@ -119,27 +123,28 @@ import Testing
   }
 
   @Test("a missing, broken or contradicting shard costs its own tensors, by name")
-  func namesWhatShardsLack() throws {
-    let corpus = try Corpus(otherFormat: "sharded")
+  func namesWhatShardsLack() async throws {
+    let corpus = try await Corpus(otherFormat: "sharded")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let index = "model.safetensors.index.json"
     let (first, second) = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-    try scratch.write(try corpus.contents(index), to: index)
-    try scratch.write(try corpus.contents(first), to: first)
-    var dump = try DumpFileReader.read(path: scratch.file(index))
+    try scratch.write(index, try corpus.contents(index))
+    try scratch.write(first, try corpus.contents(first))
+    var dump = try DumpFileReader.read(path: scratch.path(index))
     #expect(dump.tensors.count == 4)
     #expect(dump.skipped.map(\.name) == (0..<4).map { "model.layers.\($0).k.weight" })
     #expect(dump.skipped.allSatisfy { $0.isDamaged && $0.why.contains(second) })
 
-    try scratch.write(Array(try corpus.contents(second).dropLast()), to: second)
-    dump = try DumpFileReader.read(path: scratch.file(index))
+    try scratch.write(second, Array(try corpus.contents(second).dropLast()))
+    dump = try DumpFileReader.read(path: scratch.path(index))
     #expect(dump.tensors.count == 4)
     #expect(dump.skipped.count == 4)
     #expect(dump.skipped.first?.why.contains("copy or dump it again") == true)
 
     // The wrong shard under this name: four tensors lack, and four have no place.
-    try scratch.write(try corpus.contents(first), to: second)
-    dump = try DumpFileReader.read(path: scratch.file(index))
+    try scratch.write(second, try corpus.contents(first))
+    dump = try DumpFileReader.read(path: scratch.path(index))
     #expect(dump.tensors.count == 4)
     #expect(dump.skipped.count == 8)
     #expect(dump.skipped.filter { $0.why.contains("does not name it") }.count == 4)
@@ -149,13 +154,13 @@ import Testing
   @Test(
     "an index leads nowhere but beside itself",
     arguments: ["../x.safetensors", "/etc/passwd", "..", ".", "", "a/b.safetensors", "a\\u0000b", "\\u002e\\u002e"])
-  func refusesEscapes(shard: String) throws {
+  func refusesEscapes(shard: String) async throws {
     let error = try error(Array("{\"weight_map\":{\"t\":\"\(shard)\"}}".utf8), "m.safetensors.index.json")
     #expect(error?.code == .malformed)
     #expect(error?.message.contains("no file name beside the index") == true)
   }
 
-  @Test func refusesABrokenIndex() throws {
+  @Test func refusesABrokenIndex() async throws {
     for (text, words) in [
       ("{}", "must have this key"), ("{\"weight_map\":{\"a\":1}}", "a text should stand"),
       ("{\"weight_map\":{\"a\":\"x\",\"a\":\"y\"}}", "stands twice"), ("{\"weight_map\":{\"a\":\"x\"}", "} should"),
