@@ -1,5 +1,5 @@
 /// `*.safetensors.index.json`: which shard beside it holds which tensor.
-struct SafetensorsIndex {
+struct SafetensorsIndex: Equatable {
   static let suffix = ".safetensors.index.json"
   private static let byteLimit = SafetensorsFile.headerLimit
 

@@ -174,5 +174,29 @@ def legacy(d):
     torch.save({"hidden": torch.randn(3, 2), "n": 3}, f"{d}/small.pt", **options)
 
 
+def layouts(d):
+    t = torch.randn(4, 3)
+    for side in ("a", "b"):
+        for rank in (0, 1):
+            folder = f"{d}/safetensors/{side}/step1/rank={rank}"
+            os.makedirs(folder)
+            st.save_file({"model.layers.3.mlp.out": t, "model.norm.weight": t + 1, "logits": t + 2, "layer4.attn_out": t + 3},
+                         f"{folder}/dump.safetensors")
+    os.makedirs(f"{d}/npy/rank1")
+    np.save(f"{d}/npy/layer03_attn_rank2.npy", t.numpy())
+    np.save(f"{d}/npy/rank1/model.layers.7.mlp.npy", t.numpy())
+    np.save(f"{d}/npy/layer01_MoE_rank0_call002.npy", t.numpy())
+    np.savez(f"{d}/npy/frank1.npz", **{"layers.2.q.out": t.numpy(), "x": t.numpy()})
+    open(f"{d}/npy/notes.txt", "w").close()
+    os.makedirs(f"{d}/bundle")
+    names = ["embed.input_ids", "layer0.attn_out", "layer12.moe.out"]
+    torch.save({name: t.clone() for name in names}, f"{d}/bundle/atom_rank1_fwd.pt")
+    torch.save({name: t.clone() for name in names}, f"{d}/bundle/other_rank1_fwd.pt")
+    os.makedirs(f"{d}/custom/run")
+    torch.save({"hidden": t}, f"{d}/custom/run/L5-attn-r3-n7.pt")
+    np.save(f"{d}/custom/run/L6-mlp-r3-n8.npy", t.numpy())
+    np.save(f"{d}/custom/run/L99999999999999999999-mlp-r3-n8.npy", t.numpy())
+
+
 if __name__ == "__main__":
-    write((safetensors, sharded, numpy, legacy))
+    write((safetensors, sharded, numpy, legacy, layouts))
