@@ -69,8 +69,8 @@ public enum DumpSetLoader {
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
     var contents = Contents(root: root, files: [], broken: walk.unreadable, unrecognised: walk.others)
-    var isEmpty = true
     let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
+    var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
       guard let name = parse(entry) else {
         contents.unrecognised.append(entry.path)

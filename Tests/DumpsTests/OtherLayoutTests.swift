@@ -70,6 +70,11 @@ import Testing
     #expect(set.captures.count == 4)
     #expect(set.unreadable.map(\.file) == [second])
     #expect(set.unreadable.first?.why.contains("model.layers.0.k.weight") == true)
+
+    try FileManager.default.removeItem(atPath: scratch.path("model-00001-of-00002.safetensors"))
+    set = try DumpSetLoader.load(directory: scratch.path, layout: .safetensors)
+    #expect(set.captures.isEmpty)
+    #expect(set.unreadable.count == 2)
   }
 
   @Test func readsNamesByAPattern() async throws {
