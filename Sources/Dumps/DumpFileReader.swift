@@ -9,40 +9,53 @@ public enum DumpFileReader {
   ///   checksum are taken as they are.
   public static func read(path: String, verifyChecksums: Bool = true) throws(DumpError) -> DumpFile {
     let file = try FileHandle(path: path)
-    switch FileFormat(firstBytes: try file.bytes(at: 0, count: min(file.size, 16))) {
-    case .zip: break
+    var dump: DumpFile
+    switch FileFormat(firstBytes: try file.bytes(at: 0, count: min(file.size, 32)), path: path) {
+    case .zip:
+      let zip = try ZipDirectory(file)
+      dump = NPZFile.holds(zip) ? NPZFile.read(file, zip) : try TorchZipFile.read(file, zip)
+    case .legacyTorch: dump = try TorchLegacyFile.read(file)
+    case .npy: dump = try NPYFile.read(file)
+    case .safetensors: dump = try SafetensorsFile.read(file)
+    case .safetensorsIndex: dump = try SafetensorsIndex(file).read()
     case let other:
       throw DumpError(
         code: other == .empty ? .truncated : .unsupported, file: path,
         message: other.refusal)
     }
-    var dump = try TorchZipFile.read(file)
     if verifyChecksums { dump.dropDamaged(in: file) }
     return dump
   }
 }
 
-/// What a file is by its first bytes.
+/// What a file is by its first bytes; only for safetensors, which has no signature, by its name too.
 enum FileFormat {
   case zip
   case legacyTorch
   case npy
   case safetensors
+  case safetensorsIndex
   case pickle
   case json
   case empty
   case unknown
 
-  init(firstBytes bytes: [UInt8]) {
+  init(firstBytes bytes: [UInt8], path: String) {
     if bytes.isEmpty {
       self = .empty
+    } else if path.hasSuffix(".safetensors") {
+      self = .safetensors
+    } else if path.hasSuffix(SafetensorsIndex.suffix) {
+      self = .safetensorsIndex
     } else if bytes.starts(with: [0x50, 0x4B, 0x03, 0x04]) {
       self = .zip
-    } else if bytes.starts(with: [0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9, 0x20, 0x6A]) {
+    } else if TorchLegacyFile.isMagic(bytes) {
       self = .legacyTorch
-    } else if bytes.starts(with: [0x93] + Array("NUMPY".utf8)) {
+    } else if bytes.starts(with: NPYFile.signature) {
       self = .npy
-    } else if bytes.count >= 9, bytes[8] == UInt8(ascii: "{"), bytes.littleEndian(0, UInt64.self) <= 100 << 20 {
+    } else if bytes.count >= 9, bytes[8] == UInt8(ascii: "{"),
+      bytes.littleEndian(0, UInt64.self) <= UInt64(SafetensorsFile.headerLimit)
+    {
       self = .safetensors
     } else if bytes.count >= 2, bytes[0] == 0x80, (2...5).contains(bytes[1]) {
       self = .pickle
@@ -58,12 +71,13 @@ enum FileFormat {
     switch self {
     case .zip: "is a zip file"
     case .empty: "the file is empty; the producer died before it wrote, or is still writing; dump it again"
-    case .legacyTorch: notYet("torch.save before version 1.6 (or with _use_new_zipfile_serialization=False)")
-    case .npy: notYet("NumPy .npy")
-    case .safetensors: notYet("safetensors")
+    case .legacyTorch: "is a legacy torch file"
+    case .npy: "is a NumPy file"
+    case .safetensors, .safetensorsIndex: "is a safetensors file"
     case .pickle: notYet("a bare pickle")
     case .json: notYet("JSON")
-    case .unknown: "this is no dump file that Rollcall knows; it reads the .pt files that torch.save writes"
+    case .unknown:
+      "this is no dump file that Rollcall knows; it reads .pt files of torch.save, safetensors, .npy and .npz"
     }
   }
 

@@ -10,11 +10,14 @@ public enum DumpSetLoader {
   ///     than the file system.
   ///   - verifyChecksums: as in ``DumpFileReader/read(path:verifyChecksums:)``; a tensor whose bytes do not fit is
   ///     `unreadable`. Off, no tensor's bytes are read.
+  ///   - pattern: the regular expression of the `custom` layout, with named groups `rank`, `layer`, `stage`, `call`;
+  ///     it must match a file's whole name, or its whole path in `directory` where it contains `/`.
   /// - Throws: where the directory is missing, is a file, or holds no dump of the layout at all.
   public static func load(
-    directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true
+    directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true,
+    pattern: String? = nil
   ) throws(DumpError) -> DumpSet {
-    let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums)
+    let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
     var set = DumpSet(
       root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
       unrecognised: contents.unrecognised)
@@ -42,13 +45,23 @@ public enum DumpSetLoader {
 
   /// The layout's files under a directory, in the order of their paths.
   static func files(
-    in directory: String, layout: DumpLayout, verifyChecksums: Bool = true
+    in directory: String, layout: DumpLayout, verifyChecksums: Bool = true, pattern: String? = nil
   ) throws(DumpError) -> Contents {
-    let parse: (String) -> DumpFileName?
+    let parse: (DirectoryWalk.Entry) -> DumpFileName?
     switch layout {
-    case .atom: parse = DumpFileName.init(forward:)
-    case .weights: parse = DumpFileName.init(weights:)
-    case .sglang, .msprobe, .safetensors, .npy, .custom:
+    case .atom: parse = { DumpFileName(forward: $0.name) }
+    case .weights: parse = { DumpFileName(weights: $0.name) }
+    case .safetensors: parse = { $0.name.hasSuffix(".safetensors") ? DumpFileName(anyFile: $0) : nil }
+    case .npy:
+      parse = { $0.name.hasSuffix(".npy") || $0.name.hasSuffix(".npz") ? DumpFileName(anyFile: $0) : nil }
+    case .custom:
+      guard let pattern else {
+        throw DumpError(
+          code: .unsupported, file: directory,
+          message: "the layout custom needs a pattern (dumps.pattern in the job file)")
+      }
+      parse = try CustomPattern(pattern, directory: directory).name(of:)
+    case .sglang, .msprobe:
       throw DumpError(
         code: .unsupported, file: directory,
         message: "the layout \(layout.rawValue) is not supported yet; use atom or weights")
@@ -56,15 +69,21 @@ public enum DumpSetLoader {
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
     var contents = Contents(root: root, files: [], broken: walk.unreadable, unrecognised: walk.others)
-    var isEmpty = true
-    for entry in walk.files {
-      guard let name = parse(entry.name) else {
+    let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
+    var isEmpty = indexes.isEmpty
+    for entry in walk.files where indexes[entry.path] != .index {
+      guard let name = parse(entry) else {
         contents.unrecognised.append(entry.path)
         continue
       }
       isEmpty = false
       do throws(DumpError) {
-        let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
+        let dump: DumpFile
+        if case .shard(let index, let shard) = indexes[entry.path] {
+          dump = try index.read(shard)
+        } else {
+          dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
+        }
         contents.files.append(File(entry: entry, name: name, dump: dump))
       } catch {
         contents.broken.append(Unreadable(file: entry.path, why: error.reason))
@@ -81,6 +100,20 @@ public enum DumpSetLoader {
   }
 
   private static func nothingFound(_ root: String, _ layout: DumpLayout, _ walk: DirectoryWalk) -> DumpError {
+    let expectation: String? =
+      switch layout {
+      case .safetensors: "no .safetensors file"
+      case .npy: "no .npy or .npz file"
+      case .custom: "no file that the pattern matches wholly"
+      default: nil
+      }
+    if let expectation {
+      let found = walk.files.first.map { "there are other files (\(walk.files.count)), for instance \($0.path)" }
+      return DumpError(
+        code: .noDumps, file: root,
+        message: "\(expectation) under this directory: \(found ?? "it holds no file at all"); did you mean the parent, "
+          + "or another --layout?")
+    }
     let isWeights = layout == .weights
     let expected =
       isWeights
@@ -104,10 +137,46 @@ public enum DumpSetLoader {
   }
 }
 
+/// What a file has to do with a safetensors index.
+private enum IndexRole: Equatable {
+  case index
+  case shard(SafetensorsIndex, String)
+}
+
+extension DumpSetLoader.Contents {
+  /// Reads every index of a directory: the roles of the files, by path. A missing shard is noted with its tensors.
+  fileprivate mutating func readIndexes(_ walk: DirectoryWalk) -> [String: IndexRole] {
+    var roles: [String: IndexRole] = [:]
+    let present = Set(walk.files.map(\.path))
+    for entry in walk.files where entry.name.hasSuffix(SafetensorsIndex.suffix) {
+      roles[entry.path] = .index
+      do throws(DumpError) {
+        let index = try SafetensorsIndex(FileHandle(path: "\(root)/\(entry.path)"))
+        let folder = entry.path.dropLast(entry.name.count)
+        for shard in index.names {
+          if present.contains(folder + shard) {
+            roles[folder + shard] = .shard(index, shard)
+          } else {
+            let names = (index.shards[shard] ?? []).sorted()
+            broken.append(
+              Unreadable(
+                file: folder + shard,
+                why: "the shard is missing, and with it \(names.count) tensors of \(entry.path): "
+                  + names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", …" : "")))
+          }
+        }
+      } catch {
+        broken.append(Unreadable(file: entry.path, why: error.reason))
+      }
+    }
+    return roles
+  }
+}
+
 /// What may stand in a set only once.
 private struct CaptureKey: Hashable {
   var rank: Int
-  var layer: Int
+  var layer: Int?
   var stage: String
   var call: Int?
   var tensor: String
@@ -128,31 +197,32 @@ extension DumpSet {
     for value in dump.skipped {
       unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)"))
     }
-    var collision: String?
+    var collision: (key: CaptureKey, owner: String)?
     for tensor in dump.tensors {
       var tensor = tensor
-      if tensor.name == "hidden" { tensor.name = name.hiddenName }
+      let place = name.place(of: tensor.name)
+      tensor.name = place.tensor
       let key = CaptureKey(
-        rank: name.rank, layer: name.layer, stage: name.stage, call: name.call, tensor: tensor.name)
+        rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor.name)
       if let owner = owners[key] {
-        collision = owner
+        collision = (key, owner)
         continue
       }
       owners[key] = entry.path
       captures.append(
         Capture(
-          rank: name.rank, layer: name.layer, stage: name.stage, call: name.call, tensor: tensor, file: entry.path,
-          modified: modified))
+          rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor,
+          file: entry.path, modified: modified))
     }
-    if let collision {
+    if let (key, owner) = collision {
       unreadable.append(
         Unreadable(
           file: entry.path,
-          why: "holds the same captures (layer \(name.layer), \(name.stage), rank \(name.rank)) as \(collision), "
-            + "which was taken; keep each side and each run in a directory of its own"))
+          why: "holds the same captures (layer \(key.layer.map(String.init) ?? "none"), \(key.stage), "
+            + "rank \(key.rank)) as \(owner), which was taken; keep each side and each run in a directory of its own"))
     }
     // A file without its main value says less than its name; a damaged value is named above.
-    if layout == .atom, !dump.tensors.contains(where: { $0.name == "hidden" }),
+    if layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),
       !dump.skipped.contains(where: { $0.name == "hidden" })
     {
       unreadable.append(Unreadable(file: entry.path, why: "holds no tensor hidden; was it written by ATOM's hooks?"))

@@ -1,12 +1,55 @@
-/// What a dump file's name says, in ATOM's naming.
+/// What a dump file's name says.
 struct DumpFileName: Equatable {
+  /// What the names of the file's tensors mean.
+  enum Tensors: Equatable {
+    /// Values of the file's layer and stage.
+    case values
+    /// Each name is a stage of its own, whose tensor is `hidden` (``TensorPlace/init(stage:)``): a bundle.
+    case stages
+    /// Layer and stage are those of ``TensorPlace``, then of `stem`, where the file's name does not know them.
+    case placed(stem: String, isStageKnown: Bool)
+  }
+
   var rank: Int
-  var layer: Int
+  var layer: Int?
   /// The module's class; `weights` for weight files.
   var stage: String
   var call: Int?
   /// What the tensor `hidden` of this file is called in a capture: `hidden`, or `input` for what went in.
   var hiddenName = "hidden"
+  var tensors = Tensors.values
+}
+
+extension DumpFileName {
+  /// Any file of tensors: `.safetensors`, `.npy`, `.npz`.
+  ///
+  /// A name as ATOM gives it, but for the extension, is read so. Else the rank is that of ``RankMark``, and the rest
+  /// of the path is the stage of tensors whose names say none.
+  init(anyFile entry: DirectoryWalk.Entry) {
+    if let name = DumpFileName(forward: entry.name.withoutExtension + ".pt"), name.tensors == .values {
+      self = name
+      return
+    }
+    let mark = RankMark(entry.path.withoutExtension)
+    self.init(
+      rank: mark.rank, layer: nil, stage: "", call: nil, tensors: .placed(stem: mark.rest, isStageKnown: false))
+  }
+
+  /// Layer, stage and name of one of the file's tensors.
+  func place(of tensor: String) -> (layer: Int?, stage: String, tensor: String) {
+    switch tensors {
+    case .values: return (layer, stage, tensor == "hidden" ? hiddenName : tensor)
+    case .stages:
+      let place = TensorPlace(stage: tensor)
+      return (place.layer, place.stage ?? tensor, "hidden")
+    case .placed(_, true): return (layer, stage, tensor)
+    case .placed(let stem, false):
+      let own = TensorPlace(tensor)
+      if let stage = own.stage { return (layer ?? own.layer, stage, own.tensor) }
+      let file = TensorPlace(stage: stem)
+      return (layer ?? own.layer ?? file.layer, file.stage ?? stem, own.tensor)
+    }
+  }
 }
 
 extension DumpFileName {
@@ -17,10 +60,18 @@ extension DumpFileName {
   ///   are joined with the files of the first kind: `hidden_out` and `out` are the class's `hidden`, `hidden_in` its
   ///   `input`; another stage stands for itself as `Class.stage`.
   ///
+  /// - `atom_rank{R}_fwd.pt` and `ref_rank{R}_fwd.pt`: a bundle, whose tensors are named `layer{L}.{stage}`.
+  ///
   /// The rank is the last `_rank` of the name, so that a class may be called `A_rank1`.
   init?(forward name: String) {
     guard name.hasSuffix(".pt") else { return nil }
     var stem = name.dropLast(3)
+    if stem.hasSuffix("_fwd") {
+      stem = stem.dropLast("_fwd".count)
+      guard let rank = stem.trimSuffix("_rank"), ["atom", "ref"].contains(stem) else { return nil }
+      self.init(rank: rank, layer: nil, stage: "", call: nil, tensors: .stages)
+      return
+    }
     let call = stem.trimSuffix("_call")
     guard let rank = stem.trimSuffix("_rank") else { return nil }
     if let layer = stem.trimPrefix("layer") {

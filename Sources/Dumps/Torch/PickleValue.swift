@@ -44,10 +44,14 @@ struct PickleContents {
 
 /// A persistent id: which record holds the bytes, and as what they are counted.
 struct TorchStorage {
-  /// Nil for an untyped storage, whose `elementCount` counts bytes.
+  /// Nil for an untyped storage, whose `elementCount` counts bytes, and for a quantized one.
   var dtype: DType?
+  /// Bytes that one of `elementCount` takes.
+  var elementBytes: Int
   var key: String
   var elementCount: Int
+  /// The part of the record's elements that is meant, where it is not all of them (legacy files only).
+  var view: Range<Int>?
   /// The class by index.
   var global: Int
 }

@@ -3,9 +3,9 @@ struct TorchFlattening {
   private(set) var dump = DumpFile()
 
   private let contents: PickleContents
-  private let zip: ZipDirectory
-  private let prefix: String
   private let path: String
+  /// Where the bytes of a storage stand, for the value of this name.
+  private let locate: (TorchStorage, String) throws(DumpError) -> StorageRegion
   private var visited = 0
   private var nameBytes = 0
   private var names: Set<String> = []
@@ -16,11 +16,13 @@ struct TorchFlattening {
   private static let valueLimit = 1 << 20
   private static let nameLimit = 256 << 20
 
-  init(contents: PickleContents, zip: ZipDirectory, prefix: String, path: String) {
+  init(
+    contents: PickleContents, path: String,
+    locate: @escaping (TorchStorage, String) throws(DumpError) -> StorageRegion
+  ) {
     self.contents = contents
-    self.zip = zip
-    self.prefix = prefix
     self.path = path
+    self.locate = locate
   }
 
   mutating func run() throws(DumpError) { try add(contents.root, name: "", depth: 0) }
@@ -29,7 +31,7 @@ struct TorchFlattening {
     visited += 1
     nameBytes += name.utf8.count
     guard visited <= Self.valueLimit, nameBytes <= Self.nameLimit else {
-      throw DumpError(code: .limit, file: path, at: .key(clip(name)), message: "the file holds too many values")
+      throw DumpError(code: .limit, file: path, at: .key(name.clipped), message: "the file holds too many values")
     }
     switch value {
     case .none: try add(Scalar.none, name)
@@ -92,8 +94,6 @@ struct TorchFlattening {
     }
   }
 
-  private func clip(_ name: String) -> String { name.utf8.count > 200 ? "\(name.prefix(100))…" : name }
-
   private mutating func skip(_ name: String, _ why: String) {
     dump.skipped.append(SkippedValue(name: name.isEmpty ? "value" : name, why: why, isDamaged: false))
   }
@@ -114,24 +114,10 @@ struct TorchFlattening {
   private mutating func add(_ tensor: TorchTensor, _ name: String) throws(DumpError) {
     guard let name = claim(name) else { return }
     let storage = contents.storages[tensor.storage]
-    let recordName = "\(prefix)data/\(storage.key)"
-    guard let record = try zip.record(recordName) else {
-      throw DumpError(
-        code: .malformed, file: path, at: .key(recordName),
-        message: "the record that holds the bytes of \(clip(name)) is missing")
-    }
-    let (byteCount, overflow) = storage.elementCount.multipliedReportingOverflow(by: storage.dtype?.byteCount ?? 1)
-    guard !overflow, byteCount == record.byteCount else {
-      throw DumpError(
-        code: .malformed, file: path, at: .key(recordName),
-        message: "the record has \(record.byteCount) bytes, but the pickle counts \(storage.elementCount) "
-          + "\(storage.dtype?.rawValue ?? "byte") elements; copy or dump the file again")
-    }
+    let region = try locate(storage, name.clipped)
     let tensor = Tensor(
       name: name, dtype: tensor.dtype, shape: tensor.shape, strides: tensor.strides,
-      storageOffset: tensor.storageOffset,
-      storage: StorageRegion(
-        path: path, offset: record.offset, byteCount: record.byteCount, checksum: record.checksum),
+      storageOffset: tensor.storageOffset, storage: region,
       isConjugated: tensor.isConjugated, isNegated: tensor.isNegated)
     _ = try tensor.checkedView()
     dump.tensors.append(tensor)

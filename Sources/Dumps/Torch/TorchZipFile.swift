@@ -3,8 +3,7 @@ enum TorchZipFile {
   /// A state dictionary of 100,000 tensors takes some 20 MB.
   private static let pickleLimit = 64 << 20
 
-  static func read(_ file: FileHandle) throws(DumpError) -> DumpFile {
-    let zip = try ZipDirectory(file)
+  static func read(_ file: FileHandle, _ zip: ZipDirectory) throws(DumpError) -> DumpFile {
     let pickles = zip.names.filter { $0.hasSuffix("/data.pkl") }
     guard pickles.count == 1, let name = pickles.first else {
       throw DumpError(code: .unsupported, file: file.path, message: refusal(zip, pickleCount: pickles.count))
@@ -30,17 +29,35 @@ enum TorchZipFile {
       }
     }
     let contents = try Unpickler.contents(of: bytes, file: file.path, base: record.offset)
-    var flattening = TorchFlattening(contents: contents, zip: zip, prefix: prefix, path: file.path)
+    var flattening = TorchFlattening(contents: contents, path: file.path) { (storage, name) throws(DumpError) in
+      try region(of: storage, for: name, recordName: "\(prefix)data/\(storage.key)", zip, in: file)
+    }
     try flattening.run()
     return flattening.dump
   }
 
+  private static func region(
+    of storage: TorchStorage, for name: String, recordName: String, _ zip: ZipDirectory, in file: FileHandle
+  ) throws(DumpError) -> StorageRegion {
+    guard let record = try zip.record(recordName) else {
+      throw DumpError(
+        code: .malformed, file: file.path, at: .key(recordName),
+        message: "the record that holds the bytes of \(name) is missing")
+    }
+    let (byteCount, overflow) = storage.elementCount.multipliedReportingOverflow(by: storage.elementBytes)
+    guard !overflow, byteCount == record.byteCount else {
+      throw DumpError(
+        code: .malformed, file: file.path, at: .key(recordName),
+        message: "the record has \(record.byteCount) bytes, but the pickle counts \(storage.elementCount) "
+          + "\(storage.dtype?.rawValue ?? "byte") elements; copy or dump the file again")
+    }
+    return StorageRegion(
+      path: file.path, offset: record.offset, byteCount: record.byteCount, checksum: record.checksum)
+  }
+
   private static func refusal(_ zip: ZipDirectory, pickleCount: Int) -> String {
     if pickleCount > 1 { return "the zip file holds \(pickleCount) records data.pkl, and one is expected" }
-    if !zip.names.isEmpty, zip.names.allSatisfy({ $0.hasSuffix(".npy") }) {
-      return "format not supported yet: this looks like NumPy .npz; load it and save it again with torch.save"
-    }
-    return "the zip file has no record data.pkl, so torch.save did not write it"
+    return "the zip file has no record data.pkl, so torch.save did not write it, and numpy.savez neither"
   }
 
   private static func checkByteOrder(_ record: ZipDirectory.Record?, in file: FileHandle) throws(DumpError) {

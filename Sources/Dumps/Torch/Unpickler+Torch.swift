@@ -44,19 +44,30 @@ extension Unpickler {
     }
   }
 
-  /// `('storage', class, key, location, elements)`.
+  /// `('storage', class, key, location, elements)`, and in legacy files a sixth item: nothing, or the part that is
+  /// meant as `(key, offset, elements)`. A legacy file also has `('module', class, file, source)` for a class.
   mutating func storage(persistentID: PickleValue) throws(DumpError) -> PickleValue {
     guard case .tuple(let index) = persistentID else { throw malformed("a persistent id is no tuple") }
     let items = contents.sequences[index]
+    if items.count == 4, case .string("module") = items[0], case .global = items[1] { return items[1] }
     guard items.count >= 5, case .string("storage") = items[0], case .global(let type) = items[1],
       case .string(let key) = items[2], case .int(let count) = items[4], count >= 0
     else { throw malformed("a persistent id does not name a storage") }
     let global = contents.globals[type]
-    let isUntyped = global.text == "torch.storage.UntypedStorage" || global.text == "torch.UntypedStorage"
-    guard isUntyped || Self.storageTypes[global.text] != nil else { return opaque(global) }
-    contents.storages.append(
-      TorchStorage(dtype: Self.storageTypes[global.text], key: key, elementCount: count, global: type))
-    return .storage(contents.storages.count - 1)
+    let dtype = Self.storageTypes[global.text]
+    guard let elementBytes = dtype?.byteCount ?? Self.otherStorageBytes[global.text] else { return opaque(global) }
+    var storage = TorchStorage(
+      dtype: dtype, elementBytes: elementBytes, key: key, elementCount: count, global: type)
+    if items.count > 5, case .tuple(let index) = items[5] {
+      let view = contents.sequences[index]
+      guard view.count == 3, case .int(let start) = view[1], case .int(let length) = view[2], start >= 0, length >= 0,
+        !start.addingReportingOverflow(length).overflow
+      else { throw malformed("the part of a storage is not understood") }
+      storage.view = start..<(start + length)
+    }
+    contents.storages.append(storage)
+    // A quantized one is counted, for it has bytes in a legacy file, and not interpreted.
+    return dtype == nil && !Self.isUntyped(global) ? opaque(global) : .storage(contents.storages.count - 1)
   }
 
   /// `(storage, offset, size, stride, requires_grad, hooks[, dtype][, metadata])`.
@@ -138,6 +149,16 @@ extension Unpickler {
 
   /// torch itself takes 64.
   private static let dimensionLimit = 64
+
+  private static func isUntyped(_ global: PickleGlobal) -> Bool {
+    global.text == "torch.storage.UntypedStorage" || global.text == "torch.UntypedStorage"
+  }
+
+  /// Bytes of one element of storages that have no dtype of ours.
+  private static let otherStorageBytes = [
+    "torch.storage.UntypedStorage": 1, "torch.UntypedStorage": 1, "torch.QInt8Storage": 1, "torch.QUInt8Storage": 1,
+    "torch.QInt32Storage": 4, "torch.QUInt4x2Storage": 1, "torch.QUInt2x4Storage": 1,
+  ]
 
   private static let storageTypes: [String: DType] = [
     "torch.DoubleStorage": .float64, "torch.FloatStorage": .float32, "torch.HalfStorage": .float16,

@@ -18,6 +18,8 @@ struct Unpickler {
   var contents = PickleContents()
 
   private var position = 0
+  /// True after an attempt to read behind the last byte.
+  private var endedEarly = false
   /// Where the opcode at work stands.
   private var opcodeStart = 0
   private var stack: [PickleValue] = []
@@ -36,7 +38,22 @@ struct Unpickler {
   static func contents(of bytes: [UInt8], file: String, base: Int) throws(DumpError) -> PickleContents {
     var unpickler = Unpickler(bytes: bytes, file: file, base: base)
     try unpickler.run()
+    guard unpickler.position == bytes.count else { throw unpickler.malformed("bytes follow its end") }
     return unpickler.contents
+  }
+
+  /// The pickle that `bytes` begin with, and how many of them are its own; nil where it goes on behind them.
+  static func prefix(
+    of bytes: [UInt8], file: String, base: Int
+  ) throws(DumpError) -> (contents: PickleContents, byteCount: Int)? {
+    var unpickler = Unpickler(bytes: bytes, file: file, base: base)
+    do throws(DumpError) {
+      try unpickler.run()
+      return (unpickler.contents, unpickler.position)
+    } catch {
+      guard unpickler.endedEarly else { throw error }
+      return nil
+    }
   }
 
   func malformed(_ message: String) -> DumpError {
@@ -66,7 +83,6 @@ struct Unpickler {
     }
     contents.root = try pop()
     guard stack.isEmpty, marks.isEmpty else { throw malformed("values are left over at its end") }
-    guard position == bytes.count else { throw malformed("bytes follow its end") }
   }
 
   private mutating func execute(_ opcode: UInt8) throws(DumpError) {
@@ -166,6 +182,7 @@ struct Unpickler {
 
   private mutating func take(_ count: Int) throws(DumpError) -> Range<Int> {
     guard count >= 0, count <= bytes.count - position else {
+      endedEarly = count >= 0
       throw DumpError(
         code: .malformed, file: file, at: .byte(base + bytes.count), message: "the pickle ends in a value")
     }
@@ -183,6 +200,7 @@ struct Unpickler {
     // No module path is longer; without a bound every GLOBAL could cost a scan of the whole pickle.
     let limit = min(bytes.count, position + 4096)
     guard let end = bytes[position..<limit].firstIndex(of: UInt8(ascii: "\n")) else {
+      endedEarly = limit == bytes.count
       throw malformed("the name of a global does not end")
     }
     defer { position = end + 1 }

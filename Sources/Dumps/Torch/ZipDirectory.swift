@@ -19,13 +19,15 @@ struct ZipDirectory {
 
   var names: Dictionary<String, Record>.Keys { records.keys }
 
-  /// The record of this name, nil where there is none; a compressed one is an error.
-  func record(_ name: String) throws(DumpError) -> Record? {
+  /// The record of this name, nil where there is none; a compressed one is an error, and `remedy` says how to mend it.
+  func record(
+    _ name: String, orElse remedy: String = "torch.save does not; load the file with torch and save it again"
+  ) throws(DumpError) -> Record? {
     guard let record = records[name], record.method != 0 else { return records[name] }
     throw DumpError(
       code: .unsupported, file: path, at: .key(name),
-      message: "the record is compressed (method \(record.method)), but torch.save stores records as they are; "
-        + "load the file with torch and save it again")
+      message: "the record is compressed (method \(record.method)), and only records that stand as they are can be "
+        + "read: \(remedy)")
   }
 
   private static let endBytes = 22

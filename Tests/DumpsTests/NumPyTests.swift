@@ -1,0 +1,143 @@
+import Dumps
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct NumPyTests {
+  private func file(_ header: String, data: Int, version: UInt8 = 1) -> [UInt8] {
+    let count = header.utf8.count
+    let length = (0..<(version == 1 ? 2 : 4)).map { UInt8((count >> (8 * $0)) & 255) }
+    return [0x93] + Array("NUMPY".utf8) + [version, 0] + length + Array(header.utf8)
+      + [UInt8](repeating: 1, count: data)
+  }
+
+  private func error(_ bytes: [UInt8]) throws -> DumpError? {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("x.npy", bytes)
+    return #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path("x.npy")) }
+  }
+
+  @Test("every dtype, order and version has the shape, bytes and numbers that numpy gives")
+  func agreesWithNumPy() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    let stems = try FileManager.default.contentsOfDirectory(atPath: corpus.path)
+      .filter { $0.hasSuffix(".json") }.map { String($0.dropLast(5)) }.filter { $0 != "arrays" }
+    #expect(stems.count == 21)
+    for stem in stems.sorted() {
+      try corpus.expectAgreement(try DumpFileReader.read(path: corpus.file("\(stem).npy")), stem)
+    }
+    let fortran = try DumpFileReader.read(path: corpus.file("fortran.npy")).tensors.first
+    #expect(fortran?.shape == [3, 4, 5])
+    #expect(fortran?.strides == [1, 3, 12])
+  }
+
+  @Test func readsArchives() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    let dump = try DumpFileReader.read(path: corpus.file("arrays.npz"))
+    #expect(dump.skipped.isEmpty)
+    try corpus.expectAgreement(dump, "arrays")
+  }
+
+  @Test("what cannot be read in an archive is named, and costs only itself")
+  func namesWhatIsForeign() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    var dump = try DumpFileReader.read(path: corpus.file("mixed.npz"))
+    #expect(dump.tensors.map(\.name) == ["a", "z"])
+    #expect(dump.skipped.map(\.name) == ["o"])
+    #expect(dump.skipped.first?.why.contains("may run code") == true)
+    dump = try DumpFileReader.read(path: corpus.file("compressed.npz"))
+    #expect(dump.tensors.isEmpty)
+    #expect(dump.skipped.map(\.name) == ["first", "second"])
+    #expect(dump.skipped.allSatisfy { $0.why.contains("compressed (method 8)") && $0.why.contains("numpy.savez") })
+  }
+
+  @Test func aFlippedBitOfAnArchiveIsSaid() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    var bytes = try await Corpus(otherFormat: "numpy").contents("arrays.npz")
+    try scratch.write("good.npz", bytes)
+    let tensors = try DumpFileReader.read(path: scratch.path("good.npz")).tensors
+    let tensor = try #require(tensors.first { $0.name == "f4" })
+    bytes[tensor.storage.offset + (tensor.storageOffset + 3) * 4] ^= 1
+    try scratch.write("flipped.npz", bytes)
+    let dump = try DumpFileReader.read(path: scratch.path("flipped.npz"))
+    #expect(dump.tensors.count == tensors.count - 1)
+    #expect(dump.skipped.map(\.name) == ["f4"])
+    #expect(dump.skipped.first?.why.contains("CRC-32") == true)
+  }
+
+  @Test(
+    "arrays that are no tensors are refused by name",
+    arguments: [
+      ("object", "dtype O"), ("v1", "8-bit float"), ("big", "big-endian (>f4)"), ("text", "dtype <U1"),
+      ("time", "dtype <M8[ns]"), ("long", "dtype <f16"), ("fields", "structured"),
+    ])
+  func refusesByName(stem: String, words: String) async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    let error = #expect(throws: DumpError.self) { try DumpFileReader.read(path: corpus.file("\(stem).npy")) }
+    #expect(error?.code == .unsupported)
+    #expect(error?.message.contains(words) == true, "\(error?.description ?? "")")
+  }
+
+  @Test func aCutFileIsAnErrorAtEveryLength() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    let whole = try corpus.contents("small.npy")
+    for length in 0..<whole.count {
+      let error = try error(Array(whole[..<length]))
+      #expect(error?.code == .truncated || length < 6, "\(length) bytes: \(error?.description ?? "")")
+    }
+    let two = try error(try corpus.contents("two.npy"))
+    #expect(two?.message.contains("several were saved to one file") == true)
+    let archive = try corpus.contents("mixed.npz")
+    for length in stride(from: 0, to: archive.count, by: 23) {
+      _ = try error(Array(archive[..<length]))
+    }
+  }
+
+  @Test("headers that are no plain literal are refused")
+  func refusesHostileHeaders() async throws {
+    func header(_ shape: String, _ descr: String = "'<f4'", _ order: String = "False") -> String {
+      "{'descr': \(descr), 'fortran_order': \(order), 'shape': \(shape), }"
+    }
+    let cases: [(String, Int, DumpError.Code, String)] = [
+      (header("(2,)"), 4, .truncated, "4 more bytes"), (header("(2,)"), 9, .malformed, "1 bytes follow"),
+      (header("(2)"), 8, .malformed, "needs a comma"), (header("(2 2)"), 16, .malformed, "should stand here"),
+      (header("[2]"), 8, .malformed, "( should stand"), (header("(-1,)"), 4, .malformed, "whole number"),
+      (header("(2.0,)"), 8, .malformed, "should stand here"), (header("(02,)"), 8, .malformed, "begins with 0"),
+      (header("(99999999999999999999,)"), 8, .malformed, "too large"),
+      (header("(4611686018427387904, 4)"), 0, .malformed, "impossible"),
+      (header("(0, 4611686018427387904, 4)"), 0, .malformed, "impossible"),
+      (header("(4611686018427387904,)"), 0, .malformed, "too large"),
+      (header("(1152921504606846976,)"), 0, .truncated, "more bytes"),
+      (header("(\(String(repeating: "1, ", count: 65)))"), 4, .malformed, "more than 64 dimensions"),
+      (header("(1,)", "__import__('os')"), 4, .malformed, "a text should stand"),
+      (header("(1,)", "'<f4', 'descr': '<f4'"), 4, .malformed, "stands twice"),
+      (header("(1,)", "'<f4", "True"), 4, .malformed, "should stand here"),
+      (header("(1,)", "'<f4'", "1"), 4, .malformed, "True or False"),
+      (header("(1,)", "'\\x3cf4'"), 4, .malformed, "not plain"), (header("(1,)", "'f4'"), 4, .unsupported, "dtype"),
+      ("{'descr': '<f4', 'shape': (1,)}", 4, .malformed, "is missing"),
+      ("{'x': 1}", 4, .malformed, "unknown"), ("{}", 4, .malformed, "missing"), ("", 4, .malformed, "{ should"),
+      (header("(1,)") + "+", 4, .malformed, "follows its end"),
+    ]
+    for (header, data, code, words) in cases {
+      for version in [1, 2, 3] as [UInt8] {
+        let error = try error(file(header, data: data, version: version))
+        #expect(error?.code == code, "\(header): \(error?.description ?? "")")
+        #expect(error?.message.contains(words) == true, "\(header): \(error?.description ?? "")")
+      }
+    }
+    #expect(try error(file("{}", data: 4, version: 4))?.code == .unsupported)
+    let promised: [UInt8] = [0x93] + Array("NUMPY".utf8) + [2, 0, 0xFF, 0xFF, 0xFF, 0xFF]
+    #expect(try error(promised + Array("{}".utf8))?.code == .limit)
+  }
+
+  @Test("thousands of mutations of headers and of the archive's directory never crash or hang")
+  func mutations() async throws {
+    let corpus = try await Corpus(otherFormat: "numpy")
+    try expectNoHarm(mutating: try corpus.contents("small.npy"), header: 0..<128, name: "mutant.npy", seed: 1)
+    let archive = try corpus.contents("mixed.npz")
+    try expectNoHarm(
+      mutating: archive, header: 0..<archive.count, name: "mutant.npz", seed: 2, verifyChecksums: false)
+  }
+}

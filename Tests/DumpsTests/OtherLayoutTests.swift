@@ -1,0 +1,111 @@
+import Dumps
+import Foundation
+import TestSupport
+import Testing
+
+@Suite struct OtherLayoutTests {
+  /// rank, layer, stage, call, tensor of every capture.
+  private func places(_ set: DumpSet) -> Set<String> {
+    Set(
+      set.captures.map {
+        "\($0.rank) \($0.layer.map(String.init) ?? "-") \($0.stage) \($0.call.map(String.init) ?? "-") \($0.tensor.name)"
+      })
+  }
+
+  @Test func placesSafetensorsByTheirNamesAndFolders() async throws {
+    let corpus = try await Corpus(otherFormat: "layouts")
+    let set = try DumpSetLoader.load(directory: corpus.file("safetensors/a"), layout: .safetensors)
+    #expect(set.unreadable.isEmpty)
+    #expect(set.unrecognised.isEmpty)
+    #expect(
+      places(set)
+        == Set(
+          (0...1).flatMap {
+            [
+              "\($0) 3 model.mlp - out", "\($0) - model.norm - weight", "\($0) - step1/dump - logits",
+              "\($0) 4 attn_out - value",
+            ]
+          }))
+    let other = try DumpSetLoader.load(directory: corpus.file("safetensors/b"), layout: .safetensors)
+    #expect(places(set) == places(other))
+  }
+
+  @Test func placesArrays() async throws {
+    let corpus = try await Corpus(otherFormat: "layouts")
+    let set = try DumpSetLoader.load(directory: corpus.file("npy"), layout: .npy)
+    #expect(
+      places(set) == [
+        "2 3 attn - value", "1 7 model.mlp - value", "0 1 MoE 2 value", "0 2 q - out", "0 - frank1 - x",
+      ])
+    #expect(set.unrecognised == ["notes.txt"])
+    #expect(set.unreadable.isEmpty)
+  }
+
+  @Test func placesBundles() async throws {
+    let corpus = try await Corpus(otherFormat: "layouts")
+    let set = try DumpSetLoader.load(directory: corpus.file("bundle"), layout: .atom)
+    #expect(places(set) == ["1 - embed.input_ids - hidden", "1 0 attn_out - hidden", "1 12 moe.out - hidden"])
+    #expect(set.unrecognised == ["other_rank1_fwd.pt"])
+    #expect(set.unreadable.isEmpty)
+  }
+
+  @Test("shards are read once, through their index, and a missing one is named with its tensors")
+  func readsShardsOnce() async throws {
+    let corpus = try await Corpus(otherFormat: "sharded")
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    let second = "model-00002-of-00002.safetensors"
+    for name in ["model.safetensors.index.json", "model-00001-of-00002.safetensors", second] {
+      try scratch.write(name, try corpus.contents(name))
+    }
+    var set = try DumpSetLoader.load(directory: scratch.path, layout: .safetensors)
+    #expect(set.unreadable.isEmpty)
+    #expect(set.unrecognised.isEmpty)
+    #expect(
+      places(set) == Set((0..<4).flatMap { ["0 \($0) model.q - weight", "0 \($0) model.k - weight"] }))
+    #expect(set.captures.allSatisfy { $0.tensor.storage.path.hasSuffix($0.file) })
+
+    try FileManager.default.removeItem(atPath: scratch.path(second))
+    set = try DumpSetLoader.load(directory: scratch.path, layout: .safetensors)
+    #expect(set.captures.count == 4)
+    #expect(set.unreadable.map(\.file) == [second])
+    #expect(set.unreadable.first?.why.contains("model.layers.0.k.weight") == true)
+
+    try FileManager.default.removeItem(atPath: scratch.path("model-00001-of-00002.safetensors"))
+    set = try DumpSetLoader.load(directory: scratch.path, layout: .safetensors)
+    #expect(set.captures.isEmpty)
+    #expect(set.unreadable.count == 2)
+  }
+
+  @Test func readsNamesByAPattern() async throws {
+    let directory = try await Corpus(otherFormat: "layouts").file("custom")
+    for pattern in [
+      #"L(?<layer>\d+)-(?<stage>\w+)-r(?<rank>\d+)-n(?<call>\d+)\.\w+"#,
+      #"run/L(?P<layer>\d+)-(?P<stage>\w+)-r(?P<rank>\d+)-n(?P<call>\d+)\..*"#,
+    ] {
+      let set = try DumpSetLoader.load(directory: directory, layout: .custom, pattern: pattern)
+      #expect(places(set) == ["3 5 attn 7 hidden", "3 6 mlp 8 value"])
+      #expect(set.unrecognised == ["run/L99999999999999999999-mlp-r3-n8.npy"])
+    }
+    let few = try DumpSetLoader.load(directory: directory, layout: .custom, pattern: #"L5.*r(?<rank>\d+).*"#)
+    #expect(places(few) == ["3 - run/L5-attn-r3-n7 - hidden"])
+    for (pattern, words) in [
+      (nil, "needs a pattern"), ("(", "no regular expression"), ("L.*", "none of the named groups"),
+      ("x(?<rank>.)", "matches wholly"),
+    ] {
+      let error = #expect(throws: DumpError.self) {
+        try DumpSetLoader.load(directory: directory, layout: .custom, pattern: pattern)
+      }
+      #expect(error?.message.contains(words) == true, "\(error?.description ?? "")")
+    }
+  }
+
+  @Test func saysWhereNothingIsFound() async throws {
+    let directory = try await Corpus(otherFormat: "layouts").file("custom")
+    let error = #expect(throws: DumpError.self) {
+      try DumpSetLoader.load(directory: directory, layout: .safetensors)
+    }
+    #expect(error?.code == .noDumps)
+    #expect(error?.message.contains("no .safetensors file") == true)
+  }
+}
