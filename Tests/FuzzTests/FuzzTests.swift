@@ -17,7 +17,7 @@ import Testing
       }
     }
     let pickles = seeds.map(\.pickle)
-    try Campaign(name: "pickle", count: 800).run { mutator in
+    try Campaign(name: "pickle", count: 1_500).run { mutator in
       let seed = mutator.pick(seeds)
       var pickle = seed.pickle
       mutator.damage(&pickle, words: pickleWords, donors: pickles)
@@ -29,7 +29,7 @@ import Testing
 
   @Test func zipDirectories() async throws {
     let seeds = try await DumpSeeds.make().seeds.map(\.whole)
-    try Campaign(name: "zip", count: 500).run { mutator in
+    try Campaign(name: "zip", count: 1_000).run { mutator in
       var bytes = mutator.pick(seeds)
       // Fields by their place, so that damage gets past the signatures; then perhaps anything anywhere.
       for _ in 0..<mutator.int(1..<5) { rewriteField(&bytes, &mutator) }
@@ -47,15 +47,26 @@ import Testing
     let jobs = try names.map { try String(contentsOfFile: "\(folder)/\($0)", encoding: .utf8) }
     try #require(jobs.count >= 3)
     let seeds = (jobs + jobSeeds).map { Array($0.utf8) }
-    for name in names { _ = try Planner.plan(jobFile: "\(folder)/\(name)") }
-    try Campaign(name: "job", count: 600).run { mutator in
+    // Beside the examples, so that the files they ship are found.
+    let place = "\(folder)/fuzz.yaml"
+    for job in jobs + jobSeeds { _ = try Planner.plan(text: job, path: place) }
+    try Campaign(name: "job", count: 1_000).run { mutator in
       var bytes = mutator.pick(seeds)
       damageLines(&bytes, &mutator)
       if mutator.int(0..<2) == 0 { mutator.damage(&bytes, words: yamlWords, donors: seeds) }
       return bytes
     } check: { path in
-      do { _ = try Planner.plan(jobFile: path) } catch let error as PlanningError {
+      do {
+        let data = try Data(contentsOf: URL(fileURLWithPath: path))
+        if let text = String(validating: data, as: UTF8.self) {
+          _ = try Planner.plan(text: text, path: place)
+        } else {
+          _ = try Planner.plan(jobFile: path)
+        }
+        return true
+      } catch let error as PlanningError {
         if error.problems.isEmpty { throw BrokenPromise(description: "an error without a problem") }
+        return false
       }
     }
   }
@@ -63,7 +74,7 @@ import Testing
   @Test func fleetFiles() throws {
     let seeds = fleetSeeds.map { Array($0.utf8) }
     for seed in fleetSeeds { _ = try FleetReader.read(text: seed, path: "fleet.yaml") }
-    try Campaign(name: "fleet", count: 600).run { mutator in
+    try Campaign(name: "fleet", count: 2_000).run { mutator in
       var bytes = mutator.pick(seeds)
       damageLines(&bytes, &mutator)
       if mutator.int(0..<2) == 0 { mutator.damage(&bytes, words: yamlWords, donors: seeds) }
@@ -71,14 +82,16 @@ import Testing
     } check: { path in
       do {
         if try FleetReader.read(path: path).hosts.isEmpty { throw BrokenPromise(description: "a fleet of no host") }
+        return true
       } catch let error as PlanningError {
         if error.problems.isEmpty { throw BrokenPromise(description: "an error without a problem") }
+        return false
       }
     }
   }
 
   /// Everything a caller would read of it; what comes back without an error must be whole.
-  private func readDump(_ path: String) throws {
+  private func readDump(_ path: String) throws -> Bool {
     do {
       for verify in [true, false] {
         let dump = try DumpFileReader.read(path: path, verifyChecksums: verify)
@@ -99,7 +112,10 @@ import Testing
           }
         }
       }
-    } catch is DumpError {}
+      return true
+    } catch is DumpError {
+      return false
+    }
   }
 
   /// One field of a directory entry, of a local header or of the directory's end.
@@ -130,7 +146,7 @@ import Testing
   /// Lines dropped, doubled, moved and indented otherwise, and values put in the place of others.
   private func damageLines(_ bytes: inout [UInt8], _ mutator: inout Mutator) {
     var lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false).map(Array.init)
-    for _ in 0..<mutator.int(1..<5) {
+    for _ in 0..<mutator.pick([1, 1, 2, 4]) {
       let at = mutator.int(0..<lines.count)
       switch mutator.int(0..<6) {
       case 0: if lines.count > 1 { lines.remove(at: at) }

@@ -58,7 +58,7 @@ let jobSeeds = [
   compare:
     reference: {world_size: 1}
     noise: measured
-    shard: {Block: replicated, MoE: partial, QKV: concat-1}
+    shard: {Block: replicated, MoE: partial, QKV: {axis: 1}}
   """
 ]
 
