@@ -81,7 +81,9 @@ let package = Package(
     .target(name: "TestSupport", dependencies: ["Transports"], path: "Tests/Support"),
     .testTarget(
       name: "PlanningTests",
-      dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
+      dependencies: [
+        "Planning", "TestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .testTarget(
       name: "SchedulingTests",
       dependencies: ["Scheduling", "Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
@@ -94,15 +96,16 @@ let package = Package(
     .testTarget(
       name: "LaunchingTests", dependencies: ["Launching", "Transports", "TestSupport"]),
     .testTarget(name: "GatheringTests", dependencies: ["Gathering", "Transports", "TestSupport"]),
-    .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels"], exclude: ["Python"]),
+    .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels", "TestSupport"], exclude: ["Python"]),
     .testTarget(name: "AlignmentTests", dependencies: ["Alignment", "Dumps"]),
-    .testTarget(name: "ComparisonTests", dependencies: ["Comparison", "Alignment", "Dumps"]),
+    .testTarget(name: "ComparisonTests", dependencies: ["Comparison", "Alignment", "Dumps", "TestSupport"]),
     // Diagnosis is tested through the driver, on real dumps.
     .testTarget(
       name: "DiagnosisTests",
-      dependencies: ["Coordination", "Diagnosis", "Comparison", "Alignment", "Dumps", "Reporting"]),
+      dependencies: ["Coordination", "Diagnosis", "Comparison", "Alignment", "Dumps", "Reporting", "TestSupport"]),
     .testTarget(
-      name: "ReportingTests", dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
+      name: "ReportingTests",
+      dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),
     .testTarget(
       name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),

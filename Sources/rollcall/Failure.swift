@@ -18,8 +18,8 @@ enum Failure {
   static let detached: Int32 = 130
 
   static func exit(_ error: any Error, command: (any ParsableCommand.Type), json: Bool) -> Never {
-    // ArgumentParser's own: help, validation, plain exit codes.
-    if error is ExitCode || error is CleanExit || error is ValidationError { command.exit(withError: error) }
+    // ArgumentParser's own: help, validation, plain exit codes. It calls all others a failure.
+    if error is ExitCode || command.exitCode(for: error) != .failure { command.exit(withError: error) }
     let (code, status, message) = describe(error)
     if json {
       let document = ["error": ["code": code, "message": message]]

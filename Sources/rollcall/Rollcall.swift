@@ -7,7 +7,7 @@ struct Rollcall: AsyncParsableCommand {
     commandName: "rollcall",
     abstract: "Says whether an LLM engine's output is wrong, since when, at which world size, in which layer, and why.",
     discussion: """
-      Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 a run failed, 64 usage, 65 unreadable input, 69 a host or
+      Exit codes: 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 a run failed, 64 usage, 65 unreadable input, 69 a host or \
       service is unavailable, 70 our own fault, 130 detached by Ctrl-C.
 
       Example: rollcall run Jobs/tp-sweep.yaml
@@ -15,17 +15,17 @@ struct Rollcall: AsyncParsableCommand {
     version: "0.1.0",
     groupedSubcommands: [
       CommandGroup(
-        name: "Sweeps:",
+        name: "Sweep",
         subcommands: [
           RunCommand.self, PlanCommand.self, StatusCommand.self, LogsCommand.self, ResumeCommand.self,
           CancelCommand.self, ReportCommand.self,
         ]),
       CommandGroup(
-        name: "Dumps:",
+        name: "Dump",
         subcommands: [
           CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self, UnshardCommand.self,
         ]),
-      CommandGroup(name: "Hosts:", subcommands: [HostsCommand.self]),
+      CommandGroup(name: "Host", subcommands: [HostsCommand.self]),
     ])
 
   static func main() async {

@@ -1,11 +1,10 @@
 import Comparison
 import Foundation
+import TestSupport
 import Testing
 
 @Suite("Measures")
 struct MeasureTests {
-  private static let python = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
-
   private func measures(_ a: [Double], _ b: [Double], shape: [Int], block: Int = 1000) -> Measures {
     var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: 1)
     for start in stride(from: 0, to: a.count, by: block) {
@@ -25,7 +24,7 @@ struct MeasureTests {
   }
 
   @Test("agree with PyTorch in double precision to 1e-12")
-  func torch() throws {
+  func torch() async throws {
     let shape = [37, 53]
     let b = values(37 * 53, 1)
     let a = zip(b, values(37 * 53, 2)).map { $0 + 0.01 * $1 }
@@ -40,16 +39,9 @@ struct MeasureTests {
              (a - al * b).norm() / a.norm(), a.norm() / b.norm(), 1 - 2 * (a @ b) / (a @ a + b @ b), rows.max()]
       print(json.dumps([float(x) for x in out] + [int(rows.argmax()), int(d.abs().argmax())]))
       """
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [Self.python, "-c", code]
-    let (input, output) = (Pipe(), Pipe())
-    process.standardInput = input
-    process.standardOutput = output
-    try process.run()
-    try input.fileHandleForWriting.write(contentsOf: try JSONEncoder().encode([a, b]))
-    try input.fileHandleForWriting.close()
-    let theirs = try JSONDecoder().decode([Double].self, from: output.fileHandleForReading.readDataToEndOfFile())
+    let input = String(decoding: try JSONEncoder().encode([a, b]), as: UTF8.self)
+    let output = try await runPython(code, input: input).output
+    let theirs = try JSONDecoder().decode([Double].self, from: Data(output.utf8))
     let token = try #require(ours.worstToken)
     let figures = [
       ours.cos, ours.maxAbs, ours.rel, ours.relL2, ours.alpha, ours.residual, ours.normRatio, ours.sglangRel,

@@ -5,6 +5,7 @@ import Diagnosis
 import Dumps
 import Foundation
 import Reporting
+import TestSupport
 import Testing
 
 @Suite("Slots of a batch")
@@ -66,15 +67,8 @@ struct SlotTests {
       "layer0\(row.layer ?? 0)_\(row.stage)_rank0_call00\(row.call.target ?? 0).pt"
     }
     try #require(names.count > 10)
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [Workload.python, "-c", code, directory] + names
-    let pipe = Pipe()
-    process.standardOutput = pipe
-    try process.run()
-    let data = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    let expected = try JSONDecoder().decode([[Double]].self, from: data)
+    let output = try await runPython(code, [directory] + names).output
+    let expected = try JSONDecoder().decode([[Double]].self, from: Data(output.utf8))
     try #require(expected.count == rows.count)
     for (row, numbers) in zip(rows, expected) {
       let measures = try #require(row.measures)

@@ -3,6 +3,7 @@ import Coordination
 import Dumps
 import Foundation
 import Reporting
+import TestSupport
 
 /// Real dumps of the sample workload: a small tensor-parallel transformer, run once for each set of arguments.
 actor Workload {
@@ -11,10 +12,6 @@ actor Workload {
   private var runs: [[String]: Task<String, any Error>] = [:]
   nonisolated let root = FileManager.default.temporaryDirectory.appending(
     path: "rollcall-workload-\(ProcessInfo.processInfo.processIdentifier)")
-
-  struct Failed: Error, CustomStringConvertible {
-    var description: String
-  }
 
   init() {
     // The dumps serve every test of the process, so they go when it does.
@@ -39,8 +36,6 @@ actor Workload {
       .deletingLastPathComponent().appending(path: "Jobs/workloads/tiny_tp.py").path
   }
 
-  static let python = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
-
   /// A model small enough for a debug build.
   private static let small = [
     "--hidden", "128", "--heads", "8", "--kv-heads", "8", "--head-dim", "16", "--intermediate", "128",
@@ -61,30 +56,20 @@ actor Workload {
     if let run = runs[key] { return try await run.value }
     let directory = root.appending(path: "\(runs.count)").path
     let run = Task {
-      try Self.run((isSmall ? Self.small : []) + words, directory: directory, classes: classes, oneShot: oneShot)
+      try await Self.run((isSmall ? Self.small : []) + words, directory: directory, classes: classes, oneShot: oneShot)
       return directory
     }
     runs[key] = run
     return try await run.value
   }
 
-  private static func run(_ arguments: [String], directory: String, classes: String, oneShot: Bool) throws {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = [python, script] + arguments
-    process.environment = ProcessInfo.processInfo.environment.merging([
-      "ATOM_FWD_DUMP_DIR": directory, "ATOM_FWD_DUMP_BLOCK_CLASS": classes,
-      "ATOM_FWD_DUMP_ONE_SHOT": oneShot ? "1" : "0", "OMP_NUM_THREADS": "1",
-    ]) { $1 }
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = output
-    try process.run()
-    let text = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else {
-      throw Failed(description: "tiny_tp \(arguments): \(String(decoding: text, as: UTF8.self))")
-    }
+  private static func run(_ arguments: [String], directory: String, classes: String, oneShot: Bool) async throws {
+    try await runTool(
+      testPython, [script] + arguments,
+      environment: [
+        "ATOM_FWD_DUMP_DIR": directory, "ATOM_FWD_DUMP_BLOCK_CLASS": classes,
+        "ATOM_FWD_DUMP_ONE_SHOT": oneShot ? "1" : "0", "OMP_NUM_THREADS": "1",
+      ])
   }
 
   /// A copy of a run's dumps that a test may damage.

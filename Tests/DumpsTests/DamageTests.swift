@@ -1,5 +1,6 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 /// Damaged files end in an error or in tensors that are whole, never in a crash and never in fewer bytes.
@@ -19,23 +20,25 @@ import Testing
     }
   }
 
-  @Test func aCutFileIsAnErrorAtEveryLength() throws {
-    let corpus = try Corpus("small")
+  @Test func aCutFileIsAnErrorAtEveryLength() async throws {
+    let corpus = try await Corpus("small")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let whole = try corpus.contents("small.pt")
     try readAll(corpus.file("small.pt"))
     for length in Array(stride(from: 0, to: whole.count, by: 97)) + Array((whole.count - 100)..<whole.count) {
-      try scratch.write(Array(whole[..<length]), to: "cut.pt")
-      let error = #expect(throws: DumpError.self, "\(length) bytes") { try readAll(scratch.file("cut.pt")) }
+      try scratch.write("cut.pt", Array(whole[..<length]))
+      let error = #expect(throws: DumpError.self, "\(length) bytes") { try readAll(scratch.path("cut.pt")) }
       #expect(error?.code == .truncated || length < 4, "\(length) bytes: \(error?.description ?? "")")
     }
   }
 
-  @Test func aFileCutUnderTheReaderIsAnErrorThatNamesTheByte() throws {
+  @Test func aFileCutUnderTheReaderIsAnErrorThatNamesTheByte() async throws {
     let scratch = try Scratch()
-    let path = scratch.file("views.pt")
-    let whole = try Corpus("views").contents("views.pt")
-    try scratch.write(whole, to: "views.pt")
+    defer { scratch.remove() }
+    let path = scratch.path("views.pt")
+    let whole = try await Corpus("views").contents("views.pt")
+    try scratch.write("views.pt", whole)
     for tensor in try DumpFileReader.read(path: path).tensors where tensor.elementCount > 1 {
       let reader = try TensorReader(tensor)
       let cut = tensor.storage.offset + tensor.storageOffset * tensor.dtype.byteCount + tensor.dtype.byteCount
@@ -55,9 +58,10 @@ import Testing
   }
 
   @Test("thousands of mutations of directory and pickle never crash or hang", arguments: [1, 2, 3, 4] as [UInt64])
-  func mutations(seed: UInt64) throws {
-    let corpus = try Corpus(seed.isMultiple(of: 2) ? "small" : "opaque")
+  func mutations(seed: UInt64) async throws {
+    let corpus = try await Corpus(seed.isMultiple(of: 2) ? "small" : "opaque")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let whole = try corpus.contents(seed.isMultiple(of: 2) ? "small.pt" : "opaque.pt")
     var random = Seeded(state: seed)
     let interesting: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF] + Array("()0122QRbcehjlqrstux}]".utf8) + [0x81, 0x8A, 0x94]
@@ -78,41 +82,43 @@ import Testing
       }
       // Without checksums, so that the damage gets past the gate.
       try clearChecksums(&bytes)
-      try scratch.write(bytes, to: "mutant.pt")
-      do { try readAll(scratch.file("mutant.pt"), verifyChecksums: false) } catch is DumpError {}
+      try scratch.write("mutant.pt", bytes)
+      do { try readAll(scratch.path("mutant.pt"), verifyChecksums: false) } catch is DumpError {}
     }
   }
 
-  @Test func aFlippedBitOfAStorageOrPickleIsSaid() throws {
-    let corpus = try Corpus("small")
+  @Test func aFlippedBitOfAStorageOrPickleIsSaid() async throws {
+    let corpus = try await Corpus("small")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let whole = try corpus.contents("small.pt")
     let tensor = try #require(try DumpFileReader.read(path: corpus.file("small.pt")).tensors.first)
     var bytes = whole
     bytes[tensor.storage.offset + 5] ^= 4
-    try scratch.write(bytes, to: "flipped.pt")
-    let dump = try DumpFileReader.read(path: scratch.file("flipped.pt"))
+    try scratch.write("flipped.pt", bytes)
+    let dump = try DumpFileReader.read(path: scratch.path("flipped.pt"))
     #expect(dump.tensors.isEmpty)
     #expect(dump.skipped.map(\.name) == ["hidden", "output_fields.x_prev"])
     #expect(dump.skipped.allSatisfy { $0.isDamaged && $0.why.contains("CRC-32") })
-    #expect(try DumpFileReader.read(path: scratch.file("flipped.pt"), verifyChecksums: false).tensors.count == 2)
+    #expect(try DumpFileReader.read(path: scratch.path("flipped.pt"), verifyChecksums: false).tensors.count == 2)
 
     bytes = whole
     let pickle = try #require(bytes.firstRange(of: Array("hidden".utf8)))
     bytes[pickle.lowerBound] ^= 1
-    try scratch.write(bytes, to: "flipped.pt")
-    let error = #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.file("flipped.pt")) }
+    try scratch.write("flipped.pt", bytes)
+    let error = #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path("flipped.pt")) }
     #expect(error?.code == .checksum)
   }
 
   @Test("views that reach out of their storage, and sizes that overflow, are refused")
   func refusesImpossibleViews() throws {
     let scratch = try Scratch()
-    try scratch.write([UInt8](repeating: 0, count: 64), to: "raw")
+    defer { scratch.remove() }
+    try scratch.write("raw", [UInt8](repeating: 0, count: 64))
     func tensor(_ shape: [Int], _ strides: [Int], offset: Int = 0, bytes: Int = 64, at: Int = 0) -> Tensor {
       Tensor(
         name: "t", dtype: .float32, shape: shape, strides: strides, storageOffset: offset,
-        storage: StorageRegion(path: scratch.file("raw"), offset: at, byteCount: bytes))
+        storage: StorageRegion(path: scratch.path("raw"), offset: at, byteCount: bytes))
     }
     _ = try TensorReader(tensor([16], [1]))
     _ = try TensorReader(tensor([0, 5], [100, 100]))

@@ -1,10 +1,11 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct DumpSetLoaderTests {
-  @Test func cataloguesAnATOMDirectory() throws {
-    let corpus = try Corpus("atom")
+  @Test func cataloguesAnATOMDirectory() async throws {
+    let corpus = try await Corpus("atom")
     let set = try DumpSetLoader.load(directory: corpus.path + "/", layout: .atom)
     #expect(set.root == corpus.path)
 
@@ -13,7 +14,9 @@ import Testing
       first.map(\.tensor.name) == ["hidden", "input", "input_fields.residual", "output_fields.x_prev"])
     #expect(first.allSatisfy { $0.rank == 1 && $0.layer == 1 && $0.stage == "Block" && $0.call == 2 })
     #expect(first[3].tensor.shape == [3, 4])
-    #expect(set.captures.filter { $0.file.hasPrefix("rank") }.count == 2 * 2 * 2 * 4)
+    // Ranks, layers, calls; four tensors in each file.
+    let inRankFolders = 2 * 2 * 2 * 4
+    #expect(set.captures.count { $0.file.hasPrefix("rank") } == inRankFolders)
     #expect(set.ranks == [0, 1, 3])
     #expect(set.worldSizeSeen == 4)
 
@@ -49,8 +52,8 @@ import Testing
       ])
   }
 
-  @Test func takesTimesFromTheManifest() throws {
-    let corpus = try Corpus("atom")
+  @Test func takesTimesFromTheManifest() async throws {
+    let corpus = try await Corpus("atom")
     let file = "one/layer100_MoE_rank0.pt"
     let set = try DumpSetLoader.load(directory: corpus.path, layout: .atom, modificationTimes: [file: 17])
     #expect(set.captures.first { $0.file == file }?.modified == 17)
@@ -60,24 +63,26 @@ import Testing
     #expect(abs(Double(other.modified) / 1e9 - seconds) < 1e-3)
   }
 
-  @Test func cataloguesWeights() throws {
-    let corpus = try Corpus("weights")
+  @Test func cataloguesWeights() async throws {
+    let corpus = try await Corpus("weights")
     let set = try DumpSetLoader.load(directory: corpus.file("a"), layout: .weights)
     #expect(set.captures.count == 5)
     #expect(set.captures.allSatisfy { $0.stage == "weights" && $0.rank == 0 && $0.layer == 0 && $0.call == nil })
     #expect(set.captures.first?.tensor.name == "model.layers.0.q.weight")
   }
 
-  @Test func saysHowToMendAWrongDirectory() throws {
-    let corpus = try Corpus("weights")
+  @Test func saysHowToMendAWrongDirectory() async throws {
+    let corpus = try await Corpus("weights")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let empty = try Scratch()
-    try scratch.write([], to: "file")
+    defer { empty.remove() }
+    try scratch.write("file", [])
     func error(_ path: String, _ layout: DumpLayout = .atom) -> DumpError? {
       #expect(throws: DumpError.self) { try DumpSetLoader.load(directory: path, layout: layout) }
     }
     #expect(error(corpus.file("none"))?.code == .notFound)
-    #expect(error(scratch.file("file"))?.message.contains("is a file") == true)
+    #expect(error(scratch.path("file"))?.message.contains("is a file") == true)
     let wrong = error(corpus.file("a"))
     #expect(wrong?.code == .noDumps)
     #expect(wrong?.message.contains("no ATOM dump file (layerNN_Class_rankR.pt)") == true)
@@ -98,8 +103,9 @@ import Testing
     ])
   func doesNotGuessNames(name: String) throws {
     let scratch = try Scratch()
-    try scratch.write([], to: name)
-    try scratch.write([], to: "layer0_Block_rank0.pt")
+    defer { scratch.remove() }
+    try scratch.write(name, [])
+    try scratch.write("layer0_Block_rank0.pt", [])
     let set = try DumpSetLoader.load(directory: scratch.path, layout: .atom)
     #expect(set.unrecognised == [name])
     #expect(set.unreadable.map(\.file) == ["layer0_Block_rank0.pt"])

@@ -1,36 +1,34 @@
 import Dumps
+import TestSupport
 import Testing
 
 /// Pickles made to hurt, in an honest zip.
 @Suite struct PickleBombTests {
-  private func read(_ pickle: [UInt8], in scratch: Scratch) throws -> DumpFile {
-    try scratch.write(StoredZip.file([("x/data.pkl", pickle), ("x/data/0", [0, 0, 0x80, 0x3F])]), to: "bomb.pt")
-    return try DumpFileReader.read(path: scratch.file("bomb.pt"))
+  private func read(_ pickle: [UInt8]) throws -> DumpFile {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("bomb.pt", StoredZip.file([("x/data.pkl", pickle), ("x/data/0", [0, 0, 0x80, 0x3F])]))
+    return try DumpFileReader.read(path: scratch.path("bomb.pt"))
   }
 
   private func text(_ string: String) -> [UInt8] { [0x8C, UInt8(string.utf8.count)] + Array(string.utf8) }
 
   @Test func theZipOfThisSuiteIsReadable() throws {
-    let scratch = try Scratch()
-    let dump = try read([0x80, 2] + Array("}".utf8) + text("n") + Array("K\u{7}s.".utf8), in: scratch)
+    let dump = try read([0x80, 2] + Array("}".utf8) + text("n") + Array("K\u{7}s.".utf8))
     #expect(dump.scalar("n") == .int(7))
   }
 
   @Test func aMillionTuplesInEachOtherAreNotRecursedInto() throws {
-    let scratch = try Scratch()
-    let dump = try read(
-      [0x80, 2, UInt8(ascii: ")")] + [UInt8](repeating: 0x85, count: 1_000_000) + [0x2E], in: scratch)
+    let dump = try read([0x80, 2, UInt8(ascii: ")")] + [UInt8](repeating: 0x85, count: 1_000_000) + [0x2E])
     #expect(dump.skipped.map(\.why) == ["nested more than 100 deep"])
   }
 
   @Test func aListThatHoldsItselfEnds() throws {
-    let scratch = try Scratch()
-    let dump = try read([0x80, 2] + Array("]q\0h\0a.".utf8), in: scratch)
+    let dump = try read([0x80, 2] + Array("]q\0h\0a.".utf8))
     #expect(dump.skipped.count == 1)
   }
 
   @Test func referencesThatMultiplyMeetALimit() throws {
-    let scratch = try Scratch()
     // Thirty lists, each of which holds the one before twice.
     var pickle: [UInt8] = [0x80, 2] + Array("]q\0".utf8)
     for i in 1...30 as ClosedRange<UInt8> {
@@ -38,7 +36,7 @@ import Testing
     }
     // The first 30 stay below the last one on the stack: fold them away.
     pickle += [UInt8](repeating: UInt8(ascii: "0"), count: 30) + [UInt8(ascii: "0"), UInt8(ascii: "h"), 30, 0x2E]
-    let error = #expect(throws: DumpError.self) { try read(pickle, in: scratch) }
+    let error = #expect(throws: DumpError.self) { try read(pickle) }
     #expect(error?.code == .limit)
   }
 
@@ -52,17 +50,15 @@ import Testing
       [0x93], [0x28, 0x69, 0x2E], [0x4E, 0x4E, 0x2E], [0x4E, 0x2E, 0x4E], [0x97], [0x29, 0x4E, 0x73], [],
     ] as [[UInt8]])
   func refusesBrokenPickles(_ body: [UInt8]) throws {
-    let scratch = try Scratch()
-    #expect(throws: DumpError.self) { try read([0x80, 4] + body, in: scratch) }
+    #expect(throws: DumpError.self) { try read([0x80, 4] + body) }
   }
 
   @Test func duplicateNamesAreSaid() throws {
-    let scratch = try Scratch()
     // {"a.b": 1, "a": {"b": 2}}
     let pickle =
       [0x80, 4] + Array("}".utf8) + text("a.b") + Array("K\u{1}s".utf8) + text("a") + Array("}".utf8)
       + text("b") + Array("K\u{2}ss.".utf8)
-    let dump = try read(pickle, in: scratch)
+    let dump = try read(pickle)
     #expect(dump.scalar("a.b") == .int(1))
     #expect(dump.skipped.map(\.name) == ["a.b"])
   }
@@ -70,8 +66,9 @@ import Testing
   @Test("zip files whose directory lies", arguments: StoredZip.Lie.allCases)
   func refusesLyingDirectories(lie: StoredZip.Lie) throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let pickle: [UInt8] = [0x80, 2, UInt8(ascii: "}"), UInt8(ascii: ".")]
-    try scratch.write(StoredZip.file([("x/data.pkl", pickle), ("x/data/0", [1, 2, 3, 4])], lie: lie), to: "lie.pt")
-    #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.file("lie.pt")) }
+    try scratch.write("lie.pt", StoredZip.file([("x/data.pkl", pickle), ("x/data/0", [1, 2, 3, 4])], lie: lie))
+    #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path("lie.pt")) }
   }
 }

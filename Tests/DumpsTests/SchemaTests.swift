@@ -1,11 +1,12 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct SchemaTests {
   @Test("weights that differ only in `model.` and in bookkeeping pass, as files and as directories")
-  func passes() throws {
-    let corpus = try Corpus("weights")
+  func passes() async throws {
+    let corpus = try await Corpus("weights")
     for (a, b) in [
       ("a", "same"), ("a/weight_rank0_layer0.pt", "same/ref_rank0_layer0.pt"), ("a/", "same/ref_rank0_layer0.pt"),
     ] {
@@ -20,8 +21,8 @@ import Testing
     }
   }
 
-  @Test func namesEveryDifference() throws {
-    let corpus = try Corpus("weights")
+  @Test func namesEveryDifference() async throws {
+    let corpus = try await Corpus("weights")
     let report = try SchemaReport.compare(reference: corpus.file("a"), target: corpus.file("different"))
     #expect(report.verdict == .fail)
     #expect(report.onlyReference == ["buffer:layers.0.inv"])
@@ -41,40 +42,40 @@ import Testing
   }
 
   @Test("ranks are matched one by one, and a missing one is named")
-  func matchesRanks() throws {
-    let corpus = try Corpus("weights")
+  func matchesRanks() async throws {
+    let corpus = try await Corpus("weights")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let bytes = try corpus.contents("a/weight_rank0_layer0.pt")
     for file in ["a/weight_rank0_layer0.pt", "a/weight_rank1_layer0.pt", "b/weight_rank0_layer0.pt"] {
-      let folder = scratch.file(String(file.prefix(1)))
-      try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-      try scratch.write(bytes, to: file)
+      try scratch.write(file, bytes)
     }
-    let report = try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b"))
+    let report = try SchemaReport.compare(reference: scratch.path("a"), target: scratch.path("b"))
     #expect(report.verdict == .fail)
     #expect(report.onlyReference.count == 5 && report.onlyReference.allSatisfy { $0.hasPrefix("rank1/") })
     #expect(report.common.allSatisfy { $0.hasPrefix("rank0/") })
     #expect(throws: DumpError.self) {
-      try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b/weight_rank0_layer0.pt"))
+      try SchemaReport.compare(reference: scratch.path("a"), target: scratch.path("b/weight_rank0_layer0.pt"))
     }
 
     // What could not be read is not missing, and is no reason to pass.
-    try scratch.write(Array(bytes.dropLast(40)), to: "b/weight_rank1_layer0.pt")
-    let broken = try SchemaReport.compare(reference: scratch.file("a"), target: scratch.file("b"))
+    try scratch.write("b/weight_rank1_layer0.pt", Array(bytes.dropLast(40)))
+    let broken = try SchemaReport.compare(reference: scratch.path("a"), target: scratch.path("b"))
     #expect(broken.verdict == .inconclusive)
     #expect(broken.unreadable.map(\.file) == ["weight_rank1_layer0.pt"])
   }
 
   @Test("a damaged tensor is inconclusive, not missing and not equal")
-  func damagedTensor() throws {
-    let corpus = try Corpus("weights")
+  func damagedTensor() async throws {
+    let corpus = try await Corpus("weights")
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let file = corpus.file("a/weight_rank0_layer0.pt")
     var bytes = try corpus.contents("a/weight_rank0_layer0.pt")
     let tensor = try #require(try DumpFileReader.read(path: file).tensors.last)
     bytes[tensor.storage.offset] ^= 1
-    try scratch.write(bytes, to: "b.pt")
-    let report = try SchemaReport.compare(reference: file, target: scratch.file("b.pt"))
+    try scratch.write("b.pt", bytes)
+    let report = try SchemaReport.compare(reference: file, target: scratch.path("b.pt"))
     #expect(report.verdict == .inconclusive)
     #expect(report.onlyReference.isEmpty)
     #expect(report.unreadable.count == 1)

@@ -5,8 +5,8 @@ import Testing
 /// Files that PyTorch wrote hold what PyTorch says.
 @Suite struct TorchFileTests {
   @Test("every tensor has the shape, bytes and numbers that torch gives", arguments: ["dtypes", "views", "structure"])
-  func agreesWithTorch(kind: String) throws {
-    let corpus = try Corpus(kind)
+  func agreesWithTorch(kind: String) async throws {
+    let corpus = try await Corpus(kind)
     let stems = try FileManager.default.contentsOfDirectory(atPath: corpus.path)
       .filter { $0.hasSuffix(".pt") }.map { String($0.dropLast(3)) }
     #expect(!stems.isEmpty)
@@ -33,8 +33,8 @@ import Testing
     }
   }
 
-  @Test func partsOfAViewAreThoseOfTheWhole() throws {
-    let corpus = try Corpus("views")
+  @Test func partsOfAViewAreThoseOfTheWhole() async throws {
+    let corpus = try await Corpus("views")
     var random = Seeded(state: 7)
     for tensor in try DumpFileReader.read(path: corpus.file("views.pt")).tensors {
       let reader = try TensorReader(tensor)
@@ -54,8 +54,8 @@ import Testing
     }
   }
 
-  @Test func keepsPlainValuesAndKeyPaths() throws {
-    let corpus = try Corpus("structure")
+  @Test func keepsPlainValuesAndKeyPaths() async throws {
+    let corpus = try await Corpus("structure")
     let dump = try DumpFileReader.read(path: corpus.file("nested.pt"))
     #expect(dump.scalar("n") == .int(4))
     #expect(dump.scalar("f") == .double(0.5))
@@ -69,8 +69,8 @@ import Testing
   }
 
   @Test("foreign objects are named, do nothing, and cost only themselves")
-  func namesOpaqueValues() throws {
-    let corpus = try Corpus("opaque")
+  func namesOpaqueValues() async throws {
+    let corpus = try await Corpus("opaque")
     let dump = try DumpFileReader.read(path: corpus.file("opaque.pt"))
     let skipped = Dictionary(uniqueKeysWithValues: dump.skipped.map { ($0.name, $0.why) })
     for (name, what) in [
@@ -94,8 +94,8 @@ import Testing
   }
 
   @Test("other formats are refused by name")
-  func refusesOtherFormats() throws {
-    let corpus = try Corpus("other")
+  func refusesOtherFormats() async throws {
+    let corpus = try await Corpus("other")
     #expect(try DumpFileReader.read(path: corpus.file("stored.pt")).tensors.map(\.name) == ["a"])
     for (file, code, words) in [
       ("legacy.pt", DumpError.Code.unsupported, "before version 1.6"), ("array.npy", .unsupported, ".npy"),

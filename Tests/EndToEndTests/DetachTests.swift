@@ -4,13 +4,16 @@ import Testing
 
 /// The coordinator goes away; the runs do not.
 @Suite struct DetachTests {
-  private func withSlowJob(_ body: (RollcallBinary, Scratch) async throws -> Void) async throws {
+  /// - Parameter wait: What the command does between `started` and `done`, in the scratch directory.
+  private func withSlowJob(
+    _ wait: String = "sleep 50", _ body: (RollcallBinary, Scratch) async throws -> Void
+  ) async throws {
     try await Scratch.with { scratch in
       try scratch.write(
         "job.yaml",
         """
         name: slow
-        run: {command: "echo started >> \(scratch.path)/starts; sleep 4; echo done", timeout: 60s}
+        run: {command: "cd \(scratch.path); echo started >> starts; \(wait); echo done", timeout: 60s}
         dumps: {layout: atom}
         """)
       try scratch.write(
@@ -24,29 +27,26 @@ import Testing
   }
 
   /// Starts `run` in the background, waits until the command has begun, and sends the signal.
-  private func interrupt(_ rollcall: RollcallBinary, _ scratch: Scratch, signal: Int32) async throws -> Int32 {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try RollcallBinary.path)
-    process.arguments = ["run", scratch.path("job.yaml")]
-    process.environment = ProcessInfo.processInfo.environment.merging(rollcall.environment) { $1 }
-      .merging(["ROLLCALL_STORE": rollcall.store]) { $1 }
-    process.standardOutput = FileHandle.nullDevice
-    process.standardError = FileHandle.nullDevice
-    try process.run()
+  private func interrupt(_ rollcall: RollcallBinary, _ scratch: Scratch, signal: Int32) async throws -> Int {
+    let command = #"echo $$ > "$1"; exec "$2" run "$3" > /dev/null 2>&1"#
+    async let ended = runTool(
+      "sh", ["-c", command, "sh", scratch.path("pid"), try RollcallBinary.path, scratch.path("job.yaml")],
+      environment: rollcall.variables, mustSucceed: false)
     for _ in 0..<200 where scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
     try #require(scratch.text("starts") != nil, "the command never started")
-    kill(process.processIdentifier, signal)
-    process.waitUntilExit()
-    return process.terminationStatus
+    let pid = try #require(scratch.text("pid").flatMap { Int32($0.trimmingCharacters(in: .newlines)) })
+    try #require(kill(pid, signal) == 0)
+    return try await ended.status
   }
 
   @Test(.timeLimit(.minutes(2)), arguments: [SIGINT, SIGTERM, SIGKILL])
   func theRunGoesOnAndResumeFindsItsEnd(_ signal: Int32) async throws {
-    try await withSlowJob { rollcall, scratch in
+    try await withSlowJob("until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
       let status = try await interrupt(rollcall, scratch, signal: signal)
       if signal != SIGKILL { #expect(status == 130) }
       let listed = try await rollcall("status")
       #expect(listed.output.contains("detached"))
+      try scratch.write("go", "")
 
       let outcome = try await rollcall("resume", "last")
       #expect(outcome.status == 2, "no dumps: inconclusive; \(outcome.errorOutput)")

@@ -36,9 +36,12 @@ struct RollcallBinary {
 
   func callAsFunction(_ arguments: String...) async throws -> Outcome { try await run(arguments) }
 
+  /// What it sees beside the tests' own environment.
+  var variables: [String: String] {
+    ["ROLLCALL_STORE": store, "ROLLCALL_PYTHON": testPython, "NO_COLOR": "1"].merging(environment) { $1 }
+  }
+
   func run(_ arguments: [String]) async throws -> Outcome {
-    var variables = ["ROLLCALL_STORE": store, "ROLLCALL_PYTHON": testPython, "NO_COLOR": "1"]
-    variables.merge(environment) { $1 }
     let result = try await runTool(
       try Self.path, arguments, environment: variables, directory: directory, timeout: .seconds(900),
       mustSucceed: false)

@@ -16,6 +16,29 @@ import Testing
     }
   }
 
+  @Test func everyVerbHasHelpWithAnExample() async throws {
+    try await with { rollcall, _ in
+      let help = try await rollcall("--help")
+      #expect(help.status == 0)
+      #expect(help.errorOutput.isEmpty)
+      let verbs = help.output.split(whereSeparator: \.isNewline).compactMap { line -> String? in
+        guard line.hasPrefix("  "), let word = line.split(separator: " ").first, word.allSatisfy(\.isLetter),
+          line.prefix(3).last?.isLetter == true
+        else { return nil }
+        return String(word)
+      }
+      for verb in [
+        "run", "plan", "status", "logs", "resume", "cancel", "report", "compare", "slots", "schema", "inspect",
+      ] {
+        #expect(verbs.contains(verb), "\(verb) is not in the overview")
+        let own = try await rollcall(verb, "--help")
+        #expect(own.status == 0)
+        #expect(own.output.localizedCaseInsensitiveContains("example"), "\(verb) --help has no example")
+        #expect(own.output.contains("rollcall \(verb)"))
+      }
+    }
+  }
+
   @Test func inspectGivesTorchsFacts() async throws {
     try await with { rollcall, scratch in
       let oracle = try await runPython(

@@ -4,17 +4,17 @@ import Transports
 
 @testable import Gathering
 
-/// An attempt's directory as a launcher leaves it, and a store, both in one scratch directory.
+/// An attempt's directory as a launcher leaves it, and a store, both in one scratch directory unless told otherwise.
 struct Attempt {
   let scratch: Scratch
   let directory: String
   let store: ArtifactStore
 
-  init(_ scratch: Scratch) throws {
+  init(_ scratch: Scratch, store root: String? = nil) throws {
     self.scratch = scratch
     directory = try scratch.directory("work dir/attempts/a-1")
     try scratch.directory("work dir/attempts/a-1/dumps")
-    store = try ArtifactStore(root: scratch.path("store"))
+    store = try ArtifactStore(root: root ?? scratch.path("store"))
     try scratch.write("work dir/attempts/a-1/exit.json", "{\"code\":0}\n")
     try scratch.write("work dir/attempts/a-1/stdout.log", "hello\n")
   }

@@ -91,24 +91,12 @@ struct StoreTests {
     }
   }
 
-  /// Mounting needs root and CAP_SYS_ADMIN.
-  @Sendable private static func canMount() async -> Bool {
-    guard getuid() == 0, let scratch = try? Scratch() else { return false }
-    defer { scratch.remove() }
-    let mount = try? await runTool("mount", ["-t", "tmpfs", "-o", "size=64k", "tmpfs", scratch.path])
-    guard mount != nil else { return false }
-    return (try? await runTool("umount", [scratch.path])) != nil
-  }
-
-  @Test(.enabled("needs the right to mount a small tmpfs (root)", canMount))
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func `a disk that fills up meanwhile costs no whole file, and room mends it`() async throws {
-    try await Scratch.with { scratch in
-      let mount = try scratch.directory("store")
-      try await runTool("mount", ["-t", "tmpfs", "-o", "size=1m", "tmpfs", mount])
-      defer { #expect(umount2(mount, CInt(MNT_DETACH)) == 0) }
-      let attempt = try Attempt(scratch)
+    try await SmallDisk.with(megabytes: 1) { disk, scratch in
+      let attempt = try Attempt(scratch, store: disk)
       for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(150_000, seed: UInt64(rank))) }
-      let filler = mount + "/filler"
+      let filler = disk + "/filler"
       let transport = FaultyTransport(LocalTransport()) { _ in
         try Data(count: 700_000).write(to: URL(fileURLWithPath: filler))
       }

@@ -11,21 +11,7 @@ struct HostFaultTests {
   /// A file system of its own; only root may mount one.
   @Test(.enabled(if: geteuid() == 0, "a tmpfs of limited size can be mounted by root only"))
   func `a full disk is told, cleaned, and costs no exit record`() async throws {
-    try await Scratch.with { scratch in
-      let disk = try scratch.directory("disk")
-      let mounted = try await runTool(
-        "mount", ["-t", "tmpfs", "-o", "size=1m", "rollcall-test", disk], mustSucceed: false)
-      guard mounted.status == 0 else {
-        Issue.record("this root may not mount: \(mounted.errorOutput)")
-        return
-      }
-      do {
-        try await checkFullDisk(disk)
-      } catch {
-        Issue.record(error)
-      }
-      try await runTool("umount", ["-l", disk])
-    }
+    try await SmallDisk.with(megabytes: 1) { disk, _ in try await checkFullDisk(disk) }
   }
 
   private func checkFullDisk(_ disk: String) async throws {

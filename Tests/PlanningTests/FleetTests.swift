@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import Planning
+import TestSupport
 import Testing
 
 @Suite struct FleetTests {
@@ -15,6 +16,7 @@ import Testing
 
   @Test func readsAFleet() throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let path = try scratch.write(
       "fleet.yaml",
       """

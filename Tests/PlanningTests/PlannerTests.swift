@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import Planning
+import TestSupport
 import Testing
 
 @Suite struct PlannerTests {
@@ -45,6 +46,7 @@ import Testing
 
   @Test func plansTheSweepOfTheContract() throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     try scratch.write("workloads/tiny_tp.py", "pass")
     let plan = try Planner.plan(jobFile: scratch.write("job.yaml", Self.sweep))
     #expect(plan.name == "tp-sweep")
@@ -92,13 +94,13 @@ import Testing
     #expect(copy == plan)
   }
 
-  @Test func anIdSurvivesReordering() throws {
+  @Test func anIdSurvivesReordering() async throws {
     let a = try plan(matrix: "{a: [1, 2], b: [x]}")
     let b = try plan(matrix: "{b: [x], a: [2, 1]}")
     #expect(Set(a.cells.map(\.id)) == Set(b.cells.map(\.id)))
     #expect(Set(a.cells.map(\.id)).count == 2)
     // SHA-256 of {"a":1,"b":"x"}
-    let hash = try runTool(["sh", "-c", #"printf '{"a":1,"b":"x"}' | sha256sum | cut -c1-12"#])
+    let hash = try await runTool("sh", ["-c", #"printf '{"a":1,"b":"x"}' | sha256sum | cut -c1-12"#])
     #expect(a.cells[0].id + "\n" == hash.output)
   }
 

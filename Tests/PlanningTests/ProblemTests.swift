@@ -1,5 +1,6 @@
 import Foundation
 import Planning
+import TestSupport
 import Testing
 
 /// One bad job file a case, with the exact place and words of what is said.
@@ -247,6 +248,7 @@ import Testing
 
   @Test func unreadableFilesAreNamed() throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     func said(_ path: String) -> String {
       do {
         _ = try Planner.plan(jobFile: path)
@@ -266,6 +268,7 @@ import Testing
 
   @Test func shippedFilesAreChecked() throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     try scratch.write("a/x.py", "1")
     try scratch.write("b/x.py", "2")
     try FileManager.default.createDirectory(atPath: scratch.path + "/dir", withIntermediateDirectories: true)

@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import Planning
+import TestSupport
 import Testing
 
 /// Runs planned commands through a real `/bin/sh`: a value arrives as itself, and nothing of it is executed.
@@ -42,35 +43,41 @@ import Testing
     "name: t\nmatrix: {x: [\(yaml(value))]}\nrun: {command: \(yaml(command))}\n"
   }
 
+  private func shell(_ command: String, in scratch: Scratch) async throws -> ToolResult {
+    try await runTool("/bin/sh", ["-c", command], directory: scratch.path, mustSucceed: false)
+  }
+
   @Test(arguments: commands.indices)
-  func axisValuesArriveAsThemselves(index: Int) throws {
+  func axisValuesArriveAsThemselves(index: Int) async throws {
     let command = Self.commands[index]
     let scratch = try Scratch()
+    defer { scratch.remove() }
     for value in Self.attacks {
       let plan = try Planner.plan(text: Self.job(command.text, value), path: "job.yaml")
-      let result = try runTool(["/bin/sh", "-c", plan.cells[0].run.command], directory: scratch.path)
+      let result = try await shell(plan.cells[0].run.command, in: scratch)
       #expect(
         result.output == command.before + value + command.after,
-        "\(command.name), value \(value), command \(plan.cells[0].run.command), errors \(result.errors)")
+        "\(command.name), value \(value), command \(plan.cells[0].run.command), errors \(result.errorOutput)")
       #expect(!FileManager.default.fileExists(atPath: scratch.path + "/pwned"))
     }
   }
 
   @Test(arguments: commands.indices)
-  func whatIsKnownAtLaunchArrivesAsItself(index: Int) throws {
+  func whatIsKnownAtLaunchArrivesAsItself(index: Int) async throws {
     let command = Self.commands[index]
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let text = command.text.replacing("${{ x }}", with: "${{ dump_dir }}")
     let plan = try Planner.plan(text: Self.job(text, "v"), path: "job.yaml")
     for value in Self.attacks {
       let run = plan.cells[0].resolved(["dump_dir": value])
-      let result = try runTool(["/bin/sh", "-c", run.command], directory: scratch.path)
+      let result = try await shell(run.command, in: scratch)
       #expect(result.output == command.before + value + command.after, "\(command.name): \(run.command)")
       #expect(!FileManager.default.fileExists(atPath: scratch.path + "/pwned"))
     }
   }
 
-  @Test func theEnvironmentTakesValuesAsTheyAre() throws {
+  @Test func theEnvironmentTakesValuesAsTheyAre() async throws {
     for value in Self.attacks {
       let plan = try Planner.plan(
         text: """
@@ -81,9 +88,9 @@ import Testing
             env: {V: "<${{ x }} ${{ run_dir }}>", FLAG: "${{ flag }}"}
           """, path: "job.yaml")
       let run = plan.cells[0].resolved(["run_dir": value])
-      let environment = Dictionary(uniqueKeysWithValues: run.env.map { ($0.key, $0.value) })
-      let result = try runTool(
-        ["/bin/sh", "-c", run.command], environment: environment.merging(["PATH": "/usr/bin:/bin"]) { a, _ in a })
+      // These variables and no others.
+      let variables = ["PATH=/usr/bin:/bin"] + run.env.map { "\($0.key)=\($0.value)" }
+      let result = try await runTool("env", ["-i"] + variables + ["/bin/sh", "-c", run.command], mustSucceed: false)
       #expect(result.output == "<\(value) \(value)>|\(value)|1")
     }
   }
@@ -121,13 +128,14 @@ import Testing
       ("# it's ${{ n }}\necho ${{ n }}", "8"), ("printf '%s\\n' '$${{ n }}'", "${{ n }}"), ("echo ${{n}}", "8"),
       ("git -c user.name=\"${{ name }}\" config user.name", "A B"),
     ])
-  func takesWhatIsSafe(command: String, output: String) throws {
+  func takesWhatIsSafe(command: String, output: String) async throws {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let plan = try Planner.plan(
       text: "name: t\nmatrix: {n: [8], flag: [true], name: [\"A B\"]}\nrun: {command: \(Self.yaml(command))}\n",
       path: "job.yaml")
-    let result = try runTool(["/bin/sh", "-c", plan.cells[0].run.command], directory: scratch.path)
-    #expect(result.output == output + "\n", "\(plan.cells[0].run.command) \(result.errors)")
+    let result = try await shell(plan.cells[0].run.command, in: scratch)
+    #expect(result.output == output + "\n", "\(plan.cells[0].run.command) \(result.errorOutput)")
   }
 
   @Test func plainWordsStayBare() throws {
@@ -137,11 +145,12 @@ import Testing
     #expect(plan.cells[0].resolved(["dump_dir": "/w/d"]).command == "r eager 1.5 x_y/z-1.0:8080@h /w/d")
   }
 
-  @Test func aNameThatStaysUnresolvedStopsTheShell() throws {
+  @Test func aNameThatStaysUnresolvedStopsTheShell() async throws {
     let plan = try Planner.plan(text: Self.job("touch ${{ dump_dir }}", "v"), path: "job.yaml")
     let command = plan.cells[0].resolved([:]).command
     #expect(command == "touch ${{ dump_dir }}")
-    #expect(try runTool(["/bin/sh", "-c", command]).status != 0)
+    let result = try await runTool("/bin/sh", ["-c", command], mustSucceed: false)
+    #expect(result.status != 0)
   }
 
   @Test func aValueCannotPoseAsAName() {

@@ -1,11 +1,10 @@
 import Foundation
 import Planning
+import TestSupport
 import Testing
 
 /// The JSON Schema says what the decoder does. Needs python3 with jsonschema and PyYAML.
 @Suite struct SchemaTests {
-  static let python = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
-
   /// Prints a line for each document: `ok`, or the first complaint.
   static let checker = """
     import json, sys, yaml
@@ -23,13 +22,12 @@ import Testing
       print(errors[0].message.replace("\\n", " ") if errors else "ok")
     """
 
-  static func check(_ texts: [String]) throws -> [String] {
+  static func check(_ texts: [String]) async throws -> [String] {
     let scratch = try Scratch()
+    defer { scratch.remove() }
     let schema = try scratch.write("schema.json", JobFileSchema.json())
-    let script = try scratch.write("check.py", checker)
     let files = try texts.enumerated().map { try scratch.write("\($0.offset).yaml", $0.element) }
-    let result = try runTool([python, script, schema] + files)
-    #expect(result.status == 0, "\(result.errors)")
+    let result = try await runPython(checker, [schema] + files)
     return result.output.split(separator: "\n").map(String.init)
   }
 
@@ -76,18 +74,19 @@ import Testing
 
     """
 
-  @Test func goodFilesAreGoodForBoth() throws {
+  @Test func goodFilesAreGoodForBoth() async throws {
     let files = [
       Self.full, PlannerTests.sweep, "name: t\nrun: {command: a}\n",
       "name: t\nrun: {command: a}\ndumps: {layout: npy, slots: 2}\ncompare: {mode: slots, noise: strict, shard: auto}\n",
       "name: t\nrun: {command: a}\ndumps: {layout: npy}\ncompare: {reference: golden, shard: {axis: 0}}\n",
     ]
-    #expect(try Self.check(files) == files.map { _ in "ok" })
+    let answers = try await Self.check(files)
+    #expect(answers == files.map { _ in "ok" })
     for file in files where file != PlannerTests.sweep { #expect(problems(file) == []) }
   }
 
   /// Each of these is wrong for the decoder; the schema must not call it right.
-  @Test func badFilesAreBadForBoth() throws {
+  @Test func badFilesAreBadForBoth() async throws {
     let files = [
       "run: {command: a}\n", "name: t\n", "name: t\nrun: {}\n", "name: t\nrun: {command: a}\nx: 1\n",
       "name: t\nrun: {command: a, gpu: 1}\n", "name: t\nrun: {command: a, gpus: -1}\n",
@@ -104,7 +103,7 @@ import Testing
       "name: t\nrun: {command: a}\nschedule: {cron: \"* * * * *\"}\n",
       "name: t\nrun: {command: a}\nnotify: [{webhook: https://x.y, on: never}]\n", "name: [t]\nrun: {command: a}\n",
     ]
-    for (file, answer) in zip(files, try Self.check(files)) {
+    for (file, answer) in zip(files, try await Self.check(files)) {
       #expect(answer != "ok", "\(file)")
       #expect(!problems(file).isEmpty, "\(file)")
     }
@@ -112,7 +111,7 @@ import Testing
 
   /// Every key of the schema, put where it belongs with a value of no type, is known to the decoder; and every key
   /// of the full job file stands in the schema.
-  @Test func keysOfSchemaAndDecoderAreTheSame() throws {
+  @Test func keysOfSchemaAndDecoderAreTheSame() async throws {
     let data = Data(JobFileSchema.json().utf8)
     let schema = try #require(try JSONSerialization.jsonObject(with: data) as? [String: Any])
     var found = 0
@@ -127,7 +126,8 @@ import Testing
       #expect(!problems(text).contains { $0.contains("unknown key") }, "\(path)")
     }
     #expect(found > 40)
-    #expect(try Self.check([Self.full]) == ["ok"])
+    let answers = try await Self.check([Self.full])
+    #expect(answers == ["ok"])
   }
 
   /// Paths of fixed keys through objects, not through lists.

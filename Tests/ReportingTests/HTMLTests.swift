@@ -1,6 +1,7 @@
 import Comparison
 import Diagnosis
 import Dumps
+import TestSupport
 import Testing
 
 @testable import Reporting
@@ -57,21 +58,23 @@ import Testing
     (Verdict.pass, "open 0 folded 4 failing 0"), (.fail, "open 2 folded 2 failing 102"),
     (.inconclusive, "open 2 folded 2 failing 0"),
   ])
-  func `A sweep is one sound page`(verdict: Verdict, expected: String) throws {
-    #expect(try Python.run(Self.audit, on: Samples.sweep(verdict).html()).hasPrefix(expected))
+  func `A sweep is one sound page`(verdict: Verdict, expected: String) async throws {
+    let printed = try await runPython(Self.audit, input: Samples.sweep(verdict).html()).output
+    #expect(printed.hasPrefix(expected))
   }
 
-  @Test func `A comparison is one sound page`() throws {
+  @Test func `A comparison is one sound page`() async throws {
     let page = Samples.comparison(layers: 61, broken: 3).html()
-    #expect(try Python.run(Self.audit, on: page).hasPrefix("open 0 folded 0 failing 231"))
+    let printed = try await runPython(Self.audit, input: page).output
+    #expect(printed.hasPrefix("open 0 folded 0 failing 231"))
     #expect(page.contains("worst is token 17"))
-    _ = try Python.run(Self.audit, on: Samples.inconclusive().html())
+    try await runPython(Self.audit, input: Samples.inconclusive().html())
     var empty = Samples.inconclusive()
     empty.rows = []
     empty.coverage.compared = 0
     empty.notes = []
     #expect(empty.html().contains("Nothing was compared (28 tensors were expected)."))
-    _ = try Python.run(Self.audit, on: empty.html())
+    try await runPython(Self.audit, input: empty.html())
   }
 
   @Test func `The page says the answer, the cause, the gaps and the environment`() {
@@ -87,7 +90,7 @@ import Testing
     #expect(doubt.contains("1 run failed"))
   }
 
-  @Test func `Names out of dumps stay text`() throws {
+  @Test func `Names out of dumps stay text`() async throws {
     let attack = "\"'><script>alert(1)</script><img src=x onerror=y>&amp;|\u{0}\u{202E}]]>"
     var report = Samples.sweep(.inconclusive)
     report.job = attack
@@ -123,11 +126,11 @@ import Testing
     }
     report.firstAxisValue = .init(axis: attack, value: attack)
     let page = report.html()
-    _ = try Python.run(Self.audit, on: page)
+    try await runPython(Self.audit, input: page)
     #expect(!page.contains("<script"))
     #expect(!page.contains("<img"))
     #expect(page.contains("&lt;script&gt;alert(1)"))
-    _ = try Python.run(Self.audit, on: report.pairs[0].comparison.html())
+    try await runPython(Self.audit, input: report.pairs[0].comparison.html())
   }
 
   @Test(arguments: [

@@ -1,5 +1,6 @@
 import Comparison
 import Diagnosis
+import TestSupport
 import Testing
 
 @testable import Reporting
@@ -21,24 +22,28 @@ import Testing
     // Two pairs that could not be judged and one run that failed.
     (.inconclusive, "5 0 3 431.750 2026-03-29T01:00:00"),
   ])
-  func `Each pair is a case, and nothing unjudged looks passed`(verdict: Verdict, expected: String) throws {
-    #expect(try Python.run(Self.summary, on: Samples.sweep(verdict).junit()) == expected)
+  func `Each pair is a case, and nothing unjudged looks passed`(verdict: Verdict, expected: String) async throws {
+    let printed = try await runPython(Self.summary, input: Samples.sweep(verdict).junit()).output
+    #expect(printed == expected + "\n")
   }
 
-  @Test func `A sweep without a single pair does not look passed`() throws {
+  @Test func `A sweep without a single pair does not look passed`() async throws {
     var report = Samples.sweep(.inconclusive)
     report.pairs = []
     report.cells = []
-    #expect(try Python.run(Self.summary, on: report.junit()).hasPrefix("1 0 1 "))
+    let printed = try await runPython(Self.summary, input: report.junit()).output
+    #expect(printed.hasPrefix("1 0 1 "))
     var contradiction = Samples.sweep(.pass)
     contradiction.verdict = .fail
-    #expect(try Python.run(Self.summary, on: contradiction.junit()).hasPrefix("5 1 0 "))
+    let again = try await runPython(Self.summary, input: contradiction.junit()).output
+    #expect(again.hasPrefix("5 1 0 "))
   }
 
-  @Test func `Names stay inside their attributes`() throws {
+  @Test func `Names stay inside their attributes`() async throws {
     var report = Samples.sweep(.fail)
     report.job = "a\"><script>\u{0}'&\u{1B}]]>"
     report.pairs[2].comparison.findings[0].summary = "]]><x>\u{B}"
-    #expect(try Python.run(Self.summary, on: report.junit()).hasPrefix("4 2 0 "))
+    let printed = try await runPython(Self.summary, input: report.junit()).output
+    #expect(printed.hasPrefix("4 2 0 "))
   }
 }

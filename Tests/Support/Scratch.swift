@@ -39,10 +39,16 @@ public struct Scratch: Sendable {
   /// Writes a text file inside and gives its absolute path.
   @discardableResult
   public func write(_ name: String, _ text: String, permissions: Int = 0o644) throws -> String {
+    try write(name, Array(text.utf8), permissions: permissions)
+  }
+
+  /// Writes a file of bytes inside and gives its absolute path.
+  @discardableResult
+  public func write(_ name: String, _ bytes: [UInt8], permissions: Int = 0o644) throws -> String {
     let file = path(name)
     try FileManager.default.createDirectory(
       atPath: (file as NSString).deletingLastPathComponent, withIntermediateDirectories: true)
-    try Data(text.utf8).write(to: URL(fileURLWithPath: file))
+    try Data(bytes).write(to: URL(fileURLWithPath: file))
     try FileManager.default.setAttributes([.posixPermissions: permissions], ofItemAtPath: file)
     return file
   }

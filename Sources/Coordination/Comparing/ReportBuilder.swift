@@ -21,7 +21,7 @@ struct ReportBuilder {
   func report(unreadable: [Unreadable]) throws -> ComparisonReport {
     var lines = judged()
     var findings: [Finding] = []
-    var notes: [String] = [policyNote]
+    var notes: [String] = [policyNote] + worldSizeNotes
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
@@ -47,6 +47,16 @@ struct ReportBuilder {
 
   private func side(_ side: ComparisonSide, _ index: CaptureIndex) -> ComparisonReport.Side {
     ComparisonReport.Side(path: side.set.root, worldSize: index.worldSize, label: side.label)
+  }
+
+  /// A world size that nobody stated is what the files say: a lost last rank would not be missed.
+  private var worldSizeNotes: [String] {
+    [("reference", request.reference, matching.reference), ("target", request.target, matching.target)].compactMap {
+      name, side, index in
+      guard side.worldSize == nil, request.rank == nil else { return nil }
+      return "the \(name)'s world size, \(index.worldSize), is taken from the files that are there; state it "
+        + "(--\(name)-world-size) to have a missing rank named"
+    }
   }
 
   private var policyNote: String {

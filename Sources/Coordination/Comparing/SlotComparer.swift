@@ -129,7 +129,9 @@ private struct SlotReport {
     let isComplete = unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty
     if !isComplete || coverage.compared == 0 { verdicts.append(.inconclusive) }
     var notes = ["slots: byte equality decides, cosine only explains"]
-    if !isComplete { notes.append("not a PASS: captures, files or ranks are missing, or the call is not certain") }
+    if !isComplete {
+      notes.insert("not a PASS: captures, files or ranks are missing, or the call is not certain", at: 0)
+    }
     let side = ComparisonReport.Side(
       path: request.target.set.root, worldSize: matching.target.worldSize, label: request.target.label)
     return ComparisonReport(
