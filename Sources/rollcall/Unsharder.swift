@@ -89,30 +89,30 @@ struct Unsharder {
   ) throws -> (tensor: LogicalTensor, plan: ShardPlan) {
     let shapes = tensors.map(\.shape)
     let layout: ShardLayout?
-    let why: String
+    let text: String
     switch rule.rule {
     case .concat(let axis):
       layout = ShardLayout.concat(shapes, axis: axis < 0 ? axis + shapes[0].count : axis)
-      why = "rule: \(rule.pattern)=\(axis)"
+      text = "\(rule.pattern)=\(axis)"
     case .partial:
       layout = Set(shapes).count == 1 ? .sum(shapes[0], ranks: shapes.count) : nil
-      why = "rule: \(rule.pattern)=partial"
+      text = "\(rule.pattern)=partial"
     case .replicated:
       layout = Set(shapes).count == 1 ? .whole(shapes[0], kind: .replicated) : nil
-      why = "rule: \(rule.pattern)=replicated"
+      text = "\(rule.pattern)=replicated"
     case .auto, .unsupported:
-      (layout, why) = (nil, "")
+      (layout, text) = (nil, rule.pattern)
     }
     guard let layout else {
       let seen = shapes.map { "\($0)" }.joined(separator: ", ")
-      throw Refusal(why: "the rule \(why.dropFirst(6)) contradicts the ranks' shapes \(seen)")
+      throw Refusal(why: "the rule \(text) contradicts the ranks' shapes \(seen)")
     }
     // A layout of pieces of another type than the first is refused below; whole tensors and sums here.
     if let other = tensors.first(where: { $0.dtype != tensors[0].dtype }) {
       throw Refusal(
         why: "ranks disagree about the element type: \(tensors[0].dtype.rawValue) and \(other.dtype.rawValue)")
     }
-    return try planned(layout, tensors, place, why: why)
+    return try planned(layout, tensors, place, why: "rule: \(text)")
   }
 
   private func inferred(_ tensors: [Tensor], _ place: Place) throws -> (tensor: LogicalTensor, plan: ShardPlan) {
@@ -147,7 +147,27 @@ struct Unsharder {
       throw Refusal(
         why: "ambiguous: \(plan.kind.rawValue) fits, and another layout nearly as well (margin \(margin))", plan: plan)
     }
+    if let rival = try fusedRival(of: decision, residual) {
+      throw Refusal(
+        why: "ambiguous: \(plan.kind.rawValue) fits, and \(rival) nearly as well; give a rule", plan: plan)
+    }
     return (decision.target, plan)
+  }
+
+  /// Fused blocks (qkv, gate_up) that fit nearly as well as plain slices do: the planner looks for them only where
+  /// nothing plain fits, and in nearly constant data everything does.
+  private func fusedRival(of decision: ShardDecision, _ residual: Double) throws -> String? {
+    let target = decision.target
+    guard target.layout.kind == .concat, let axis = target.layout.axis, residual > 0 else { return nil }
+    let sample = TensorSample(shape: target.shape)
+    let reference = try sample.values(of: decision.reference)
+    for weights in [[1, 1], [1, 1, 1], [2, 1, 1], [4, 1, 1], [8, 1, 1]] {
+      guard let layout = ShardLayout.blocks(target.parts.map(\.shape), axis: axis, weights: weights) else { continue }
+      let rival = try LogicalTensor(parts: target.parts, layout: layout, place: "")
+      let distance = Agreement(target: try sample.values(of: rival), reference: reference).distance
+      if 1 - residual / distance < Self.marginLimit { return layout.detail }
+    }
+    return nil
   }
 
   /// What is called a copy must be one, to the last byte.

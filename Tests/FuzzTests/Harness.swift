@@ -68,7 +68,7 @@ struct Campaign {
     // All refused or all taken: then the damage is too coarse, or too light, to test anything.
     #expect(
       seeds.count < 100 || (taken > seeds.count / 50 && taken < seeds.count), "\(name): \(taken) inputs were taken")
-    let growth = try ResidentMemory.peak() - before
+    let growth = max(0, try ResidentMemory.peak() - before)
     print("\(name): \(taken) of \(seeds.count) inputs taken, memory +\(growth >> 20) MiB")
     #expect(
       growth <= memoryBound,
