@@ -109,6 +109,8 @@ let package = Package(
     .testTarget(
       name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
+    // Mutated input: no crash, no hang, no memory beyond a bound.
+    .testTarget(name: "FuzzTests", dependencies: ["Dumps", "Planning", "TestSupport"], exclude: ["Python"]),
   ]
 )
 

@@ -22,7 +22,9 @@ struct Rollcall: AsyncParsableCommand {
         ]),
       CommandGroup(
         name: "Dump",
-        subcommands: [CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self]),
+        subcommands: [
+          CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self, UnshardCommand.self,
+        ]),
       CommandGroup(name: "Host", subcommands: [HostsCommand.self]),
     ])
 

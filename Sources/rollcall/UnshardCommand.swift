@@ -1,0 +1,249 @@
+import Alignment
+import ArgumentParser
+import Coordination
+import Dumps
+import Foundation
+
+/// `rollcall unshard DIR -o OUT`: the logical tensors of a sharded run, as one safetensors file.
+struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "unshard",
+    abstract: "Join the ranks of every dumped tensor and write them as safetensors.",
+    discussion: """
+      How the ranks lie comes from --rule, else from the data of --reference, a dump of one rank. Nothing is guessed:
+      what no rule and no data decide, and what lacks a rank, is listed with the reason and not written.
+
+      A tensor is called layer.LAYER.STAGE.TENSOR, with .call.N where the dump counts calls. Partial sums are added in
+      double precision and written as float32 (float64 where the ranks hold that).
+
+      Exit code 0 where everything was joined, 2 where something was not.
+
+      Example: rollcall unshard dumps/tp2 -o tp2.safetensors --rule Block=replicated --rule QKV=-1 --rule MoE=partial
+      """)
+
+  @Argument(help: "The dump directory of a run.", completion: .directory)
+  var directory: String
+
+  @Option(name: .shortAndLong, help: "The safetensors file to write.", completion: .file(extensions: ["safetensors"]))
+  var output: String
+
+  @Option(
+    name: .long,
+    help: """
+      STAGE=AXIS, STAGE=partial or STAGE=replicated; a negative axis counts from the last. STAGE is a regular \
+      expression for the whole of STAGE or STAGE.TENSOR. Repeatable; the first that fits counts.
+      """)
+  var rule: [UnshardRule] = []
+
+  @Option(
+    name: .long, help: "A dump of the same run on one rank, to find out how ranks lie.", completion: .directory)
+  var reference: String?
+
+  @Option(name: .long, help: "Layout of the dump directory.")
+  var layout = DumpLayout.atom
+
+  @Option(name: .long, help: "Ranks that must be there (default: as many as the highest rank seen says).")
+  var worldSize: Int?
+
+  @Flag(name: .long, help: "Print one JSON document on standard output.")
+  var json = false
+
+  var wantsJSON: Bool { json }
+
+  func validate() throws {
+    if let worldSize, worldSize < 1 { throw ValidationError("--world-size must be 1 or more.") }
+  }
+
+  func run() async throws {
+    let dumps = try StoredDumps.load(directory: directory, layout: layout)
+    let seen = dumps.set.worldSizeSeen
+    let world = worldSize ?? max(dumps.worldSize ?? 0, seen)
+    guard seen <= world else {
+      throw UsageError(message: "--world-size is \(world), but rank \(seen - 1) is there")
+    }
+    let reference = try reference.map { try StoredDumps.load(directory: $0, layout: layout).set }
+    let joiner = Unsharder(
+      rules: rule, worldSize: world, reference: reference.map(Unsharder.group),
+      damaged: Set((reference?.unreadable ?? []).map(\.file)))
+    var rows: [UnshardRow] = []
+    var joined: [(name: String, tensor: LogicalTensor)] = []
+    for (place, ranks) in Unsharder.group(dumps.set).sorted(by: { $0.key < $1.key }) {
+      var row = UnshardRow(place)
+      do {
+        let (tensor, plan) = try joiner.join(place, ranks)
+        row.shard = plan
+        row.dtype = joiner.writtenType(of: tensor)
+        row.shape = tensor.shape
+        joined.append((row.name, tensor))
+      } catch let refusal as Unsharder.Refusal {
+        (row.shard, row.why) = (refusal.plan, refusal.why)
+      } catch let error as AlignmentError {
+        row.why = error.message
+      } catch let error as DumpError {
+        row.why = "not read: \(error.description)"
+      }
+      rows.append(row)
+    }
+    if !joined.isEmpty {
+      do { try write(joined, by: joiner) } catch let error as DumpError where error.file.hasPrefix(output) {
+        throw OutputError(message: "Cannot write \(error.description)")
+      }
+    }
+    let report = UnshardReport(
+      written: joined.isEmpty ? nil : UnshardReport.Written(path: output, tensors: joined.count), rows: rows,
+      unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised)
+    print(json ? try JSONText.of(report) : report.text)
+    if !report.isComplete { throw ExitCode(2) }
+  }
+
+  /// Block by block, so that memory stays flat whatever the tensors' sizes.
+  private func write(_ joined: [(name: String, tensor: LogicalTensor)], by joiner: Unsharder) throws {
+    let writer = try SafetensorsWriter(
+      path: output,
+      entries: joined.map { .init(name: $0.name, dtype: joiner.writtenType(of: $0.tensor), shape: $0.tensor.shape) },
+      metadata: ["writer": "rollcall"])
+    let tensors = Dictionary(uniqueKeysWithValues: joined.map { ($0.name, $0.tensor) })
+    for entry in writer.entries {
+      guard let tensor = tensors[entry.name] else { continue }
+      var reader = try tensor.makeReader()
+      var bytes: [UInt8] = []
+      var values: [Double] = []
+      let step = 1 << 17
+      for start in stride(from: 0, to: tensor.elementCount, by: step) {
+        let range = start..<min(start + step, tensor.elementCount)
+        if tensor.isSum {
+          try reader.read(range, bytes: &bytes, values: &values)
+          bytes.removeAll(keepingCapacity: true)
+          for value in values {
+            if entry.dtype == .float64 {
+              withUnsafeBytes(of: value.bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+            } else {
+              withUnsafeBytes(of: Float(value).bitPattern.littleEndian) { bytes.append(contentsOf: $0) }
+            }
+          }
+        } else {
+          try reader.readBytes(range, into: &bytes)
+        }
+        try writer.append(bytes)
+      }
+    }
+    try writer.finish()
+  }
+}
+
+/// `--rule`.
+struct UnshardRule: ExpressibleByArgument {
+  var pattern: String
+  var rule: ShardRule
+
+  init?(argument: String) {
+    guard let equals = argument.lastIndex(of: "="), equals != argument.startIndex else { return nil }
+    pattern = String(argument[..<equals])
+    guard (try? Regex(pattern)) != nil else { return nil }
+    switch argument[argument.index(after: equals)...] {
+    case "partial": rule = .partial
+    case "replicated": rule = .replicated
+    case let text:
+      guard let axis = Int(text) else { return nil }
+      rule = .concat(axis: axis)
+    }
+  }
+
+  func fits(_ key: CaptureKey) -> Bool {
+    guard let pattern = try? Regex(pattern) else { return false }
+    return [key.stage, "\(key.stage).\(key.tensor)"].contains { (try? pattern.wholeMatch(in: $0)) != nil }
+  }
+}
+
+/// One tensor of the run, and what became of it.
+private struct UnshardRow: Encodable {
+  var place: Unsharder.Place
+  var shard: ShardPlan?
+  var dtype: DType?
+  var shape: [Int]?
+  /// Why it was not written.
+  var why: String?
+
+  init(_ place: Unsharder.Place) { self.place = place }
+
+  /// Its name in the file.
+  var name: String {
+    var words = place.key.layer.map { ["layer", String($0)] } ?? []
+    words += [place.key.stage, place.key.tensor]
+    if let call = place.call { words += ["call", String(call)] }
+    return words.joined(separator: ".")
+  }
+
+  var line: String {
+    guard let shard, why == nil else { return "not written: \(name): \(why ?? "")" }
+    let axis = shard.axis.map { " on axis \($0)" } ?? ""
+    return "\(name)  \(dtype?.rawValue ?? "") \(shape ?? [])  \(shard.kind.rawValue)\(axis) (\(shard.why))"
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case layer
+    case stage
+    case tensor
+    case call
+    case name
+    case dtype
+    case shape
+    case shard
+    case why
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(place.key.layer, forKey: .layer)
+    try container.encode(place.key.stage, forKey: .stage)
+    try container.encode(place.key.tensor, forKey: .tensor)
+    try container.encode(place.call, forKey: .call)
+    try container.encode(why == nil ? name : nil, forKey: .name)
+    try container.encode(dtype, forKey: .dtype)
+    try container.encode(shape, forKey: .shape)
+    try container.encode(shard, forKey: .shard)
+    try container.encode(why, forKey: .why)
+  }
+}
+
+/// `rollcall.unshard/1`.
+private struct UnshardReport: Encodable {
+  struct Written: Encodable {
+    var path: String
+    var tensors: Int
+  }
+
+  var schema = "rollcall.unshard/1"
+  var written: Written?
+  var rows: [UnshardRow]
+  var unreadable: [Unreadable]
+  var unrecognised: [String]
+
+  var isComplete: Bool { unreadable.isEmpty && !rows.isEmpty && rows.allSatisfy { $0.why == nil } }
+
+  private enum CodingKeys: String, CodingKey {
+    case schema
+    case written
+    case rows
+    case unreadable
+    case unrecognised
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(schema, forKey: .schema)
+    try container.encode(written, forKey: .written)
+    try container.encode(rows, forKey: .rows)
+    try container.encode(unreadable, forKey: .unreadable)
+    try container.encode(unrecognised, forKey: .unrecognised)
+  }
+
+  var text: String {
+    var lines = rows.map(\.line)
+    lines += unreadable.map { "unreadable: \($0.file): \($0.why)" }
+    lines += unrecognised.map { "not a dump by its name: \($0)" }
+    lines.append(
+      written.map { "\($0.tensors) of \(rows.count) tensors written to \($0.path)" } ?? "nothing was written")
+    return lines.joined(separator: "\n")
+  }
+}
