@@ -7,12 +7,12 @@ public import Gathering
 public enum StoredDumps {
   /// - Throws: `GatheringError` where the run has no manifest, `DumpError` where it holds no dumps.
   public static func load(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil
   ) throws -> DumpSet {
     let damages = try artifacts.verify(sweep: sweep, run: run)
     var set = try DumpSetLoader.load(
       directory: artifacts.runDirectory(sweep: sweep, run: run), layout: layout,
-      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run))
+      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), pattern: pattern)
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }
@@ -24,16 +24,20 @@ public enum StoredDumps {
   /// Any directory: one that a store laid out is checked against its manifest, another is read as it is.
   ///
   /// `worldSize` is how many ranks the manifest names; nil for another directory.
-  public static func load(directory: String, layout: DumpLayout) throws -> (set: DumpSet, worldSize: Int?) {
+  public static func load(
+    directory: String, layout: DumpLayout, pattern: String? = nil
+  ) throws -> (set: DumpSet, worldSize: Int?) {
     let place = URL(fileURLWithPath: directory).standardizedFileURL
     let sweep = place.deletingLastPathComponent()
     let sweeps = sweep.deletingLastPathComponent()
     guard sweeps.lastPathComponent == "sweeps",
       FileManager.default.fileExists(atPath: place.appendingPathComponent("manifest.json").path)
-    else { return (try DumpSetLoader.load(directory: directory, layout: layout), nil) }
+    else { return (try DumpSetLoader.load(directory: directory, layout: layout, pattern: pattern), nil) }
     let artifacts = try ArtifactStore(root: sweeps.deletingLastPathComponent().path)
     let (sweepName, run) = (sweep.lastPathComponent, place.lastPathComponent)
     let ranks = try artifacts.manifest(sweep: sweepName, run: run).entries.compactMap(\.rank)
-    return (try load(artifacts, sweep: sweepName, run: run, layout: layout), ranks.max().map { $0 + 1 })
+    return (
+      try load(artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern), ranks.max().map { $0 + 1 }
+    )
   }
 }

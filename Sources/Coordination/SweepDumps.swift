@@ -69,7 +69,8 @@ struct SweepDumps {
     case .path(let path):
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       do {
-        let (set, worldSize) = try StoredDumps.load(directory: full, layout: Self.layout(of: target))
+        let (set, worldSize) = try StoredDumps.load(
+          directory: full, layout: Self.layout(of: target), pattern: target.dumps?.pattern)
         return [.success(Loaded(dumps: set, label: path, worldSize: worldSize, started: nil))]
       } catch {
         return [.failure(NothingToCompare(message: "\(error)"))]
@@ -86,7 +87,8 @@ struct SweepDumps {
     }
     guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
     do {
-      let set = try StoredDumps.load(artifacts, sweep: sweep, run: run.name, layout: layout(of: cell))
+      let set = try StoredDumps.load(
+        artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern)
       return .success(Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: start))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))

@@ -12,6 +12,9 @@ struct ComparisonOptions: ParsableArguments {
     name: .long, help: "Layout of the dump directory: \(DumpLayout.allCases.map(\.rawValue).joined(separator: ", ")).")
   var layout = DumpLayout.atom
 
+  @Option(name: .long, help: "For --layout custom: a regular expression with groups rank, layer, stage, call.")
+  var pattern: String?
+
   @Option(name: .long, help: "How the call is chosen: auto, or atom (pick_prefill_call exactly).")
   var rule = CallRule.auto
 
@@ -68,8 +71,8 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func run() async throws {
-    let reference = try StoredDumps.load(directory: reference, layout: options.layout)
-    let target = try StoredDumps.load(directory: target, layout: options.layout)
+    let reference = try StoredDumps.load(directory: reference, layout: options.layout, pattern: options.pattern)
+    let target = try StoredDumps.load(directory: target, layout: options.layout, pattern: options.pattern)
     let request = ComparisonRequest(
       reference: ComparisonSide(set: reference.set, worldSize: referenceWorldSize ?? reference.worldSize),
       target: ComparisonSide(set: target.set, worldSize: targetWorldSize ?? target.worldSize),
@@ -104,7 +107,7 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    let dumps = try StoredDumps.load(directory: directory, layout: options.layout)
+    let dumps = try StoredDumps.load(directory: directory, layout: options.layout, pattern: options.pattern)
     try options.show(
       try await DumpComparer.compareSlots(
         set: dumps.set, slots: slots, rule: options.rule, selection: options.select, rank: rank,
