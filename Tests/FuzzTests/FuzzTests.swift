@@ -17,7 +17,7 @@ import Testing
       }
     }
     let pickles = seeds.map(\.pickle)
-    try Campaign(name: "pickle", count: 1_500).run { mutator in
+    try Campaign(name: "pickle", count: 1_500, memoryBound: 256 << 20).run { mutator in
       let seed = mutator.pick(seeds)
       var pickle = seed.pickle
       mutator.damage(&pickle, words: pickleWords, donors: pickles)
