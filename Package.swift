@@ -70,7 +70,8 @@ let package = Package(
       ]),
 
     // The numbers: from dump files to findings.
-    .target(name: "TensorKernels"),
+    // Loops over every byte: optimised in debug builds, too, or the tests take minutes.
+    .target(name: "TensorKernels", swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]),
     .target(name: "Dumps", dependencies: ["TensorKernels"]),
     .target(name: "Alignment", dependencies: ["Dumps"]),
     .target(name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels"]),
@@ -115,10 +116,11 @@ let package = Package(
 )
 
 // One feature set for every Swift target.
+let features: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
 for target in package.targets where target.type != .system {
-  target.swiftSettings = [
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-  ]
+  target.swiftSettings = (target.swiftSettings ?? []) + features
 }

@@ -55,7 +55,7 @@ public struct LogicalTensor: Sendable, Hashable {
 }
 
 /// Reads ranges of a logical tensor's elements; memory is bounded by the range.
-public struct LogicalReader {
+public struct LogicalReader: Sendable {
   private let tensor: LogicalTensor
   /// By position in `tensor.parts`; nil for parts that no piece needs.
   private let readers: [TensorReader?]
@@ -102,6 +102,7 @@ public struct LogicalReader {
   /// Bytes of elements `range`, in row-major order; not for sums.
   public mutating func readBytes(_ range: Range<Int>, into bytes: inout [UInt8]) throws {
     guard let axis = tensor.layout.axis else {
+      resize(&bytes, to: range.count * tensor.dtype.byteCount)
       try reader(tensor.layout.pieces[0].part).read(range, into: &bytes)
       return
     }
@@ -172,7 +173,7 @@ public struct LogicalReader {
     if values.count > count {
       values.removeLast(values.count - count)
     } else if values.count < count {
-      values.append(contentsOf: repeatElement(0, count: count - values.count))
+      values = Array(repeating: 0, count: count)
     }
   }
 }

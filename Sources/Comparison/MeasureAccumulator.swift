@@ -1,7 +1,11 @@
+public import Dumps
+import TensorKernels
+
 /// Accumulates `Measures` over one pair of tensors, block by block in row-major order.
 ///
 /// Sums are double precision in eight lanes: element i of a token row goes to lane i mod 8, lanes fold in a fixed
-/// tree, rows add in order. So neither block size nor thread count nor CPU changes the bits.
+/// tree, rows add in order within a chunk, and chunks in order. Chunks follow from the shape alone (`chunks`), so
+/// neither block size nor thread count nor CPU changes the bits.
 ///
 /// A token row is an index of dimension 0; a tensor with fewer than two dimensions is one row. Complex elements
 /// count as two values, packed 4-bit floats likewise.
@@ -13,6 +17,15 @@ public struct MeasureAccumulator: Sendable {
     var reference = 0.0
     var difference = 0.0
 
+    init() {}
+
+    init(_ lanes: PairLanes) {
+      dot = PairLanes.folded(lanes.dot)
+      target = PairLanes.folded(lanes.target)
+      reference = PairLanes.folded(lanes.reference)
+      difference = PairLanes.folded(lanes.difference)
+    }
+
     static func += (left: inout Sums, right: Sums) {
       left.dot += right.dot
       left.target += right.target
@@ -21,31 +34,17 @@ public struct MeasureAccumulator: Sendable {
     }
   }
 
-  private struct Lanes {
-    var dot = SIMD8<Double>(repeating: 0)
-    var target = SIMD8<Double>(repeating: 0)
-    var reference = SIMD8<Double>(repeating: 0)
-    var difference = SIMD8<Double>(repeating: 0)
-
-    var folded: Sums {
-      Sums(dot: fold(dot), target: fold(target), reference: fold(reference), difference: fold(difference))
-    }
-
-    private func fold(_ lanes: SIMD8<Double>) -> Double {
-      let four = lanes.lowHalf + lanes.highHalf
-      let two = four.lowHalf + four.highHalf
-      return two.x + two.y
-    }
-  }
-
   private let shape: [Int]
   private let valuesPerElement: Int
-  /// Values of one row.
-  private let rowLength: Int
-  private let rowCount: Int
-  /// Values added so far.
-  private var position = 0
-  private var lanes = Lanes()
+  private let grid: ChunkGrid
+  /// Values before those added so far.
+  private let start: Int
+  /// The next value to be added.
+  private var position: Int
+  private var lanes = PairLanes()
+  /// Of the row and of the chunk that are open.
+  private var row = Sums()
+  private var chunk = Sums()
   private var total = Sums()
   private var maxDifference = 0.0
   private var maxReference = 0.0
@@ -56,6 +55,8 @@ public struct MeasureAccumulator: Sendable {
   private var comparedBytes = 0
   private var rows: [Sums] = []
   private let keepsRows: Bool
+  private var decodedTarget: [Double] = []
+  private var decodedReference: [Double] = []
 
   /// Rows beyond this many are measured but not kept one by one.
   public static let rowLimit = 1 << 20
@@ -63,15 +64,22 @@ public struct MeasureAccumulator: Sendable {
   /// - Parameters:
   ///   - shape: logical shape of both sides.
   ///   - valuesPerElement: doubles that one element decodes to.
-  public init(shape: [Int], valuesPerElement: Int) {
+  ///   - element: the first element to be added: the start of one of `chunks`.
+  public init(shape: [Int], valuesPerElement: Int, startingAt element: Int = 0) {
     self.shape = shape
     self.valuesPerElement = max(1, valuesPerElement)
-    let elements = shape.reduce(1, *)
-    let isRows = shape.count >= 2 && shape[0] > 0
-    rowCount = isRows ? shape[0] : 1
-    rowLength = elements / rowCount * self.valuesPerElement
-    keepsRows = isRows && rowCount > 1 && rowCount <= Self.rowLimit
-    if keepsRows { rows.reserveCapacity(rowCount) }
+    grid = ChunkGrid(shape: shape, valuesPerElement: self.valuesPerElement)
+    keepsRows = grid.rowCount > 1 && grid.rowCount <= Self.rowLimit
+    start = element * self.valuesPerElement
+    position = start
+  }
+
+  /// Ranges of elements that may be measured each on its own, in order, to be merged in order.
+  public static func chunks(shape: [Int], valuesPerElement: Int) -> [Range<Int>] {
+    let values = max(1, valuesPerElement)
+    return ChunkGrid(shape: shape, valuesPerElement: values).chunks.map {
+      ($0.lowerBound / values)..<($0.upperBound / values)
+    }
   }
 
   /// Adds the next values of both sides.
@@ -80,18 +88,27 @@ public struct MeasureAccumulator: Sendable {
   ///   - target: values that follow those added before, in row-major order.
   ///   - reference: as many.
   public mutating func add(target: [Double], reference: [Double]) {
+    target.withUnsafeBytes { target in
+      reference.withUnsafeBytes { add(.float64, $0, target, areEqual: false) }
+    }
+  }
+
+  /// Adds the next elements of both sides, and compares their bytes.
+  ///
+  /// - Parameters:
+  ///   - target: whole elements that follow those added before, in row-major order, little-endian.
+  ///   - reference: as many, of the same type.
+  public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) {
     let count = min(target.count, reference.count)
-    guard rowLength > 0 else { return }
-    target.withUnsafeBufferPointer { target in
-      reference.withUnsafeBufferPointer { reference in
-        var start = 0
-        while start < count {
-          let inRow = position % rowLength
-          let end = min(count, start + rowLength - inRow)
-          addRun(target, reference, start..<end, lane: inRow & 7)
-          position += end - start
-          start = end
-          if position % rowLength == 0 { closeRow() }
+    target.withUnsafeBytes { target in
+      reference.withUnsafeBytes { reference in
+        guard let a = target.baseAddress, let b = reference.baseAddress else { return }
+        let areEqual = Kernels.areEqual(a, b, byteCount: count)
+        addBytes(unequal: areEqual ? 0 : Kernels.unequalBytes(a, b, byteCount: count), of: count)
+        if let format = dtype.laneFormat {
+          add(format, reference, target, areEqual: areEqual)
+        } else {
+          addDecoded(dtype, reference, target, areEqual: areEqual)
         }
       }
     }
@@ -103,90 +120,112 @@ public struct MeasureAccumulator: Sendable {
     comparedBytes += count
   }
 
-  private mutating func closeRow() {
-    let sums = lanes.folded
-    total += sums
-    if keepsRows { rows.append(sums) }
-    lanes = Lanes()
+  /// Adds what was measured of the chunk that follows.
+  ///
+  /// - Parameter next: begun where this one ends, one whole chunk.
+  public mutating func merge(_ next: MeasureAccumulator) {
+    precondition(next.start == position, "chunks are merged in order")
+    position = next.position
+    total += next.total
+    var closed = next.rows[...]
+    if let first = closed.popFirst() {
+      row += first
+      rows.append(row)
+      rows.append(contentsOf: closed)
+      row = Sums()
+    }
+    row += next.row
+    if next.maxDifference > maxDifference {
+      maxDifference = next.maxDifference
+      worstPosition = next.worstPosition
+    }
+    maxReference = max(maxReference, next.maxReference)
+    nonfiniteReference += next.nonfiniteReference
+    nonfiniteTarget += next.nonfiniteTarget
+    addBytes(unequal: next.unequalBytes, of: next.comparedBytes)
+  }
+
+  /// True where both are the same bytes.
+  public static func areSameBytes(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+    guard left.count == right.count else { return false }
+    return left.withUnsafeBytes { left in
+      right.withUnsafeBytes { right in
+        guard let a = left.baseAddress, let b = right.baseAddress else { return true }
+        return Kernels.areEqual(a, b, byteCount: right.count)
+      }
+    }
+  }
+
+  private mutating func addDecoded(
+    _ dtype: DType, _ reference: UnsafeRawBufferPointer, _ target: UnsafeRawBufferPointer, areEqual: Bool
+  ) {
+    // Taken out while in use, so that they are not copied.
+    var (a, b): ([Double], [Double]) = ([], [])
+    swap(&a, &decodedTarget)
+    swap(&b, &decodedReference)
+    dtype.decode(target, into: &a)
+    if !areEqual { dtype.decode(reference, into: &b) }
+    a.withUnsafeBytes { a in
+      if areEqual {
+        add(.float64, a, a, areEqual: true)
+      } else {
+        b.withUnsafeBytes { add(.float64, $0, a, areEqual: false) }
+      }
+    }
+    swap(&a, &decodedTarget)
+    swap(&b, &decodedReference)
+  }
+
+  private mutating func add(
+    _ format: LaneFormat, _ reference: UnsafeRawBufferPointer, _ target: UnsafeRawBufferPointer, areEqual: Bool
+  ) {
+    let size = format.byteCount
+    let count = min(target.count, reference.count) / size
+    guard grid.rowLength > 0, let a = target.baseAddress, let b = reference.baseAddress else { return }
+    var done = 0
+    while done < count {
+      let inRow = position % grid.rowLength
+      let rowEnd = position - inRow + grid.rowLength
+      let chunkEnd = grid.chunkEnd(after: position)
+      let length = min(count - done, min(rowEnd, chunkEnd) - position)
+      addRun(format, a + done * size, b + done * size, length, lane: inRow & 7, areEqual: areEqual)
+      position += length
+      done += length
+      if position == rowEnd || position == chunkEnd { closeLanes(isRow: position == rowEnd) }
+      if position == chunkEnd {
+        total += chunk
+        chunk = Sums()
+      }
+    }
+  }
+
+  private mutating func closeLanes(isRow: Bool) {
+    let sums = Sums(lanes)
+    lanes = PairLanes()
+    chunk += sums
+    row += sums
+    guard isRow else { return }
+    if keepsRows { rows.append(row) }
+    row = Sums()
   }
 
   private mutating func addRun(
-    _ target: UnsafeBufferPointer<Double>, _ reference: UnsafeBufferPointer<Double>, _ range: Range<Int>, lane: Int
+    _ format: LaneFormat, _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ count: Int, lane: Int,
+    areEqual: Bool
   ) {
-    var index = range.lowerBound
-    var lane = lane
-    // Up to the next lane 0.
-    while lane != 0, index < range.upperBound {
-      addOne(target[index], reference[index], lane: lane, at: index - range.lowerBound)
-      index += 1
-      lane = (lane + 1) & 7
+    Kernels.addPairs(
+      format, target: target, reference: reference, count: count, lane: lane, areEqual: areEqual, to: &lanes)
+    if lanes.maxDifference > maxDifference {
+      maxDifference = lanes.maxDifference
+      let first = Kernels.firstPair(
+        format, target: target, reference: reference, count: count, difference: maxDifference)
+      worstPosition = position + (first ?? 0)
     }
-    var local = lanes
-    var positionOfBlock = index
-    while index + 8 <= range.upperBound {
-      let a = load(target, index)
-      let b = load(reference, index)
-      let difference = a - b
-      local.dot += a * b
-      local.target += a * a
-      local.reference += b * b
-      local.difference += difference * difference
-      positionOfBlock = index
-      // One sum says whether anything needs a closer look: x - x is 0 unless x is not finite.
-      let probe = (a - a) + (b - b)
-      let isFinite = probe == SIMD8<Double>(repeating: 0)
-      let top = largest(difference)
-      if !isFinite || top > maxDifference {
-        lookCloser(a, b, at: positionOfBlock - range.lowerBound)
-      }
-      let topReference = largest(b)
-      if topReference > maxReference { maxReference = topReference }
-      index += 8
+    maxReference = max(maxReference, lanes.maxReference)
+    if !lanes.isFinite {
+      nonfiniteTarget += Kernels.nonfiniteCount(format, target, count: count)
+      nonfiniteReference += Kernels.nonfiniteCount(format, reference, count: count)
     }
-    lanes = local
-    while index < range.upperBound {
-      addOne(target[index], reference[index], lane: lane, at: index - range.lowerBound)
-      index += 1
-      lane = (lane + 1) & 7
-    }
-  }
-
-  private func load(_ values: UnsafeBufferPointer<Double>, _ index: Int) -> SIMD8<Double> {
-    SIMD8(
-      values[index], values[index + 1], values[index + 2], values[index + 3], values[index + 4], values[index + 5],
-      values[index + 6], values[index + 7])
-  }
-
-  private func largest(_ values: SIMD8<Double>) -> Double {
-    var result = 0.0
-    for lane in 0..<8 {
-      let size = abs(values[lane])
-      if size > result { result = size }
-    }
-    return result
-  }
-
-  private mutating func lookCloser(_ a: SIMD8<Double>, _ b: SIMD8<Double>, at offset: Int) {
-    for lane in 0..<8 { note(a[lane], b[lane], at: offset + lane) }
-  }
-
-  private mutating func addOne(_ a: Double, _ b: Double, lane: Int, at offset: Int) {
-    lanes.dot[lane] += a * b
-    lanes.target[lane] += a * a
-    lanes.reference[lane] += b * b
-    lanes.difference[lane] += (a - b) * (a - b)
-    note(a, b, at: offset)
-  }
-
-  private mutating func note(_ a: Double, _ b: Double, at offset: Int) {
-    if !a.isFinite { nonfiniteTarget += 1 }
-    if !b.isFinite { nonfiniteReference += 1 }
-    let difference = abs(a - b)
-    if difference > maxDifference {
-      maxDifference = difference
-      worstPosition = position + offset
-    }
-    if abs(b) > maxReference { maxReference = abs(b) }
   }
 
   /// The measures of everything added.
@@ -196,11 +235,13 @@ public struct MeasureAccumulator: Sendable {
     let targetNorm = total.target.squareRoot()
     let referenceNorm = total.reference.squareRoot()
     let hasBoth = targetNorm > 0 && referenceNorm > 0
+    // Of equal sides exactly 1.
+    let norms = total.target == total.reference ? total.target : targetNorm * referenceNorm
     let alpha = total.reference > 0 ? total.dot / total.reference : nan
     let sum = total.target + total.reference
     let worst = keepsRows ? worstRow : nil
     return Measures(
-      cos: isFinite && hasBoth ? total.dot / (targetNorm * referenceNorm) : nan,
+      cos: isFinite && hasBoth ? total.dot / norms : nan,
       maxAbs: isFinite ? maxDifference : nan,
       rel: isFinite ? maxDifference / max(maxReference, 1e-12) : nan,
       relL2: isFinite ? Self.relative(total.difference, total.reference) : nan,
@@ -210,7 +251,7 @@ public struct MeasureAccumulator: Sendable {
       sglangRel: isFinite ? (maxDifference == 0 ? 0 : 1 - 2 * total.dot / sum) : nan,
       byteEqual: comparedBytes > 0 ? Double(comparedBytes - unequalBytes) / Double(comparedBytes) : nan,
       nonfiniteReference: nonfiniteReference, nonfiniteTarget: nonfiniteTarget,
-      elementCount: position / valuesPerElement, worstToken: worst,
+      elementCount: (position - start) / valuesPerElement, worstToken: worst,
       tokenRelL2: rows.map { Self.relative($0.difference, $0.reference) },
       worstCoordinate: maxDifference > 0 ? coordinate(of: worstPosition / valuesPerElement) : [],
       tokenNorms: rows.map { $0.reference.squareRoot() })

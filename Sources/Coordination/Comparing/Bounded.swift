@@ -3,7 +3,7 @@ import Foundation
 /// Runs work over many elements with as many children as there are cores.
 enum Bounded {
   static func map<Element: Sendable, Result: Sendable>(
-    _ elements: [Element], _ work: @escaping @Sendable (Element) throws -> Result
+    _ elements: [Element], _ work: @escaping @Sendable (Element) async throws -> Result
   ) async throws -> [Result] {
     let width = max(1, ProcessInfo.processInfo.activeProcessorCount)
     return try await withThrowingTaskGroup(of: (Int, Result).self) { group in
@@ -15,7 +15,7 @@ enum Bounded {
         next += 1
         group.addTask {
           try Task.checkCancellation()
-          return (index, try work(elements[index]))
+          return (index, try await work(elements[index]))
         }
       }
       for _ in 0..<width { start() }

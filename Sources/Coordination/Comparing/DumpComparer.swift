@@ -26,7 +26,7 @@ public enum DumpComparer {
   static func measure(
     _ matching: CaptureMatching, rules: StageRules
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
-    var results = try await Bounded.map(matching.pairs) { make($0, rules: rules, usual: nil) }
+    var results = try await Bounded.map(matching.pairs) { await make($0, rules: rules, usual: nil) }
     // Where the data fit no layout, the one of the same stage in other layers stands.
     let open = results.indices.filter { index in
       guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else {
@@ -37,15 +37,15 @@ public enum DumpComparer {
     let again = open.compactMap { index in
       usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
-    let repeated = try await Bounded.map(again) { make($0.pair, rules: rules, usual: $0.usual) }
+    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual) }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
   }
 
   private static func make(
     _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?
-  ) -> (outcome: PairOutcome, unreadable: [Unreadable]) {
-    PairOutcome.make(
+  ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
+    await PairOutcome.make(
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
       rule: rules.rule(for: pair.key.stage), usual: usual)

@@ -2,57 +2,40 @@ import Alignment
 import Comparison
 import Dumps
 
-/// Measures two logical tensors of one shape, block by block.
+/// Measures two logical tensors of one shape, chunk by chunk, on as many cores as there are.
 enum PairMeasurer {
-  /// Elements of one block: 256 KiB of doubles.
-  static let blockElements = 1 << 15
+  /// Bytes of one side that are read at a time.
+  private static let blockBytes = 256 << 10
 
   /// - Parameters:
-  ///   - range: elements of both sides, row-major; nil: all.
   ///   - shape: shape of what is compared.
+  ///   - targetStart: first element of the target, row-major; `referenceStart` likewise.
   static func measure(
     target: LogicalTensor, reference: LogicalTensor, shape: [Int], targetStart: Int = 0, referenceStart: Int = 0
-  ) throws -> Measures {
-    let sameType = target.dtype == reference.dtype
+  ) async throws -> Measures {
     let values = target.dtype.valuesPerElement
     guard reference.dtype.valuesPerElement == values else {
       throw AlignmentError(
         code: .shapeMismatch, place: "element types",
         message: "\(reference.dtype.rawValue) and \(target.dtype.rawValue) hold different numbers of values an element")
     }
-    var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values)
-    var left = try target.makeReader()
-    var right = try reference.makeReader()
-    var leftBytes: [UInt8] = []
-    var rightBytes: [UInt8] = []
-    var leftValues: [Double] = []
-    var rightValues: [Double] = []
-    let count = shape.reduce(1, *)
-    var start = 0
-    while start < count {
-      let end = min(start + blockElements, count)
-      try left.read((targetStart + start)..<(targetStart + end), bytes: &leftBytes, values: &leftValues)
-      try right.read((referenceStart + start)..<(referenceStart + end), bytes: &rightBytes, values: &rightValues)
-      accumulator.add(target: leftValues, reference: rightValues)
-      if sameType, !leftBytes.isEmpty, leftBytes.count == rightBytes.count {
-        accumulator.addBytes(
-          unequal: leftBytes == rightBytes ? 0 : unequal(leftBytes, rightBytes), of: leftBytes.count)
-      }
-      start = end
+    let pair = OpenPair(
+      target: try target.makeReader(), reference: try reference.makeReader(),
+      dtype: target.dtype == reference.dtype && !target.isSum && !reference.isSum ? target.dtype : nil,
+      targetStart: targetStart, referenceStart: referenceStart)
+    let measure: @Sendable (Range<Int>) throws -> MeasureAccumulator = { chunk in
+      var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: chunk.lowerBound)
+      try pair.add(chunk, blockBytes: blockBytes, to: &accumulator)
+      return accumulator
     }
-    var measures = accumulator.measures
-    if !sameType { measures.byteEqual = 0 }
+    let chunks = MeasureAccumulator.chunks(shape: shape, valuesPerElement: values)
+    // One chunk is not worth a task of its own.
+    let parts = chunks.count > 1 ? try await Bounded.map(chunks, measure) : try chunks.map(measure)
+    var whole = MeasureAccumulator(shape: shape, valuesPerElement: values)
+    for part in parts { whole.merge(part) }
+    var measures = whole.measures
+    if target.dtype != reference.dtype { measures.byteEqual = 0 }
     return measures
-  }
-
-  private static func unequal(_ left: [UInt8], _ right: [UInt8]) -> Int {
-    left.withUnsafeBufferPointer { left in
-      right.withUnsafeBufferPointer { right in
-        var count = 0
-        for index in 0..<min(left.count, right.count) where left[index] != right[index] { count += 1 }
-        return count
-      }
-    }
   }
 
   /// Positions of `tensors` whose bytes are not those of the first, over the whole tensor.
@@ -65,14 +48,49 @@ enum PairMeasurer {
     var right: [UInt8] = []
     var start = 0
     while start < first.elementCount, result.count < others.count {
-      let end = min(start + blockElements * 4, first.elementCount)
+      let end = min(start + blockBytes / max(1, first.dtype.byteCount), first.elementCount)
       try head.read(start..<end, into: &left)
       for (index, other) in others.enumerated() where !result.contains(index + 1) {
         try other.read(start..<end, into: &right)
-        if left != right { result.insert(index + 1) }
+        if !MeasureAccumulator.areSameBytes(left, right) { result.insert(index + 1) }
       }
       start = end
     }
     return result.sorted()
+  }
+}
+
+/// Both sides of a pair, opened; copies read independently of each other.
+private struct OpenPair: Sendable {
+  var target: LogicalReader
+  var reference: LogicalReader
+  /// The type of both sides where their bytes can be compared; nil where only their values can.
+  var dtype: DType?
+  var targetStart: Int
+  var referenceStart: Int
+
+  /// Reads the elements of `chunk` and adds them.
+  func add(_ chunk: Range<Int>, blockBytes: Int, to accumulator: inout MeasureAccumulator) throws {
+    var (left, right) = (target, reference)
+    var (leftBytes, rightBytes): ([UInt8], [UInt8]) = ([], [])
+    var (leftValues, rightValues): ([Double], [Double]) = ([], [])
+    let step = blockBytes / (dtype?.byteCount ?? 8)
+    var start = chunk.lowerBound
+    while start < chunk.upperBound {
+      let end = min(start + step, chunk.upperBound)
+      let (leftRange, rightRange) = (
+        (targetStart + start)..<(targetStart + end), (referenceStart + start)..<(referenceStart + end)
+      )
+      if let dtype {
+        try left.readBytes(leftRange, into: &leftBytes)
+        try right.readBytes(rightRange, into: &rightBytes)
+        accumulator.add(dtype, target: leftBytes, reference: rightBytes)
+      } else {
+        try left.read(leftRange, bytes: &leftBytes, values: &leftValues)
+        try right.read(rightRange, bytes: &rightBytes, values: &rightValues)
+        accumulator.add(target: leftValues, reference: rightValues)
+      }
+      start = end
+    }
   }
 }

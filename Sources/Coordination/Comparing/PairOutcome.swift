@@ -39,7 +39,7 @@ extension PairOutcome {
   static func make(
     key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
     missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil
-  ) -> (outcome: PairOutcome, unreadable: [Unreadable]) {
+  ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     let referenceRanks = reference.keys.sorted()
     let targetRanks = target.keys.sorted()
     var outcome = PairOutcome(
@@ -52,7 +52,7 @@ extension PairOutcome {
       if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
       }
-      try outcome.measure(rule: rule, usual: usual)
+      try await outcome.measure(rule: rule, usual: usual)
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
       let isWrong = error.code == .shapeMismatch && key.role == .output
@@ -88,14 +88,14 @@ extension PairOutcome {
     return true
   }
 
-  private mutating func measure(rule: ShardRule, usual: ShardLayout?) throws {
+  private mutating func measure(rule: ShardRule, usual: ShardLayout?) async throws {
     var planner = ShardPlanner(rule: rule, place: key.description)
     planner.usual = usual
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
     divergentRanks = try replicas(of: decision.target.layout, targets).map { targetRanks[$0] }
     divergentReferenceRanks = try replicas(of: decision.reference.layout, references).map { referenceRanks[$0] }
-    measures = try PairMeasurer.measure(
+    measures = try await PairMeasurer.measure(
       target: decision.target, reference: decision.reference, shape: decision.target.shape)
   }
 

@@ -28,7 +28,7 @@ extension DumpComparer {
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
-    let measured = try await Bounded.map(matching.pairs) { SlotMeasurer(pair: $0, slots: slots).measure() }
+    let measured = try await Bounded.map(matching.pairs) { await SlotMeasurer(pair: $0, slots: slots).measure() }
     return SlotReport(request: request, matching: matching, stages: measured).report
   }
 }
@@ -50,7 +50,7 @@ private struct SlotMeasurer {
     var unreadable: Unreadable?
   }
 
-  func measure() -> Stage {
+  func measure() async -> Stage {
     let ranks = pair.target.keys.sorted()
     let tensors = ranks.compactMap { pair.target[$0]?.tensor }
     var stage = Stage(
@@ -67,7 +67,7 @@ private struct SlotMeasurer {
       stage.shape = [rows / slots] + logical.shape.dropFirst()
       let size = logical.elementCount / slots
       for slot in 1..<slots {
-        let measures = try PairMeasurer.measure(
+        let measures = try await PairMeasurer.measure(
           target: logical, reference: logical, shape: stage.shape, targetStart: 0, referenceStart: slot * size)
         stage.measures.append((slot, measures))
       }

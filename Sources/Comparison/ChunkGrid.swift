@@ -1,0 +1,41 @@
+/// How the values of a tensor are cut into token rows and chunks; a function of the shape alone.
+///
+/// A chunk is as many whole rows as fit, or, where a row is longer than that, a piece of one row.
+struct ChunkGrid: Sendable {
+  /// Values of a chunk at most: 2 MiB of bfloat16 a side. A multiple of the eight lanes.
+  static let chunkValues = 1 << 20
+
+  let rowCount: Int
+  /// Values of one row.
+  let rowLength: Int
+  /// Values of all rows.
+  private let count: Int
+  /// Values of as many whole rows as fit one chunk; 0 where none does.
+  private let wholeRows: Int
+
+  init(shape: [Int], valuesPerElement: Int) {
+    let elements = shape.reduce(1, *)
+    rowCount = shape.count >= 2 && shape[0] > 0 ? shape[0] : 1
+    rowLength = elements / rowCount * valuesPerElement
+    count = rowCount * rowLength
+    wholeRows = rowLength > 0 ? Self.chunkValues / rowLength * rowLength : 0
+  }
+
+  /// Where the chunk of value `position` ends.
+  func chunkEnd(after position: Int) -> Int {
+    if wholeRows > 0 { return min(count, (position / wholeRows + 1) * wholeRows) }
+    let inRow = position % rowLength
+    return position - inRow + min(rowLength, (inRow / Self.chunkValues + 1) * Self.chunkValues)
+  }
+
+  var chunks: [Range<Int>] {
+    var result: [Range<Int>] = []
+    var position = 0
+    while position < count {
+      let end = chunkEnd(after: position)
+      result.append(position..<end)
+      position = end
+    }
+    return result
+  }
+}
