@@ -127,6 +127,34 @@ import Testing
     }
   }
 
+  @Test func aKeyThatOnlyTheAgentHoldsOpensTheHost() async throws {
+    try await with { rollcall, scratch in
+      try await LoopbackSSHD.with(in: scratch, alias: "guarded") { server in
+        let configuration = try String(contentsOfFile: server.configurationFile, encoding: .utf8)
+          .split(separator: "\n").filter { !$0.contains("Identit") }.joined(separator: "\n")
+        try scratch.write("ssh_config", configuration + "\n", permissions: 0o600)
+        try scratch.write(
+          "fleet.yaml",
+          "ssh_config: \(scratch.path)/ssh_config\nhosts: [{name: g, ssh: guarded, workdir: \(scratch.path)/work}]\n")
+        var rollcall = rollcall
+        rollcall.environment["HOME"] = try scratch.directory("home")
+        rollcall.environment["SSH_AUTH_SOCK"] = scratch.path("none")
+        let refused = try await rollcall("hosts")
+        #expect(refused.status == 69)
+        #expect(refused.output.contains("ssh-add") || refused.output.contains("key"), "\(refused.output)")
+
+        let socket = scratch.path("agent")
+        let agent = try await runTool("ssh-agent", ["-s", "-a", socket])
+        let pid = agent.output.split(separator: ";").first { $0.contains("SSH_AGENT_PID=") }?.split(separator: "=").last
+        defer { if let pid, let number = Int32(pid) { kill(number, SIGTERM) } }
+        try await runTool("ssh-add", ["-q", server.path("client_key")], environment: ["SSH_AUTH_SOCK": socket])
+        rollcall.environment["SSH_AUTH_SOCK"] = socket
+        let opened = try await rollcall("hosts")
+        #expect(opened.status == 0, "\(opened.output) \(opened.errorOutput)")
+      }
+    }
+  }
+
   @Test(.timeLimit(.minutes(3))) func aFinishedSweepIsReportedInEveryForm() async throws {
     try await with { rollcall, scratch in
       try scratch.write(
