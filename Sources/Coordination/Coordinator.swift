@@ -1,6 +1,6 @@
 public import Foundation
 public import Gathering
-public import Launching
+import Launching
 public import Ledger
 import Planning
 import Scheduling
@@ -102,9 +102,6 @@ public actor Coordinator {
   public func close() async {
     for state in hosts.values { await state.connection.transport.close() }
   }
-
-  /// Facts of the hosts that answered.
-  public var facts: [String: HostFacts] { hosts.compactMapValues(\.facts) }
 
   /// Hosts that could not be used, with the reason.
   public var troubles: [String: TransportError] { hosts.compactMapValues(\.trouble) }
@@ -400,12 +397,14 @@ public actor Coordinator {
     guard runs.contains(where: { $0.state == .queued }), let sweep = runs.first?.sweep else { return }
     let attempts = try ledger.attempts(of: sweep)
     let ready = runs.filter { $0.state == .queued && (notBefore[$0.name] ?? 0) <= now() }
+    // Waiting does not mend a blocked host: what only it could take ends here, and is told why.
+    let blocked = hosts.filter(\.value.isBlocked).sorted { $0.key < $1.key }
+      .compactMap { entry in entry.value.trouble.map { "\(entry.key): \($0.message)" } }
     let snapshot = Launch.snapshot(
       runs: ready, attempts: attempts, plan: plan, reservations: reservations,
-      hosts: hosts.values.map { state in
+      hosts: hosts.values.filter { !$0.isBlocked }.map { state in
         (
-          host: state.connection.host, facts: state.facts,
-          isReady: state.facts != nil && !state.isBlocked && state.retryAt <= now(), isBlocked: state.isBlocked
+          host: state.connection.host, facts: state.facts, isReady: state.facts != nil && state.retryAt <= now()
         )
       })
     reservations = [:]
@@ -423,7 +422,8 @@ public actor Coordinator {
         group.addTask { await self.guarded { try await self.launch(attempt, cell, plan) } }
       case .reserve(let name, let host): reservations[name] = host
       case .wait: continue
-      case .impossible(let name, let why):
+      case .impossible(let name, let reason):
+        let why = blocked.isEmpty ? reason : "\(reason); not usable: \(blocked.joined(separator: "; "))"
         try ledger.set(
           run: name, of: sweep, to: .failed, why: why,
           event: EventRecord(at: now(), sweep: sweep, run: name, kind: "impossible", detail: why))

@@ -75,7 +75,7 @@ enum Launch {
   /// What the scheduler sees: queued runs and what is free on each host.
   static func snapshot(
     runs: [RunRecord], attempts: [AttemptRecord], plan: Plan, reservations: [String: String],
-    hosts: [(host: Fleet.Host, facts: HostFacts?, isReady: Bool, isBlocked: Bool)]
+    hosts: [(host: Fleet.Host, facts: HostFacts?, isReady: Bool)]
   ) -> Placement.Snapshot {
     let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
     let comparison = plan.compare.sameHardware ? plan.name : nil
@@ -98,7 +98,7 @@ enum Launch {
       let mine = open[entry.host.name] ?? []
       return Placement.Host(
         name: entry.host.name, labels: entry.host.labels,
-        state: entry.isReady ? .ready : entry.isBlocked ? .draining : .unreachable, totalGPUs: total,
+        state: entry.isReady ? .ready : .unreachable, totalGPUs: total,
         freeGPUs: (total ?? 0) - mine.reduce(0) { $0 + $1.gpus }, cpuSlots: entry.host.cpuSlots,
         freeCPUSlots: entry.host.cpuSlots - mine.count { $0.gpus == 0 }, hardware: hardware(entry.facts))
     }

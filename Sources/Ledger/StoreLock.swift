@@ -1,8 +1,10 @@
 import Foundation
 import Glibc
 
-/// The right to coordinate one store: an exclusive `flock` on `<store>/coordinator.lock`, held until `release()`
-/// or the process ends, so a dead owner never keeps it. The file names the owner for the message to others.
+/// The right to coordinate one store: an exclusive `flock` on `<store>/coordinator.lock`.
+///
+/// Held while this value lives, and no longer than the process does, so a dead owner never keeps it. The file names
+/// the owner for the message to others.
 public final class StoreLock: Sendable {
   private let descriptor: Int32
 

@@ -127,6 +127,27 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(2))) func aRunThatOnlyABlockedHostCouldTakeEndsAndSaysWhy() async throws {
+    try await with { rollcall, scratch in
+      try await LoopbackSSHD.with(in: scratch, alias: "stranger") { server in
+        try server.writeKnownHosts(key: nil)
+        try scratch.write(
+          "fleet.yaml",
+          """
+          ssh_config: \(server.configurationFile)
+          hosts:
+            - {name: here, local: true, workdir: \(scratch.path)/work}
+            - {name: there, ssh: stranger, labels: {gpu: h200}, workdir: \(scratch.path)/work2}
+          """)
+        try scratch.write("job.yaml", "name: picky\nrun: {command: echo fine, hosts: {gpu: h200}}\n")
+        let outcome = try await rollcall("run", "job.yaml")
+        #expect(outcome.status == 3, "\(outcome.errorOutput)")
+        #expect(outcome.output.contains("host key"))
+        #expect(outcome.output.contains("there"))
+      }
+    }
+  }
+
   @Test func aKeyThatOnlyTheAgentHoldsOpensTheHost() async throws {
     try await with { rollcall, scratch in
       try await LoopbackSSHD.with(in: scratch, alias: "guarded") { server in
