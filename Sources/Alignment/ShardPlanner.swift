@@ -29,7 +29,7 @@ public struct ShardPlanner: Sendable {
   public var referenceMetadata: [CaptureMetadata?] = []
   public var targetMetadata: [CaptureMetadata?] = []
   /// Elements sampled of each side for the layouts that come to the final.
-  public var sampleLimit = 1 << 18
+  public var sampleLimit = 1 << 16
   /// Elements sampled of each side for every layout that the shapes allow.
   public var probeLimit = 1 << 13
 
@@ -40,8 +40,10 @@ public struct ShardPlanner: Sendable {
   /// Layouts probed at most; shapes allow far fewer.
   private static let candidateLimit = 96
   private static let finalists = 3
+  /// Sums and replicas among them, with the comparisons of their copies.
+  private static let sums = 24
   /// Layouts whose ranks are tried in another order.
-  private static let orderTrials = 4
+  private static let orderTrials = 24
 
   public init(rule: ShardRule, place: String) {
     self.rule = rule
@@ -51,12 +53,13 @@ public struct ShardPlanner: Sendable {
   /// Elements that deciding reads at most, of both sides together, whatever the tensors' sizes.
   ///
   /// Every layout is probed once (a sum reads each rank, a replica is tried as each rank), a few are sampled again,
-  /// and the order of ranks is tried by rotating them: linear in the number of ranks. Padding is not in it: where a
-  /// layout leaves some, all of it is read.
+  /// and the order of ranks is tried by rotating them: linear in the number of ranks. A declared layout costs the
+  /// search once more, for what the data say. Padding is not in it: where a layout leaves some, all of it is read.
   public func readLimit(ranks: Int) -> Int {
-    let probe = 2 * probeLimit + 64 * ranks
-    let probes = Self.candidateLimit + 6 * ranks + Self.orderTrials * (ranks + 1)
-    return probe * (probes + Self.candidateLimit / 4 * ranks) + sampleLimit * (Self.finalists + 3) * (ranks + 1)
+    // Three elements of each piece at least; interleaved layouts and packed sequences have the most.
+    let probe = 2 * (probeLimit + 3 * (512 + 32 * ranks))
+    let probes = Self.candidateLimit + Self.orderTrials * (ranks + 1) / 4 + (Self.sums + 1) * ranks
+    return 2 * (probe * probes + sampleLimit * 10 * (ranks + 1))
   }
 
   /// - Parameters:
@@ -384,7 +387,7 @@ public struct ShardPlanner: Sendable {
     where !trials.contains(index) && trials.count < Self.orderTrials { trials.append(index) }
     var orders: [Int: RankOrder] = [:]
     for index in trials {
-      guard let order = try probe.rankOrder(sides[index], limit: probeLimit), !order.isIdentity,
+      guard let order = try probe.rankOrder(sides[index], limit: probeLimit / 4), !order.isIdentity,
         order.residual <= Self.fitLimit, order.residual <= scores[index].relL2 / 2
       else { continue }
       orders[index] = order
