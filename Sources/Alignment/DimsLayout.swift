@@ -54,7 +54,8 @@ struct DimsPlanner {
 
   private func failure(_ message: String) -> AlignmentError {
     AlignmentError(
-      code: .ruleMismatch, place: place, message: "dims “\(dims.text)”: \(message); or give compare.shard for the stage")
+      code: .ruleMismatch, place: place, message: "dims “\(dims.text)”: \(message); or give compare.shard for the stage"
+    )
   }
 
   // MARK: views
@@ -185,10 +186,13 @@ struct DimsPlanner {
         throw failure("the metadata of \(kept.count - places.count) ranks do not say where they stand on \(axis)")
       }
       let size = places[0].size
-      guard places.allSatisfy({ $0.size == size }) else { throw failure("the ranks disagree about the size of \(axis)") }
+      guard places.allSatisfy({ $0.size == size }) else {
+        throw failure("the ranks disagree about the size of \(axis)")
+      }
       let missing = Set(0..<min(size, 1 << 16)).subtracting(places.map(\.rank)).sorted()
       guard missing.isEmpty else {
-        throw failure("\(axis) has \(size) ranks; missing: \(missing.prefix(8).map(String.init).joined(separator: ", "))")
+        throw failure(
+          "\(axis) has \(size) ranks; missing: \(missing.prefix(8).map(String.init).joined(separator: ", "))")
       }
       used.append(axis)
     }

@@ -75,8 +75,20 @@ public struct DimsText: Sendable, Hashable, Codable {
   /// Every axis that shards a dimension, left to right.
   public var sharded: [Modifier] { dimensions.flatMap(\.modifiers) }
 
-  /// Dimension of the file by name: tokens, sequence and so on.
-  func index(of name: String) -> Int? { dimensions.firstIndex { $0.names == [name] } }
+  /// The text with those of its dimensions fused that `other` fuses; the order stays.
+  func fused(as other: DimsText) -> DimsText {
+    var result = self
+    for group in other.dimensions.map(\.names) where group.count > 1 {
+      let members = result.dimensions.indices.filter { index in
+        let names = result.dimensions[index].names
+        return names.count == 1 && group.contains(names[0])
+      }
+      guard members.count == group.count, let first = members.first else { continue }
+      result.dimensions[first].names = group
+      for index in members.dropFirst().reversed() { result.dimensions.remove(at: index) }
+    }
+    return result
+  }
 }
 
 /// Reads a dims text word by word, remembering the columns.
@@ -117,7 +129,8 @@ private struct DimsReader {
         let earlier = dims.dimensions[..<index].contains { $0.modifiers.contains { $0.axis == modifier.axis } }
         guard !earlier else {
           throw failure(
-            "\(modifier.axis.rawValue) shards two dimensions; a rank's slice lies along one", column: words[index].column)
+            "\(modifier.axis.rawValue) shards two dimensions; a rank's slice lies along one",
+            column: words[index].column)
         }
       }
     }
@@ -166,7 +179,8 @@ private struct DimsReader {
         column += part.count + 1
       }
       guard parts.count > 1 else {
-        throw failure("\(word.text) fuses one dimension only; write \(parts.first ?? "h") without parentheses", column: word.column)
+        throw failure(
+          "\(word.text) fuses one dimension only; write \(parts.first ?? "h") without parentheses", column: word.column)
       }
       names = parts
       rest = Word(text: rest.text[rest.text.index(after: end)...], column: column)
@@ -197,7 +211,8 @@ private struct DimsReader {
   private func modifiers(_ rest: Word, of word: Word) throws(AlignmentError) -> [DimsText.Modifier] {
     guard !rest.text.isEmpty else { return [] }
     guard rest.text.first == "[" else {
-      throw failure("“\(rest.text)” does not belong after \(word.text.dropLast(rest.text.count)); write [tp]", column: rest.column)
+      throw failure(
+        "“\(rest.text)” does not belong after \(word.text.dropLast(rest.text.count)); write [tp]", column: rest.column)
     }
     guard rest.text.last == "]", rest.text.dropFirst().firstIndex(of: "[") == nil else {
       let hint = text.contains("]") ? "no space may stand inside brackets" : "close them, as in h[tp]"

@@ -198,7 +198,8 @@ public struct LogicalReader: Sendable {
       let partWidth = source.shape[axis] * inner
       let start = group * partWidth + piece.start * inner + common.lowerBound - span.lowerBound
       try fetch(piece.part, start..<(start + common.count), into: &scratch)
-      copy(scratch, from: 0, to: (common.lowerBound - wanted.lowerBound) * unit, count: common.count * unit, into: &target)
+      copy(
+        scratch, from: 0, to: (common.lowerBound - wanted.lowerBound) * unit, count: common.count * unit, into: &target)
     }
   }
 

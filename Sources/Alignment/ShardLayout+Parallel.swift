@@ -52,7 +52,8 @@ extension ShardLayout {
     layout.copies = groups.map { group in group.map { Slice(part: $0) } }
     layout.order = isStrided ? .strided : .consecutive
     layout.detail =
-      isStrided ? "every \(groups.count)th rank holds the same heads" : "\(copies) neighbouring ranks hold the same heads"
+      isStrided
+      ? "every \(groups.count)th rank holds the same heads" : "\(copies) neighbouring ranks hold the same heads"
     return layout
   }
 

@@ -83,13 +83,15 @@ public struct ShardPlanner: Sendable {
     if texts.0 != nil || texts.1 != nil {
       if let decision = try declared(texts, reference, target, &probe) { return decision }
     }
-    if reference.count == target.count, reference.count > 1, zip(reference, target).allSatisfy({ $0.shape == $1.shape }) {
+    if reference.count == target.count, reference.count > 1, zip(reference, target).allSatisfy({ $0.shape == $1.shape })
+    {
       return try rankByRank(reference, target, &probe)
     }
     if rule != .auto { return try ruled(reference, target, &probe) }
     if reference.count == 1, target.count == 1 {
       guard reference[0].shape == target[0].shape else { throw mismatch(reference, target) }
-      let sides = try joined(reference, .whole(reference[0].shape, kind: .single), target, .whole(target[0].shape, kind: .single))
+      let sides = try joined(
+        reference, .whole(reference[0].shape, kind: .single), target, .whole(target[0].shape, kind: .single))
       return given(sides, ranks: 1, why: "one rank", source: .given)
     }
     let candidates = try candidates(reference, target, &probe)
@@ -145,33 +147,40 @@ public struct ShardPlanner: Sendable {
       return try DimsPlanner(place: place, dims: text, metadata: known).plan(tensors, matching: other)
     }
     let left = try side(texts.0, reference, referenceMetadata, texts.1)
+    guard let text = texts.1 else {
+      // The reference alone says how it is joined; what the target's ranks hold is found from the data.
+      let known = left?.layouts ?? []
+      guard reference.count > 1 || target.count > 1, let left, !known.isEmpty else { return nil }
+      let candidates = try candidates(left.tensors, target, references: known, &probe)
+      guard !candidates.isEmpty else { throw mismatch(reference, target) }
+      return try decide(candidates, reference: left.tensors, target: target, &probe)
+    }
     // The reference comes to the target's order; what either side fuses is fused on both.
-    let right = try side(texts.1, target, targetMetadata, texts.0 == nil ? nil : texts.1.map { fused($0, with: texts.0) })
+    let right = try side(text, target, targetMetadata, texts.0.map { text.fused(as: $0) })
+    let rights = right?.layouts ?? []
     let references = left?.tensors ?? reference
     let targets = right?.tensors ?? target
     var choices: [ShardProbe.Sides] = []
-    let rights = right?.layouts ?? ShardHypotheses.plain(target.map(\.shape))
     for right in rights {
       let lefts = left?.layouts ?? ShardHypotheses.layouts(reference.map(\.shape), logical: right.shape)
       for left in lefts where left.shape == right.shape {
         choices.append(try joined(references, left, targets, right))
       }
     }
-    let shapes = rights.map { "\($0.shape)" }.joined(separator: ", ")
     guard !choices.isEmpty else {
       throw AlignmentError(
         code: .shapeMismatch, place: place,
-        message: "by the dims text “\((texts.1 ?? texts.0)?.text ?? "")” the target's whole shape is \(shapes), and the "
-          + "reference's ranks \(listed(reference.map(\.shape))) do not give it")
+        message: "by the dims text “\(text.text)” the target's whole shape is "
+          + "\(rights.first.map { "\($0.shape)" } ?? "unknown"), and the reference's ranks "
+          + "\(listed(reference.map(\.shape))) do not give it")
     }
     let scores = try choices.map { try probe.distance($0, limit: choices.count > 1 ? probeLimit : sampleLimit).relL2 }
     let best = choices.indices.min { (scores[$0], $0) < (scores[$1], $1) } ?? 0
     let isRule = if case .dims = rule { true } else { false }
-    let text = (texts.1 ?? texts.0)?.text ?? ""
     let notes = (left?.notes ?? []) + (right?.notes ?? [])
     var decision = given(
       choices[best], ranks: target.count,
-      why: (["\(isRule ? "rule" : "metadata"): dims “\(text)”"] + notes).joined(separator: "; "),
+      why: (["\(isRule ? "rule" : "metadata"): dims “\(text.text)”"] + notes).joined(separator: "; "),
       source: isRule ? .given : .metadata)
     decision.plan.residual = scores[best].isFinite ? scores[best] : nil
     if choices.count > 1, let second = scores.indices.filter({ $0 != best }).map({ scores[$0] }).min() {
@@ -180,21 +189,6 @@ public struct ShardPlanner: Sendable {
     }
     try weigh(&decision, references, targets, &probe)
     return decision
-  }
-
-  /// The text with its dimensions fused where the other side's are.
-  private func fused(_ text: DimsText, with other: DimsText?) -> DimsText {
-    guard let other else { return text }
-    var result = text
-    for group in other.dimensions.map(\.names) where group.count > 1 {
-      let members = result.dimensions.indices.filter { group.starts(with: result.dimensions[$0].names) || group.contains(result.dimensions[$0].names.first ?? "") }
-      guard let first = members.first, members.allSatisfy({ result.dimensions[$0].names.count == 1 }),
-        members.count == group.count
-      else { continue }
-      result.dimensions[first].names = group
-      for index in members.dropFirst().reversed() { result.dimensions.remove(at: index) }
-    }
-    return result
   }
 
   private func given(
@@ -218,7 +212,8 @@ public struct ShardPlanner: Sendable {
     guard let residual = decision.plan.residual, residual > 0 else { return }
     let candidates = try candidates(reference, target, &probe)
     guard !candidates.isEmpty, let other = try? decide(candidates, reference: reference, target: target, &probe),
-      let found = other.plan.residual, other.target.layout.pieces != decision.target.layout.pieces
+      let found = other.plan.residual,
+      other.target.layout.pieces != decision.target.layout.pieces
         || other.target.layout.kind != decision.target.layout.kind
     else { return }
     let layout = other.target.layout
@@ -236,12 +231,14 @@ public struct ShardPlanner: Sendable {
   /// Pairs of layouts with one logical shape: plain ones of the reference with every one of the target, and like with
   /// like.
   private func candidates(
-    _ reference: [Tensor], _ target: [Tensor], _ probe: inout ShardProbe
+    _ reference: [Tensor], _ target: [Tensor], references known: [ShardLayout]? = nil, _ probe: inout ShardProbe
   ) throws -> [ShardProbe.Sides] {
     let shapes = target.map(\.shape)
     let order = Self.order(targetMetadata, count: target.count)
-    var references: [ShardLayout]
-    if reference.count > 1, try probe.areEqual(reference, limit: sampleLimit) {
+    let references: [ShardLayout]
+    if let known {
+      references = known
+    } else if reference.count > 1, try probe.areEqual(reference, limit: sampleLimit) {
       references = [.replicated(reference[0].shape, ranks: reference.count)]
     } else if target.count == 1, reference.count > 1 {
       references = ShardHypotheses.layouts(reference.map(\.shape), logical: target[0].shape)
@@ -258,7 +255,8 @@ public struct ShardPlanner: Sendable {
         result.append(try joined(reference, left, target, right))
       }
       // The reference may lie in blocks, too.
-      guard reference.count > 1, target.count > 1, left.axis != nil, seen.insert(left.shape).inserted else { continue }
+      guard known == nil, reference.count > 1, target.count > 1, left.axis != nil, seen.insert(left.shape).inserted
+      else { continue }
       for right in rights where right.axis != nil && right.kind != .concat && right.inner.isEmpty {
         let same = ShardHypotheses.layouts(reference.map(\.shape), logical: left.shape).first { $0.isLike(right) }
         if let same, result.count < Self.candidateLimit {
@@ -322,7 +320,8 @@ public struct ShardPlanner: Sendable {
       if !$0.contains($1) { $0.append($1) }
     }
     for index in final { scores[index] = try probe.distance(sides[index], limit: sampleLimit) }
-    try scoreReplicas(sides.enumerated().map { final.contains($0.offset) ? $0.element : nil }, &scores,
+    try scoreReplicas(
+      sides.enumerated().map { final.contains($0.offset) ? $0.element : nil }, &scores,
       ranks: target.count, limit: sampleLimit, &probe)
     let order = sides.indices.sorted { (scores[$0].relL2, $0) < (scores[$1].relL2, $1) }
     let best = order[0]
@@ -462,10 +461,12 @@ public struct ShardPlanner: Sendable {
     } else {
       throw mismatch(reference, target)
     }
-    let sides = try joined(reference, layout, target, layout)
+    var sides = try joined(reference, layout, target, layout)
+    if layout.copies.isEmpty { sides.target.layout.copies = try declaredCopies(target) }
     let residual = try probe.distance(sides, limit: sampleLimit).relL2
     var result = decision(sides, residual: residual, margin: nil, ranks: target.count, why: why)
     result.isInferred = false
+    result.plan.source = .given
     if residual > Self.fitLimit, let order = try probe.rankOrder(sides, limit: probeLimit), !order.isIdentity,
       order.residual <= Self.fitLimit
     {
@@ -473,6 +474,15 @@ public struct ShardPlanner: Sendable {
       result.plan.why += "; the ranks fit in the order \(order.sources), and were left as they stand"
     }
     return result
+  }
+
+  /// Ranks that a rule or the metadata call copies: they are compared with each other, however they are joined.
+  private func declaredCopies(_ target: [Tensor]) throws -> [[ShardLayout.Slice]] {
+    if rule == .replicated { return [target.indices.map { ShardLayout.Slice(part: $0) }] }
+    guard let text = try dims(targetMetadata) else { return [] }
+    let known = targetMetadata.count == target.count ? targetMetadata : Array(repeating: nil, count: target.count)
+    let layout = try? DimsPlanner(place: place, dims: text, metadata: known).plan(target, matching: nil)
+    return layout?.layouts.first?.copies ?? []
   }
 
   // MARK: words

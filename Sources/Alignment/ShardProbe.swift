@@ -97,9 +97,15 @@ struct ShardProbe {
     }
     let width = layout.shape[axis] * inner
     guard width > 0 else { return [] }
-    return sample.ranges.flatMap { range in
-      range.flatMap { Array(repeating: byIndex[$0 % width / inner], count: unit) }
+    var owners: [Int] = []
+    owners.reserveCapacity(sample.elementCount * unit)
+    for range in sample.ranges {
+      for element in range {
+        let owner = byIndex[element % width / inner]
+        for _ in 0..<unit { owners.append(owner) }
+      }
     }
+    return owners
   }
 
   /// True where the sampled bytes of all these ranks are the same.

@@ -18,10 +18,11 @@ extension TensorSample {
       // Whole rows.
       rows = []
       let wanted = min(outer, limit / width)
-      ranges = Self.merged((0..<wanted).map { step in
-        let row = step * outer / wanted
-        return (row * width)..<((row + 1) * width)
-      })
+      ranges = Self.merged(
+        (0..<wanted).map { step in
+          let row = step * outer / wanted
+          return (row * width)..<((row + 1) * width)
+        })
       return
     }
     rows = []

@@ -163,7 +163,8 @@ struct Unsharder {
       }
       for (view, slice) in zip(views, group).dropFirst() where try !areEqual(views[0], view) {
         throw Refusal(
-          why: "\(plan.kind.rawValue), but rank \(slice.part) differs from rank \(group[0].part), of which it should be "
+          why:
+            "\(plan.kind.rawValue), but rank \(slice.part) differs from rank \(group[0].part), of which it should be "
             + "a copy", plan: plan)
       }
     }

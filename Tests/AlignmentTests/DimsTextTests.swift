@@ -5,7 +5,8 @@ import Testing
 struct DimsTextTests {
   @Test("every form of the grammar is read")
   func forms() throws {
-    let dims = try DimsText("t[cp:zigzag,sp:natural+sharded]  (heads*dim)[tp] 1 h[ep:partial] # dp:=moe_dp etp:replicated")
+    let dims = try DimsText(
+      "t[cp:zigzag,sp:natural+sharded]  (heads*dim)[tp] 1 h[ep:partial] # dp:=moe_dp etp:replicated")
     #expect(dims.dimensions.map(\.names) == [["t"], ["heads", "dim"], [], ["h"]])
     #expect(
       dims.dimensions[0].modifiers == [DimsText.Modifier(axis: .cp, isZigzag: true), DimsText.Modifier(axis: .sp)])
@@ -17,7 +18,9 @@ struct DimsTextTests {
     let plain = try DimsText("\tb s _h2 ")
     #expect(plain.dimensions.map(\.names) == [["b"], ["s"], ["_h2"]])
     #expect(plain.sharded.isEmpty)
-    for axis in DimsText.ParallelAxis.allCases { #expect(try DimsText("h[\(axis.rawValue)]").sharded.map(\.axis) == [axis]) }
+    for axis in DimsText.ParallelAxis.allCases {
+      #expect(try DimsText("h[\(axis.rawValue)]").sharded.map(\.axis) == [axis])
+    }
   }
 
   @Test(
@@ -57,7 +60,8 @@ struct DimsTextTests {
     var dice = Dice(7)
     let letters = Array("tsh1([*])#:,+=_ cp\u{301}é\u{0}")
     for _ in 0..<3000 {
-      let text = String((0..<Int.random(in: 0..<24, using: &dice)).map { _ in letters.randomElement(using: &dice) ?? "t" })
+      let text = String(
+        (0..<Int.random(in: 0..<24, using: &dice)).map { _ in letters.randomElement(using: &dice) ?? "t" })
       do { _ = try DimsText(text) } catch { #expect(!error.message.isEmpty) }
     }
   }

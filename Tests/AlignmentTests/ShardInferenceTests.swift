@@ -52,8 +52,9 @@ struct ShardInferenceTests {
     Cut(name: "key heads on several ranks", kind: .heads, axis: 1, worldSizes: [4, 8], shape: [48, 16]) { whole, n, _ in
       (0..<n).map { whole.part(1, $0 / (n / 2), of: 2) }
     },
-    Cut(name: "key heads on strided ranks", kind: .heads, axis: 1, order: .strided, worldSizes: [4, 8], shape: [48, 16])
-    { whole, n, _ in (0..<n).map { whole.part(1, $0 % 2, of: 2) } },
+    Cut(
+      name: "key heads on strided ranks", kind: .heads, axis: 1, order: .strided, worldSizes: [4, 8], shape: [48, 16]
+    ) { whole, n, _ in (0..<n).map { whole.part(1, $0 % 2, of: 2) } },
     // 16 query heads, 2 key/value heads, fused.
     Cut(name: "qkv with copies", kind: .heads, axis: 1, worldSizes: [4, 8], shape: [48, 160]) { whole, n, _ in
       let blocks = [whole.picked(1, 0..<128), whole.picked(1, 128..<144), whole.picked(1, 144..<160)]
@@ -98,7 +99,8 @@ struct ShardInferenceTests {
     Cut(name: "experts", kind: .concat, axis: 0, shape: [16, 6, 10]) { whole, n, _ in
       (0..<n).map { whole.part(0, $0, of: n) }
     },
-    Cut(name: "experts dealt out in turn", kind: .concat, axis: 0, order: .interleaved, shape: [40, 6, 10]) { whole, n, _ in
+    Cut(name: "experts dealt out in turn", kind: .concat, axis: 0, order: .interleaved, shape: [40, 6, 10]) {
+      whole, n, _ in
       (0..<n).map { rank in whole.picked(0, stride(from: rank, to: 40, by: n)) }
     },
     Cut(name: "experts with a shared one last", kind: .concat, axis: 0, shape: [17, 6, 10]) { whole, n, _ in
@@ -167,7 +169,9 @@ struct ShardInferenceTests {
   @Test("ranks in another order are a finding and are left as they stand", arguments: [2, 4, 8])
   func permuted(worldSize: Int) throws {
     for cut in Self.cuts where [.concat, .blocks].contains(cut.kind) && cut.order != .strided {
-      guard cut.worldSizes.contains(worldSize), !cut.name.contains("padded"), !cut.name.contains("shared") else { continue }
+      guard cut.worldSizes.contains(worldSize), !cut.name.contains("padded"), !cut.name.contains("shared") else {
+        continue
+      }
       let files = try TensorFiles()
       var dice = Dice(worldSize)
       let whole = Grid.random(cut.shape, &dice)
@@ -226,9 +230,10 @@ struct ShardInferenceTests {
     let absent = try plan(Array(repeating: sum, count: worldSize))
     #expect(absent.kind == .replicated && (absent.residual ?? 0) > 0.5)
     // Each rank its own residual plus a term: nothing fits.
-    let unreduced = try plan(whole.terms(worldSize, &dice).map { term in
-      Grid(shape: term.shape, values: zip(term.values, whole.values).map(+))
-    })
+    let unreduced = try plan(
+      whole.terms(worldSize, &dice).map { term in
+        Grid(shape: term.shape, values: zip(term.values, whole.values).map(+))
+      })
     #expect(unreduced.kind == .ambiguous && (unreduced.residual ?? 9) > 0.5)
   }
 
@@ -316,7 +321,9 @@ struct ShardInferenceTests {
     #expect(read[1] < 256 * 1024)
   }
 
-  @Test("sharded on both sides, over other numbers of ranks", arguments: ["columns", "gate_up", "qkv 8:1:1", "partial sums"])
+  @Test(
+    "sharded on both sides, over other numbers of ranks",
+    arguments: ["columns", "gate_up", "qkv 8:1:1", "partial sums"])
   func bothSharded(name: String) throws {
     let cut = try #require(Self.cuts.first { $0.name == name })
     let files = try TensorFiles()

@@ -5,7 +5,9 @@ import Testing
 @Suite("Shard rules and metadata")
 struct ShardRuleTests {
   /// A rank's place, as a dumper states it.
-  private static func place(_ dims: String?, _ axes: [String: (Int, Int)], _ values: [String: String] = [:]) -> CaptureMetadata {
+  private static func place(_ dims: String?, _ axes: [String: (Int, Int)], _ values: [String: String] = [:])
+    -> CaptureMetadata
+  {
     CaptureMetadata(dims: dims, parallel: axes.mapValues { ParallelRank(rank: $0.0, size: $0.1) }, values: values)
   }
 
@@ -167,7 +169,8 @@ struct ShardRuleTests {
           let tokens = Grid.joined([whole.part(0, cp, of: 4), whole.part(0, 3 - cp, of: 4)], axis: 0)
           parts.append(tokens.part(1, tp, of: 2))
           metadata.append(
-            Self.place("t[cp:zigzag] h[tp] # ep:replicated", ["cp": (cp, 2), "tp": (tp, 2), "ep": (ep, 2), "pp": (0, 1)]))
+            Self.place(
+              "t[cp:zigzag] h[tp] # ep:replicated", ["cp": (cp, 2), "tp": (tp, 2), "ep": (ep, 2), "pp": (0, 1)]))
         }
       }
     }
@@ -229,7 +232,9 @@ struct ShardRuleTests {
   @Test(
     "metadata that do not fit are errors with the way to mend them",
     arguments: [
-      ("t h", [["tp": (0, 2)], ["tp": (1, 2)]], "the axis tp has 2 ranks in this dump and the text says nothing of it"),
+      (
+        "t h", [["tp": (0, 2)], ["tp": (1, 2)]], "the axis tp has 2 ranks in this dump and the text says nothing of it"
+      ),
       ("t h[tp]", [["tp": (0, 2)], ["tp": (0, 2)]], "missing: 1"),
       ("t h[tp]", [["tp": (0, 2)], ["tp": (1, 4)]], "disagree about the size of tp"),
       ("t h[tp]", [["tp": (0, 2)], ["ep": (1, 2)]], "do not say where they stand on tp"),

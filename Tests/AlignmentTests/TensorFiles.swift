@@ -125,8 +125,10 @@ struct Dice: RandomNumberGenerator {
     return z ^ (z >> 31)
   }
 
-  /// Roughly normal, of unit variance.
+  /// Roughly normal, of unit variance: four uniform numbers of 16 bits.
   mutating func normal() -> Double {
-    (0..<12).reduce(-6) { sum, _ in sum + Double.random(in: 0..<1, using: &self) }
+    let bits = next()
+    let sum = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48)
+    return (Double(sum) / 65_536 - 2) * 1.732
   }
 }

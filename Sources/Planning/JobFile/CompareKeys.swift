@@ -144,7 +144,8 @@ struct ShardKeys: KeyTable {
   let axis = Key("axis", .integer(-16...15), "Ranks hold consecutive slices of this dimension.")
   let blocks = Key(
     "blocks", .list(of: .integer(1...Int(Int32.max)), minimum: 1),
-    "Ranks hold a slice of each fused block (qkv, gate_up) of the last dimension; the whole blocks' sizes, in any unit.")
+    "Ranks hold a slice of each fused block (qkv, gate_up) of the last dimension; the whole blocks' sizes, in any unit."
+  )
   let heads = Key("heads", HeadKeys.shape, "Grouped-query heads, some of them on several ranks.")
   let dims = Key("dims", .dims, "SGLang's text for the dimensions: t h[tp].")
 
