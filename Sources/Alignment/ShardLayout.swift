@@ -179,7 +179,7 @@ public struct ShardLayout: Sendable, Hashable, Codable {
 extension ShardLayout {
   /// The layout with rank positions looked up in `order`.
   func renumbered(_ order: [Int]) -> ShardLayout {
-    guard order != Array(order.indices), inner.isEmpty else { return self }
+    guard inner.isEmpty else { return self }
     var result = self
     for index in result.pieces.indices { result.pieces[index].part = order[result.pieces[index].part] }
     for index in result.padding.indices { result.padding[index].part = order[result.padding[index].part] }

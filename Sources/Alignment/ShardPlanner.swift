@@ -234,7 +234,15 @@ public struct ShardPlanner: Sendable {
     _ reference: [Tensor], _ target: [Tensor], references known: [ShardLayout]? = nil, _ probe: inout ShardProbe
   ) throws -> [ShardProbe.Sides] {
     let shapes = target.map(\.shape)
-    let order = Self.order(targetMetadata, count: target.count)
+    let order = Self.participants(target, targetMetadata)
+    let empty = order.filter { target[$0].elementCount == 0 }
+    guard empty.isEmpty || empty.count == order.count else {
+      throw AlignmentError(
+        code: .ruleMismatch, place: place,
+        message:
+          "rank positions \(empty.map(String.init).joined(separator: ", ")) hold no elements and the others do, and "
+          + "the dump does not say why; give compare.shard for the stage")
+    }
     let references: [ShardLayout]
     if let known {
       references = known
@@ -267,17 +275,25 @@ public struct ShardPlanner: Sendable {
     return result
   }
 
-  /// Positions by the ranks' place on the one parallel axis that tells them apart; as they are where there is none.
-  private static func order(_ metadata: [CaptureMetadata?], count: Int) -> [Int] {
-    let identity = Array(0..<count)
-    guard metadata.count == count else { return identity }
+  /// The ranks that hold a part of the tensor, in the order of the one parallel axis that tells them apart: all of them
+  /// as they stand where the dump says nothing. Data-parallel groups without elements are idle, not slices.
+  private static func participants(_ tensors: [Tensor], _ metadata: [CaptureMetadata?]) -> [Int] {
+    let all = Array(tensors.indices)
+    guard metadata.count == tensors.count else { return all }
+    var kept = all
+    for axis in ["dp", "attn_dp", "moe_dp"] {
+      let groups = Dictionary(grouping: kept) { metadata[$0]?.parallel[axis]?.rank }
+      guard groups[nil] == nil, groups.count > 1 else { continue }
+      let full = groups.values.filter { group in group.contains { tensors[$0].elementCount > 0 } }
+      if full.count == 1 { kept = full[0].sorted() }
+    }
     let axes = Set(metadata.flatMap { $0.map { Array($0.parallel.keys) } ?? [] })
     let orders = axes.compactMap { axis -> [Int]? in
-      let ranks = metadata.compactMap { $0?.parallel[axis]?.rank }
-      guard ranks.count == count, ranks.sorted() == identity else { return nil }
-      return identity.sorted { ranks[$0] < ranks[$1] }
+      let ranks = kept.compactMap { part in metadata[part]?.parallel[axis].map { (part: part, rank: $0.rank) } }
+      guard ranks.count == kept.count, ranks.map(\.rank).sorted() == Array(kept.indices) else { return nil }
+      return ranks.sorted { $0.rank < $1.rank }.map(\.part)
     }
-    return Set(orders).count == 1 ? orders[0] : identity
+    return Set(orders).count == 1 ? orders[0] : kept
   }
 
   private func haveEqualCopies(
@@ -305,7 +321,7 @@ public struct ShardPlanner: Sendable {
   ) throws -> ShardDecision {
     let sides = candidates
     if let whole = sides.firstIndex(where: { $0.target.layout.kind == .replicated }),
-      try probe.areEqual(target, limit: sampleLimit)
+      try probe.areEqual(sides[whole].target.layout.copies.flatMap { $0 }.map { target[$0.part] }, limit: sampleLimit)
     {
       // Equal ranks are replicas whatever they hold.
       return decision(
@@ -313,7 +329,7 @@ public struct ShardPlanner: Sendable {
         ranks: target.count, why: "all ranks are equal")
     }
     var scores = try sides.map { try probe.distance($0, limit: probeLimit) }
-    try scoreReplicas(sides, &scores, ranks: target.count, limit: probeLimit, &probe)
+    try scoreReplicas(sides, &scores, limit: probeLimit, &probe)
     let plain = sides.firstIndex { [.replicated, .concat].contains($0.target.layout.kind) } ?? 0
     let first = sides.indices.sorted { (scores[$0].relL2, $0) < (scores[$1].relL2, $1) }
     let final = (Array(first.prefix(Self.finalists - 1)) + [plain]).reduce(into: [Int]()) {
@@ -322,7 +338,7 @@ public struct ShardPlanner: Sendable {
     for index in final { scores[index] = try probe.distance(sides[index], limit: sampleLimit) }
     try scoreReplicas(
       sides.enumerated().map { final.contains($0.offset) ? $0.element : nil }, &scores,
-      ranks: target.count, limit: sampleLimit, &probe)
+      limit: sampleLimit, &probe)
     let order = sides.indices.sorted { (scores[$0].relL2, $0) < (scores[$1].relL2, $1) }
     let best = order[0]
     let distance = scores[best].relL2
@@ -359,13 +375,13 @@ public struct ShardPlanner: Sendable {
 
   /// A replica stands for all ranks: the best of them counts.
   private func scoreReplicas(
-    _ sides: [ShardProbe.Sides?], _ scores: inout [ShardProbe.Distance], ranks: Int, limit: Int,
+    _ sides: [ShardProbe.Sides?], _ scores: inout [ShardProbe.Distance], limit: Int,
     _ probe: inout ShardProbe
   ) throws {
     guard let whole = sides.firstIndex(where: { $0?.target.layout.kind == .replicated }), let side = sides[whole] else {
       return
     }
-    for part in 1..<max(1, ranks) where side.target.parts.indices.contains(part) {
+    for part in side.target.layout.copies.first?.map(\.part).dropFirst() ?? [] {
       var other = side
       other.target.layout = .whole(side.target.shape, kind: .replicated, part: part)
       let distance = try probe.distance(other, limit: limit)

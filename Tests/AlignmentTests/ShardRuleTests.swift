@@ -229,6 +229,21 @@ struct ShardRuleTests {
     }
   }
 
+  @Test("idle data-parallel ranks are no slices, also without a text")
+  func idleRanks() throws {
+    let empty = Grid(shape: [0, 32], values: [])
+    let sharded = try plan(
+      [empty, whole.part(1, 0, of: 2), empty, whole.part(1, 1, of: 2)],
+      metadata: (0..<4).map { Self.place(nil, ["tp": ($0, 4), "attn_dp": ($0 % 2, 2)]) })
+    #expect(sharded.plan.kind == .concat && sharded.plan.residual == 0)
+    let none = Grid(shape: [0, 64], values: [])
+    let copies = try plan(
+      [whole, whole, none, none], metadata: (0..<4).map { Self.place(nil, ["tp": ($0 % 2, 2), "dp": ($0 / 2, 2)]) })
+    #expect(copies.plan.kind == .replicated && copies.plan.residual == 0)
+    // Without metadata an empty rank is no such thing.
+    #expect(throws: AlignmentError.self) { _ = try plan([whole, none], .auto) }
+  }
+
   @Test(
     "metadata that do not fit are errors with the way to mend them",
     arguments: [
