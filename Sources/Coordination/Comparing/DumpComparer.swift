@@ -17,16 +17,17 @@ public enum DumpComparer {
     let reference = CaptureIndex(request.reference, rank: request.rank)
     let target = CaptureIndex(request.target, rank: request.rank)
     let matching = CaptureMatching(request: request, reference: reference, target: target)
-    let measured = try await measure(matching, rules: rules)
+    let areVerified = request.reference.set.areChecksumsVerified && request.target.set.areChecksumsVerified
+    let measured = try await measure(matching, rules: rules, audit: areVerified ? nil : StorageAudit())
     return try ReportBuilder(request: request, matching: matching, outcomes: measured.outcomes).report(
       unreadable: measured.unreadable)
   }
 
   /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
   static func measure(
-    _ matching: CaptureMatching, rules: StageRules
+    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
-    var results = try await Bounded.map(matching.pairs) { await make($0, rules: rules, usual: nil) }
+    var results = try await Bounded.map(matching.pairs) { await make($0, rules: rules, usual: nil, audit: audit) }
     // Where the data fit no layout, the one of the same stage in other layers stands.
     let open = results.indices.filter { index in
       guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else {
@@ -37,18 +38,18 @@ public enum DumpComparer {
     let again = open.compactMap { index in
       usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
-    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual) }
+    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual, audit: audit) }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
   }
 
   private static func make(
-    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?
+    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?, audit: StorageAudit?
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     await PairOutcome.make(
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
-      rule: rules.rule(for: pair.key.stage), usual: usual)
+      rule: rules.rule(for: pair.key.stage), usual: usual, audit: audit)
   }
 
   /// The layout of most other layers of the same stage and tensor where one fits.
