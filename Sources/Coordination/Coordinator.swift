@@ -417,7 +417,8 @@ public actor Coordinator {
           event: EventRecord(at: now(), sweep: sweep, run: name, kind: "impossible", detail: why))
         report(.run(name: name, state: .failed, host: nil, why: why))
       case .place(let name, let places, let gpus):
-        guard let host = places.first, let run = runs.first(where: { $0.name == name }), let cell = cells[run.cell] else { continue }
+        guard let host = places.first, let run = runs.first(where: { $0.name == name }), let cell = cells[run.cell]
+        else { continue }
         let number = (attempts.filter { $0.run == name }.map(\.number).max() ?? 0) + 1
         let attempt = AttemptRecord(
           id: Naming.attempt(sweep: sweep, position: run.position, number: number), sweep: sweep, run: name,
