@@ -14,9 +14,12 @@ public struct Capture: Sendable, Hashable {
   public var file: String
   /// Modification time of the producer's file, nanoseconds since 1970 (from the manifest where there is one).
   public var modified: Int64
+  /// What the producer wrote about the tensor; nil where the layout has no such thing.
+  public var metadata: CaptureMetadata?
 
   public init(
-    rank: Int, layer: Int?, stage: String, call: Int?, tensor: Tensor, file: String, modified: Int64
+    rank: Int, layer: Int?, stage: String, call: Int?, tensor: Tensor, file: String, modified: Int64,
+    metadata: CaptureMetadata? = nil
   ) {
     self.rank = rank
     self.layer = layer
@@ -25,6 +28,7 @@ public struct Capture: Sendable, Hashable {
     self.tensor = tensor
     self.file = file
     self.modified = modified
+    self.metadata = metadata
   }
 }
 
