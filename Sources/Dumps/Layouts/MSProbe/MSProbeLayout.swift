@@ -117,7 +117,7 @@ enum MSProbeLayout {
           guard let data = folder.data[name] else {
             ledger.note(
               entry.path,
-              "\(leaf.operation.stage) \(leaf.tensor): its file \(name.clipped) is not in \(MSProbeFolder.dataFolder)")
+              "\(leaf.operation.place) \(leaf.tensor): its file \(name.clipped) is not in \(MSProbeFolder.dataFolder)")
             continue
           }
           unnamed[name] = nil
@@ -206,8 +206,7 @@ enum MSProbeLayout {
     private func noteStatistics(_ ledger: inout CaptureLedger, calls: Calls) {
       var lines: [(place: String, file: String, tensors: [String])] = []
       for (leaf, file) in statistics {
-        let layer = leaf.operation.layer.map { "layer \($0) " } ?? ""
-        let place = "\(layer)\(leaf.operation.stage) call \(calls.call(leaf.operation, step: folder.step))"
+        let place = "\(leaf.operation.place) call \(calls.call(leaf.operation, step: folder.step))"
         if lines.last?.place == place, lines.last?.file == file {
           lines[lines.count - 1].tensors.append(leaf.tensor)
         } else {
@@ -222,6 +221,11 @@ enum MSProbeLayout {
       }
     }
   }
+}
+
+extension MSProbeOperation {
+  /// For messages.
+  fileprivate var place: String { "\(layer.map { "layer \($0) " } ?? "")\(stage)" }
 }
 
 extension MSProbeIndex.Leaf {
