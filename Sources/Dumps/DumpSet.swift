@@ -14,9 +14,12 @@ public struct Capture: Sendable, Hashable {
   public var file: String
   /// Modification time of the producer's file, nanoseconds since 1970 (from the manifest where there is one).
   public var modified: Int64
+  /// What the producer wrote about the tensor; nil where the layout has no such thing.
+  public var metadata: CaptureMetadata?
 
   public init(
-    rank: Int, layer: Int?, stage: String, call: Int?, tensor: Tensor, file: String, modified: Int64
+    rank: Int, layer: Int?, stage: String, call: Int?, tensor: Tensor, file: String, modified: Int64,
+    metadata: CaptureMetadata? = nil
   ) {
     self.rank = rank
     self.layer = layer
@@ -25,6 +28,7 @@ public struct Capture: Sendable, Hashable {
     self.tensor = tensor
     self.file = file
     self.modified = modified
+    self.metadata = metadata
   }
 }
 
@@ -62,14 +66,87 @@ public struct DumpSet: Sendable {
   public var unrecognised: [String]
   /// Whether every storage was compared with its recorded CRC-32; else who reads one has to (``StorageAudit``).
   public var areChecksumsVerified = true
+  /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
+  public var plain: [PlainCapture]
+  /// Tensors of which only statistics were dumped. Each is also among `unreadable`: statistics prove nothing equal.
+  public var statistics: [StatisticsCapture]
 
   public init(
-    root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String]
+    root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String],
+    plain: [PlainCapture] = [], statistics: [StatisticsCapture] = []
   ) {
     self.root = root
     self.layout = layout
     self.captures = captures
     self.unreadable = unreadable
     self.unrecognised = unrecognised
+    self.plain = plain
+    self.statistics = statistics
+  }
+}
+
+/// A dumped value that is no tensor, in its place.
+public struct PlainCapture: Sendable, Hashable {
+  public var rank: Int
+  public var layer: Int?
+  public var stage: String
+  public var call: Int?
+  /// As a tensor of this place would be named.
+  public var name: String
+  public var value: Scalar
+  /// Path relative to the set's root.
+  public var file: String
+
+  public init(
+    rank: Int, layer: Int?, stage: String, call: Int?, name: String, value: Scalar, file: String
+  ) {
+    self.rank = rank
+    self.layer = layer
+    self.stage = stage
+    self.call = call
+    self.name = name
+    self.value = value
+    self.file = file
+  }
+}
+
+/// A tensor of which the dump holds a few numbers and not the elements.
+public struct StatisticsCapture: Sendable, Hashable {
+  public var rank: Int
+  public var layer: Int?
+  public var stage: String
+  public var call: Int?
+  public var tensor: String
+  /// As the producer writes it: `torch.bfloat16`.
+  public var dtype: String
+  public var shape: [Int]
+  /// Over all elements; `norm` is the Euclidean one. Nil where the producer gives none.
+  public var maximum: Double?
+  public var minimum: Double?
+  public var mean: Double?
+  public var norm: Double?
+  /// Hexadecimal CRC-32 or XOR of the bytes (the producer's `md5`); nil where it gives none.
+  public var checksum: String?
+  /// Path relative to the set's root.
+  public var file: String
+
+  public init(
+    rank: Int, layer: Int?, stage: String, call: Int?, tensor: String, dtype: String, shape: [Int],
+    maximum: Double? = nil, minimum: Double? = nil, mean: Double? = nil, norm: Double? = nil, checksum: String? = nil,
+    file: String
+  ) {
+    self.rank = rank
+    self.layer = layer
+    self.stage = stage
+    self.call = call
+    self.tensor = tensor
+    self.dtype = dtype
+    self.shape = shape
+    self.maximum = maximum
+    self.minimum = minimum
+    self.mean = mean
+    self.norm = norm
+    self.checksum = checksum
+    self.file = file
   }
 }
