@@ -116,7 +116,8 @@ enum SchemaObservation: Hashable {
       )
     case .zero:
       return (
-        "missing-weight", .likely, "the target is all zero", "Check that the weight loader finds this name and fills it."
+        "missing-weight", .likely, "the target is all zero",
+        "Check that the weight loader finds this name and fills it."
       )
     case .absent:
       return (

@@ -61,7 +61,7 @@ struct SchemaSide {
   private mutating func take(_ contents: DumpSetLoader.Contents, _ layout: DumpLayout) {
     broken = contents.broken
     for file in contents.unrecognised {
-      if Self.tensorSuffixes.contains(where: file.hasSuffix) {
+      if DumpFolder.suffixes.contains(where: file.hasSuffix) {
         broken.append(
           Unreadable(
             file: file, why: "not compared: the directory's other files are of the layout \(layout.rawValue)"))
@@ -84,7 +84,7 @@ struct SchemaSide {
     unrecognised = walk.others
     var parts: [Part] = []
     for entry in walk.files {
-      guard Self.torchSuffixes.contains(where: entry.name.hasSuffix) else {
+      guard DumpFolder.torchSuffixes.contains(where: entry.name.hasSuffix) else {
         unrecognised.append(entry.path)
         continue
       }
@@ -111,9 +111,6 @@ struct SchemaSide {
     }
     add(parts)
   }
-
-  private static let torchSuffixes = [".pt", ".pth", ".bin", ".ckpt"]
-  private static let tensorSuffixes = torchSuffixes + [".safetensors", ".npy", ".npz"]
 
   private mutating func add(_ parts: [Part]) {
     if !isFile { ranks = Set(parts.map(\.rank)).sorted() }
