@@ -124,9 +124,10 @@ struct CaptureMatching: Sendable {
 
   private mutating func expectMore(_ expectation: CaptureExpectation?) {
     guard let expectation else { return }
+    let there = Set(order.map { ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage) })
     for layer in expectation.layers {
       for stage in expectation.stages {
-        guard !order.contains(where: { $0.layer == layer && $0.stage == stage }) else { continue }
+        guard !there.contains(ResolvedCalls.StagePlace(layer: layer, stage: stage)) else { continue }
         expected += 1
         unmatched.append("layer \(layer) \(stage): expected and not there on either side")
       }
@@ -146,17 +147,24 @@ struct CaptureMatching: Sendable {
     let isLate: (CaptureKey) -> Bool = {
       StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm")
     }
-    result += arranged(loose.filter { !isLate($0) }, order)
-    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order) }
-    result += arranged(loose.filter(isLate), order)
+    // Most layers have the same stages: each set of them is ordered once.
+    var known: [Set<String>: [String]] = [:]
+    result += arranged(loose.filter { !isLate($0) }, order, &known)
+    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order, &known) }
+    result += arranged(loose.filter(isLate), order, &known)
     return result
   }
 
   /// Stages first to last; within a stage its inputs, `hidden`, then the other outputs.
-  private static func arranged(_ keys: [CaptureKey], _ order: StageOrder) -> [CaptureKey] {
+  private static func arranged(
+    _ keys: [CaptureKey], _ order: StageOrder, _ known: inout [Set<String>: [String]]
+  ) -> [CaptureKey] {
     let byStage = Dictionary(grouping: keys, by: \.stage)
+    let names = Set(byStage.keys)
+    let stages = known[names] ?? order.ordered(Array(names))
+    known[names] = stages
     func place(_ key: CaptureKey) -> Int { key.role == .input ? 0 : key.tensor == "hidden" ? 1 : 2 }
-    return order.ordered(Array(byStage.keys)).flatMap { stage in
+    return stages.flatMap { stage in
       (byStage[stage] ?? []).sorted { (place($0), $0.tensor) < (place($1), $1.tensor) }
     }
   }

@@ -35,8 +35,9 @@ public enum DumpComparer {
       }
       return plan.kind == .ambiguous || plan.residual.map { $0 > 0.25 } ?? true
     }
+    let usual = UsualLayouts(results.map(\.outcome))
     let again = open.compactMap { index in
-      usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
+      usual[index].map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
     let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual, audit: audit) }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
@@ -50,24 +51,6 @@ public enum DumpComparer {
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
       rule: rules.rule(for: pair.key.stage), usual: usual, audit: audit)
-  }
-
-  /// The layout of most other layers of the same stage and tensor where one fits.
-  static func usualLayout(_ index: Int, _ outcomes: [PairOutcome]) -> ShardLayout? {
-    let key = outcomes[index].key
-    var votes: [(layout: ShardLayout, count: Int)] = []
-    for (other, outcome) in outcomes.enumerated() where other != index {
-      guard outcome.key.stage == key.stage, outcome.key.tensor == key.tensor, let decision = outcome.decision,
-        decision.plan.kind != .ambiguous, let residual = decision.plan.residual, residual <= 0.25
-      else { continue }
-      let layout = decision.target.layout
-      if let known = votes.firstIndex(where: { $0.layout.isLike(layout) }) {
-        votes[known].count += 1
-      } else {
-        votes.append((layout, 1))
-      }
-    }
-    return votes.max { $0.count < $1.count }?.layout
   }
 }
 

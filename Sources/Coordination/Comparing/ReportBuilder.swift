@@ -9,6 +9,17 @@ struct ReportBuilder {
   let request: ComparisonRequest
   let matching: CaptureMatching
   let outcomes: [PairOutcome]
+  private let usual: UsualLayouts
+  /// Positions of the outcomes of each layer, in order.
+  private let places: [Int?: [Int]]
+
+  init(request: ComparisonRequest, matching: CaptureMatching, outcomes: [PairOutcome]) {
+    self.request = request
+    self.matching = matching
+    self.outcomes = outcomes
+    usual = UsualLayouts(outcomes)
+    places = Dictionary(grouping: outcomes.indices) { outcomes[$0].key.layer }
+  }
 
   /// One row on its way into the report.
   private struct Line {
@@ -147,13 +158,9 @@ struct ReportBuilder {
       guard let decision = outcome.decision, decision.isInferred, decision.plan.kind == .partial,
         lines[index].judgement.verdict == .pass
       else { continue }
-      let usual = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+      let usual = usual[index]?.kind
       let aftermath = afterPartial(index, lines)
-      let hasSiblings = lines.indices.contains {
-        $0 != index && lines[$0].outcome.key.stage == outcome.key.stage
-          && lines[$0].outcome.key.tensor == outcome.key.tensor
-      }
-      if usual == .partial || aftermath == .agrees && usual == nil && hasSiblings {
+      if usual == .partial || aftermath == .agrees && usual == nil && self.usual.hasSiblings(index) {
         if said.insert(outcome.key.stage).inserted {
           notes.append(
             "\(outcome.key.stage) was taken as a partial sum: dumped before its all-reduce; state `shard: partial` "
@@ -187,9 +194,8 @@ struct ReportBuilder {
   /// not even that one where the stage after it has another sure cause (a branch that is not reduced).
   private func isReducedLater(_ index: Int, _ lines: [Line]) throws -> Bool {
     let key = lines[index].outcome.key
-    let later = lines.indices.filter {
-      $0 > index && lines[$0].outcome.key.layer == key.layer && lines[$0].outcome.key.role == .output
-        && lines[$0].outcome.key.stage != key.stage
+    let later = places(of: key.layer, after: index).filter {
+      lines[$0].outcome.key.role == .output && lines[$0].outcome.key.stage != key.stage
     }
     let isFollowed = later.contains {
       lines[$0].judgement.verdict == .pass && lines[$0].outcome.decision?.isInferred == true
@@ -206,17 +212,18 @@ struct ReportBuilder {
   /// is the same on all ranks.
   private func afterPartial(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
     let key = lines[index].outcome.key
-    let later = lines[(index + 1)...].filter {
-      guard $0.outcome.key.stage != key.stage, $0.outcome.key.role == .output, $0.outcome.measures != nil,
-        let kind = $0.outcome.decision?.plan.kind
+    let isWhole: (Int) -> Bool = { place in
+      guard lines[place].outcome.key.stage != key.stage, lines[place].outcome.key.role == .output,
+        lines[place].outcome.measures != nil, let kind = lines[place].outcome.decision?.plan.kind
       else { return false }
-      return kind == .replicated || kind == .ambiguous || !$0.outcome.divergentRanks.isEmpty
+      return kind == .replicated || kind == .ambiguous || !lines[place].outcome.divergentRanks.isEmpty
     }
     guard
-      let witness = later.last(where: { $0.outcome.key.layer == key.layer })
-        ?? later.first(where: { $0.outcome.key.layer == (key.layer ?? -1) + 1 })
+      let witness = places(of: key.layer, after: index).last(where: isWhole)
+        ?? places(of: (key.layer ?? -1) + 1, after: index).first(where: isWhole)
     else { return .unknown }
-    let isReduced = witness.outcome.decision?.plan.kind == .replicated && witness.outcome.divergentRanks.isEmpty
+    let isReduced =
+      lines[witness].outcome.decision?.plan.kind == .replicated && lines[witness].outcome.divergentRanks.isEmpty
     return isReduced ? .agrees : .disagrees
   }
 
@@ -228,10 +235,8 @@ struct ReportBuilder {
       let outcome = lines[index].outcome
       guard let decision = outcome.decision, decision.isInferred, lines[index].judgement.verdict == .pass,
         outcome.key.role == .output, [.concat, .blocks, .heads].contains(decision.plan.kind),
-        let usual = DumpComparer.usualLayout(index, lines.map(\.outcome)), !usual.isLike(decision.target.layout),
-        lines[(index + 1)...].contains(where: {
-          $0.outcome.key.layer == outcome.key.layer && $0.judgement.verdict == .fail
-        })
+        let usual = usual[index], !usual.isLike(decision.target.layout),
+        places(of: outcome.key.layer, after: index).contains(where: { lines[$0].judgement.verdict == .fail })
       else { continue }
       lines[index].judgement.verdict = .fail
       lines[index].judgement.why =
@@ -248,11 +253,22 @@ struct ReportBuilder {
     return findings
   }
 
+  /// The later rows of a layer.
+  private func places(of layer: Int?, after index: Int) -> ArraySlice<Int> {
+    let all = places[layer] ?? []
+    var range = all.indices
+    while !range.isEmpty {
+      let middle = range.lowerBound + range.count / 2
+      range = all[middle] <= index ? (middle + 1)..<range.upperBound : range.lowerBound..<middle
+    }
+    return all[range.lowerBound...]
+  }
+
   // MARK: diagnosis
 
   private func neighbours(_ index: Int, _ lines: [Line]) -> [PairOutcome] {
-    let layer = lines[index].outcome.key.layer
-    return lines.map(\.outcome).filter { $0.key.layer == layer && $0.key != lines[index].outcome.key }
+    let key = lines[index].outcome.key
+    return (places[key.layer] ?? []).map { lines[$0].outcome }.filter { $0.key != key }
   }
 
   private func evidence(_ index: Int, _ lines: [Line]) -> RowEvidence {
@@ -266,7 +282,7 @@ struct ReportBuilder {
       judgement: line.judgement, worldSize: matching.target.worldSize, referenceWorldSize: matching.reference.worldSize,
       noise: line.noise)
     evidence.divergentRanks = outcome.divergentRanks
-    evidence.usualKind = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+    evidence.usualKind = usual[index]?.kind
     evidence.inputsAgree = inputsAgree(index, lines)
     return evidence
   }
@@ -274,11 +290,11 @@ struct ReportBuilder {
   /// Whether the inputs of the same stage passed; nil where none was dumped.
   private func inputsAgree(_ index: Int, _ lines: [Line]) -> Bool? {
     let key = lines[index].outcome.key
-    let inputs = lines.filter {
-      $0.outcome.key.stage == key.stage && $0.outcome.key.layer == key.layer && $0.outcome.key.role == .input
-        && $0.outcome.measures != nil
+    let inputs = (places[key.layer] ?? []).filter {
+      lines[$0].outcome.key.stage == key.stage && lines[$0].outcome.key.role == .input
+        && lines[$0].outcome.measures != nil
     }
-    return inputs.isEmpty ? nil : inputs.allSatisfy { $0.judgement.verdict == .pass }
+    return inputs.isEmpty ? nil : inputs.allSatisfy { lines[$0].judgement.verdict == .pass }
   }
 
   private func collected(
