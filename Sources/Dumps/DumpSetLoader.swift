@@ -195,9 +195,10 @@ extension DumpSet {
   ) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped {
-      unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)"))
+      unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)", values: [value.name]))
     }
     var collision: (key: CaptureKey, owner: String)?
+    var colliding: [String] = []
     for tensor in dump.tensors {
       var tensor = tensor
       let place = name.place(of: tensor.name)
@@ -206,6 +207,7 @@ extension DumpSet {
         rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor.name)
       if let owner = owners[key] {
         collision = (key, owner)
+        colliding.append(tensor.name)
         continue
       }
       owners[key] = entry.path
@@ -219,13 +221,17 @@ extension DumpSet {
         Unreadable(
           file: entry.path,
           why: "holds the same captures (layer \(key.layer.map(String.init) ?? "none"), \(key.stage), "
-            + "rank \(key.rank)) as \(owner), which was taken; keep each side and each run in a directory of its own"))
+            + "rank \(key.rank)) as \(owner), which was taken; keep each side and each run in a directory of its own",
+          values: colliding))
     }
     // A file without its main value says less than its name; a damaged value is named above.
     if layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),
       !dump.skipped.contains(where: { $0.name == "hidden" })
     {
-      unreadable.append(Unreadable(file: entry.path, why: "holds no tensor hidden; was it written by ATOM's hooks?"))
+      unreadable.append(
+        Unreadable(
+          file: entry.path, why: "holds no tensor hidden; was it written by ATOM's hooks?",
+          values: dump.tensors.isEmpty && dump.skipped.isEmpty ? nil : ["hidden"]))
     } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
       unreadable.append(Unreadable(file: entry.path, why: "holds no tensor"))
     }
