@@ -114,7 +114,7 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
       let archive = MeasureArchive(directory: directory, usesStored: !read, now: now)
       var (report, origin) = try await archive.report(
         request, reference: left, target: right, purpose: "compare", progress: progress)
-      if case .stored = origin, let note = origin.note { report.notes.append(note) }
+      if origin != .dumps(why: MeasureArchive.nothingStored), let note = origin.note { report.notes.append(note) }
       return report
     }
     if let measures, !FileManager.default.fileExists(atPath: measures) {

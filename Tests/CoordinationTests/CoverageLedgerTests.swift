@@ -133,7 +133,7 @@ private struct Item: Hashable, CustomStringConvertible {
 
   @Test(.timeLimit(.minutes(5))) func comparedOrListedWithTheReason() async throws {
     try await Scratch.with { scratch in
-      let (reference, target) = try await SampleRuns.pair("--dtype bf16", in: scratch)
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       for (directory, side) in [(reference, "reference"), (target, "target")] {
         try await runPython(Self.damage, [directory, side])
       }
@@ -176,7 +176,7 @@ private struct Item: Hashable, CustomStringConvertible {
 
   @Test func slotsHaveALedgerToo() async throws {
     try await Scratch.with { scratch in
-      let directory = try await SampleRuns.make("--nproc 2 --dtype bf16", in: scratch, name: "slots")
+      let directory = try await SampleRuns.shared.make("--nproc 2", in: scratch, name: "slots")
       try scratch.write("slots/notes.txt", "not a dump")
       let report = try await DumpComparer.compareSlots(
         set: try DumpSetLoader.load(directory: directory, layout: .atom), slots: 4, rank: 0)

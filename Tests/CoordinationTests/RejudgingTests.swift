@@ -41,7 +41,7 @@ import Testing
     arguments: ["", "--bug double-reduce", "--bug missing-reduce", "--bug non-finite", "--bug token-corruption"])
   func sameReports(bug: String) async throws {
     try await Scratch.with { scratch in
-      let (reference, target) = try await SampleRuns.pair("--dtype bf16", in: scratch, bug: bug)
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch, bug: bug)
       let file = scratch.path("pair.measures")
       _ = try await keep(reference, target, file)
       for policy in Self.policies {
@@ -62,7 +62,7 @@ import Testing
 
   @Test(.timeLimit(.minutes(5))) func nothingThatChangedIsJudgedFromOldMeasures() async throws {
     try await Scratch.with { scratch in
-      let (reference, target) = try await SampleRuns.pair("--dtype bf16", in: scratch)
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let file = scratch.path("pair.measures")
       let first = try await keep(reference, target, file)
       #expect(first.verdict == .pass)
@@ -112,7 +112,7 @@ import Testing
 
   @Test(.timeLimit(.minutes(5))) func damagedMeasuresAreNotJudged() async throws {
     try await Scratch.with { scratch in
-      let (reference, target) = try await SampleRuns.pair("--dtype f32", in: scratch)
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let file = scratch.path("pair.measures")
       _ = try await keep(reference, target, file)
       let whole = try Data(contentsOf: URL(filePath: file))
@@ -133,6 +133,49 @@ import Testing
       #expect(why.contains("checksum") || why.contains("no file of measures"))
       #expect(result.report.verdict == .pass)
       #expect(try MeasureFile.read(scratch.path("none")) == nil)
+    }
+  }
+
+  @Test(
+    "changed figures under a right checksum are refused or judged, and never end the process", .timeLimit(.minutes(5)))
+  func changedMeasures() async throws {
+    try await Scratch.with { scratch in
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch, bug: "--bug double-reduce")
+      let file = scratch.path("pair.measures")
+      _ = try await keep(reference, target, file)
+      let head = MeasureFile.magic.utf8.count + 1
+      let payload = Array(try Data(contentsOf: URL(filePath: file)).dropFirst(head + 65))
+      let (left, right) = (try source(reference), try source(target))
+      var numbers = Numbers(seed: 7)
+      var judged = 0
+      for _ in 0..<400 {
+        var bytes = payload
+        for _ in 0..<numbers.below(4) + 1 {
+          let place = numbers.below(bytes.count)
+          bytes[place] = numbers.below(2) == 0 ? UInt8(numbers.below(256)) : bytes[place] ^ 0x80
+        }
+        let data = Data("\(MeasureFile.magic)\n\(hexDigest(Data(bytes)))\n".utf8) + Data(bytes)
+        guard let contents = try? MeasureFile.decode(data, file: "x") else { continue }
+        for policy in Self.policies {
+          let request = SampleRuns.request(left, right, policy: policy)
+          guard let report = try? DumpComparer.judge(contents.measured, by: request) else { continue }
+          judged += 1
+          #expect(!report.json().isEmpty && !report.text(verbose: true).isEmpty)
+        }
+      }
+      #expect(judged > 0)
+    }
+  }
+
+  /// The same numbers in every run.
+  private struct Numbers {
+    private var state: UInt64
+
+    init(seed: UInt64) { state = seed }
+
+    mutating func below(_ limit: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int((state >> 33) % UInt64(max(limit, 1)))
     }
   }
 
@@ -161,7 +204,7 @@ import Testing
 
   @Test(.timeLimit(.minutes(5))) func progressCountsEveryCaptureOfAllPairs() async throws {
     try await Scratch.with { scratch in
-      let (reference, target) = try await SampleRuns.pair("--dtype bf16", in: scratch)
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let (left, right) = (try source(reference), try source(target))
       var request = SampleRuns.request(left, right, policy: .strict)
       request.reference.set = try await left.dumps()

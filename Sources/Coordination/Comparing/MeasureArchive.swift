@@ -13,6 +13,9 @@ public struct MeasureArchive: Sendable {
     case dumps(why: String?)
   }
 
+  /// The reason where there is no file of measures yet.
+  public static let nothingStored = "no measures are stored"
+
   /// Directory of the files; made when the first is written.
   public var directory: String
   /// Whether files that stand already may be used.
@@ -81,7 +84,7 @@ public struct MeasureArchive: Sendable {
             return (report, .stored(at: contents.measured.storedAt ?? 0), nil)
           }
         } else {
-          why = "no measures are stored"
+          why = nothingStored
         }
       } catch let error as MeasureFileError {
         why = error.message
