@@ -1,7 +1,7 @@
 public import Dumps
 
 /// The tensor that the ranks' tensors stand for, readable in row-major order without being assembled in memory.
-public struct LogicalTensor: Sendable, Hashable {
+public struct LogicalTensor: Sendable, Hashable, Codable {
   /// The ranks' tensors, in the order that the layout's pieces count.
   public var parts: [Tensor]
   public var layout: ShardLayout

@@ -1,7 +1,7 @@
 /// The numbers of one pair of tensors, b the reference and a the target, in double precision.
 ///
 /// A figure that has no value (cosine of an all-zero tensor) or is not finite is NaN here and `null` in JSON.
-public struct Measures: Sendable, Hashable {
+public struct Measures: Sendable, Hashable, Codable {
   /// <a,b> / (|a||b|)
   public var cos: Double
   /// max |a-b|
@@ -65,7 +65,7 @@ extension Measures {
 }
 
 /// One token row's agreement.
-public struct TokenMeasure: Sendable, Hashable {
+public struct TokenMeasure: Sendable, Hashable, Codable {
   public var index: Int
   public var cos: Double
   public var relL2: Double

@@ -18,12 +18,14 @@ struct CaptureLedger {
   /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named.
   mutating func add(_ captures: [Capture]) {
     var collision: (capture: Capture, owner: String)?
+    var colliding: [String] = []
     for capture in captures {
       let place = Place(
         rank: capture.rank, layer: capture.layer, stage: capture.stage, call: capture.call,
         tensor: capture.tensor.name)
       if let owner = owners[place] {
         collision = (capture, owner)
+        colliding.append(capture.tensor.name)
       } else {
         owners[place] = capture.file
         set.captures.append(capture)
@@ -35,7 +37,7 @@ struct CaptureLedger {
           file: capture.file,
           why: "holds the same captures (layer \(capture.layer.map(String.init) ?? "none"), \(capture.stage), "
             + "rank \(capture.rank)) as \(owner), which was taken; keep each side and each run in a directory of its "
-            + "own"))
+            + "own", values: colliding))
     }
   }
 
@@ -43,11 +45,13 @@ struct CaptureLedger {
 
   mutating func add(_ values: [StatisticsCapture]) { set.statistics += values }
 
-  mutating func note(_ file: String, _ why: String) { set.unreadable.append(Unreadable(file: file, why: why)) }
+  mutating func note(_ file: String, _ why: String, values: [String]? = nil) {
+    set.unreadable.append(Unreadable(file: file, why: why, values: values))
+  }
 
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
-    for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)") }
+    for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }
     add(
       dump.tensors.map { tensor in
         var tensor = tensor
@@ -61,7 +65,9 @@ struct CaptureLedger {
     if set.layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),
       !dump.skipped.contains(where: { $0.name == "hidden" })
     {
-      note(entry.path, "holds no tensor hidden; was it written by ATOM's hooks?")
+      note(
+        entry.path, "holds no tensor hidden; was it written by ATOM's hooks?",
+        values: dump.tensors.isEmpty && dump.skipped.isEmpty ? nil : ["hidden"])
     } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
       note(entry.path, "holds no tensor")
     }

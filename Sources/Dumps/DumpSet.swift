@@ -36,10 +36,13 @@ public struct Capture: Sendable, Hashable {
 public struct Unreadable: Sendable, Hashable, Codable {
   public var file: String
   public var why: String
+  /// Names of the values meant; nil: the file as a whole.
+  public var values: [String]?
 
-  public init(file: String, why: String) {
+  public init(file: String, why: String, values: [String]? = nil) {
     self.file = file
     self.why = why
+    self.values = values
   }
 }
 

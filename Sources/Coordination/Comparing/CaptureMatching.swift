@@ -25,6 +25,19 @@ struct CaptureMatching: Sendable {
   /// Problems with the choice of calls, one a side or stage.
   private(set) var callProblems: [(problem: CallProblem, stage: String?)] = []
   private(set) var order: [CaptureKey] = []
+  /// What became of each place on either side.
+  private(set) var fates: [CaptureKey: (reference: Fate, target: Fate)] = [:]
+
+  /// What became of one side's captures of a place.
+  enum Fate: Sendable {
+    /// Those of these calls are in `pairs`.
+    case paired(calls: Set<Int?>)
+    /// Those of these calls have nothing to be compared with.
+    case partnerless(calls: Set<Int?>, why: String)
+    /// The chosen call has none.
+    case notThere
+    case undecided(String)
+  }
 
   init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex) {
     self.reference = reference
@@ -43,9 +56,14 @@ struct CaptureMatching: Sendable {
       case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
         chosen += leftRanks.count + rightRanks.count
         guard tokensFit(referenceCalls, targetCalls, request: request) else {
-          unmatched.append("\(key): the calls chosen on the two sides have different token counts")
+          let why = "the calls chosen on the two sides have different token counts"
+          unmatched.append("\(key): \(why)")
+          fates[key] = (
+            .partnerless(calls: [leftChoice.call], why: why), .partnerless(calls: [rightChoice.call], why: why)
+          )
           continue
         }
+        fates[key] = (.paired(calls: [leftChoice.call]), .paired(calls: [rightChoice.call]))
         let why =
           leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
         pairs.append(
@@ -57,6 +75,7 @@ struct CaptureMatching: Sendable {
             missingRanks: missing(rightRanks, target, rank: request.rank),
             missingReferenceRanks: missing(leftRanks, reference, rank: request.rank)))
       default:
+        fates[key] = (left.fate(other: right, "target"), right.fate(other: left, "reference"))
         for (name, outcome) in [("reference", left), ("target", right)] {
           switch outcome {
           case .found(_, let ranks): chosen += ranks.count
@@ -79,6 +98,18 @@ struct CaptureMatching: Sendable {
     case found(CallChoice, [Int: Capture])
     case absent(String)
     case problem(CallProblem)
+
+    /// What becomes of this side's captures where the place is not compared, because of `other`.
+    func fate(other: Found, _ name: String) -> Fate {
+      switch (self, other) {
+      case (.found(let choice, _), .problem(let problem)):
+        .partnerless(calls: [choice.call], why: "\(name): \(problem.message)")
+      case (.found(let choice, _), .absent(let why)): .partnerless(calls: [choice.call], why: "\(why) in the \(name)")
+      case (.found(let choice, _), .found): .paired(calls: [choice.call])
+      case (.absent, _): .notThere
+      case (.problem(let problem), _): .undecided(problem.message)
+      }
+    }
   }
 
   private func side(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Found {

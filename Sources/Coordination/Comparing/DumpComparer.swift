@@ -12,22 +12,54 @@ public enum DumpComparer {
   ///
   /// - Throws: `AlignmentError` for a shard rule that this version cannot apply, or a pattern that is not a
   ///   regular expression; `CancellationError`.
-  public static func compare(_ request: ComparisonRequest) async throws -> ComparisonReport {
+  public static func compare(
+    _ request: ComparisonRequest, progress: MeasuringProgress? = nil
+  ) async throws -> ComparisonReport {
+    try judge(try await measure(request, progress: progress), by: request)
+  }
+
+  /// Chooses calls, joins ranks and measures; nothing is judged.
+  ///
+  /// - Throws: as `compare`.
+  public static func measure(
+    _ request: ComparisonRequest, progress: MeasuringProgress? = nil
+  ) async throws -> MeasuredComparison {
     let rules = try StageRules(request)
     let reference = CaptureIndex(request.reference, rank: request.rank)
     let target = CaptureIndex(request.target, rank: request.rank)
     let matching = CaptureMatching(request: request, reference: reference, target: target)
     let areVerified = request.reference.set.areChecksumsVerified && request.target.set.areChecksumsVerified
-    let measured = try await measure(matching, rules: rules, audit: areVerified ? nil : StorageAudit())
-    return try ReportBuilder(request: request, matching: matching, outcomes: measured.outcomes).report(
+    let measured = try await measure(
+      matching, rules: rules, audit: areVerified ? nil : StorageAudit(), progress: progress)
+    let open = measured.outcomes.filter { $0.measures == nil }
+    let unmeasured = Dictionary(
+      open.map { ($0.key, $0.problem?.why ?? "not measured") }, uniquingKeysWith: { first, _ in first })
+    return MeasuredComparison(
+      matching: MatchingSummary(matching, rank: request.rank, unmeasured: unmeasured), outcomes: measured.outcomes,
       unreadable: measured.unreadable)
+  }
+
+  /// Judges measures by the policy of `request`, whose other rules must be those they were taken by.
+  ///
+  /// Measures from a file are judged without opening a dump.
+  ///
+  /// - Throws: where a judgement, not only a cause, needs evidence that the file lacks.
+  public static func judge(_ measured: MeasuredComparison, by request: ComparisonRequest) throws -> ComparisonReport {
+    let book = EvidenceBook(measured.evidence, canRead: measured.storedAt == nil)
+    return try ReportBuilder(request: request, matching: measured.matching, outcomes: measured.outcomes, book: book)
+      .report(unreadable: measured.unreadable)
   }
 
   /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
   static func measure(
-    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?
+    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?, progress: MeasuringProgress? = nil
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
-    var results = try await Bounded.map(matching.pairs) { await make($0, rules: rules, usual: nil, audit: audit) }
+    let counter = MeasuringCounter(matching.pairs, progress)
+    var results = try await Bounded.map(matching.pairs) { pair in
+      let result = await make(pair, rules: rules, usual: nil, audit: audit)
+      counter.finished(pair)
+      return result
+    }
     // Where the data fit no layout, the one of the same stage in other layers stands.
     let open = results.indices.filter { index in
       guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else {

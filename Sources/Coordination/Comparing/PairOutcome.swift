@@ -4,7 +4,7 @@ import Dumps
 import Reporting
 
 /// One place on both sides, aligned and measured.
-struct PairOutcome: Sendable {
+struct PairOutcome: Sendable, Codable {
   var key: CaptureKey
   var call: ComparisonReport.RowCall
   /// The tensors, in rank order.
@@ -19,10 +19,21 @@ struct PairOutcome: Sendable {
   /// The same for the reference.
   var divergentReferenceRanks: [Int] = []
   /// Why there are no measures, and the verdict for it.
-  var problem: (verdict: Verdict, why: String)?
+  var problem: Problem?
   /// Ranks below the world size without this capture.
   var missingRanks: [Int] = []
   var missingReferenceRanks: [Int] = []
+
+  /// Why a place could not be measured.
+  struct Problem: Sendable, Codable {
+    var verdict: Verdict
+    var why: String
+
+    init(_ verdict: Verdict, _ why: String) {
+      self.verdict = verdict
+      self.why = why
+    }
+  }
 
   var shape: [Int] { decision?.target.shape ?? targets.first?.shape ?? [] }
   var dtype: DType { targets.first?.dtype ?? .float32 }
@@ -58,16 +69,16 @@ extension PairOutcome {
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
       let isWrong = error.code == .shapeMismatch && key.role == .output
-      outcome.problem = (isWrong ? .fail : .inconclusive, error.message)
+      outcome.problem = Problem(isWrong ? .fail : .inconclusive, error.message)
     } catch let error as DumpError {
-      outcome.problem = (.inconclusive, "not read: \(error.description)")
+      outcome.problem = Problem(.inconclusive, "not read: \(error.description)")
       outcome.measures = nil
       let file =
         (Array(reference.values) + Array(target.values))
         .first { $0.tensor.storage.path == error.file }?.file ?? error.file
       return (outcome, [Unreadable(file: file, why: error.reason)])
     } catch {
-      outcome.problem = (.inconclusive, "not read: \(error)")
+      outcome.problem = Problem(.inconclusive, "not read: \(error)")
       return (outcome, [Unreadable(file: key.description, why: "\(error)")])
     }
     return (outcome, [])
@@ -81,10 +92,9 @@ extension PairOutcome {
         tensors.count >= 2 && tensors.allSatisfy { $0.shape == tensors[0].shape && $0.dtype == tensors[0].dtype }
       if try !areAlike || !PairMeasurer.divergent(tensors).isEmpty {
         let ranks = missing.map(String.init).joined(separator: ", ")
-        problem = (
+        problem = Problem(
           .inconclusive,
-          "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined"
-        )
+          "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined")
         return false
       }
     }

@@ -10,16 +10,17 @@ extension ComparisonReport {
   ///
   /// A number that is not finite is `null`; `nonfinite` counts the values of either side that made it so, and `why`
   /// says it where a pair could not be measured. `token_rel_l2` is written for rows that are not PASS.
-  public func json(pretty: Bool = false) -> String { jsonValue.text(pretty: pretty) }
+  public func json(pretty: Bool = false) -> String { jsonValue().text(pretty: pretty) }
 
-  var jsonValue: JSONValue {
+  /// - Parameter ledgerLimit: entries of the coverage ledger written a side; the counts are always whole.
+  func jsonValue(ledgerLimit: Int = .max) -> JSONValue {
     .object([
       "schema": .string(Self.schema),
       "verdict": .string(verdict.rawValue),
       "sentence": .string(sentence),
       "reference": reference.jsonValue,
       "target": target.jsonValue,
-      "coverage": coverage.jsonValue,
+      "coverage": coverage.jsonValue(ledgerLimit: ledgerLimit),
       "rows": .array(rows.map(\.jsonValue)),
       "first_divergence": firstDivergence.map {
         .object(["layer": .optional($0.layer), "stage": .string($0.stage)])
@@ -37,13 +38,14 @@ extension ComparisonReport.Side {
 }
 
 extension ComparisonReport.Coverage {
-  fileprivate var jsonValue: JSONValue {
+  fileprivate func jsonValue(ledgerLimit: Int) -> JSONValue {
     .object([
       "expected": .int(expected),
       "compared": .int(compared),
       "unmatched": .strings(unmatched),
       "unreadable": .array(unreadable.map { .object(["file": .string($0.file), "why": .string($0.why)]) }),
       "other_calls": .int(otherCalls),
+      "ledger": ledger?.jsonValue(limit: ledgerLimit) ?? .null,
     ])
   }
 }
@@ -139,6 +141,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var unmatched: [String]
     var unreadable: [Unreadable]
     var otherCalls: Int
+    var ledger: CoverageLedgerRecord?
 
     enum CodingKeys: String, CodingKey {
       case expected
@@ -146,6 +149,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       case unmatched
       case unreadable
       case otherCalls = "other_calls"
+      case ledger
     }
   }
 
@@ -320,7 +324,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       target: .init(path: target.path, worldSize: target.worldSize, label: target.label),
       coverage: .init(
         expected: coverage.expected, compared: coverage.compared, unmatched: coverage.unmatched,
-        unreadable: coverage.unreadable, otherCalls: coverage.otherCalls),
+        unreadable: coverage.unreadable, otherCalls: coverage.otherCalls, ledger: coverage.ledger?.ledger),
       rows: rows.map(\.row),
       firstDivergence: firstDivergence.map { .init(layer: $0.layer, stage: $0.stage) },
       findings: findings.map {
