@@ -1,9 +1,12 @@
 // Conversions between vectors that Swift's SIMD types make one by one, and what the processor can do.
 //
-// All inline: each importing target compiles them with its own instruction set. A group is 16 values; `from` and
-// `to` stand at any alignment.
+// All inline: each importing target compiles them with its own instruction set. `from` and `to`
+// stand at any alignment.
 #pragma once
 #include <stdint.h>
+
+// Vectors wider than the registers are passed to inlined functions only.
+#pragma clang diagnostic ignored "-Wpsabi"
 
 #define KERNELS_INLINE static inline __attribute__((always_inline))
 
@@ -63,11 +66,13 @@ KERNELS_INLINE double kernels_largest(kernels_lanes values) {
   return KERNELS_LARGER(KERNELS_LARGER(b.x, b.y), KERNELS_LARGER(b.z, b.w));
 }
 
-// Counts of equal bytes and of equal elements, each in 64 bytes of lanes; a lane of bytes holds up to 255.
-typedef uint8_t kernels_counts __attribute__((ext_vector_type(64)));
+// 64 bytes of lanes, whose width the functions choose.
+typedef uint8_t kernels_bytes __attribute__((ext_vector_type(64)));
+
+// Counts of equal bytes and of equal elements; a lane of bytes holds up to 255.
 #define KERNELS_COUNT(bits, lanes)                                                              \
-  KERNELS_INLINE kernels_counts kernels_add_equal##bits(                                        \
-      const void *left, const void *right, kernels_counts counts) {                             \
+  KERNELS_INLINE kernels_bytes kernels_add_equal##bits(                                        \
+      const void *left, const void *right, kernels_bytes counts) {                             \
     typedef uint##bits##_t elements __attribute__((ext_vector_type(lanes)));                    \
     elements a, b, sum;                                                                         \
     __builtin_memcpy(&a, left, sizeof a);                                                       \
@@ -78,7 +83,7 @@ typedef uint8_t kernels_counts __attribute__((ext_vector_type(64)));
     __builtin_memcpy(&counts, &sum, sizeof sum);                                                \
     return counts;                                                                              \
   }                                                                                             \
-  KERNELS_INLINE uint64_t kernels_total##bits(kernels_counts counts) {                          \
+  KERNELS_INLINE uint64_t kernels_total##bits(kernels_bytes counts) {                          \
     typedef uint##bits##_t elements __attribute__((ext_vector_type(lanes)));                    \
     typedef uint32_t wide __attribute__((ext_vector_type(lanes)));                              \
     elements sum;                                                                               \
@@ -89,6 +94,39 @@ KERNELS_COUNT(8, 64)
 KERNELS_COUNT(16, 32)
 KERNELS_COUNT(32, 16)
 KERNELS_COUNT(64, 8)
+
+// Gathers the bits in which 64 bytes of both sides differ.
+KERNELS_INLINE kernels_bytes kernels_add_difference(const void *left, const void *right, kernels_bytes sum) {
+  kernels_bytes a, b;
+  __builtin_memcpy(&a, left, sizeof a);
+  __builtin_memcpy(&b, right, sizeof b);
+  return sum | (a ^ b);
+}
+KERNELS_INLINE int kernels_is_zero(kernels_bytes values) {
+  typedef uint64_t words __attribute__((ext_vector_type(8)));
+  words bits;
+  __builtin_memcpy(&bits, &values, sizeof bits);
+  return __builtin_reduce_or(bits) == 0;
+}
+
+// The largest code, sign aside, of 32 and of those before: of a 16-bit float the largest magnitude, or NaN.
+KERNELS_INLINE kernels_bytes kernels_add_peak(const void *from, kernels_bytes peak) {
+  typedef int16_t codes __attribute__((ext_vector_type(32)));
+  codes values, known;
+  __builtin_memcpy(&values, from, sizeof values);
+  __builtin_memcpy(&known, &peak, sizeof known);
+  values &= 0x7FFF;
+  known = values > known ? values : known;
+  __builtin_memcpy(&peak, &known, sizeof known);
+  return peak;
+}
+
+KERNELS_INLINE uint16_t kernels_largest_code(kernels_bytes peak) {
+  typedef int16_t codes __attribute__((ext_vector_type(32)));
+  codes values;
+  __builtin_memcpy(&values, &peak, sizeof values);
+  return (uint16_t)__builtin_reduce_max(values);
+}
 
 // sum + a·b where the product is exact, so that fusing changes no bit.
 #if defined(__FMA__)
@@ -107,7 +145,7 @@ KERNELS_INLINE kernels_doubles16 kernels_add_exact16(kernels_doubles16 a, kernel
 }
 #endif
 
-// One group of integers.
+// 16 integers.
 #define KERNELS_CONVERT(name, source, result)                                                   \
   KERNELS_INLINE void kernels_##name(const void *from, result *to) {                            \
     typedef source sources __attribute__((ext_vector_type(16)));                                \
@@ -126,37 +164,72 @@ KERNELS_CONVERT(uint32, uint32_t, double)
 KERNELS_CONVERT(int64, int64_t, double)
 KERNELS_CONVERT(uint64, uint64_t, double)
 
-// One group of bfloat16: the upper halves of float32 patterns.
-KERNELS_INLINE void kernels_bfloat16(const void *from, float *to) {
+// 16 bfloat16 values: the upper halves of float32 patterns.
+KERNELS_INLINE kernels_floats16 kernels_floats_bfloat16(const void *from) {
   typedef uint16_t sources __attribute__((ext_vector_type(16)));
   sources codes;
   __builtin_memcpy(&codes, from, sizeof codes);
   kernels_words16 patterns = __builtin_convertvector(codes, kernels_words16) << 16;
-  __builtin_memcpy(to, &patterns, sizeof patterns);
+  kernels_floats16 values;
+  __builtin_memcpy(&values, &patterns, sizeof values);
+  return values;
 }
 
-// One group of IEEE half precision.
+// 16 values of IEEE half precision.
+KERNELS_INLINE kernels_floats16 kernels_floats_float16(const void *from) {
 #if defined(__F16C__) || defined(__aarch64__)
-KERNELS_CONVERT(float16, _Float16, float)
+  typedef _Float16 sources __attribute__((ext_vector_type(16)));
+  sources values;
+  __builtin_memcpy(&values, from, sizeof values);
+  return __builtin_convertvector(values, kernels_floats16);
 #else
-// By integer operations: without F16C a conversion is a call.
-KERNELS_INLINE void kernels_float16(const void *from, float *to) {
+  // By integer operations: without F16C a conversion is a call.
   typedef uint16_t sources __attribute__((ext_vector_type(16)));
   sources codes;
   __builtin_memcpy(&codes, from, sizeof codes);
   kernels_words16 wide = __builtin_convertvector(codes, kernels_words16);
   // Exponent and fraction in place; the product moves the bias from 15 to 127 and is exact, below normal, too.
-  kernels_words16 magnitude = (wide & 0x7FFF) << 13;
-  kernels_floats16 scaled;
-  __builtin_memcpy(&scaled, &magnitude, sizeof scaled);
-  scaled *= 0x1p112f;
+  kernels_words16 bits = (wide & 0x7FFF) << 13;
+  kernels_floats16 values;
+  __builtin_memcpy(&values, &bits, sizeof values);
+  values *= 0x1p112f;
   // What comes out at 2^16 or more had the exponent of infinity and NaN.
-  kernels_words16 special = (kernels_words16)(scaled >= 0x1p16f) & 0x7F800000;
-  __builtin_memcpy(&magnitude, &scaled, sizeof scaled);
-  magnitude |= special | (wide & 0x8000) << 16;
-  __builtin_memcpy(to, &magnitude, sizeof magnitude);
-}
+  kernels_words16 special = (kernels_words16)(values >= 0x1p16f) & 0x7F800000;
+  __builtin_memcpy(&bits, &values, sizeof bits);
+  bits |= special | (wide & 0x8000) << 16;
+  __builtin_memcpy(&values, &bits, sizeof values);
+  return values;
 #endif
+}
+
+KERNELS_INLINE void kernels_bfloat16(const void *from, float *to) {
+  kernels_floats16 values = kernels_floats_bfloat16(from);
+  __builtin_memcpy(to, &values, sizeof values);
+}
+KERNELS_INLINE void kernels_float16(const void *from, float *to) {
+  kernels_floats16 values = kernels_floats_float16(from);
+  __builtin_memcpy(to, &values, sizeof values);
+}
+
+// 16 values widened.
+KERNELS_INLINE kernels_doubles16 kernels_wide_bfloat16(const void *from) {
+  return __builtin_convertvector(kernels_floats_bfloat16(from), kernels_doubles16);
+}
+KERNELS_INLINE kernels_doubles16 kernels_wide_float16(const void *from) {
+  return __builtin_convertvector(kernels_floats_float16(from), kernels_doubles16);
+}
+
+// One value.
+KERNELS_INLINE double kernels_value_bfloat16(const void *from) {
+  uint16_t codes[16] = {0};
+  __builtin_memcpy(codes, from, 2);
+  return kernels_floats_bfloat16(codes)[0];
+}
+KERNELS_INLINE double kernels_value_float16(const void *from) {
+  uint16_t codes[16] = {0};
+  __builtin_memcpy(codes, from, 2);
+  return kernels_floats_float16(codes)[0];
+}
 
 // 2: AVX-512 as x86-64-v4 has it; 1: AVX2, FMA and F16C; 0: neither. The operating system's consent included.
 static inline int kernels_cpu_level(void) {

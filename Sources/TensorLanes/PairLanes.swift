@@ -1,16 +1,16 @@
-/// The running sums of one row of pairs in sixteen lanes, a the target and b the reference, and what the run added
+/// The running sums of one row of pairs in 32 lanes, a the target and b the reference, and what the run added
 /// last has shown.
 ///
-/// Value i of a row goes to lane i mod 16, in ascending order, with a rounded product and a rounded sum. So the
+/// Value i of a row goes to lane i mod 32, in ascending order, with a rounded product and a rounded sum. So the
 /// bits depend neither on how a row is cut into runs, nor on the vector width of the machine.
 public struct PairLanes: Sendable {
-  public var dot = SIMD16<Double>(repeating: 0)
-  public var target = SIMD16<Double>(repeating: 0)
-  public var reference = SIMD16<Double>(repeating: 0)
+  public var dot = Lanes32()
+  public var target = Lanes32()
+  public var reference = Lanes32()
   /// Of (a-b)².
-  public var difference = SIMD16<Double>(repeating: 0)
+  public var difference = Lanes32()
   /// Of |a-b|.
-  public var magnitude = SIMD16<Double>(repeating: 0)
+  public var magnitude = Lanes32()
 
   /// max|a-b|: a run may only raise what stands here. NaN is passed over.
   public var largestDifference = 0.0
@@ -27,15 +27,25 @@ public struct PairLanes: Sendable {
 
   public init() {}
 
-  /// Each sum with its lanes added up: halves onto each other, four times.
+  /// Each sum with its lanes added up.
   public var sums: PairSums {
     PairSums(
-      dot: Self.folded(dot), target: Self.folded(target), reference: Self.folded(reference),
-      difference: Self.folded(difference), magnitude: Self.folded(magnitude))
+      dot: dot.folded, target: target.folded, reference: reference.folded, difference: difference.folded,
+      magnitude: magnitude.folded)
   }
+}
 
-  private static func folded(_ lanes: SIMD16<Double>) -> Double {
-    let eight = lanes.lowHalf + lanes.highHalf
+/// One sum in 32 lanes.
+public struct Lanes32: Sendable {
+  public var low = SIMD16<Double>(repeating: 0)
+  public var high = SIMD16<Double>(repeating: 0)
+
+  public init() {}
+
+  /// The lanes added up: halves onto each other, five times.
+  public var folded: Double {
+    let sixteen = low + high
+    let eight = sixteen.lowHalf + sixteen.highHalf
     let four = eight.lowHalf + eight.highHalf
     let two = four.lowHalf + four.highHalf
     return two.x + two.y

@@ -5,7 +5,7 @@ public struct PairRun {
   public var reference: UnsafeRawPointer
   /// Values on each side.
   public var count: Int
-  /// Lane of the first value, 0…15. Even for `LaneFormat.nibbleCodes`.
+  /// Lane of the first value, 0…31. Even for `LaneFormat.nibbleCodes`.
   public var lane: Int
   /// Bytes of an element, to count the unequal ones: 1, 2, 4, 8 or 16.
   public var elementBytes: Int

@@ -40,7 +40,7 @@ private enum PairPass<Format: PairFormat> {
   typealias Number = Format.Numbers.Number
 
   /// Values of a piece at most.
-  static var pieceValues: Int { 1024 }
+  static var pieceValues: Int { 8192 / MemoryLayout<Number>.size }
 
   @inline(__always)
   static func byteCount(_ values: Int) -> Int { (values &* Format.bitCount) &>> 3 }
@@ -89,7 +89,7 @@ private enum PairPass<Format: PairFormat> {
   /// Values of the piece that starts at `done`.
   @inline(__always)
   static func pieceCount(_ run: PairRun, _ done: Int) -> Int {
-    min(run.count &- done, pieceValues &- ((run.lane &+ done) & 15))
+    min(run.count &- done, pieceValues &- ((run.lane &+ done) & 31))
   }
 
   // MARK: equal bytes
@@ -98,25 +98,73 @@ private enum PairPass<Format: PairFormat> {
   @inline(__always)
   static func addEqual(_ run: PairRun, _ lanes: inout PairLanes, _ scratch: UnsafeMutablePointer<Number>) -> Int {
     var done = 0
-    var largest = 0.0
     var sum = lanes.reference
     while done < run.count {
       let count = pieceCount(run, done)
-      let offset = byteCount(done)
-      guard memcmp(run.target + offset, run.reference + offset, byteCount(count)) == 0 else { break }
-      let piece = staged(run.reference + offset, count, (run.lane &+ done) & 15, run.table, scratch)
-      for group in 0..<piece.groups {
-        sum = Numbers.addSquares(Numbers.sixteen(piece.base + group &* 16 &* MemoryLayout<Number>.size), to: sum)
+      let a = run.target + byteCount(done)
+      let b = run.reference + byteCount(done)
+      // Most pieces that differ do so at once.
+      guard byteCount(count) < 8 || a.loadUnaligned(as: UInt64.self) == b.loadUnaligned(as: UInt64.self) else { break }
+      let largest: Double?
+      if Format.isHalf, (run.lane &+ done) & 31 == 0, count & 31 == 0 {
+        largest = addEqualGroups(a, b, count &>> 5, &sum)
+      } else {
+        largest = addEqualRest(a, b, count, (run.lane &+ done) & 31, run.table, scratch, &sum)
       }
-      let size = Numbers.largest(piece.base, groups: piece.groups)
-      if size > largest { largest = size }
+      guard let largest else { break }
+      if largest > lanes.largestReference { lanes.largestReference = largest }
       done &+= count
     }
     lanes.reference = sum
     lanes.dot = sum
     lanes.target = sum
-    lanes.largestReference = largest
     return done
+  }
+
+  /// Compares and squares in one go; gives max|b|, or nil, and leaves the sum alone, where the bytes differ.
+  @inline(__always)
+  static func addEqualGroups(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: Int, _ sum: inout Lanes32
+  ) -> Double? {
+    var low = sum.low
+    var high = sum.high
+    var difference = kernels_bytes(repeating: 0)
+    var peak = kernels_bytes(repeating: 0)
+    var offset = 0
+    let end = groups &* 64
+    while offset < end {
+      let b = reference + offset
+      low = Numbers.addSquares(Format.wide(b), to: low)
+      high = Numbers.addSquares(Format.wide(b + 32), to: high)
+      difference = kernels_add_difference(target + offset, b, difference)
+      peak = kernels_add_peak(b, peak)
+      offset &+= 64
+    }
+    guard kernels_is_zero(difference) != 0 else { return nil }
+    sum.low = low
+    sum.high = high
+    return largest(peak)
+  }
+
+  @inline(__always)
+  static func largest(_ peak: kernels_bytes) -> Double {
+    var code = kernels_largest_code(peak)
+    return Format.value(&code)
+  }
+
+  @inline(__always)
+  static func addEqualRest(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ count: Int, _ lane: Int,
+    _ table: UnsafePointer<Float>?, _ scratch: UnsafeMutablePointer<Number>, _ sum: inout Lanes32
+  ) -> Double? {
+    guard memcmp(target, reference, byteCount(count)) == 0 else { return nil }
+    let piece = staged(reference, count, lane, table, scratch)
+    for group in 0..<piece.groups {
+      let base = piece.base + group &* 32 &* MemoryLayout<Number>.size
+      sum.low = Numbers.addSquares(Numbers.sixteen(base), to: sum.low)
+      sum.high = Numbers.addSquares(Numbers.sixteen(base + 16 &* MemoryLayout<Number>.size), to: sum.high)
+    }
+    return Numbers.largest(piece.base, groups: 2 &* piece.groups)
   }
 
   // MARK: all others
@@ -129,24 +177,57 @@ private enum PairPass<Format: PairFormat> {
     var done = first
     while done < run.count {
       let count = pieceCount(run, done)
-      let lane = (run.lane &+ done) & 15
+      let lane = (run.lane &+ done) & 31
       let offset = byteCount(done)
-      let a = staged(run.target + offset, count, lane, run.table, left)
-      let b = staged(run.reference + offset, count, lane, run.table, right)
+      let a: Piece
+      let b: Piece
+      let largestReference: Double
+      if Format.isHalf, lane == 0, count & 31 == 0, run.elementBytes == 2 {
+        largestReference = expandHalves(run.target + offset, run.reference + offset, count &>> 5, left, right, &lanes)
+        a = Piece(base: UnsafeRawPointer(left), groups: count &>> 5, isShifted: true)
+        b = Piece(base: UnsafeRawPointer(right), groups: count &>> 5, isShifted: true)
+      } else {
+        a = staged(run.target + offset, count, lane, run.table, left)
+        b = staged(run.reference + offset, count, lane, run.table, right)
+        largestReference = Numbers.largest(b.base, groups: 2 &* b.groups)
+        UnequalCount.add(run.target + offset, run.reference + offset, byteCount(count), run.elementBytes, &lanes)
+      }
       let largest = sweep(a.base, b.base, a.groups, &lanes)
       if largest > lanes.largestDifference {
         lanes.largestDifference = largest
         lanes.largestDifferenceIndex = done &+ firstPair(a.base, b.base, a.groups, largest) &- (a.isShifted ? lane : 0)
       }
-      let size = Numbers.largest(b.base, groups: b.groups)
-      if size > lanes.largestReference { lanes.largestReference = size }
-      UnequalCount.add(
-        run.target + offset, run.reference + offset, byteCount(count), run.elementBytes, &lanes)
+      if largestReference > lanes.largestReference { lanes.largestReference = largestReference }
       done &+= count
     }
   }
 
-  /// Every sum of groups of sixteen, as many lanes at a time as the registers hold; gives max|a-b|.
+  /// Expands and counts groups of 32 in one go; gives max|b|.
+  @inline(__always)
+  static func expandHalves(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: Int, _ left: UnsafeMutablePointer<Number>,
+    _ right: UnsafeMutablePointer<Number>, _ lanes: inout PairLanes
+  ) -> Double {
+    var bytes = kernels_bytes(repeating: 0)
+    var elements = kernels_bytes(repeating: 0)
+    var peak = kernels_bytes(repeating: 0)
+    for group in 0..<groups {
+      let a = target + group &* 64
+      let b = reference + group &* 64
+      bytes = kernels_add_equal8(a, b, bytes)
+      elements = kernels_add_equal16(a, b, elements)
+      peak = kernels_add_peak(b, peak)
+      Format.expand(a, nil, left + group &* 32)
+      Format.expand(a + 32, nil, left + (group &* 32 &+ 16))
+      Format.expand(b, nil, right + group &* 32)
+      Format.expand(b + 32, nil, right + (group &* 32 &+ 16))
+    }
+    lanes.unequalBytes &+= groups &* 64 &- Int(kernels_total8(bytes))
+    lanes.unequalElements &+= groups &* 32 &- Int(kernels_total16(elements))
+    return largest(peak)
+  }
+
+  /// Every sum of groups of 32, as many lanes at a time as the registers hold; gives max|a-b|.
   @inline(__always)
   static func sweep(
     _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: Int, _ lanes: inout PairLanes
@@ -154,14 +235,14 @@ private enum PairPass<Format: PairFormat> {
     let size = MemoryLayout<Number>.size
     var largest = kernels_lanes(repeating: 0)
     var lane = 0
-    while lane < 16 {
+    while lane < 32 {
       var dot = part(&lanes.dot, lane)
       var targetSquares = part(&lanes.target, lane)
       var referenceSquares = part(&lanes.reference, lane)
       var squares = part(&lanes.difference, lane)
       var magnitudes = part(&lanes.magnitude, lane)
       var offset = lane &* size
-      let end = groups &* 16 &* size
+      let end = groups &* 32 &* size
       while offset < end {
         let a = Numbers.lanes(target + offset)
         let b = Numbers.lanes(reference + offset)
@@ -172,7 +253,7 @@ private enum PairPass<Format: PairFormat> {
         squares += difference * difference
         magnitudes += difference
         largest.replace(with: difference, where: difference .> largest)
-        offset &+= 16 &* size
+        offset &+= 32 &* size
       }
       put(dot, &lanes.dot, lane)
       put(targetSquares, &lanes.target, lane)
@@ -185,12 +266,12 @@ private enum PairPass<Format: PairFormat> {
   }
 
   @inline(__always)
-  static func part(_ lanes: inout SIMD16<Double>, _ first: Int) -> kernels_lanes {
+  static func part(_ lanes: inout Lanes32, _ first: Int) -> kernels_lanes {
     withUnsafeBytes(of: &lanes) { $0.loadUnaligned(fromByteOffset: first &* 8, as: kernels_lanes.self) }
   }
 
   @inline(__always)
-  static func put(_ values: kernels_lanes, _ lanes: inout SIMD16<Double>, _ first: Int) {
+  static func put(_ values: kernels_lanes, _ lanes: inout Lanes32, _ first: Int) {
     withUnsafeMutableBytes(of: &lanes) { $0.storeBytes(of: values, toByteOffset: first &* 8, as: kernels_lanes.self) }
   }
 
@@ -201,7 +282,7 @@ private enum PairPass<Format: PairFormat> {
   ) -> Int {
     let size = MemoryLayout<Number>.size
     var index = 0
-    while index < groups &* 16 {
+    while index < groups &* 32 {
       let a = target.loadUnaligned(fromByteOffset: index &* size, as: Number.self)
       let b = reference.loadUnaligned(fromByteOffset: index &* size, as: Number.self)
       if (Double(a) - Double(b)).magnitude == difference { break }
@@ -214,38 +295,41 @@ private enum PairPass<Format: PairFormat> {
 
   struct Piece {
     var base: UnsafeRawPointer
-    /// Groups of sixteen numbers.
+    /// Groups of 32 numbers.
     var groups: Int
     /// The first value stands at its lane, and not at `base`.
     var isShifted: Bool
   }
 
-  /// A piece as whole groups of sixteen numbers: in place where it is such already, else in `scratch`, with zeros,
+  /// A piece as whole groups of 32 numbers: in place where it is such already, else in `scratch`, with zeros,
   /// which add nothing, in the lanes before and after.
   @inline(__always)
   static func staged(
     _ source: UnsafeRawPointer, _ count: Int, _ lane: Int, _ table: UnsafePointer<Float>?,
     _ scratch: UnsafeMutablePointer<Number>
   ) -> Piece {
-    let groups = (lane &+ count &+ 15) &>> 4
-    if Format.isInPlace, lane == 0, count & 15 == 0 { return Piece(base: source, groups: groups, isShifted: false) }
-    guard let table = table ?? noTable else { return Piece(base: source, groups: 0, isShifted: false) }
+    let groups = (lane &+ count &+ 31) &>> 5
+    if Format.isInPlace, lane == 0, count & 31 == 0 { return Piece(base: source, groups: groups, isShifted: false) }
+    // Sixteen at a time.
     let whole = lane == 0 ? count &>> 4 : 0
     for group in 0..<whole {
       Format.expand(source + byteCount(group &* 16), table, scratch + group &* 16)
     }
-    if whole < groups {
+    if whole < 2 &* groups {
       stageRest(source + byteCount(whole &* 16), count &- whole &* 16, lane, table, scratch + whole &* 16)
+      var end = lane &+ count
+      while end < groups &* 32 {
+        scratch[end] = 0
+        end &+= 1
+      }
     }
     return Piece(base: UnsafeRawPointer(scratch), groups: groups, isShifted: true)
   }
 
-  static var noTable: UnsafePointer<Float>? { UnsafePointer(bitPattern: 4) }
-
   /// Values that fill no whole groups, or stand off their lanes.
   @inline(__always)
   static func stageRest(
-    _ source: UnsafeRawPointer, _ count: Int, _ lane: Int, _ table: UnsafePointer<Float>,
+    _ source: UnsafeRawPointer, _ count: Int, _ lane: Int, _ table: UnsafePointer<Float>?,
     _ scratch: UnsafeMutablePointer<Number>
   ) {
     var codes = SIMD16<UInt64>(repeating: 0)
@@ -264,11 +348,6 @@ private enum PairPass<Format: PairFormat> {
           done &+= part
         }
       }
-    }
-    var end = lane &+ count
-    while end & 15 != 0 {
-      scratch[end] = 0
-      end &+= 1
     }
   }
 
@@ -303,7 +382,7 @@ private protocol Stage {
   /// sum + a·b, the product rounded.
   static func add(_ a: kernels_lanes, _ b: kernels_lanes, to sum: kernels_lanes) -> kernels_lanes
   static func addSquares(_ a: SIMD16<Double>, to sum: SIMD16<Double>) -> SIMD16<Double>
-  /// max|b| of groups of sixteen; NaN is passed over.
+  /// max|b| of groups of 16; NaN is passed over.
   static func largest(_ source: UnsafeRawPointer, groups: Int) -> Double
 }
 
@@ -379,11 +458,21 @@ private protocol PairFormat {
   ///
   /// - Parameter table: what each code stands for; formats without codes pass it over.
   static func expand(
-    _ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Numbers.Number>)
+    _ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Numbers.Number>)
+  /// A floating-point type of 16 bits: the two functions below are there.
+  static var isHalf: Bool { get }
+  /// 16 values.
+  static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double>
+  static func value(_ source: UnsafeRawPointer) -> Double
 }
 
 extension PairFormat {
   static var isInPlace: Bool { false }
+  static var isHalf: Bool { false }
+  @inline(__always)
+  static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double> { SIMD16(repeating: .nan) }
+  @inline(__always)
+  static func value(_ source: UnsafeRawPointer) -> Double { .nan }
 }
 
 private enum Float64Format: PairFormat {
@@ -392,7 +481,7 @@ private enum Float64Format: PairFormat {
   static var isInPlace: Bool { true }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Double>)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Double>)
   {
     UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 128)
   }
@@ -404,7 +493,8 @@ private enum Float32Format: PairFormat {
   static var isInPlace: Bool { true }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
     UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 64)
   }
 }
@@ -414,9 +504,18 @@ private enum Float16Format: PairFormat {
   static var bitCount: Int { 16 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
     kernels_float16(source, target)
   }
+
+  static var isHalf: Bool { true }
+
+  @inline(__always)
+  static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double> { kernels_wide_float16(source) }
+
+  @inline(__always)
+  static func value(_ source: UnsafeRawPointer) -> Double { kernels_value_float16(source) }
 }
 
 private enum BFloat16Format: PairFormat {
@@ -424,9 +523,18 @@ private enum BFloat16Format: PairFormat {
   static var bitCount: Int { 16 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
     kernels_bfloat16(source, target)
   }
+
+  static var isHalf: Bool { true }
+
+  @inline(__always)
+  static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double> { kernels_wide_bfloat16(source) }
+
+  @inline(__always)
+  static func value(_ source: UnsafeRawPointer) -> Double { kernels_value_bfloat16(source) }
 }
 
 private enum Int64Format: PairFormat {
@@ -434,7 +542,7 @@ private enum Int64Format: PairFormat {
   static var bitCount: Int { 64 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Double>)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Double>)
   {
     kernels_int64(source, target)
   }
@@ -445,7 +553,7 @@ private enum UInt64Format: PairFormat {
   static var bitCount: Int { 64 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Double>)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Double>)
   {
     kernels_uint64(source, target)
   }
@@ -456,7 +564,7 @@ private enum Int32Format: PairFormat {
   static var bitCount: Int { 32 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Double>)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Double>)
   {
     kernels_int32(source, target)
   }
@@ -467,7 +575,7 @@ private enum UInt32Format: PairFormat {
   static var bitCount: Int { 32 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Double>)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Double>)
   {
     kernels_uint32(source, target)
   }
@@ -478,7 +586,8 @@ private enum Int16Format: PairFormat {
   static var bitCount: Int { 16 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
     kernels_int16(source, target)
   }
 }
@@ -488,7 +597,8 @@ private enum UInt16Format: PairFormat {
   static var bitCount: Int { 16 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
     kernels_uint16(source, target)
   }
 }
@@ -498,8 +608,12 @@ private enum ByteCodeFormat: PairFormat {
   static var bitCount: Int { 8 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
-    for i in 0..<16 { target[i] = table[Int(source.load(fromByteOffset: i, as: UInt8.self))] }
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
+    guard let table else { return }
+    for i in 0..<16 {
+      target[i] = table[Int(source.load(fromByteOffset: i, as: UInt8.self))]
+    }
   }
 }
 
@@ -508,7 +622,9 @@ private enum NibbleCodeFormat: PairFormat {
   static var bitCount: Int { 4 }
 
   @inline(__always)
-  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>, _ target: UnsafeMutablePointer<Float>) {
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
+    guard let table else { return }
     for i in 0..<8 {
       let byte = Int(source.load(fromByteOffset: i, as: UInt8.self))
       target[2 &* i] = table[byte & 15]
@@ -534,8 +650,8 @@ private enum UnequalCount {
       // A lane of bytes counts to 255 at most.
       let end = done &+ min(128, (byteCount &- done) &>> 6) &* 64
       let count = end &- done
-      var bytes = kernels_counts(repeating: 0)
-      var elements = kernels_counts(repeating: 0)
+      var bytes = kernels_bytes(repeating: 0)
+      var elements = kernels_bytes(repeating: 0)
       switch elementBytes {
       case 2:
         while done < end {
@@ -593,8 +709,9 @@ private enum UnequalCount {
 // What the lanes come to, by hand and in a fixed order.
 
 @inline(__always)
-private func folded(_ lanes: SIMD16<Double>) -> Double {
-  let eight = lanes.lowHalf + lanes.highHalf
+private func folded(_ lanes: Lanes32) -> Double {
+  let sixteen = lanes.low + lanes.high
+  let eight = sixteen.lowHalf + sixteen.highHalf
   let four = eight.lowHalf + eight.highHalf
   let two = four.lowHalf + four.highHalf
   return two.x + two.y
@@ -604,13 +721,15 @@ private func folded(_ lanes: SIMD16<Double>) -> Double {
 @inline(__always)
 private func isOfEqualValues(_ lanes: PairLanes) -> Bool {
   isSame(lanes.dot, lanes.reference) && isSame(lanes.target, lanes.reference)
-    && isSame(lanes.difference, SIMD16(repeating: 0))
+    && isSame(lanes.difference, Lanes32())
 }
 
 @inline(__always)
-private func isSame(_ left: SIMD16<Double>, _ right: SIMD16<Double>) -> Bool {
-  let bits = unsafeBitCast(left, to: SIMD16<UInt64>.self) ^ unsafeBitCast(right, to: SIMD16<UInt64>.self)
-  let eight = bits.lowHalf | bits.highHalf
+private func isSame(_ left: Lanes32, _ right: Lanes32) -> Bool {
+  let low = unsafeBitCast(left.low, to: SIMD16<UInt64>.self) ^ unsafeBitCast(right.low, to: SIMD16<UInt64>.self)
+  let high = unsafeBitCast(left.high, to: SIMD16<UInt64>.self) ^ unsafeBitCast(right.high, to: SIMD16<UInt64>.self)
+  let sixteen = low | high
+  let eight = sixteen.lowHalf | sixteen.highHalf
   let four = eight.lowHalf | eight.highHalf
   let two = four.lowHalf | four.highHalf
   return two.x | two.y == 0
