@@ -33,12 +33,16 @@ public struct Measures: Sendable, Hashable, Codable {
   public var worstCoordinate: [Int]
   /// Norm of each row of the reference, beside `tokenRelL2`. Empty where not kept.
   public var tokenNorms: [Double]
+  /// sum|a-b| / number of values: PyTorch's `(a - b).abs().mean()`. Complex elements are two values.
+  public var meanAbs: Double
+  /// Elements that are not the same bits; where a side has no bytes of its own, or another type, whose values are not.
+  public var unequalElements: Int
 
   public init(
     cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
     sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
     worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int],
-    tokenNorms: [Double] = []
+    tokenNorms: [Double] = [], meanAbs: Double = .nan, unequalElements: Int = 0
   ) {
     self.cos = cos
     self.maxAbs = maxAbs
@@ -56,6 +60,8 @@ public struct Measures: Sendable, Hashable, Codable {
     self.tokenRelL2 = tokenRelL2
     self.worstCoordinate = worstCoordinate
     self.tokenNorms = tokenNorms
+    self.meanAbs = meanAbs
+    self.unequalElements = unequalElements
   }
 }
 

@@ -13,12 +13,12 @@ public final class StorageAudit: Sendable {
     mutating func add(_ range: Range<Int>, crc: UInt32) {
       var (start, end, crc) = (range.lowerBound, range.upperBound, crc)
       if let next = pieces.removeValue(forKey: end) {
-        crc = Kernels.crc32Combined(crc, next.crc, secondByteCount: next.end - end)
+        crc = Kernels.crc32Combined(first: crc, second: next.crc, secondByteCount: next.end - end)
         end = next.end
       }
       // Few pieces stand open: as many as there are readers.
       if let (first, piece) = pieces.first(where: { $0.value.end == start }) {
-        crc = Kernels.crc32Combined(piece.crc, crc, secondByteCount: end - start)
+        crc = Kernels.crc32Combined(first: piece.crc, second: crc, secondByteCount: end - start)
         start = first
       }
       pieces[start] = (end, crc)
