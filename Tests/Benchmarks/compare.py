@@ -19,6 +19,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -30,7 +31,8 @@ FIGURES = ("cos", "max_abs", "rel", "byte_equal")
 TOLERANCE = 1e-12
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("cases", nargs="*", default=["peers"], help="peers (default), small, resident, bytes, captures, all")
+parser.add_argument(
+    "cases", nargs="*", default=["peers"], help="peers (default), small, resident, bytes, captures, all")
 parser.add_argument("--rollcall", required=True, help="the release binary")
 parser.add_argument("--plain-read", required=True, help="plain_read.c, compiled")
 parser.add_argument("--rounds", type=int, default=5)
@@ -145,7 +147,8 @@ def make(folder, **options):
 
 def contestants(folder, name):
     """What runs in each round: name to a function that gives a Run."""
-    atom, sglang, numpy = ([folder / form / side for side in ("reference", name)] for form in ("atom", "sglang", "numpy"))
+    atom, sglang, numpy = (
+        [folder / form / side for side in ("reference", name)] for form in ("atom", "sglang", "numpy"))
     threads = os.cpu_count()
     report = folder / "sglang.jsonl"
     result = {
@@ -172,8 +175,8 @@ def check(runs, report):
     sglang = worst_difference(ours, sglang_rows(report), ("max_abs",))
     if not atom <= TOLERANCE:
         sys.exit(f"a figure differs from ATOM's formulas by {atom:.1e} relative, more than {TOLERANCE:.0e}")
-    return (f"{len(ours)} tensors; largest relative difference of a figure: to PyTorch {atom:.1e}, to NumPy {numpy:.1e}, "
-            f"to SGLang's max_abs {sglang:.1e}")
+    return (f"{len(ours)} tensors; largest relative difference of a figure: to PyTorch {atom:.1e}, to NumPy "
+            f"{numpy:.1e}, to SGLang's max_abs {sglang:.1e}")
 
 
 def peers(folder):
@@ -211,7 +214,8 @@ def timed(sides):
     """Medians of the rounds, after one run that warms the page cache."""
     rollcall(sides)
     runs = [rollcall(sides) for _ in range(arguments.rounds)]
-    return (median(run.wall for run in runs), median(run.cpu for run in runs), max(run.resident for run in runs), runs[-1])
+    wall, cpu = (median(getattr(run, what) for run in runs) for what in ("wall", "cpu"))
+    return wall, cpu, max(run.resident for run in runs), runs[-1]
 
 
 def small(folder):
@@ -254,13 +258,14 @@ def room(folder, needed):
 
 
 def grown(folder, base, count, unit):
-    """One line of a growth table; `unit` gives what the time is divided by, from the sides and the rows, in words too."""
+    """One line of a growth table; `unit` gives what the time is divided by, from sides and rows, and its words."""
     name = folder / f"grown-{count}"
     sides = copies(name, count, base)
     wall, cpu, resident, last = timed(sides)
     rows = json.loads(last.output)["rows"]
     divisor, words = unit(sides, rows)
-    print(f"| {words} | {wall:.3f} | {wall / divisor:.4g} | {cpu / divisor:.4g} | {resident:.0f} |", flush=True)
+    print(
+        f"| {words} | {wall:.3f} | {wall / divisor:.4g} | {cpu / divisor:.4g} | {resident:.0f} |", flush=True)
     shutil.rmtree(name)
 
 
@@ -303,6 +308,8 @@ TITLES = {
     "bytes": (growth_in_bytes, "Growth in bytes"),
     "captures": (growth_in_captures, "Growth in captures"),
 }
+# Stopped from outside, too, the dumps are deleted.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 print(machine())
 for case in cases:
     run, title = TITLES[case]

@@ -2,7 +2,8 @@
 
 atom/ is laid out as by ATOM's forward hooks; sglang/ and numpy/ hold the same tensors as SGLang's dumper and as .npy.
 
-usage: make_dumps.py DIRECTORY [--layers 24] [--tokens 512] [--hidden 4096] [--dtype bfloat16] [--formats atom,sglang,numpy]
+usage: make_dumps.py DIRECTORY [--layers 24] [--tokens 512] [--hidden 4096] [--dtype bfloat16]
+                     [--formats atom,sglang,numpy]
 """
 
 import argparse

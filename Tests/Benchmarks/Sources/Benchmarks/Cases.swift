@@ -56,12 +56,14 @@ struct Cases {
   private mutating func addInference(_ values: [Float]) throws {
     let whole = try RawFile(encoded(values, as: .bfloat16))
     let width = Self.shape[1] / 8
-    let parts = try (0..<8).map { rank in
-      try RawFile(
-        encoded(
-          (0..<Self.shape[0]).flatMap { row in
-            values[(row * Self.shape[1] + rank * width)..<(row * Self.shape[1] + (rank + 1) * width)]
-          }, as: .bfloat16))
+    var parts: [RawFile] = []
+    for rank in 0..<8 {
+      var columns: [Float] = []
+      for row in 0..<Self.shape[0] {
+        let start = row * Self.shape[1] + rank * width
+        columns += values[start..<(start + width)]
+      }
+      parts.append(try RawFile(encoded(columns, as: .bfloat16)))
     }
     files += [whole] + parts
     let reference = [whole.tensor(.bfloat16, shape: Self.shape)]

@@ -14,7 +14,8 @@ enum Main {
   private static func table(_ results: [Benchmark.Result]) -> String {
     let rows = results.map { result in
       let throughput = result.throughput.map { fixed($0, 2) } ?? ""
-      return "| \(result.name) | \(fixed(result.seconds * 1e6, 2)) | \(fixed(result.fastest * 1e6, 2)) | \(throughput) |"
+      let (median, fastest) = (fixed(result.seconds * 1e6, 2), fixed(result.fastest * 1e6, 2))
+      return "| \(result.name) | \(median) | \(fastest) | \(throughput) |"
     }
     return (["| one thread, median | µs | fastest µs | GB/s |", "|---|---|---|---|"] + rows).joined(separator: "\n")
   }
