@@ -27,7 +27,11 @@ let optimised = SwiftSetting.unsafeFlags(["-O"], .when(configuration: .debug))
 
 let package = Package(
   name: "rollcall",
-  products: [.executable(name: "rollcall", targets: ["rollcall"])],
+  products: [
+    .executable(name: "rollcall", targets: ["rollcall"]),
+    // What the benchmarks call.
+    .library(name: "RollcallNumbers", targets: ["TensorKernels", "Dumps", "Alignment", "Comparison"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
