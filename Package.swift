@@ -47,7 +47,12 @@ let package = Package(
       ]),
     .target(
       name: "Scheduling",
-      dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
+      dependencies: [
+        "Planning", .product(name: "BitCollections", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
 
     // The world: database, hosts, files.
     .target(

@@ -51,7 +51,9 @@ public struct LogicalTensor: Sendable, Hashable, Codable {
   }
 
   /// Opens the files.
-  public func makeReader() throws -> LogicalReader { try LogicalReader(self) }
+  ///
+  /// - Parameter audit: is told the checksums of what is read.
+  public func makeReader(audit: StorageAudit? = nil) throws -> LogicalReader { try LogicalReader(self, audit: audit) }
 }
 
 /// Reads ranges of a logical tensor's elements; memory is bounded by the range.
@@ -64,14 +66,21 @@ public struct LogicalReader: Sendable {
   private var scratch: [UInt8] = []
   private var term: [Double] = []
 
-  init(_ tensor: LogicalTensor) throws {
+  init(_ tensor: LogicalTensor, audit: StorageAudit?) throws {
     self.tensor = tensor
     var readers: [TensorReader?] = Array(repeating: nil, count: tensor.parts.count)
     for piece in tensor.layout.pieces where readers[piece.part] == nil {
-      readers[piece.part] = try TensorReader(tensor.parts[piece.part])
+      readers[piece.part] = try TensorReader(tensor.parts[piece.part], audit: audit)
     }
     self.readers = readers
     inner = tensor.layout.axis.map { tensor.shape[($0 + 1)...].reduce(1, *) } ?? 1
+  }
+
+  /// The one tensor whose bytes are those of this one, where its checksum is wanted: `readBytes` leaves it to the
+  /// caller, who may know it already.
+  public var plainReader: TensorReader? {
+    guard tensor.layout.axis == nil, !tensor.isSum else { return nil }
+    return readers[tensor.layout.pieces[0].part].flatMap { $0.notesChecksums ? $0 : nil }
   }
 
   /// Values of elements `range` in row-major order (`DType.valuesPerElement` doubles each).
@@ -82,10 +91,15 @@ public struct LogicalReader: Sendable {
     if tensor.isSum {
       bytes.removeAll(keepingCapacity: true)
       for (index, piece) in tensor.layout.pieces.enumerated() {
+        try readPart(piece.part, range)
+        let dtype = tensor.dtype
+        let count = range.count * dtype.valuesPerElement
         if index == 0 {
-          try reader(piece.part).readDoubles(range, into: &values)
+          resize(&values, to: count)
+          decode(dtype, into: &values)
         } else {
-          try reader(piece.part).readDoubles(range, into: &term)
+          resize(&term, to: count)
+          decode(dtype, into: &term)
           for index in values.indices { values[index] += term[index] }
         }
       }
@@ -118,7 +132,7 @@ public struct LogicalReader: Sendable {
     }
     for part in readers.indices where readers[part] != nil {
       let partWidth = tensor.parts[part].shape[axis] * inner
-      try reader(part).read((groups.lowerBound * partWidth)..<(groups.upperBound * partWidth), into: &scratch)
+      try readPart(part, (groups.lowerBound * partWidth)..<(groups.upperBound * partWidth))
       var offset = 0
       for piece in tensor.layout.pieces {
         defer { offset += piece.count * inner }
@@ -148,9 +162,20 @@ public struct LogicalReader: Sendable {
       guard !common.isEmpty else { continue }
       let partWidth = tensor.parts[piece.part].shape[axis] * inner
       let start = group * partWidth + piece.start * inner + common.lowerBound - span.lowerBound
-      try reader(piece.part).read(start..<(start + common.count), into: &scratch)
+      try readPart(piece.part, start..<(start + common.count))
       copy(from: 0, to: (common.lowerBound - wanted.lowerBound) * size, count: common.count * size, into: &bytes)
     }
+  }
+
+  /// Reads a rank's elements into `scratch` and notes their checksum.
+  private mutating func readPart(_ part: Int, _ range: Range<Int>) throws {
+    let reader = try reader(part)
+    try reader.read(range, into: &scratch)
+    reader.note(range, bytes: scratch)
+  }
+
+  private func decode(_ dtype: DType, into values: inout [Double]) {
+    scratch.withUnsafeBytes { bytes in values.withUnsafeMutableBufferPointer { dtype.decode(bytes, into: $0) } }
   }
 
   private func reader(_ part: Int) throws -> TensorReader {

@@ -98,11 +98,13 @@ public struct MeasureAccumulator: Sendable {
   /// - Parameters:
   ///   - target: whole elements that follow those added before, in row-major order, little-endian.
   ///   - reference: as many, of the same type.
-  public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) {
+  /// - Returns: whether they are the same bytes.
+  @discardableResult
+  public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) -> Bool {
     let count = min(target.count, reference.count)
-    target.withUnsafeBytes { target in
+    return target.withUnsafeBytes { target in
       reference.withUnsafeBytes { reference in
-        guard let a = target.baseAddress, let b = reference.baseAddress else { return }
+        guard let a = target.baseAddress, let b = reference.baseAddress else { return true }
         let areEqual = Kernels.areEqual(a, b, byteCount: count)
         addBytes(unequal: areEqual ? 0 : Kernels.unequalBytes(a, b, byteCount: count), of: count)
         if let format = dtype.laneFormat {
@@ -110,6 +112,7 @@ public struct MeasureAccumulator: Sendable {
         } else {
           addDecoded(dtype, reference, target, areEqual: areEqual)
         }
+        return areEqual
       }
     }
   }

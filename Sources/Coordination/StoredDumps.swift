@@ -7,19 +7,24 @@ public import Gathering
 public enum StoredDumps {
   /// - Throws: `GatheringError` where the run has no manifest, `DumpError` where it holds no dumps.
   public static func load(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil,
+    verifyChecksums: Bool = true
   ) throws -> DumpSet {
-    try loadChecked(artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern).set
+    try loadChecked(
+      artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums
+    ).set
   }
 
   /// The same, with what is not as the manifest says.
   static func loadChecked(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String?,
+    verifyChecksums: Bool
   ) throws -> (set: DumpSet, damages: [StoreDamage]) {
     let damages = try artifacts.verify(sweep: sweep, run: run)
     var set = try DumpSetLoader.load(
       directory: artifacts.runDirectory(sweep: sweep, run: run), layout: layout,
-      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), pattern: pattern)
+      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), verifyChecksums: verifyChecksums,
+      pattern: pattern)
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }
@@ -32,17 +37,19 @@ public enum StoredDumps {
   ///
   /// `worldSize` is how many ranks the manifest names; nil for another directory.
   public static func load(
-    directory: String, layout: DumpLayout, pattern: String? = nil
+    directory: String, layout: DumpLayout, pattern: String? = nil, verifyChecksums: Bool = true
   ) throws -> (set: DumpSet, worldSize: Int?) {
     guard let place = place(of: directory) else {
-      return (try DumpSetLoader.load(directory: directory, layout: layout, pattern: pattern), nil)
+      let set = try DumpSetLoader.load(
+        directory: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
+      return (set, nil)
     }
     let artifacts = try ArtifactStore(root: place.store)
     let (sweepName, run) = (place.sweep, place.run)
     let ranks = try artifacts.manifest(sweep: sweepName, run: run).entries.compactMap(\.rank)
-    return (
-      try load(artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern), ranks.max().map { $0 + 1 }
-    )
+    let set = try load(
+      artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums)
+    return (set, ranks.max().map { $0 + 1 })
   }
 
   /// The store, sweep and run whose directory this is; nil for any other directory.

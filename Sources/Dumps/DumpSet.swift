@@ -63,6 +63,8 @@ public struct DumpSet: Sendable {
   public var unreadable: [Unreadable]
   /// Files whose names the layout does not know.
   public var unrecognised: [String]
+  /// Whether every storage was compared with its recorded CRC-32; else who reads one has to (``StorageAudit``).
+  public var areChecksumsVerified = true
 
   public init(
     root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String]

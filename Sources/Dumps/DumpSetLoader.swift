@@ -21,6 +21,7 @@ public enum DumpSetLoader {
     var set = DumpSet(
       root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
       unrecognised: contents.unrecognised)
+    set.areChecksumsVerified = verifyChecksums
     var owners: [CaptureKey: String] = [:]
     for file in contents.files {
       set.add(file, modified: modificationTimes?[file.entry.path] ?? file.entry.modified, owners: &owners)

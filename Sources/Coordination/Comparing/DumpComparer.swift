@@ -28,7 +28,9 @@ public enum DumpComparer {
     let reference = CaptureIndex(request.reference, rank: request.rank)
     let target = CaptureIndex(request.target, rank: request.rank)
     let matching = CaptureMatching(request: request, reference: reference, target: target)
-    let measured = try await measure(matching, rules: rules, progress: progress)
+    let areVerified = request.reference.set.areChecksumsVerified && request.target.set.areChecksumsVerified
+    let measured = try await measure(
+      matching, rules: rules, audit: areVerified ? nil : StorageAudit(), progress: progress)
     let open = measured.outcomes.filter { $0.measures == nil }
     let unmeasured = Dictionary(
       open.map { ($0.key, $0.problem?.why ?? "not measured") }, uniquingKeysWith: { first, _ in first })
@@ -50,11 +52,11 @@ public enum DumpComparer {
 
   /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
   static func measure(
-    _ matching: CaptureMatching, rules: StageRules, progress: MeasuringProgress? = nil
+    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?, progress: MeasuringProgress? = nil
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
     let counter = MeasuringCounter(matching.pairs, progress)
     var results = try await Bounded.map(matching.pairs) { pair in
-      let result = await make(pair, rules: rules, usual: nil)
+      let result = await make(pair, rules: rules, usual: nil, audit: audit)
       counter.finished(pair)
       return result
     }
@@ -68,18 +70,18 @@ public enum DumpComparer {
     let again = open.compactMap { index in
       usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
-    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual) }
+    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual, audit: audit) }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
   }
 
   private static func make(
-    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?
+    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?, audit: StorageAudit?
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     await PairOutcome.make(
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
-      rule: rules.rule(for: pair.key.stage), usual: usual)
+      rule: rules.rule(for: pair.key.stage), usual: usual, audit: audit)
   }
 
   /// The layout of most other layers of the same stage and tensor where one fits.

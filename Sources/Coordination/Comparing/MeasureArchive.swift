@@ -93,8 +93,9 @@ public struct MeasureArchive: Sendable {
       }
     }
     var request = request
-    let left = try await reference.loaded()
-    let right = try await target.loaded()
+    async let first = reference.loaded()
+    async let second = target.loaded()
+    let (left, right) = try await (first, second)
     request.reference.set = left.set
     request.target.set = right.set
     var measured = try await DumpComparer.measure(request, progress: progress)

@@ -49,7 +49,8 @@ extension PairOutcome {
   /// Aligns and measures one place; what goes wrong becomes the row's own problem.
   static func make(
     key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
-    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil
+    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil,
+    audit: StorageAudit? = nil
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     let referenceRanks = reference.keys.sorted()
     let targetRanks = target.keys.sorted()
@@ -63,13 +64,15 @@ extension PairOutcome {
       if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
       }
-      try await outcome.measure(rule: rule, usual: usual)
+      try await outcome.measure(rule: rule, usual: usual, audit: audit)
+      try outcome.verifyStorages(audit)
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
       let isWrong = error.code == .shapeMismatch && key.role == .output
       outcome.problem = Problem(isWrong ? .fail : .inconclusive, error.message)
     } catch let error as DumpError {
       outcome.problem = Problem(.inconclusive, "not read: \(error.description)")
+      outcome.measures = nil
       let file =
         (Array(reference.values) + Array(target.values))
         .first { $0.tensor.storage.path == error.file }?.file ?? error.file
@@ -98,22 +101,28 @@ extension PairOutcome {
     return true
   }
 
-  private mutating func measure(rule: ShardRule, usual: ShardLayout?) async throws {
+  /// Bytes that do not fit their recorded checksum never contribute to a verdict.
+  private func verifyStorages(_ audit: StorageAudit?) throws {
+    guard let audit else { return }
+    for tensor in references + targets { try audit.verify(tensor.storage) }
+  }
+
+  private mutating func measure(rule: ShardRule, usual: ShardLayout?, audit: StorageAudit?) async throws {
     var planner = ShardPlanner(rule: rule, place: key.description)
     planner.usual = usual
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
-    divergentRanks = try replicas(of: decision.target.layout, targets).map { targetRanks[$0] }
-    divergentReferenceRanks = try replicas(of: decision.reference.layout, references).map { referenceRanks[$0] }
+    divergentRanks = try replicas(of: decision.target.layout, targets, audit).map { targetRanks[$0] }
+    divergentReferenceRanks = try replicas(of: decision.reference.layout, references, audit).map { referenceRanks[$0] }
     measures = try await PairMeasurer.measure(
-      target: decision.target, reference: decision.reference, shape: decision.target.shape)
+      target: decision.target, reference: decision.reference, shape: decision.target.shape, audit: audit)
   }
 
   /// Positions that differ from the first where the layout says that they are copies.
-  private func replicas(of layout: ShardLayout, _ tensors: [Tensor]) throws -> [Int] {
+  private func replicas(of layout: ShardLayout, _ tensors: [Tensor], _ audit: StorageAudit?) throws -> [Int] {
     guard tensors.count > 1 else { return [] }
     switch layout.kind {
-    case .replicated: return try PairMeasurer.divergent(tensors)
+    case .replicated: return try PairMeasurer.divergent(tensors, audit: audit)
     case .heads:
       // Each group of copies on its own: neighbours, or strided by the number of groups.
       let heads = layout.pieces.map(\.part)
@@ -123,7 +132,7 @@ extension PairOutcome {
       var result: [Int] = []
       for group in 0..<groups {
         let members = (0..<copies).map { isStrided ? group + $0 * groups : group * copies + $0 }
-        result += try PairMeasurer.divergent(members.map { tensors[$0] }).map { members[$0] }
+        result += try PairMeasurer.divergent(members.map { tensors[$0] }, audit: audit).map { members[$0] }
       }
       return result.sorted()
     default: return []
