@@ -5,7 +5,7 @@ import Glibc
 
 /// One side's dumps: what they are without opening a file, and their captures when these are asked for.
 ///
-/// Loading blocks the actor, not the caller's other work; it happens once. Checksums are left to who reads the tensors.
+/// Loading blocks the actor, not the caller's other work; it happens once.
 public actor DumpSource {
   /// The captures, and whether they are all that the identity promises.
   struct Loaded {
@@ -38,9 +38,11 @@ public actor DumpSource {
 
   /// A run in a store.
   ///
+  /// - Parameter verifyChecksums: as in `DumpSetLoader.load`; measuring pairs does it by itself, slots do not.
   /// - Throws: `GatheringError` where it has no manifest.
   init(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil,
+    verifyChecksums: Bool = false
   ) throws {
     let root = try artifacts.runDirectory(sweep: sweep, run: run)
     let manifest = try artifacts.manifest(sweep: sweep, run: run)
@@ -53,7 +55,7 @@ public actor DumpSource {
       return DumpIdentity(kind: .content, lines: ["\(layout.rawValue) \(pattern ?? "")"] + lines.sorted())
     } load: {
       let (set, damages) = try StoredDumps.loadChecked(
-        artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, verifyChecksums: false)
+        artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums)
       return Loaded(set: set, isWhole: damages.isEmpty)
     }
   }
@@ -83,7 +85,7 @@ public actor DumpSource {
   /// - Throws: with the reason, where files are not those of the manifest, or cannot be looked at.
   public nonisolated func identity() throws -> DumpIdentity { try findIdentity() }
 
-  /// The captures; files are read the first time.
+  /// The captures; the files' headers are read the first time.
   public func dumps() throws -> DumpSet { try loaded().set }
 
   func loaded() throws -> Loaded {

@@ -17,7 +17,7 @@ public enum StoredDumps {
 
   /// The same, with what is not as the manifest says.
   static func loadChecked(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil,
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String?,
     verifyChecksums: Bool
   ) throws -> (set: DumpSet, damages: [StoreDamage]) {
     let damages = try artifacts.verify(sweep: sweep, run: run)

@@ -121,7 +121,8 @@ public struct SweepComparison: Sendable {
             set: loaded, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
             label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell))
           pairs.append(
-            SweepReport.Pair(referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison))
+            SweepReport.Pair(
+              referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison.withShortLedger))
         } catch {
           notes.append("\(cell.label): not compared: \(try NothingToCompare(error).message)")
         }
@@ -179,7 +180,7 @@ public struct SweepComparison: Sendable {
           compared.pairs.append(
             SweepReport.Pair(
               referenceCell: couple.reference.name, targetCell: couple.target.id, kind: "reference",
-              comparison: DumpComparer.noteRepeats(comparison, reference: own, target: others)))
+              comparison: DumpComparer.noteRepeats(comparison, reference: own, target: others).withShortLedger))
         } catch {
           compared.notes.append("\(label): not compared: \(try NothingToCompare(error).message)")
         }

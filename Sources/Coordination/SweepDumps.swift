@@ -61,7 +61,8 @@ struct SweepDumps {
     var loaded: [String: Result<Loaded, NothingToCompare>] = [:]
     for run in runs {
       guard let cell = cells[run.cell] else { continue }
-      loaded[run.name] = Self.find(run, cell, starts[run.name], sweep, artifacts)
+      loaded[run.name] = Self.find(
+        run, cell, starts[run.name], sweep, artifacts, verifyChecksums: plan.compare.mode == .slots)
     }
     self.loaded = loaded
   }
@@ -94,7 +95,8 @@ struct SweepDumps {
   }
 
   private static func find(
-    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore
+    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore,
+    verifyChecksums: Bool
   ) -> Result<Loaded, NothingToCompare> {
     guard run.state == .succeeded else {
       let why = run.why.map { ": \($0)" } ?? ""
@@ -103,7 +105,8 @@ struct SweepDumps {
     guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
     do {
       let source = try DumpSource(
-        artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern)
+        artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern,
+        verifyChecksums: verifyChecksums)
       return .success(Loaded(source: source, label: cell.label, worldSize: cell.worldSize, started: start))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))

@@ -91,16 +91,37 @@ extension CoverageLedger.Reason {
   fileprivate var order: Int { Self.allCases.firstIndex(of: self) ?? 0 }
 }
 
+extension ComparisonReport {
+  /// The same with the first entries of each reason in the coverage ledger: a sweep has many pairs, and a pair by
+  /// itself can be compared again. Counts stay whole.
+  public var withShortLedger: ComparisonReport {
+    var report = self
+    report.coverage.ledger?.reference.shorten(perReason: 25)
+    report.coverage.ledger?.target.shorten(perReason: 25)
+    return report
+  }
+}
+
 extension CoverageLedger.Side {
+  mutating func shorten(perReason limit: Int) {
+    var seen: [CoverageLedger.Reason: Int] = [:]
+    let kept = entries.filter { entry in
+      seen[entry.reason, default: 0] += 1
+      return seen[entry.reason, default: 0] <= limit
+    }
+    let (sum, overflow) = omitted.addingReportingOverflow(entries.count - kept.count)
+    omitted = overflow ? .max : sum
+    entries = kept
+  }
+
   /// `576 captures in 192 files: 192 compared, 384 other-call (a.pt, b.pt, c.pt, …)`.
   func sentence(naming limit: Int) -> String {
     var parts = ["\(compared) compared"]
     for reason in CoverageLedger.Reason.allCases {
       guard let count = counts[reason] else { continue }
-      let files = entries.lazy.filter { $0.reason == reason }.map(\.file)
-      let names = files.prefix(limit + 1).reduce(into: [String]()) { if $0.last != $1 { $0.append($1) } }
-      let more = names.count > limit || files.count > limit + 1 ? ", …" : ""
-      parts.append("\(count) \(reason.rawValue) (\(names.prefix(limit).joined(separator: ", "))\(more))")
+      let files = Array(entries.lazy.filter { $0.reason == reason }.map(\.file).prefix(limit + 1))
+      let names = files.prefix(limit).unique().joined(separator: ", ") + (files.count > limit ? ", …" : "")
+      parts.append("\(count) \(reason.rawValue)" + (names.isEmpty ? "" : " (\(names))"))
     }
     return "\(Figures.count(captures, "capture")) in \(Figures.count(files, "file")): " + parts.joined(separator: ", ")
   }

@@ -131,7 +131,7 @@ private struct Item: Hashable, CustomStringConvertible {
     Set(side.entries.filter { $0.file == file }.map(\.reason))
   }
 
-  @Test(.timeLimit(.minutes(5))) func comparedOrListedWithTheReason() async throws {
+  @Test(.timeLimit(.minutes(30))) func comparedOrListedWithTheReason() async throws {
     try await Scratch.with { scratch in
       let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       for (directory, side) in [(reference, "reference"), (target, "target")] {

@@ -37,7 +37,7 @@ import Testing
   }
 
   @Test(
-    "a file of measures gives the reports that the dumps give", .timeLimit(.minutes(5)),
+    "a file of measures gives the reports that the dumps give", .timeLimit(.minutes(30)),
     arguments: ["", "--bug double-reduce", "--bug missing-reduce", "--bug non-finite", "--bug token-corruption"])
   func sameReports(bug: String) async throws {
     try await Scratch.with { scratch in
@@ -60,7 +60,7 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(5))) func nothingThatChangedIsJudgedFromOldMeasures() async throws {
+  @Test(.timeLimit(.minutes(30))) func nothingThatChangedIsJudgedFromOldMeasures() async throws {
     try await Scratch.with { scratch in
       let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let file = scratch.path("pair.measures")
@@ -110,7 +110,7 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(5))) func damagedMeasuresAreNotJudged() async throws {
+  @Test(.timeLimit(.minutes(30))) func damagedMeasuresAreNotJudged() async throws {
     try await Scratch.with { scratch in
       let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let file = scratch.path("pair.measures")
@@ -137,7 +137,7 @@ import Testing
   }
 
   @Test(
-    "changed figures under a right checksum are refused or judged, and never end the process", .timeLimit(.minutes(5)))
+    "changed figures under a right checksum are refused or judged, and never end the process", .timeLimit(.minutes(30)))
   func changedMeasures() async throws {
     try await Scratch.with { scratch in
       let (reference, target) = try await SampleRuns.shared.pair(in: scratch, bug: "--bug double-reduce")
@@ -202,7 +202,7 @@ import Testing
     #expect(MeasureKey.text(["b": 1, "a": 2]) == MeasureKey.text(["a": 2, "b": 1]))
   }
 
-  @Test(.timeLimit(.minutes(5))) func progressCountsEveryCaptureOfAllPairs() async throws {
+  @Test(.timeLimit(.minutes(30))) func progressCountsEveryCaptureOfAllPairs() async throws {
     try await Scratch.with { scratch in
       let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
       let (left, right) = (try source(reference), try source(target))

@@ -63,7 +63,7 @@ import Testing
     try #require(report["notes"] as? [String]).joined(separator: "\n")
   }
 
-  @Test(.timeLimit(.minutes(10))) func changedNoiseOpensNoDumpAndAChangedShardRuleDoes() async throws {
+  @Test(.timeLimit(.minutes(30))) func changedNoiseOpensNoDumpAndAChangedShardRuleDoes() async throws {
     try await withSweep { rollcall, scratch, id in
       let sweep = scratch.path("store/sweeps/\(id)")
       let runs = try FileManager.default.contentsOfDirectory(atPath: sweep).sorted()
@@ -116,7 +116,7 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(10))) func aFileThatIsGoneIsNamedAndNeverPasses() async throws {
+  @Test(.timeLimit(.minutes(30))) func aFileThatIsGoneIsNamedAndNeverPasses() async throws {
     try await withSweep { rollcall, scratch, id in
       let sweep = scratch.path("store/sweeps/\(id)")
       let two = try #require(
@@ -142,7 +142,7 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(5))) func measuresOfPlainDirectoriesAreKeptInAFile() async throws {
+  @Test(.timeLimit(.minutes(30))) func measuresOfPlainDirectoriesAreKeptInAFile() async throws {
     try await Scratch.with { scratch in
       let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
       try await runPython(

@@ -10,17 +10,16 @@ extension ComparisonReport {
   ///
   /// A number that is not finite is `null`; `nonfinite` counts the values of either side that made it so, and `why`
   /// says it where a pair could not be measured. `token_rel_l2` is written for rows that are not PASS.
-  public func json(pretty: Bool = false) -> String { jsonValue().text(pretty: pretty) }
+  public func json(pretty: Bool = false) -> String { jsonValue.text(pretty: pretty) }
 
-  /// - Parameter ledgerLimit: entries of the coverage ledger written a side; the counts are always whole.
-  func jsonValue(ledgerLimit: Int = .max) -> JSONValue {
+  var jsonValue: JSONValue {
     .object([
       "schema": .string(Self.schema),
       "verdict": .string(verdict.rawValue),
       "sentence": .string(sentence),
       "reference": reference.jsonValue,
       "target": target.jsonValue,
-      "coverage": coverage.jsonValue(ledgerLimit: ledgerLimit),
+      "coverage": coverage.jsonValue,
       "rows": .array(rows.map(\.jsonValue)),
       "first_divergence": firstDivergence.map {
         .object(["layer": .optional($0.layer), "stage": .string($0.stage)])
@@ -38,14 +37,14 @@ extension ComparisonReport.Side {
 }
 
 extension ComparisonReport.Coverage {
-  fileprivate func jsonValue(ledgerLimit: Int) -> JSONValue {
+  fileprivate var jsonValue: JSONValue {
     .object([
       "expected": .int(expected),
       "compared": .int(compared),
       "unmatched": .strings(unmatched),
       "unreadable": .array(unreadable.map { .object(["file": .string($0.file), "why": .string($0.why)]) }),
       "other_calls": .int(otherCalls),
-      "ledger": ledger?.jsonValue(limit: ledgerLimit) ?? .null,
+      "ledger": ledger?.jsonValue ?? .null,
     ])
   }
 }

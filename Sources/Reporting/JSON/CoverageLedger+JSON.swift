@@ -1,12 +1,9 @@
 extension CoverageLedger {
-  /// `counts` is whole; `entries` has `limit` a side, and `omitted` says how many more there are.
-  func jsonValue(limit: Int) -> JSONValue {
-    .object(["reference": reference.jsonValue(limit: limit), "target": target.jsonValue(limit: limit)])
-  }
+  var jsonValue: JSONValue { .object(["reference": reference.jsonValue, "target": target.jsonValue]) }
 }
 
 extension CoverageLedger.Side {
-  fileprivate func jsonValue(limit: Int) -> JSONValue {
+  fileprivate var jsonValue: JSONValue {
     .object([
       "files": .int(files),
       "captures": .int(captures),
@@ -14,13 +11,13 @@ extension CoverageLedger.Side {
       "counts": .sorted(
         Dictionary(uniqueKeysWithValues: counts.map { ($0.key.rawValue, JSONValue.int($0.value)) })),
       "entries": .array(
-        entries.prefix(limit).map { entry in
+        entries.map { entry in
           .object([
             "file": .string(entry.file), "values": .strings(entry.values), "reason": .string(entry.reason.rawValue),
             "why": .optional(entry.why),
           ])
         }),
-      "omitted": .int(omitted + max(0, entries.count - limit)),
+      "omitted": .int(omitted),
     ])
   }
 }

@@ -2,8 +2,6 @@ import Comparison
 
 extension SweepReport {
   static let schema = "rollcall.sweep/1"
-  /// Entries of a pair's coverage ledger in the record, a side: a sweep has many pairs. `compare --json` has all.
-  static let ledgerLimit = 200
 
   /// The record as `rollcall.sweep/1`, with a `rollcall.comparison/1` object for each pair.
   ///
@@ -31,7 +29,7 @@ extension SweepReport {
             "reference_cell": .string(pair.referenceCell),
             "target_cell": .string(pair.targetCell),
             "kind": .string(pair.kind),
-            "comparison": pair.comparison.jsonValue(ledgerLimit: Self.ledgerLimit),
+            "comparison": pair.comparison.withShortLedger.jsonValue,
           ])
         }),
       "notes": .strings(notes),
