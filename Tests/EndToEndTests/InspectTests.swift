@@ -80,6 +80,32 @@ import Testing
     }
   }
 
+  @Test("a few bytes that claim to be a quintillion are shown and not read")
+  func endlessViews() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import sys, torch
+        tensors = {f"t{i}": torch.ones(1).expand(1 << 58) for i in range(5)}
+        tensors["none"] = torch.as_strided(torch.empty(0), (1 << 40, 0), (1 << 60, 1))
+        tensors["last"] = torch.ones(2)
+        torch.save(tensors, sys.argv[1] + "/a.pt")
+        tensors["none"] = torch.as_strided(torch.empty(0), (1 << 39, 0), (1 << 60, 1))
+        torch.save(tensors, sys.argv[1] + "/b.pt")
+        """, [scratch.path])
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      #expect(try await rollcall("inspect", "a.pt").status == 0)
+      let outcome = try await rollcall("inspect", "a.pt", "--stats", "--json")
+      #expect(outcome.status == 65)
+      let tensors = try #require(try outcome.json()["tensors"] as? [[String: Any]])
+      #expect(tensors.count == 7)
+      #expect(tensors.last?["sum"] as? Double == 2)
+      let schema = try await rollcall("schema", "a.pt", "b.pt", "--json")
+      #expect(schema.status == 1)
+      #expect((try schema.json()["unreadable"] as? [Any])?.count == 5)
+    }
+  }
+
   @Test("schema finds a shuffle, and the verdict is the exit code")
   func schemaNamesAShuffle() async throws {
     try await Scratch.with { scratch in
@@ -117,12 +143,11 @@ import Testing
   @Test("long work says how far it is on a terminal, and nowhere else")
   func progress() async throws {
     try await Scratch.with { scratch in
-      // 64 MB, so that it takes longer than the moment after which the line is drawn.
       try await runPython(
         """
         import sys, torch
         for name in ("a", "b"):
-            torch.save({"w": torch.zeros(64 << 20, dtype=torch.uint8)}, f"{sys.argv[1]}/{name}.pt")
+            torch.save({"w": torch.zeros(2 << 20, dtype=torch.uint8)}, f"{sys.argv[1]}/{name}.pt")
         """, [scratch.path])
       let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
       #expect(try await rollcall("inspect", "a.pt", "--stats").errorOutput.isEmpty)
@@ -149,7 +174,7 @@ import Testing
         os.waitpid(pid, 0)
         sys.stderr.buffer.write(seen)
         """, [try RollcallBinary.path, "inspect", scratch.path("a.pt"), "--stats", "--json"])
-      #expect(onTerminal.errorOutput.contains("of 67.1 MB ("))
+      #expect(onTerminal.errorOutput.contains("of 2.1 MB ("))
       #expect(onTerminal.errorOutput.hasSuffix("\r\u{1B}[K"), "the line is taken away")
       #expect(onTerminal.output.hasPrefix("{"))
     }

@@ -35,8 +35,8 @@ struct SchemaComparison {
   mutating func run() throws(DumpError) {
     let (left, right) = (sides.reference.names, sides.target.names)
     for name in left.order {
-      let bytes = (left.tensors[name] ?? [:]).values.reduce(0) { $0 + $1.byteEstimate }
-      if right.tensors[name] != nil { total += bytes }
+      let bytes = (left.tensors[name] ?? [:]).values.reduce(0) { $0 &+ $1.byteEstimate }
+      if right.tensors[name] != nil { total &+= bytes }
     }
     switch try arrangement() {
     case .single:
@@ -185,10 +185,10 @@ struct SchemaComparison {
     var done = read
     let (total, progress) = (total, progress)
     let isEqual = try a.hasBytes(of: b) { count in
-      done += count
+      done &+= count
       progress(SchemaReport.Step(what: name, done: done, total: total))
     }
-    read += a.byteEstimate
+    read &+= a.byteEstimate
     return isEqual
   }
 
@@ -335,11 +335,11 @@ struct SchemaComparison {
     let (total, progress) = (total, progress)
     for layout in layouts {
       let fits = try layout.fits(whole, parts) { count in
-        done += count
+        done &+= count
         progress(SchemaReport.Step(what: name, done: min(done, total), total: total))
       }
       guard fits else { continue }
-      read += whole.byteEstimate
+      read &+= whole.byteEstimate
       report.shards.append(.init(name: name, layout, ranks: ranks.count, isProven: true))
       report.byteEqual.append(name)
       if layout.isPlain, layout.axis == 0, ["gate_up", "w13"].contains(where: name.contains) {
@@ -347,7 +347,7 @@ struct SchemaComparison {
       }
       return
     }
-    read += whole.byteEstimate
+    read &+= whole.byteEstimate
     try explain(name, whole, parts, ranks, layouts, isReferenceWhole: isReferenceWhole)
   }
 
@@ -427,6 +427,6 @@ struct SchemaComparison {
 }
 
 extension Tensor {
-  /// Bytes of the view; for progress only.
+  /// Bytes of the view; for progress only, so a forged count may wrap.
   fileprivate var byteEstimate: Int { elementCount &* dtype.byteCount }
 }
