@@ -4,18 +4,19 @@ import Foundation
 final class ByteProgress {
   private let isShown = Console.isErrorTerminal
   private let clock = ContinuousClock()
-  /// Short work draws nothing.
   private var next: ContinuousClock.Instant
   private var isDrawn = false
 
-  init() { next = clock.now + .milliseconds(400) }
+  init() { next = clock.now }
 
   /// - Parameter total: 0 where it is not known.
   func show(_ what: String, done: Int, total: Int) {
     guard isShown, clock.now >= next else { return }
     next = clock.now + .milliseconds(100)
     let share =
-      total > 0 ? "\(Self.size(done)) of \(Self.size(total)) (\(Int(100 * Double(done) / Double(total))) %)  " : ""
+      total > 0
+      ? "\(Self.size(done)) of \(Self.size(total)) (\(Int(100 * min(max(Double(done) / Double(total), 0), 1))) %)  "
+      : ""
     Console.draw("\r\u{1B}[K" + (share + what).prefix(Console.width - 1))
     isDrawn = true
   }

@@ -74,16 +74,20 @@ struct InspectCommand: AsyncParsableCommand, HasJSONOutput {
   private func file(_ path: String, called name: String) throws(DumpError) -> FileListing {
     let dump = try DumpFileReader.read(path: path)
     var listing = FileListing(file: name, scalars: dump.scalars, skipped: dump.skipped)
-    let total = stats ? dump.tensors.reduce(0) { $0 + $1.elementCount * $1.dtype.byteCount } : 0
+    let total = stats ? dump.tensors.reduce(0) { $0 &+ $1.elementCount &* $1.dtype.byteCount } : 0
     let progress = ByteProgress()
     defer { progress.end() }
     var done = 0
     for tensor in dump.tensors {
       var statistics: TensorStatistics?
       if stats {
-        statistics = try TensorStatistics(tensor) { count in
-          done += count
-          progress.show("\(name): \(tensor.name)", done: done, total: total)
+        do throws(DumpError) {
+          statistics = try TensorStatistics(tensor) { count in
+            done &+= count
+            progress.show("\(name): \(tensor.name)", done: done, total: total)
+          }
+        } catch {
+          listing.skipped.append(SkippedValue(name: tensor.name, why: error.reason, isDamaged: true))
         }
       }
       listing.tensors.append(TensorListing(tensor, file: name, statistics: statistics))

@@ -17,6 +17,7 @@ struct TensorStatistics {
 
   /// - Parameter read: called with the number of bytes after each block.
   init(_ tensor: Tensor, read: (Int) -> Void) throws(DumpError) {
+    try tensor.checkRepetition()
     let reader = try TensorReader(tensor)
     let dtype = tensor.dtype
     let step = (256 << 10) / dtype.byteCount

@@ -23,9 +23,22 @@ import Testing
       var offset: Int
       var numel: Int
       var sum: Double?
-      var abs_max: Double?
+      var absMax: Double?
       var nonfinite: Int
       var sha256: String
+
+      private enum CodingKeys: String, CodingKey {
+        case name
+        case dtype
+        case shape
+        case stride
+        case offset
+        case numel
+        case sum
+        case absMax = "abs_max"
+        case nonfinite
+        case sha256
+      }
     }
 
     var writer: [String: String]
@@ -141,7 +154,7 @@ import Testing
       case (nil, nil): break
       case (let x?, let y?):
         // Relative to the largest term, for terms may cancel.
-        let scale = max(abs(y), want.abs_max ?? 0)
+        let scale = max(abs(y), want.absMax ?? 0)
         #expect(abs(x - y) <= 1e-12 * scale, "\(file) \(want.name): sum \(x), torch says \(y)")
       default: Issue.record("\(file) \(want.name): sum \(String(describing: found.sum)), torch says otherwise")
       }

@@ -72,7 +72,7 @@ struct KnownOrder: Hashable {
       guard tensor.shape[dimension] > 0, tensor.shape[dimension].isMultiple(of: size) else { return nil }
       let shape = factors.map { $0 == 0 ? tensor.shape[dimension] / size : $0 }
       var strides = [Int](repeating: tensor.strides[dimension], count: shape.count)
-      for i in shape.indices.dropLast().reversed() { strides[i] = strides[i + 1] * shape[i + 1] }
+      for i in shape.indices.dropLast().reversed() { strides[i] = strides[i + 1] &* shape[i + 1] }
       tile.shape += shape
       tile.strides += strides
     }
@@ -81,10 +81,10 @@ struct KnownOrder: Hashable {
 }
 
 extension Tensor {
-  /// Another view of the same storage.
+  /// Another view of the same storage. Strides of an empty view mean nothing and may wrap; readers check the result.
   func view(shape: [Int], strides: [Int], offset: Int = 0) -> Tensor {
     var view = self
-    (view.shape, view.strides, view.storageOffset) = (shape, strides, storageOffset + offset)
+    (view.shape, view.strides, view.storageOffset) = (shape, strides, storageOffset &+ offset)
     return view
   }
 
@@ -101,11 +101,12 @@ extension Tensor {
   func narrowed(_ axis: Int, _ start: Int, _ count: Int) -> Tensor {
     var shape = shape
     shape[axis] = count
-    return view(shape: shape, strides: strides, offset: start * strides[axis])
+    return view(shape: shape, strides: strides, offset: start &* strides[axis])
   }
 
   /// Whether two tensors of one type hold the same bytes in the order of their elements, whatever their shapes.
   func hasBytes(of other: Tensor, read: (Int) -> Void = { _ in }) throws(DumpError) -> Bool {
+    try checkRepetition()
     let (left, right) = (try TensorReader(self), try TensorReader(other))
     guard dtype == other.dtype, left.elementCount == right.elementCount else { return false }
     let step = TensorReader.blockBytes / dtype.byteCount

@@ -13,6 +13,7 @@ struct PairFacts {
   private var difference = (least: Double.infinity, greatest: -Double.infinity)
 
   init(_ a: Tensor, _ b: Tensor, read: (Int) -> Void = { _ in }) throws(DumpError) {
+    try a.checkRepetition()
     let (left, right) = (try TensorReader(a), try TensorReader(b))
     let epsilon = max(a.dtype.epsilon, b.dtype.epsilon)
     let step = TensorReader.blockBytes / max(a.dtype.byteCount, b.dtype.byteCount)

@@ -35,8 +35,8 @@ struct SchemaComparison {
   mutating func run() throws(DumpError) {
     let (left, right) = (sides.reference.names, sides.target.names)
     for name in left.order {
-      let bytes = (left.tensors[name] ?? [:]).values.reduce(0) { $0 + $1.byteEstimate }
-      if right.tensors[name] != nil { total += bytes }
+      let bytes = (left.tensors[name] ?? [:]).values.reduce(0) { $0 &+ $1.byteEstimate }
+      if right.tensors[name] != nil { total &+= bytes }
     }
     switch try arrangement() {
     case .single:
@@ -78,7 +78,12 @@ struct SchemaComparison {
 
   private mutating func comparePairs(_ ranks: [(name: String, reference: Int, target: Int)]) throws(DumpError) {
     let (left, right) = (sides.reference.names, sides.target.names)
+    let missing = (reference: Set(sides.reference.missingRanks), target: Set(sides.target.missingRanks))
     for rank in ranks {
+      // A rank that wrote nothing is named as such, and not tensor by tensor.
+      if ranks.count > 1, missing.reference.contains(rank.reference) || missing.target.contains(rank.target) {
+        continue
+      }
       for name in left.order {
         guard let a = left.tensors[name]?[rank.reference] else { continue }
         guard let b = right.tensors[name]?[rank.target] else {
@@ -98,6 +103,52 @@ struct SchemaComparison {
         }
       }
     }
+    if ranks.count > 1 { findOtherRanks() }
+  }
+
+  /// Whether the ranks of the target hold what other ranks of the reference do.
+  private mutating func findOtherRanks() {
+    let unequal = Set(report.unequal.map(\.name))
+    for name in sides.reference.names.order {
+      guard let left = sides.reference.names.tensors[name], let right = sides.target.names.tensors[name] else {
+        continue
+      }
+      let ranks = left.keys.sorted()
+      let wrong = ranks.filter { unequal.contains("rank\($0)/\(name)") }
+      guard !wrong.isEmpty, ranks == right.keys.sorted() else { continue }
+      do throws(DumpError) {
+        if let what = try Self.otherRanks(left, right, wrong: wrong) {
+          for rank in wrong { observe(what, name, rank) }
+        }
+      } catch {
+        lose(error)
+      }
+    }
+  }
+
+  /// What the ranks `wrong` of the target hold, where that can be said from the reference's ranks.
+  private static func otherRanks(
+    _ left: [Int: Tensor], _ right: [Int: Tensor], wrong: [Int]
+  ) throws(DumpError) -> SchemaObservation? {
+    let ranks = left.keys.sorted()
+    // The first rank of the reference that holds the same.
+    func holder(of tensor: Tensor?) throws(DumpError) -> Int? {
+      guard let tensor else { return nil }
+      for rank in ranks {
+        if let other = left[rank], other.shape == tensor.shape, try other.hasBytes(of: tensor) { return rank }
+      }
+      return nil
+    }
+    var holders: (reference: [Int?], target: [Int?]) = ([], [])
+    for rank in ranks {
+      holders.reference.append(try holder(of: left[rank]))
+      holders.target.append(wrong.contains(rank) ? try holder(of: right[rank]) : holders.reference.last ?? nil)
+    }
+    if Set(holders.reference).count == 1 { return wrong.count < ranks.count ? .replicasDiffer : nil }
+    let sources = holders.target.compactMap { $0 }
+    guard sources.count == ranks.count else { return nil }
+    if Set(holders.reference).count < ranks.count { return .headMap }
+    return Set(sources).count < sources.count ? .duplicateShard : .rankOrder(sources)
   }
 
   /// What cannot be read is named, and costs only itself.
@@ -134,10 +185,10 @@ struct SchemaComparison {
     var done = read
     let (total, progress) = (total, progress)
     let isEqual = try a.hasBytes(of: b) { count in
-      done += count
+      done &+= count
       progress(SchemaReport.Step(what: name, done: done, total: total))
     }
-    read += a.byteEstimate
+    read &+= a.byteEstimate
     return isEqual
   }
 
@@ -266,6 +317,12 @@ struct SchemaComparison {
     }
     let layouts = SliceLayout.candidates(whole: whole.shape, parts: parts.map(\.shape))
     guard let plainest = layouts.first else {
+      let missing = (isReferenceWhole ? sides.target : sides.reference).missingRanks
+      guard missing.isEmpty else {
+        let why = "\(name) cannot be compared without rank \(listed(missing))"
+        return report.unreadable.append(
+          Unreadable(file: (isReferenceWhole ? sides.target : sides.reference).path, why: why))
+      }
       report.mismatched.append(mismatch(.shape(whole.shape), .shape(first.shape)))
       return
     }
@@ -278,11 +335,11 @@ struct SchemaComparison {
     let (total, progress) = (total, progress)
     for layout in layouts {
       let fits = try layout.fits(whole, parts) { count in
-        done += count
+        done &+= count
         progress(SchemaReport.Step(what: name, done: min(done, total), total: total))
       }
       guard fits else { continue }
-      read += whole.byteEstimate
+      read &+= whole.byteEstimate
       report.shards.append(.init(name: name, layout, ranks: ranks.count, isProven: true))
       report.byteEqual.append(name)
       if layout.isPlain, layout.axis == 0, ["gate_up", "w13"].contains(where: name.contains) {
@@ -290,7 +347,7 @@ struct SchemaComparison {
       }
       return
     }
-    read += whole.byteEstimate
+    read &+= whole.byteEstimate
     try explain(name, whole, parts, ranks, layouts, isReferenceWhole: isReferenceWhole)
   }
 
@@ -346,6 +403,9 @@ struct SchemaComparison {
   // MARK: The verdict
 
   private mutating func conclude() {
+    for side in [sides.reference, sides.target] {
+      for rank in side.missingRanks where !side.isFile { observe(.ranksMissing, side.path, rank) }
+    }
     if !sides.target.hasBrokenFile {
       for name in report.onlyReference { observe(.absent, name, nil) }
     }
@@ -357,7 +417,7 @@ struct SchemaComparison {
     let mismatched =
       values == .require ? report.mismatched.filter { !report.equalAfterCast.contains($0.name) } : report.mismatched
     let doubts = report.findings.filter { $0.confidence == .possible && $0.cause != "dtype-change" }
-    let faults = report.findings.filter { $0.confidence != .possible && $0.cause != "missing-weight" }
+    let faults = report.findings.filter { $0.confidence != .possible && $0.cause != "incomplete-ranks" }
     if surelyMissing || !mismatched.isEmpty || !faults.isEmpty || values == .require && !report.unequal.isEmpty {
       report.verdict = .fail
     } else if !report.unreadable.isEmpty || report.common.isEmpty || !doubts.isEmpty || !report.unequal.isEmpty {
@@ -367,6 +427,6 @@ struct SchemaComparison {
 }
 
 extension Tensor {
-  /// Bytes of the view; for progress only.
+  /// Bytes of the view; for progress only, so a forged count may wrap.
   fileprivate var byteEstimate: Int { elementCount &* dtype.byteCount }
 }

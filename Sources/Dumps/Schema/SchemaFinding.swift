@@ -33,6 +33,7 @@ enum SchemaObservation: Hashable {
   case offsetByOne
   case zero
   case absent
+  case ranksMissing
   case duplicateShard
   case headMap
   case rankOrder([Int])
@@ -123,6 +124,11 @@ enum SchemaObservation: Hashable {
       return (
         "missing-weight", .likely, "the target does not have them",
         "Check the weight loader's prefixes and mappings: what it does not find, it does not fill."
+      )
+    case .ranksMissing:
+      return (
+        "incomplete-ranks", .certain, "ranks of the world that the dumps state are not there",
+        "Gather the files of these ranks, or find out why they did not write."
       )
     case .duplicateShard:
       return (

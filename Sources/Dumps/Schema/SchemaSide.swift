@@ -26,6 +26,8 @@ struct SchemaSide {
   private(set) var ranks: [Int] = [0]
   /// The world size that the dumps themselves state (`_tp_size` of ATOM's weight files).
   private(set) var statedWorldSize: Int?
+  /// Ranks of that world that wrote nothing here.
+  private(set) var missingRanks: [Int] = []
   private(set) var names = Names()
   /// Files that gave nothing at all; what they held is not known.
   private(set) var broken: [Unreadable] = []
@@ -54,6 +56,9 @@ struct SchemaSide {
     }
     try takeTorchFiles(opening)
   }
+
+  /// No larger world is looked through for missing ranks.
+  private static let worldLimit = 1 << 16
 
   /// Names of this side may be missing only because a file was not read.
   var hasBrokenFile: Bool { !broken.isEmpty }
@@ -133,15 +138,12 @@ struct SchemaSide {
         }
       }
     }
-    if !isFile, let stated = statedWorldSize {
-      let missing = (0..<stated).filter { !ranks.contains($0) }
-      if !missing.isEmpty {
-        names.unreadable.append(
-          Unreadable(
-            file: path,
-            why: "the dumps are of a world of \(stated) ranks, and rank \(listed(missing)) is not there"))
-      }
-    }
+    guard !isFile, let world = statedWorldSize else { return }
+    missingRanks = (0..<min(world, Self.worldLimit)).filter { !ranks.contains($0) }
+    guard !missingRanks.isEmpty else { return }
+    names.unreadable.append(
+      Unreadable(
+        file: path, why: "the dumps are of a world of \(world) ranks, and rank \(listed(missingRanks)) is not there"))
   }
 
   /// A leading `model.` is not part of a name, also behind `buffer:`.

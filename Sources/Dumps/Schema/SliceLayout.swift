@@ -39,6 +39,8 @@ struct SliceLayout: Hashable {
     if parts.allSatisfy({ $0 == whole }) {
       return [SliceLayout(kind: .replicated, axis: nil, pieces: parts.map { _ in [] })]
     }
+    // Larger counts stand only in empty tensors, and their products would overflow.
+    guard parts.count <= 1 << 20, (parts + [whole]).allSatisfy({ $0.allSatisfy { $0 <= 1 << 40 } }) else { return [] }
     let axes = whole.indices.filter { axis in parts.contains { $0[axis] != whole[axis] } }
     guard axes.count == 1, let axis = axes.first else { return [] }
     let counts = parts.map { $0[axis] }
