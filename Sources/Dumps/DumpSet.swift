@@ -66,7 +66,8 @@ public struct DumpSet: Sendable {
   public var unrecognised: [String]
   /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
   public var plain: [PlainCapture]
-  /// Tensors of which only statistics were dumped. Each is also among `unreadable`: statistics prove nothing equal.
+  /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
+  /// prove nothing equal.
   public var statistics: [StatisticsCapture]
 
   public init(

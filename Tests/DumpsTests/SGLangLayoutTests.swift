@@ -77,6 +77,10 @@ import Testing
     #expect(capture(8) == "- bare value")
     #expect(capture(9) == "- bare_dict value.x")
     #expect(set.captures.first { $0.stage == "bare" }?.metadata == nil)
+    #expect(
+      Set(set.captures.filter { $0.tensor.elementCount == 14 }.map(place)) == [
+        "- window[window=[0, 4]] value", "- window[window=[4, 8]] value",
+      ])
 
     let odd = try #require(set.captures.first { $0.stage == "odd_meta" }?.metadata)
     #expect(odd.parallel.isEmpty)

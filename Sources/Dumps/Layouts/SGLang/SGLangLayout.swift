@@ -117,7 +117,7 @@ enum SGLangLayout {
       if case .string(let stated)? = meta["name"] { name = stated }
       place = SGLangPlace(name)
       // A part of the name that looks like a tag is none.
-      var tags = meta.isEmpty ? file.tags : file.tags.filter { meta[$0.key] != nil }
+      var tags = file.tags.filter { meta[$0.key] != nil || !name.contains("___\($0.key)=") }
       if let layer = tags["layer_id"], !layer.isEmpty, layer.utf8.allSatisfy(\.isDigit), let number = Int(layer) {
         place.layer = number
         tags["layer_id"] = nil
