@@ -62,7 +62,7 @@ public struct DumpSet: Sendable {
   public var captures: [Capture]
   /// Broken files and opaque values; each costs only itself.
   public var unreadable: [Unreadable]
-  /// Files whose names the layout does not know.
+  /// Files whose names the layout does not know, and, with the reason in brackets, those that hold no tensor.
   public var unrecognised: [String]
   /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
   public var plain: [PlainCapture]
