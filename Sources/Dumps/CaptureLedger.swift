@@ -49,6 +49,9 @@ struct CaptureLedger {
     set.unreadable.append(Unreadable(file: file, why: why, values: values))
   }
 
+  /// A file that is no dump of tensors, with the reason in brackets.
+  mutating func setAside(_ text: String) { set.unrecognised.append(text) }
+
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }

@@ -65,13 +65,14 @@ public struct DumpSet: Sendable {
   public var captures: [Capture]
   /// Broken files and opaque values; each costs only itself.
   public var unreadable: [Unreadable]
-  /// Files whose names the layout does not know.
+  /// Files whose names the layout does not know, and, with the reason in brackets, those that hold no tensor.
   public var unrecognised: [String]
   /// Whether every storage was compared with its recorded CRC-32; else who reads one has to (``StorageAudit``).
   public var areChecksumsVerified = true
   /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
   public var plain: [PlainCapture]
-  /// Tensors of which only statistics were dumped. Each is also among `unreadable`: statistics prove nothing equal.
+  /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
+  /// prove nothing equal.
   public var statistics: [StatisticsCapture]
 
   public init(

@@ -34,6 +34,8 @@ import Testing
     #expect(output.tensor.dtype == .bfloat16)
     #expect(Set(set.plain.map { "\($0.stage) \($0.name) \($0.value)" }) == ["mlp input_fields.1 double(2.5)"])
 
+    #expect(set.statistics.map(\.shape) == Array(repeating: [0, 4], count: 4))
+
     // A step's folder, and a rank's, can be given as well.
     let step = try DumpSetLoader.load(directory: path + "/step1", layout: .msprobe)
     #expect(Set(step.captures.map(place)) == expected)

@@ -4,6 +4,8 @@ import TestSupport
 import Testing
 
 /// Mutated headers, names and indexes of every other format. Whatever a directory holds is read or named.
+///
+/// The peak resident memory of a campaign may grow by 64 MiB, where pickles are read by 256 MiB.
 extension FuzzTests {
   @Test func safetensorsHeaders() async throws {
     let seeds = try await LayoutSeeds("safetensors").data(".safetensors")
@@ -29,10 +31,9 @@ extension FuzzTests {
       return bytes
     } check: { path in
       try scratch.write(name, Array(Data(contentsOf: URL(fileURLWithPath: path))))
-      // The index itself is no dump, and shards that it does not name are read by themselves.
-      let captures = try loadDirectory(scratch.path, .safetensors, besides: [name])
-      guard let captures, captures > 0 || indexes.isEmpty else {
-        throw BrokenPromise(description: "the shards are lost")
+      // The index itself is no dump. A tensor that it does not name is refused, by its name.
+      guard try loadDirectory(scratch.path, .safetensors, besides: [name]) != nil else {
+        throw BrokenPromise(description: "the directory was refused")
       }
       return try readDump(scratch.path(name))
     }

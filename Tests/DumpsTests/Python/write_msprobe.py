@@ -78,6 +78,9 @@ def main(root):
             rank = Rank(f"{root}/ranks/step{step}/rank{r}")
             model(rank, r)
             rank.forward("Functional.linear.37.forward", [torch.ones(2, 2)], [torch.ones(2, 2)])
+            # msprobe saves no tensor without elements.
+            rank.data["Functional.cat.0.forward"] = {
+                "input_args": [{"type": "torch.Tensor", "dtype": "torch.bfloat16", "shape": [0, 4]}], "output": []}
             rank.data["Module.model.layers.0.mlp.Mlp.backward.0"] = {
                 "input": [rank.leaf("Module.model.layers.0.mlp.Mlp.backward.0.input.0", torch.ones(3, 4))], "output": []}
             rank.data["Module.model.layers.0.mlp.Mlp.parameters_grad.0"] = {

@@ -79,6 +79,8 @@ def edges(d):
     dump(d, torch.ones(12), **common, dump_index=next(i), name="no_engine",
          meta={"sglang_parallel_info": {"distributed_error": True, "tp_rank": 0, "tp_size": 2},
                "megatron_parallel_info": {"dp_rank": 1, "dp_size": 4, "vpp_rank": None, "vpp_size": None}})
+    for window in ([0, 4], [4, 8]):
+        dump(d, torch.ones(14), **common, dump_index=next(i), name="window", recompute_status="disabled", window=window)
     path = dump(d, torch.ones(13), **common, dump_index=next(i), name="moved", recompute_status="disabled")
     os.rename(path, path.replace("rank=0", "rank=1"))
     path = dump(d, torch.ones(64), **common, dump_index=next(i), name="broken", recompute_status="disabled")

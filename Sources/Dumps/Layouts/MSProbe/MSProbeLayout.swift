@@ -202,10 +202,11 @@ enum MSProbeLayout {
       noteStatistics(&ledger, calls: calls)
     }
 
-    /// Statistics by operation: they prove nothing equal, so each is named.
+    /// Statistics by operation: they prove nothing equal, so each is named. A tensor without elements gets no file, and
+    /// there is nothing to prove of it.
     private func noteStatistics(_ ledger: inout CaptureLedger, calls: Calls) {
       var lines: [(place: String, file: String, tensors: [String])] = []
-      for (leaf, file) in statistics {
+      for (leaf, file) in statistics where !leaf.shape.contains(0) {
         let place = "\(leaf.operation.place) call \(calls.call(leaf.operation, step: folder.step))"
         if lines.last?.place == place, lines.last?.file == file {
           lines[lines.count - 1].tensors.append(leaf.tensor)
@@ -234,9 +235,9 @@ extension MSProbeIndex.Leaf {
     guard tensor.shape == shape else {
       return "its index says shape \(shape), and it has \(tensor.shape): it is of another run, or was overwritten"
     }
-    // NumPy has no bfloat16 and no float8: such arrays stand under other names of the same size.
-    guard let stated = DType(torchName: dtype.dropped(prefix: "torch.") ?? dtype), stated != tensor.dtype,
-      stated.byteCount != tensor.dtype.byteCount || !tensor.storage.path.hasSuffix(".npy")
+    // NumPy has no bfloat16 and no float8, so such arrays stand as wider or other types.
+    guard !tensor.storage.path.hasSuffix(".npy"),
+      let stated = DType(torchName: dtype.dropped(prefix: "torch.") ?? dtype), stated != tensor.dtype
     else { return nil }
     return "its index says \(dtype), and it has \(tensor.dtype.rawValue): it is of another run, or was overwritten"
   }

@@ -85,8 +85,11 @@ enum SGLangLayout {
           rank: file.name.rank, layer: place.layer, stage: place.stage, call: file.name.step,
           name: place.tensor + $0.name, value: $0.value, file: path)
       })
-    if content.tensors.isEmpty, content.plain.isEmpty, content.skipped.isEmpty {
+    guard content.tensors.isEmpty, content.skipped.isEmpty else { return }
+    if content.plain.isEmpty {
       ledger.note(path, "the dumped value holds nothing")
+    } else {
+      ledger.setAside("\(path) (holds no tensor)")
     }
   }
 
@@ -117,7 +120,7 @@ enum SGLangLayout {
       if case .string(let stated)? = meta["name"] { name = stated }
       place = SGLangPlace(name)
       // A part of the name that looks like a tag is none.
-      var tags = meta.isEmpty ? file.tags : file.tags.filter { meta[$0.key] != nil }
+      var tags = file.tags.filter { meta[$0.key] != nil || !name.contains("___\($0.key)=") }
       if let layer = tags["layer_id"], !layer.isEmpty, layer.utf8.allSatisfy(\.isDigit), let number = Int(layer) {
         place.layer = number
         tags["layer_id"] = nil
