@@ -22,14 +22,16 @@ extension DType {
     case .uint32: DTypeLanes(lanes: .uint32)
     case .uint16: DTypeLanes(lanes: .uint16)
     case .float4E2M1FNx2: DTypeLanes(lanes: .nibbleCodes, table: codeTable)
-    case .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU, .int8, .uint8, .bool:
+    case .int8: DTypeLanes(lanes: .int8)
+    case .uint8: DTypeLanes(lanes: .uint8)
+    case .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float8E8M0FNU, .bool:
       DTypeLanes(lanes: .byteCodes, table: codeTable)
     }
   }
 
   private var codeTable: [Float] { Self.codeTables[self] ?? [] }
 
-  /// Every code of the types of one byte or less, decoded. Single precision holds them all exactly.
+  /// Every code of the types that are read by table, decoded. Single precision holds them all exactly.
   private static let codeTables: [DType: [Float]] = {
     var tables: [DType: [Float]] = [:]
     for dtype in allCases where dtype.byteCount == 1 {

@@ -4,7 +4,7 @@ import TensorLanes
 
 /// Accumulates `Measures` over one pair of tensors, block by block in row-major order.
 ///
-/// Sums are double precision in sixteen lanes: value i of a token row goes to lane i mod 16, lanes fold in a fixed
+/// Sums are double precision in 32 lanes: value i of a token row goes to lane i mod 32, lanes fold in a fixed
 /// tree, rows add in order within a chunk, and chunks in order. Chunks follow from the shape alone (`chunks`), so
 /// neither block size nor thread count nor CPU changes the bits.
 ///
@@ -152,7 +152,7 @@ public struct MeasureAccumulator: Sendable {
       addRun(
         format,
         PairRun(
-          target: a + offset, reference: b + offset, count: length, lane: inRow & 15, elementBytes: elementBytes,
+          target: a + offset, reference: b + offset, count: length, lane: inRow & 31, elementBytes: elementBytes,
           table: table))
       unequal += lanes.unequalBytes
       position += length

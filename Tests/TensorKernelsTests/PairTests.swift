@@ -74,7 +74,7 @@ struct PairTests {
   @Test("are what the definition gives, at any length", arguments: LaneFormat.allCases, sets)
   func lengths(format: LaneFormat, set: InstructionSet) {
     for kind in Samples.Kind.allCases {
-      for count in [2, 14, 16, 30, 32, 34, 62, 64, 96, 1000, 1024, 2048, 2080, 4100] {
+      for count in [2, 14, 16, 30, 34, 64, 96, 1000, 2048, 2080, 4100] {
         let samples = Samples(format, kind, count: count, seed: UInt64(count))
         check(lanes(samples, set), samples, "\(count) \(kind)")
       }
@@ -98,7 +98,7 @@ struct PairTests {
   @Test("of equal bytes, and of bytes that differ at one place", arguments: LaneFormat.allCases, sets)
   func equal(format: LaneFormat, set: InstructionSet) {
     for kind in Samples.Kind.allCases {
-      var samples = Samples(format, kind, count: 6000, seed: 6)
+      var samples = Samples(format, kind, count: 4200, seed: 6)
       samples.target = samples.reference
       check(lanes(samples, set), samples, "all equal, \(kind)")
       check(lanes(samples, set, lane: 10, cuts: [22, 100]), samples, lane: 10, "all equal, cut, \(kind)")

@@ -58,6 +58,8 @@ struct Samples {
     case .uint64: elements(UInt64.self).map { Double($0) }
     case .uint32: elements(UInt32.self).map { Double($0) }
     case .uint16: elements(UInt16.self).map { Double($0) }
+    case .int8: elements(Int8.self).map { Double($0) }
+    case .uint8: bytes.map { Double($0) }
     case .byteCodes: bytes.map { Double(Self.table[Int($0)]) }
     case .nibbleCodes: bytes.flatMap { [Double(Self.table[Int($0 & 15)]), Double(Self.table[Int($0 >> 4)])] }
     }

@@ -28,6 +28,8 @@ package enum PairLoops {
     case .uint64: PairPass<UInt64Format>.add(run, &lanes)
     case .uint32: PairPass<UInt32Format>.add(run, &lanes)
     case .uint16: PairPass<UInt16Format>.add(run, &lanes)
+    case .int8: PairPass<Int8Format>.add(run, &lanes)
+    case .uint8: PairPass<UInt8Format>.add(run, &lanes)
     case .byteCodes: PairPass<ByteCodeFormat>.add(run, &lanes)
     case .nibbleCodes: PairPass<NibbleCodeFormat>.add(run, &lanes)
     }
@@ -600,6 +602,28 @@ private enum UInt16Format: PairFormat {
   static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
   {
     kernels_uint16(source, target)
+  }
+}
+
+private enum Int8Format: PairFormat {
+  typealias Numbers = SingleStage
+  static var bitCount: Int { 8 }
+
+  @inline(__always)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
+    kernels_int8(source, target)
+  }
+}
+
+private enum UInt8Format: PairFormat {
+  typealias Numbers = SingleStage
+  static var bitCount: Int { 8 }
+
+  @inline(__always)
+  static func expand(_ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>)
+  {
+    kernels_uint8(source, target)
   }
 }
 
