@@ -3,9 +3,11 @@ public struct AlignmentError: Error, Sendable, Hashable, CustomStringConvertible
   public enum Code: String, Sendable, Hashable, Codable {
     /// The ranks' shapes or types do not fit together, or not with the other side.
     case shapeMismatch = "shape-mismatch"
-    /// A shard rule that this version cannot apply.
+    /// A shard rule that cannot be applied to these dumps.
     case unsupportedRule = "unsupported-rule"
-    /// A rule that the shapes contradict.
+    /// A dims text that is not in its grammar.
+    case malformedDims = "malformed-dims"
+    /// A rule that the shapes or the ranks' places contradict.
     case ruleMismatch = "rule-mismatch"
   }
 

@@ -7,80 +7,113 @@ public struct LogicalTensor: Sendable, Hashable, Codable {
   public var layout: ShardLayout
 
   public var shape: [Int] { layout.shape }
-  public var dtype: DType { parts[layout.pieces.first?.part ?? 0].dtype }
+  public var dtype: DType { parts[layout.firstPart].dtype }
   public var elementCount: Int { shape.reduce(1, *) }
   /// True where the values are sums in double precision, which have no bytes of their own.
-  public var isSum: Bool { layout.kind == .partial && layout.pieces.count > 1 }
+  public var isSum: Bool { layout.hasSum }
 
   /// - Throws: `AlignmentError` when types differ, or pieces or shapes do not fit.
   public init(parts: [Tensor], layout: ShardLayout, place: String) throws(AlignmentError) {
     self.parts = parts
     self.layout = layout
-    guard let first = layout.pieces.first, layout.pieces.allSatisfy({ parts.indices.contains($0.part) }) else {
-      throw AlignmentError(code: .shapeMismatch, place: place, message: "the layout names ranks that are not there")
+    var dtype: DType?
+    try Self.check(layout, parts: parts, dtype: &dtype, place: place, depth: 0)
+  }
+
+  private static func check(
+    _ layout: ShardLayout, parts: [Tensor], dtype: inout DType?, place: String, depth: Int
+  ) throws(AlignmentError) {
+    func failure(_ message: String) -> AlignmentError {
+      AlignmentError(code: .shapeMismatch, place: place, message: message)
     }
-    let dtype = parts[first.part].dtype
-    if let other = layout.pieces.first(where: { parts[$0.part].dtype != dtype }) {
-      throw AlignmentError(
-        code: .shapeMismatch, place: place,
-        message: "ranks disagree about the element type: \(dtype.rawValue) and \(parts[other.part].dtype.rawValue)")
+    // A dims text has one level for each parallel axis.
+    guard depth <= 16 else { throw failure("the layout is nested too deeply") }
+    let shapes = layout.inner.isEmpty ? parts.map(\.shape) : layout.inner.map(\.shape)
+    guard !layout.pieces.isEmpty, layout.pieces.allSatisfy({ shapes.indices.contains($0.part) }) else {
+      throw failure("the layout names ranks that are not there")
     }
-    for piece in layout.pieces where !fits(piece) {
-      throw AlignmentError(
-        code: .shapeMismatch, place: place,
-        message: "shape \(parts[piece.part].shape) of rank position \(piece.part) does not fit \(layout.shape)")
+    for piece in layout.pieces {
+      if layout.inner.isEmpty {
+        let other = parts[piece.part].dtype
+        if let dtype, dtype != other {
+          throw failure("ranks disagree about the element type: \(dtype.rawValue) and \(other.rawValue)")
+        }
+        dtype = other
+      }
+      guard fits(piece, shapes[piece.part], layout) else {
+        throw failure("shape \(shapes[piece.part]) of rank position \(piece.part) does not fit \(layout.shape)")
+      }
     }
     if let axis = layout.axis {
       let total = layout.pieces.reduce(0) { $0 + $1.count }
       guard layout.shape.indices.contains(axis), total == layout.shape[axis] else {
-        throw AlignmentError(
-          code: .shapeMismatch, place: place,
-          message: "the ranks' slices give \(total) along dimension \(axis), the logical shape is \(layout.shape)")
+        throw failure("the ranks' slices give \(total) along dimension \(axis), the logical shape is \(layout.shape)")
       }
     }
+    for inner in layout.inner { try check(inner, parts: parts, dtype: &dtype, place: place, depth: depth + 1) }
   }
 
-  private func fits(_ piece: ShardLayout.Piece) -> Bool {
-    let part = parts[piece.part].shape
+  private static func fits(_ piece: ShardLayout.Piece, _ part: [Int], _ layout: ShardLayout) -> Bool {
     guard let axis = layout.axis else { return part == layout.shape }
-    guard part.count == layout.shape.count, part.indices.contains(axis), piece.start >= 0, piece.count >= 0 else {
-      return false
-    }
-    return piece.start + piece.count <= part[axis]
-      && part.indices.allSatisfy { $0 == axis || part[$0] == layout.shape[$0] }
+    guard part.count == layout.shape.count, part.indices.contains(axis), piece.start >= 0, piece.count >= 0,
+      piece.count <= part[axis], piece.start <= part[axis] - piece.count
+    else { return false }
+    return part.indices.allSatisfy { $0 == axis || part[$0] == layout.shape[$0] }
   }
 
   /// Opens the files.
   ///
   /// - Parameter audit: is told the checksums of what is read.
-  public func makeReader(audit: StorageAudit? = nil) throws -> LogicalReader { try LogicalReader(self, audit: audit) }
+  public func makeReader(audit: StorageAudit? = nil) throws -> LogicalReader {
+    try LogicalReader(parts: parts, layout: layout, dtype: dtype, audit: audit)
+  }
 }
 
 /// Reads ranges of a logical tensor's elements; memory is bounded by the range.
 public struct LogicalReader: Sendable {
-  private let tensor: LogicalTensor
-  /// By position in `tensor.parts`; nil for parts that no piece needs.
-  private let readers: [TensorReader?]
+  /// Where a piece comes from: a rank's file, or a logical tensor of its own.
+  fileprivate enum Source: Sendable {
+    case file(TensorReader)
+    case joined(LogicalReader)
+
+    var shape: [Int] {
+      switch self {
+      case .file(let reader): reader.tensor.shape
+      case .joined(let reader): reader.layout.shape
+      }
+    }
+  }
+
+  fileprivate let layout: ShardLayout
+  private let dtype: DType
+  /// By piece's `part`; nil for those that no piece needs.
+  private var sources: [Source?]
   /// Elements of all dimensions after the axis.
   private let inner: Int
-  private var scratch: [UInt8] = []
-  private var term: [Double] = []
+  private var byteScratch: [UInt8] = []
+  private var valueScratch: [Double] = []
 
-  init(_ tensor: LogicalTensor, audit: StorageAudit?) throws {
-    self.tensor = tensor
-    var readers: [TensorReader?] = Array(repeating: nil, count: tensor.parts.count)
-    for piece in tensor.layout.pieces where readers[piece.part] == nil {
-      readers[piece.part] = try TensorReader(tensor.parts[piece.part], audit: audit)
+  fileprivate init(parts: [Tensor], layout: ShardLayout, dtype: DType, audit: StorageAudit?) throws {
+    self.layout = layout
+    self.dtype = dtype
+    var sources: [Source?] = Array(repeating: nil, count: layout.inner.isEmpty ? parts.count : layout.inner.count)
+    for piece in layout.pieces where sources[piece.part] == nil {
+      sources[piece.part] =
+        layout.inner.isEmpty
+        ? .file(try TensorReader(parts[piece.part], audit: audit))
+        : .joined(try LogicalReader(parts: parts, layout: layout.inner[piece.part], dtype: dtype, audit: audit))
     }
-    self.readers = readers
-    inner = tensor.layout.axis.map { tensor.shape[($0 + 1)...].reduce(1, *) } ?? 1
+    self.sources = sources
+    inner = layout.axis.map { layout.shape[($0 + 1)...].reduce(1, *) } ?? 1
   }
 
   /// The one tensor whose bytes are those of this one, where its checksum is wanted: `readBytes` leaves it to the
   /// caller, who may know it already.
   public var plainReader: TensorReader? {
-    guard tensor.layout.axis == nil, !tensor.isSum else { return nil }
-    return readers[tensor.layout.pieces[0].part].flatMap { $0.notesChecksums ? $0 : nil }
+    guard layout.axis == nil, !layout.hasSum, case .file(let reader)? = sources[layout.pieces[0].part] else {
+      return nil
+    }
+    return reader.notesChecksums ? reader : nil
   }
 
   /// Values of elements `range` in row-major order (`DType.valuesPerElement` doubles each).
@@ -88,25 +121,12 @@ public struct LogicalReader: Sendable {
   /// - Parameters:
   ///   - bytes: the elements' bytes; left empty for sums, whose values are added in double precision in rank order.
   public mutating func read(_ range: Range<Int>, bytes: inout [UInt8], values: inout [Double]) throws {
-    if tensor.isSum {
+    if layout.hasSum {
       bytes.removeAll(keepingCapacity: true)
-      for (index, piece) in tensor.layout.pieces.enumerated() {
-        try readPart(piece.part, range)
-        let dtype = tensor.dtype
-        let count = range.count * dtype.valuesPerElement
-        if index == 0 {
-          resize(&values, to: count)
-          decode(dtype, into: &values)
-        } else {
-          resize(&term, to: count)
-          decode(dtype, into: &term)
-          for index in values.indices { values[index] += term[index] }
-        }
-      }
+      try readValues(range, into: &values)
       return
     }
     try readBytes(range, into: &bytes)
-    let dtype = tensor.dtype
     resize(&values, to: range.count * dtype.valuesPerElement)
     bytes.withUnsafeBytes { bytes in
       values.withUnsafeMutableBufferPointer { dtype.decode(bytes, into: $0) }
@@ -115,26 +135,53 @@ public struct LogicalReader: Sendable {
 
   /// Bytes of elements `range`, in row-major order; not for sums.
   public mutating func readBytes(_ range: Range<Int>, into bytes: inout [UInt8]) throws {
-    guard let axis = tensor.layout.axis else {
-      resize(&bytes, to: range.count * tensor.dtype.byteCount)
-      try reader(tensor.layout.pieces[0].part).read(range, into: &bytes)
+    var scratch = byteScratch
+    byteScratch = []
+    defer { byteScratch = scratch }
+    try join(range, unit: dtype.byteCount, into: &bytes, scratch: &scratch)
+  }
+
+  fileprivate mutating func readValues(_ range: Range<Int>, into values: inout [Double]) throws {
+    var scratch = valueScratch
+    valueScratch = []
+    defer { valueScratch = scratch }
+    guard layout.kind == .partial, layout.pieces.count > 1 else {
+      try join(range, unit: dtype.valuesPerElement, into: &values, scratch: &scratch)
       return
     }
-    let size = tensor.dtype.byteCount
-    let width = tensor.shape[axis] * inner
-    resize(&bytes, to: range.count * size)
+    for (index, piece) in layout.pieces.enumerated() {
+      if index == 0 {
+        try fetch(piece.part, range, into: &values)
+      } else {
+        try fetch(piece.part, range, into: &scratch)
+        for index in values.indices { values[index] += scratch[index] }
+      }
+    }
+  }
+
+  /// - Parameter unit: values of `Value` an element.
+  private mutating func join<Value: Fetched>(
+    _ range: Range<Int>, unit: Int, into target: inout [Value], scratch: inout [Value]
+  ) throws {
+    resize(&target, to: range.count * unit)
+    guard let axis = layout.axis else {
+      try fetch(layout.pieces[0].part, range, into: &target, isNoted: false)
+      return
+    }
+    let width = layout.shape[axis] * inner
     guard width > 0, !range.isEmpty else { return }
     let groups = (range.lowerBound / width)..<((range.upperBound - 1) / width + 1)
     // Whole rows of each rank once, then the pieces to their places; within one row straight reads.
     if groups.count == 1 {
-      try readWithin(groups.lowerBound, range, axis: axis, into: &bytes)
+      try joinWithin(groups.lowerBound, range, axis: axis, unit: unit, into: &target, scratch: &scratch)
       return
     }
-    for part in readers.indices where readers[part] != nil {
-      let partWidth = tensor.parts[part].shape[axis] * inner
-      try readPart(part, (groups.lowerBound * partWidth)..<(groups.upperBound * partWidth))
+    for part in sources.indices {
+      guard let source = sources[part] else { continue }
+      let partWidth = source.shape[axis] * inner
+      try fetch(part, (groups.lowerBound * partWidth)..<(groups.upperBound * partWidth), into: &scratch)
       var offset = 0
-      for piece in tensor.layout.pieces {
+      for piece in layout.pieces {
         defer { offset += piece.count * inner }
         guard piece.part == part else { continue }
         for group in groups {
@@ -143,53 +190,49 @@ public struct LogicalReader: Sendable {
           let skip = max(0, -to)
           let count = min(piece.count * inner, range.count - to)
           guard skip < count else { continue }
-          copy(from: (from + skip) * size, to: (to + skip) * size, count: (count - skip) * size, into: &bytes)
+          copy(scratch, from: (from + skip) * unit, to: (to + skip) * unit, count: (count - skip) * unit, into: &target)
         }
       }
     }
   }
 
   /// A range inside one index of the dimensions before the axis.
-  private mutating func readWithin(_ group: Int, _ range: Range<Int>, axis: Int, into bytes: inout [UInt8]) throws {
-    let size = tensor.dtype.byteCount
-    let width = tensor.shape[axis] * inner
+  private mutating func joinWithin<Value: Fetched>(
+    _ group: Int, _ range: Range<Int>, axis: Int, unit: Int, into target: inout [Value], scratch: inout [Value]
+  ) throws {
+    let width = layout.shape[axis] * inner
     let wanted = (range.lowerBound - group * width)..<(range.upperBound - group * width)
     var offset = 0
-    for piece in tensor.layout.pieces {
+    for piece in layout.pieces {
       let span = offset..<(offset + piece.count * inner)
       offset = span.upperBound
       let common = span.clamped(to: wanted)
-      guard !common.isEmpty else { continue }
-      let partWidth = tensor.parts[piece.part].shape[axis] * inner
+      guard !common.isEmpty, let source = sources[piece.part] else { continue }
+      let partWidth = source.shape[axis] * inner
       let start = group * partWidth + piece.start * inner + common.lowerBound - span.lowerBound
-      try readPart(piece.part, start..<(start + common.count))
-      copy(from: 0, to: (common.lowerBound - wanted.lowerBound) * size, count: common.count * size, into: &bytes)
+      try fetch(piece.part, start..<(start + common.count), into: &scratch)
+      copy(
+        scratch, from: 0, to: (common.lowerBound - wanted.lowerBound) * unit, count: common.count * unit, into: &target)
     }
   }
 
-  /// Reads a rank's elements into `scratch` and notes their checksum.
-  private mutating func readPart(_ part: Int, _ range: Range<Int>) throws {
-    let reader = try reader(part)
-    try reader.read(range, into: &scratch)
-    reader.note(range, bytes: scratch)
-  }
-
-  private func decode(_ dtype: DType, into values: inout [Double]) {
-    scratch.withUnsafeBytes { bytes in values.withUnsafeMutableBufferPointer { dtype.decode(bytes, into: $0) } }
-  }
-
-  private func reader(_ part: Int) throws -> TensorReader {
-    guard let reader = readers[part] else {
+  /// - Parameter isNoted: whether the checksum of bytes from a file is noted here.
+  private mutating func fetch<Value: Fetched>(
+    _ part: Int, _ range: Range<Int>, into values: inout [Value], isNoted: Bool = true
+  ) throws {
+    guard var source = sources[part] else {
       throw AlignmentError(code: .shapeMismatch, place: "rank position \(part)", message: "has no tensor")
     }
-    return reader
+    if case .joined = source { sources[part] = nil }
+    defer { sources[part] = source }
+    try Value.fetch(from: &source, range, into: &values, isNoted: isNoted)
   }
 
-  private func copy(from: Int, to: Int, count: Int, into bytes: inout [UInt8]) {
-    scratch.withUnsafeBytes { source in
-      bytes.withUnsafeMutableBytes { target in
-        UnsafeMutableRawBufferPointer(rebasing: target[to..<(to + count)])
-          .copyMemory(from: UnsafeRawBufferPointer(rebasing: source[from..<(from + count)]))
+  private func copy<Value>(_ scratch: [Value], from: Int, to: Int, count: Int, into target: inout [Value]) {
+    scratch.withUnsafeBufferPointer { source in
+      target.withUnsafeMutableBufferPointer { target in
+        _ = UnsafeMutableBufferPointer(rebasing: target[to..<(to + count)])
+          .update(fromContentsOf: UnsafeBufferPointer(rebasing: source[from..<(from + count)]))
       }
     }
   }
@@ -199,6 +242,41 @@ public struct LogicalReader: Sendable {
       values.removeLast(values.count - count)
     } else if values.count < count {
       values = Array(repeating: 0, count: count)
+    }
+  }
+}
+
+/// What a part is read as: bytes as they stand, or numbers.
+private protocol Fetched: ExpressibleByIntegerLiteral {
+  static func fetch(
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Self], isNoted: Bool
+  ) throws
+}
+
+extension UInt8: Fetched {
+  fileprivate static func fetch(
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [UInt8], isNoted: Bool
+  ) throws {
+    switch source {
+    case .file(let reader):
+      try reader.read(range, into: &values)
+      if isNoted { reader.note(range, bytes: values) }
+    case .joined(var reader):
+      try reader.readBytes(range, into: &values)
+      source = .joined(reader)
+    }
+  }
+}
+
+extension Double: Fetched {
+  fileprivate static func fetch(
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Double], isNoted: Bool
+  ) throws {
+    switch source {
+    case .file(let reader): try reader.readDoubles(range, into: &values)
+    case .joined(var reader):
+      try reader.readValues(range, into: &values)
+      source = .joined(reader)
     }
   }
 }

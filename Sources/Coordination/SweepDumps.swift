@@ -147,13 +147,21 @@ struct SweepDumps {
 
   private static func rule(_ rule: CompareSpec.ShardRule) -> ShardRule {
     switch rule {
-    case .auto: .auto
-    case .concat(let axis): .concat(axis: axis)
-    case .partial: .partial
-    case .replicated: .replicated
-    case .blocks(let sizes): .unsupported("blocks: \(sizes)")
-    case .heads(let heads): .unsupported("heads: \(heads.map { "\($0.key): \($0.value)" }.joined(separator: ", "))")
-    case .dims(let text): .unsupported(text)
+    case .auto: return .auto
+    case .concat(let axis): return .concat(axis: axis)
+    case .partial: return .partial
+    case .replicated: return .replicated
+    case .blocks(let sizes): return .blocks(sizes: sizes, axis: -1)
+    case .heads(let heads):
+      func number(_ key: String) -> Int? {
+        if case .int(let value) = heads[key] { return value }
+        return nil
+      }
+      return .heads(HeadRule(query: number("q"), keyValue: number("kv"), axis: number("axis") ?? -1))
+    case .dims(let text):
+      // The plan has checked the text; a plan of another version may hold one that is refused today.
+      if let dims = try? DimsText(text) { return .dims(dims) }
+      return .unsupported(text)
     }
   }
 

@@ -71,7 +71,7 @@ public final class TensorReader: Sendable {
     if let failure { throw failure }
   }
 
-  /// Reads elements as numbers: `dtype.valuesPerElement` of them an element, as ``DType/decode(_:into:)`` has it.
+  /// Reads elements as numbers, and notes their checksum: `dtype.valuesPerElement` of them an element, as ``DType/decode(_:into:)`` has it.
   ///
   /// - Parameters:
   ///   - range: logical row-major element numbers, inside `0..<elementCount`.
@@ -92,6 +92,7 @@ public final class TensorReader: Sendable {
     while start < range.upperBound {
       let end = min(start + step, range.upperBound)
       try read(start..<end, into: &bytes)
+      note(start..<end, bytes: bytes)
       let first = (start - range.lowerBound) * perElement
       values.withUnsafeMutableBufferPointer { target in
         bytes.withUnsafeBytes { dtype.decode($0, into: UnsafeMutableBufferPointer(rebasing: target[first...])) }

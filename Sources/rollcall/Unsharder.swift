@@ -87,25 +87,9 @@ struct Unsharder {
   private func ruled(
     _ rule: UnshardRule, _ tensors: [Tensor], _ place: Place
   ) throws -> (tensor: LogicalTensor, plan: ShardPlan) {
-    let shapes = tensors.map(\.shape)
-    let layout: ShardLayout?
-    let text: String
-    switch rule.rule {
-    case .concat(let axis):
-      layout = ShardLayout.concat(shapes, axis: axis < 0 ? axis + shapes[0].count : axis)
-      text = "\(rule.pattern)=\(axis)"
-    case .partial:
-      layout = Set(shapes).count == 1 ? .sum(shapes[0], ranks: shapes.count) : nil
-      text = "\(rule.pattern)=partial"
-    case .replicated:
-      layout = Set(shapes).count == 1 ? .whole(shapes[0], kind: .replicated) : nil
-      text = "\(rule.pattern)=replicated"
-    case .auto, .unsupported:
-      (layout, text) = (nil, rule.pattern)
-    }
-    guard let layout else {
-      let seen = shapes.map { "\($0)" }.joined(separator: ", ")
-      throw Refusal(why: "the rule \(text) contradicts the ranks' shapes \(seen)")
+    let text = rule.rule.text ?? rule.pattern
+    guard let layout = try rule.rule.layout(tensors.map(\.shape), place: place.key.description) else {
+      throw Refusal(why: "the rule \(text) gives no layout")
     }
     // A layout of pieces of another type than the first is refused below; whole tensors and sums here.
     if let other = tensors.first(where: { $0.dtype != tensors[0].dtype }) {
@@ -172,23 +156,16 @@ struct Unsharder {
 
   /// What is called a copy must be one, to the last byte.
   private func checkCopies(_ tensor: LogicalTensor, _ plan: ShardPlan) throws {
-    let groups: [[Int]]
-    switch plan.kind {
-    case .replicated: groups = [Array(tensor.parts.indices)]
-    case .heads:
-      let heads = tensor.layout.pieces.map(\.part)
-      let copies = tensor.parts.count / max(1, heads.count)
-      let isStrided = heads == Array(heads.indices)
-      groups = heads.indices.map { head in
-        (0..<copies).map { isStrided ? head + $0 * heads.count : head * copies + $0 }
+    for group in tensor.layout.copies {
+      let views = group.compactMap { slice in
+        slice.axis.map { tensor.parts[slice.part].narrowed(axis: $0, start: slice.start, count: slice.count) }
+          ?? tensor.parts[slice.part]
       }
-    default: return
-    }
-    for group in groups {
-      for rank in group.dropFirst() where try !areEqual(tensor.parts[group[0]], tensor.parts[rank]) {
+      for (view, slice) in zip(views, group).dropFirst() where try !areEqual(views[0], view) {
         throw Refusal(
-          why: "\(plan.kind.rawValue), but rank \(rank) differs from rank \(group[0]), of which it should be a copy",
-          plan: plan)
+          why:
+            "\(plan.kind.rawValue), but rank \(slice.part) differs from rank \(group[0].part), of which it should be "
+            + "a copy", plan: plan)
       }
     }
   }

@@ -1,28 +1,9 @@
 import Alignment
 import Dumps
-import Foundation
 import Testing
 
 @Suite("Joining ranks")
 struct LogicalTensorTests {
-  /// Float32 tensors in files of their own.
-  private final class Files {
-    let root = FileManager.default.temporaryDirectory.appending(path: "rollcall-alignment-\(UUID().uuidString)")
-    init() throws { try FileManager.default.createDirectory(at: root, withIntermediateDirectories: true) }
-    deinit { try? FileManager.default.removeItem(at: root) }
-
-    func tensor(_ shape: [Int], _ values: [Float]) throws -> Tensor {
-      let path = root.appending(path: UUID().uuidString)
-      let data = values.withUnsafeBytes { Data($0) }
-      try data.write(to: path)
-      var strides = Array(repeating: 1, count: shape.count)
-      for axis in shape.indices.dropLast().reversed() { strides[axis] = strides[axis + 1] * shape[axis + 1] }
-      return Tensor(
-        name: "hidden", dtype: .float32, shape: shape, strides: strides, storageOffset: 0,
-        storage: StorageRegion(path: path.path, offset: 0, byteCount: data.count))
-    }
-  }
-
   private func all(_ tensor: LogicalTensor, block: Int) throws -> [Double] {
     var reader = try tensor.makeReader()
     var result: [Double] = []
@@ -41,7 +22,7 @@ struct LogicalTensorTests {
 
   @Test("concatenated, fused and summed tensors read the same in blocks of any size", arguments: [1, 3, 7, 24, 1000])
   func blocks(size: Int) throws {
-    let files = try Files()
+    let files = try TensorFiles()
     let whole = (0..<24).map(Float.init)
     let left = try files.tensor([4, 2], slice(whole, rows: 4, width: 6, columns: [0, 1]))
     let right = try files.tensor([4, 4], slice(whole, rows: 4, width: 6, columns: [2, 3, 4, 5]))
@@ -62,7 +43,7 @@ struct LogicalTensorTests {
 
   @Test("the planner tells slices, sums, replicas and fused blocks apart")
   func planner() throws {
-    let files = try Files()
+    let files = try TensorFiles()
     var generator = SystemRandomNumberGenerator()
     let whole = (0..<64 * 12).map { _ in Float.random(in: -1...1, using: &generator) }
     let reference = try files.tensor([64, 12], whole)

@@ -116,7 +116,7 @@ struct StageRules: Sendable {
     guard case .unsupported(let text) = rule else { return }
     throw AlignmentError(
       code: .unsupportedRule, place: "shard rule for \(stage)",
-      message: "“\(text)” is not supported yet; use auto, an axis, partial or replicated")
+      message: "“\(text)” is not supported; use auto, an axis, partial, replicated, blocks, heads or dims text")
   }
 
   func rule(for stage: String) -> ShardRule {

@@ -74,7 +74,7 @@ enum EvidenceCollector {
 
     func values(sample: TensorSample) throws -> (target: [Double], reference: [Double])? {
       let layout = decision.target.layout
-      guard let axis = layout.axis, axis > 0, !sample.rows.isEmpty else { return nil }
+      guard layout.inner.isEmpty, let axis = layout.axis, axis > 0, !sample.rows.isEmpty else { return nil }
       let reference = try sample.values(of: decision.reference)
       let target = try sample.values(of: decision.target)
       let inner = layout.shape[(axis + 1)...].reduce(1, *)

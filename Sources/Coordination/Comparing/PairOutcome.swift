@@ -12,6 +12,9 @@ struct PairOutcome: Sendable, Codable {
   var targetRanks: [Int]
   var targets: [Tensor]
   var references: [Tensor]
+  /// What the producers wrote beside them, in the same order.
+  var targetMetadata: [CaptureMetadata?] = []
+  var referenceMetadata: [CaptureMetadata?] = []
   var decision: ShardDecision?
   var measures: Measures?
   /// Ranks of the target that should equal the first and do not.
@@ -58,6 +61,8 @@ extension PairOutcome {
       key: key, call: call, referenceRanks: referenceRanks, targetRanks: targetRanks,
       targets: targetRanks.compactMap { target[$0]?.tensor },
       references: referenceRanks.compactMap { reference[$0]?.tensor })
+    outcome.targetMetadata = targetRanks.map { target[$0]?.metadata }
+    outcome.referenceMetadata = referenceRanks.map { reference[$0]?.metadata }
     outcome.missingRanks = missingRanks
     outcome.missingReferenceRanks = missingReferenceRanks
     do {
@@ -110,32 +115,36 @@ extension PairOutcome {
   private mutating func measure(rule: ShardRule, usual: ShardLayout?, audit: StorageAudit?) async throws {
     var planner = ShardPlanner(rule: rule, place: key.description)
     planner.usual = usual
+    (planner.referenceMetadata, planner.targetMetadata) = (referenceMetadata, targetMetadata)
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
-    divergentRanks = try replicas(of: decision.target.layout, targets, audit).map { targetRanks[$0] }
-    divergentReferenceRanks = try replicas(of: decision.reference.layout, references, audit).map { referenceRanks[$0] }
+    divergentRanks = try divergent(decision.target, audit).map { targetRanks[$0] }
+    divergentReferenceRanks = try divergent(decision.reference, audit).map { referenceRanks[$0] }
+    // Padding is no part of the logical tensor, and says nothing only while it is empty.
+    if let padding = decision.plan.padding, !padding.isEmpty || padding.rowsWon > 0 {
+      let wins =
+        padding.rowsWon > 0 ? ", the largest of its row in \(padding.rowsWon) of \(padding.rows) rows looked at" : ""
+      problem = Problem(
+        padding.axis == 0 && padding.rowsWon == 0 ? .inconclusive : .fail,
+        "the ranks hold \(padding.count) indices of dimension \(padding.axis) more than the reference, and they are not "
+          + "empty (largest \(padding.largest))\(wins)")
+      return
+    }
     measures = try await PairMeasurer.measure(
       target: decision.target, reference: decision.reference, shape: decision.target.shape, audit: audit)
   }
 
-  /// Positions that differ from the first where the layout says that they are copies.
-  private func replicas(of layout: ShardLayout, _ tensors: [Tensor], _ audit: StorageAudit?) throws -> [Int] {
-    guard tensors.count > 1 else { return [] }
-    switch layout.kind {
-    case .replicated: return try PairMeasurer.divergent(tensors, audit: audit)
-    case .heads:
-      // Each group of copies on its own: neighbours, or strided by the number of groups.
-      let heads = layout.pieces.map(\.part)
-      let groups = heads.count
-      let copies = tensors.count / groups
-      let isStrided = heads == Array(0..<groups) && groups > 1 && copies > 1
-      var result: [Int] = []
-      for group in 0..<groups {
-        let members = (0..<copies).map { isStrided ? group + $0 * groups : group * copies + $0 }
-        result += try PairMeasurer.divergent(members.map { tensors[$0] }, audit: audit).map { members[$0] }
+  /// Positions whose bytes differ from the first of their group where the layout says that they are copies.
+  private func divergent(_ tensor: LogicalTensor, _ audit: StorageAudit?) throws -> [Int] {
+    var result: Set<Int> = []
+    for group in tensor.layout.copies {
+      let views = group.compactMap { slice in
+        slice.axis.map { tensor.parts[slice.part].narrowed(axis: $0, start: slice.start, count: slice.count) }
+          ?? tensor.parts[slice.part]
       }
-      return result.sorted()
-    default: return []
+      guard views.count == group.count else { continue }
+      result.formUnion(try PairMeasurer.divergent(views, audit: audit).map { group[$0].part })
     }
+    return result.sorted()
   }
 }

@@ -1,3 +1,4 @@
+import Alignment
 import OrderedCollections
 
 /// The keys of `compare`.
@@ -143,9 +144,10 @@ struct ShardKeys: KeyTable {
   let axis = Key("axis", .integer(-16...15), "Ranks hold consecutive slices of this dimension.")
   let blocks = Key(
     "blocks", .list(of: .integer(1...Int(Int32.max)), minimum: 1),
-    "Ranks hold a slice of each fused block of these sizes (qkv, gate_up).")
-  let heads = Key("heads", .dictionary(of: .axisValue), "Grouped-query heads, some of them replicated.")
-  let dims = Key("dims", .text, "SGLang's text for the dimensions: t h[tp].")
+    "Ranks hold a slice of each fused block (qkv, gate_up) of the last dimension; the whole blocks' sizes, in any unit."
+  )
+  let heads = Key("heads", HeadKeys.shape, "Grouped-query heads, some of them on several ranks.")
+  let dims = Key("dims", .dims, "SGLang's text for the dimensions: t h[tp].")
 
   var keys: [AnyKey] { [axis.erased, blocks.erased, heads.erased, dims.erased] }
 
@@ -195,7 +197,7 @@ struct ShardKeys: KeyTable {
             "anyOf",
             .array([
               .object([("enum", .array(words.map { .string($0) }))]),
-              .object([("type", .string("string")), ("pattern", .string("[ \\[]"))]),
+              .object([("type", .string("string")), ("pattern", .string("[ \\[(#]"))]),
               mapping.schema(context),
             ])
           )
@@ -208,7 +210,8 @@ struct ShardKeys: KeyTable {
         case "auto": return .auto
         case "partial": return .partial
         case "replicated": return .replicated
-        case _ where text.contains("[") || text.contains(" "): return .dims(text)
+        case _ where text.contains { "[ (#".contains($0) }:
+          return Shape<String>.dims.read(value, &reading).map { .dims($0) }
         default:
           reading.report(
             value.place,
@@ -218,5 +221,50 @@ struct ShardKeys: KeyTable {
           return nil
         }
       })
+  }
+}
+
+/// The keys of a rule for heads.
+struct HeadKeys: KeyTable {
+  let title = "heads"
+  let axis = Key("axis", .integer(-16...15), "The dimension that holds the heads; default the last.")
+  let query = Key("q", .integer(1...Int(Int32.max)), "Query heads of the whole model; none for keys or values alone.")
+  let keyValue = Key("kv", .integer(1...Int(Int32.max)), "Key/value heads of the whole model; none for queries alone.")
+
+  var keys: [AnyKey] { [axis.erased, query.erased, keyValue.erased] }
+
+  /// The entries as written.
+  static var shape: Shape<OrderedDictionary<String, AxisValue>> {
+    .object(HeadKeys()) { fields, keys, reading in
+      guard fields.has(keys.query) || fields.has(keys.keyValue) else {
+        reading.report(fields.value.place, "`heads` needs `q`, `kv`, or both for a fused qkv")
+        return nil
+      }
+      var result: OrderedDictionary<String, AxisValue> = [:]
+      guard case .map(let entries) = fields.value.content else { return nil }
+      let values = [
+        keys.axis.name: fields(keys.axis, &reading), keys.query.name: fields(keys.query, &reading),
+        keys.keyValue.name: fields(keys.keyValue, &reading),
+      ]
+      for entry in entries {
+        if let value = values[entry.key] ?? nil { result[entry.key] = .int(value) }
+      }
+      return result
+    }
+  }
+}
+
+extension Shape where Value == String {
+  /// SGLang's text for the dimensions, checked here so that no run starts with one that cannot be read.
+  static var dims: Shape {
+    Shape.text.map { text, place, reading in
+      do throws(AlignmentError) {
+        _ = try DimsText(text)
+        return text
+      } catch {
+        reading.report(place, error.description)
+        return nil
+      }
+    }
   }
 }
