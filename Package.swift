@@ -6,9 +6,32 @@ import PackageDescription
 // other: Ledger, Transports, Launching, Gathering (the world) and Dumps … Diagnosis (the numbers). They meet
 // in Coordination.
 
+// Loops over every byte: optimised in debug builds, too, or the tests take minutes.
+let optimised = SwiftSetting.unsafeFlags(["-O"], .when(configuration: .debug))
+
+// The loops of TensorKernels once more, for wider registers; chosen when they run, by what the processor has.
+#if arch(x86_64)
+  let hasWideTwins: [SwiftSetting] = [.define("WIDE_TWINS")]
+  let wideTwins: [Target] = [
+    .target(
+      name: "TensorKernelsAVX2", dependencies: ["CKernels", "TensorLanes"],
+      swiftSettings: [optimised, .unsafeFlags(["-Xcc", "-mavx2", "-Xcc", "-mfma", "-Xcc", "-mf16c"])]),
+    .target(
+      name: "TensorKernelsAVX512", dependencies: ["CKernels", "TensorLanes"],
+      swiftSettings: [optimised, .unsafeFlags(["-Xcc", "-march=x86-64-v4"])]),
+  ]
+#else
+  let hasWideTwins: [SwiftSetting] = []
+  let wideTwins: [Target] = []
+#endif
+
 let package = Package(
   name: "rollcall",
-  products: [.executable(name: "rollcall", targets: ["rollcall"])],
+  products: [
+    .executable(name: "rollcall", targets: ["rollcall"]),
+    // What the benchmarks call.
+    .library(name: "RollcallNumbers", targets: ["TensorKernels", "Dumps", "Alignment", "Comparison"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
@@ -47,7 +70,12 @@ let package = Package(
       ]),
     .target(
       name: "Scheduling",
-      dependencies: ["Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
+      dependencies: [
+        "Planning", .product(name: "BitCollections", package: "swift-collections"),
+        .product(name: "DequeModule", package: "swift-collections"),
+        .product(name: "HeapModule", package: "swift-collections"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
 
     // The world: database, hosts, files.
     .target(
@@ -70,11 +98,16 @@ let package = Package(
       ]),
 
     // The numbers: from dump files to findings.
-    // Loops over every byte: optimised in debug builds, too, or the tests take minutes.
-    .target(name: "TensorKernels", swiftSettings: [.unsafeFlags(["-O"], .when(configuration: .debug))]),
+    .systemLibrary(name: "CDeflate", pkgConfig: "libdeflate", providers: [.apt(["libdeflate-dev"])]),
+    .systemLibrary(name: "CKernels"),
+    .target(name: "TensorLanes"),
+    .target(
+      name: "TensorKernels",
+      dependencies: ["CDeflate", "CKernels", "TensorLanes"] + wideTwins.map { .target(name: $0.name) },
+      swiftSettings: [optimised] + hasWideTwins),
     .target(name: "Dumps", dependencies: ["TensorKernels"]),
     .target(name: "Alignment", dependencies: ["Dumps"]),
-    .target(name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels"]),
+    .target(name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels", "TensorLanes"]),
     .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
     .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
 
@@ -98,6 +131,9 @@ let package = Package(
       name: "LaunchingTests", dependencies: ["Launching", "Transports", "TestSupport"]),
     .testTarget(name: "GatheringTests", dependencies: ["Gathering", "Transports", "TestSupport"]),
     .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels", "TestSupport"], exclude: ["Python"]),
+    .testTarget(
+      name: "TensorKernelsTests", dependencies: ["TensorKernels", "TensorLanes", "TestSupport"],
+      swiftSettings: hasWideTwins),
     .testTarget(name: "AlignmentTests", dependencies: ["Alignment", "Dumps"]),
     .testTarget(name: "ComparisonTests", dependencies: ["Comparison", "Alignment", "Dumps", "TestSupport"]),
     // Diagnosis is tested through the driver, on real dumps.
@@ -112,7 +148,7 @@ let package = Package(
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.
     .testTarget(name: "FuzzTests", dependencies: ["Dumps", "Planning", "TestSupport"], exclude: ["Python"]),
-  ]
+  ] + wideTwins
 )
 
 // One feature set for every Swift target.

@@ -34,7 +34,7 @@ public struct CallObservation: Sendable, Hashable {
 }
 
 /// Why no call could be chosen.
-public struct CallProblem: Error, Sendable, Hashable, CustomStringConvertible {
+public struct CallProblem: Error, Sendable, Hashable, Codable, CustomStringConvertible {
   public enum Code: String, Sendable, Hashable, Codable {
     /// The dump holds another call than the one asked for.
     case wrongCall = "wrong-call"

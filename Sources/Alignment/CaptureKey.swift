@@ -1,7 +1,7 @@
 public import Dumps
 
 /// Where a tensor belongs, without rank and call: the unit that is compared.
-public struct CaptureKey: Sendable, Hashable, Comparable, CustomStringConvertible {
+public struct CaptureKey: Sendable, Hashable, Codable, Comparable, CustomStringConvertible {
   public var layer: Int?
   public var stage: String
   public var tensor: String

@@ -1,4 +1,4 @@
-import Dumps
+public import Dumps
 
 /// Reads ranges of a logical tensor's elements; memory is bounded by the range.
 public struct LogicalReader: Sendable {
@@ -24,18 +24,27 @@ public struct LogicalReader: Sendable {
   private var byteScratch: [UInt8] = []
   private var valueScratch: [Double] = []
 
-  init(parts: [Tensor], layout: ShardLayout, dtype: DType) throws {
+  init(parts: [Tensor], layout: ShardLayout, dtype: DType, audit: StorageAudit?) throws {
     self.layout = layout
     self.dtype = dtype
     var sources: [Source?] = Array(repeating: nil, count: layout.inner.isEmpty ? parts.count : layout.inner.count)
     for piece in layout.pieces where sources[piece.part] == nil {
       sources[piece.part] =
         layout.inner.isEmpty
-        ? .file(try TensorReader(parts[piece.part]))
-        : .joined(try LogicalReader(parts: parts, layout: layout.inner[piece.part], dtype: dtype))
+        ? .file(try TensorReader(parts[piece.part], audit: audit))
+        : .joined(try LogicalReader(parts: parts, layout: layout.inner[piece.part], dtype: dtype, audit: audit))
     }
     self.sources = sources
     inner = layout.axis.map { layout.shape[($0 + 1)...].reduce(1, *) } ?? 1
+  }
+
+  /// The one tensor whose bytes are those of this one, where its checksum is wanted: `readBytes` leaves it to the
+  /// caller, who may know it already.
+  public var plainReader: TensorReader? {
+    guard layout.axis == nil, !layout.hasSum, case .file(let reader)? = sources[layout.pieces[0].part] else {
+      return nil
+    }
+    return reader.notesChecksums ? reader : nil
   }
 
   /// Values of elements `range` in row-major order (`DType.valuesPerElement` doubles each).
@@ -87,7 +96,7 @@ public struct LogicalReader: Sendable {
   ) throws {
     resize(&target, to: range.count * unit)
     guard let axis = layout.axis else {
-      try fetch(layout.pieces[0].part, range, into: &target)
+      try fetch(layout.pieces[0].part, range, into: &target, isNoted: false)
       return
     }
     let width = layout.shape[axis] * inner
@@ -138,13 +147,16 @@ public struct LogicalReader: Sendable {
     }
   }
 
-  private mutating func fetch<Value: Fetched>(_ part: Int, _ range: Range<Int>, into values: inout [Value]) throws {
+  /// - Parameter isNoted: whether the checksum of bytes from a file is noted here.
+  private mutating func fetch<Value: Fetched>(
+    _ part: Int, _ range: Range<Int>, into values: inout [Value], isNoted: Bool = true
+  ) throws {
     guard var source = sources[part] else {
       throw AlignmentError(code: .shapeMismatch, place: "rank position \(part)", message: "has no tensor")
     }
     if case .joined = source { sources[part] = nil }
     defer { sources[part] = source }
-    try Value.fetch(from: &source, range, into: &values)
+    try Value.fetch(from: &source, range, into: &values, isNoted: isNoted)
   }
 
   private func copy<Value>(_ scratch: [Value], from: Int, to: Int, count: Int, into target: inout [Value]) {
@@ -167,15 +179,19 @@ public struct LogicalReader: Sendable {
 
 /// What a part is read as: bytes as they stand, or numbers.
 private protocol Fetched: ExpressibleByIntegerLiteral {
-  static func fetch(from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Self]) throws
+  static func fetch(
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Self], isNoted: Bool
+  ) throws
 }
 
 extension UInt8: Fetched {
   fileprivate static func fetch(
-    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [UInt8]
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [UInt8], isNoted: Bool
   ) throws {
     switch source {
-    case .file(let reader): try reader.read(range, into: &values)
+    case .file(let reader):
+      try reader.read(range, into: &values)
+      if isNoted { reader.note(range, bytes: values) }
     case .joined(var reader):
       try reader.readBytes(range, into: &values)
       source = .joined(reader)
@@ -185,7 +201,7 @@ extension UInt8: Fetched {
 
 extension Double: Fetched {
   fileprivate static func fetch(
-    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Double]
+    from source: inout LogicalReader.Source, _ range: Range<Int>, into values: inout [Double], isNoted: Bool
   ) throws {
     switch source {
     case .file(let reader): try reader.readDoubles(range, into: &values)

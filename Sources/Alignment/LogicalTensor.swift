@@ -1,7 +1,7 @@
 public import Dumps
 
 /// The tensor that the ranks' tensors stand for, readable in row-major order without being assembled in memory.
-public struct LogicalTensor: Sendable, Hashable {
+public struct LogicalTensor: Sendable, Hashable, Codable {
   /// The ranks' tensors, in the order that the layout's pieces count.
   public var parts: [Tensor]
   public var layout: ShardLayout
@@ -62,5 +62,9 @@ public struct LogicalTensor: Sendable, Hashable {
   }
 
   /// Opens the files.
-  public func makeReader() throws -> LogicalReader { try LogicalReader(parts: parts, layout: layout, dtype: dtype) }
+  ///
+  /// - Parameter audit: is told the checksums of what is read.
+  public func makeReader(audit: StorageAudit? = nil) throws -> LogicalReader {
+    try LogicalReader(parts: parts, layout: layout, dtype: dtype, audit: audit)
+  }
 }

@@ -1,7 +1,7 @@
 public import Dumps
 
 /// The layouts chosen for both sides of one stage and tensor.
-public struct ShardDecision: Sendable, Hashable {
+public struct ShardDecision: Sendable, Hashable, Codable {
   /// Target side, for the report.
   public var plan: ShardPlan
   public var reference: LogicalTensor

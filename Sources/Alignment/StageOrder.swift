@@ -63,22 +63,23 @@ public struct StageOrder: Sendable {
   /// The stages of one layer, first to last.
   public func ordered(_ stages: [String]) -> [String] {
     let names = Array(Set(stages)).sorted()
+    let places = Dictionary(uniqueKeysWithValues: names.map { ($0, Self.heuristic($0)) })
+    /// Whether the names put `left` first.
+    func isNamedFirst(_ left: String, _ right: String) -> Bool {
+      (places[left] ?? 0, left) < (places[right] ?? 0, right)
+    }
     var wins: [String: Int] = [:]
     for left in names {
-      for right in names where left != right && precedes(left, right) { wins[left, default: 0] += 1 }
+      for right in names where left != right {
+        let vote = votes[Pair(before: left, after: right)] ?? 0
+        if vote != 0 ? vote > 0 : isNamedFirst(left, right) { wins[left, default: 0] += 1 }
+      }
     }
     return names.sorted {
       let left = wins[$0] ?? 0
       let right = wins[$1] ?? 0
-      if left != right { return left > right }
-      return (Self.heuristic($0), $0) < (Self.heuristic($1), $1)
+      return left != right ? left > right : isNamedFirst($0, $1)
     }
-  }
-
-  private func precedes(_ left: String, _ right: String) -> Bool {
-    let vote = votes[Pair(before: left, after: right)] ?? 0
-    if vote != 0 { return vote > 0 }
-    return (Self.heuristic(left), left) < (Self.heuristic(right), right)
   }
 
   /// A run writes call 0 of all stages before call 1; times that rise with the file names are those of a copy.

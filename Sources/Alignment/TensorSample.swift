@@ -51,7 +51,7 @@ public struct TensorSample: Sendable, Hashable {
 }
 
 /// How one list of values agrees with another, in double precision: the quick figures behind a layout or a cause.
-public struct Agreement: Sendable, Hashable {
+public struct Agreement: Sendable, Hashable, Codable {
   /// <a,b> / (|a||b|); NaN where a norm is 0 or not finite.
   public var cos: Double
   /// |a-b| / |b|

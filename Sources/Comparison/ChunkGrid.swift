@@ -2,7 +2,7 @@
 ///
 /// A chunk is as many whole rows as fit, or, where a row is longer than that, a piece of one row.
 struct ChunkGrid: Sendable {
-  /// Values of a chunk at most: 2 MiB of bfloat16 a side. A multiple of the eight lanes.
+  /// Values of a chunk at most: 2 MiB of bfloat16 a side. A multiple of the 32 lanes.
   static let chunkValues = 1 << 20
 
   let rowCount: Int

@@ -23,7 +23,7 @@ public struct JudgedRow: Sendable, Hashable {
 }
 
 /// What was judged of one row.
-public struct Judgement: Sendable, Hashable {
+public struct Judgement: Sendable, Hashable, Codable {
   public var verdict: Verdict
   /// One sentence; always for what is not PASS.
   public var why: String?

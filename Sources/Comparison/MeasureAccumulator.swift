@@ -1,39 +1,16 @@
 public import Dumps
 import TensorKernels
+import TensorLanes
 
 /// Accumulates `Measures` over one pair of tensors, block by block in row-major order.
 ///
-/// Sums are double precision in eight lanes: element i of a token row goes to lane i mod 8, lanes fold in a fixed
+/// Sums are double precision in 32 lanes: value i of a token row goes to lane i mod 32, lanes fold in a fixed
 /// tree, rows add in order within a chunk, and chunks in order. Chunks follow from the shape alone (`chunks`), so
 /// neither block size nor thread count nor CPU changes the bits.
 ///
 /// A token row is an index of dimension 0; a tensor with fewer than two dimensions is one row. Complex elements
 /// count as two values, packed 4-bit floats likewise.
 public struct MeasureAccumulator: Sendable {
-  /// What one row, or the whole tensor, adds up to; a the target, b the reference.
-  private struct Sums {
-    var dot = 0.0
-    var target = 0.0
-    var reference = 0.0
-    var difference = 0.0
-
-    init() {}
-
-    init(_ lanes: PairLanes) {
-      dot = PairLanes.folded(lanes.dot)
-      target = PairLanes.folded(lanes.target)
-      reference = PairLanes.folded(lanes.reference)
-      difference = PairLanes.folded(lanes.difference)
-    }
-
-    static func += (left: inout Sums, right: Sums) {
-      left.dot += right.dot
-      left.target += right.target
-      left.reference += right.reference
-      left.difference += right.difference
-    }
-  }
-
   private let shape: [Int]
   private let valuesPerElement: Int
   private let grid: ChunkGrid
@@ -43,20 +20,19 @@ public struct MeasureAccumulator: Sendable {
   private var position: Int
   private var lanes = PairLanes()
   /// Of the row and of the chunk that are open.
-  private var row = Sums()
-  private var chunk = Sums()
-  private var total = Sums()
+  private var row = PairSums()
+  private var chunk = PairSums()
+  private var total = PairSums()
   private var maxDifference = 0.0
   private var maxReference = 0.0
   private var worstPosition = 0
   private var nonfiniteReference = 0
   private var nonfiniteTarget = 0
   private var unequalBytes = 0
+  private var unequalElements = 0
   private var comparedBytes = 0
-  private var rows: [Sums] = []
+  private var rows: [PairSums] = []
   private let keepsRows: Bool
-  private var decodedTarget: [Double] = []
-  private var decodedReference: [Double] = []
 
   /// Rows beyond this many are measured but not kept one by one.
   public static let rowLimit = 1 << 20
@@ -89,7 +65,9 @@ public struct MeasureAccumulator: Sendable {
   ///   - reference: as many.
   public mutating func add(target: [Double], reference: [Double]) {
     target.withUnsafeBytes { target in
-      reference.withUnsafeBytes { add(.float64, $0, target, areEqual: false) }
+      reference.withUnsafeBytes { reference in
+        _ = add(.float64, nil, elementBytes: 8 * valuesPerElement, target, reference)
+      }
     }
   }
 
@@ -98,17 +76,16 @@ public struct MeasureAccumulator: Sendable {
   /// - Parameters:
   ///   - target: whole elements that follow those added before, in row-major order, little-endian.
   ///   - reference: as many, of the same type.
-  public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) {
-    let count = min(target.count, reference.count)
-    target.withUnsafeBytes { target in
+  /// - Returns: whether they are the same bytes.
+  @discardableResult
+  public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) -> Bool {
+    let format = dtype.laneFormat
+    return target.withUnsafeBytes { target in
       reference.withUnsafeBytes { reference in
-        guard let a = target.baseAddress, let b = reference.baseAddress else { return }
-        let areEqual = Kernels.areEqual(a, b, byteCount: count)
-        addBytes(unequal: areEqual ? 0 : Kernels.unequalBytes(a, b, byteCount: count), of: count)
-        if let format = dtype.laneFormat {
-          add(format, reference, target, areEqual: areEqual)
-        } else {
-          addDecoded(dtype, reference, target, areEqual: areEqual)
+        format.table.withUnsafeBufferPointer { table in
+          let unequal = add(format.lanes, table.baseAddress, elementBytes: dtype.byteCount, target, reference)
+          addBytes(unequal: unequal, of: min(target.count, reference.count))
+          return unequal == 0
         }
       }
     }
@@ -132,7 +109,7 @@ public struct MeasureAccumulator: Sendable {
       row += first
       rows.append(row)
       rows.append(contentsOf: closed)
-      row = Sums()
+      row = PairSums()
     }
     row += next.row
     if next.maxDifference > maxDifference {
@@ -142,6 +119,7 @@ public struct MeasureAccumulator: Sendable {
     maxReference = max(maxReference, next.maxReference)
     nonfiniteReference += next.nonfiniteReference
     nonfiniteTarget += next.nonfiniteTarget
+    unequalElements += next.unequalElements
     addBytes(unequal: next.unequalBytes, of: next.comparedBytes)
   }
 
@@ -156,76 +134,59 @@ public struct MeasureAccumulator: Sendable {
     }
   }
 
-  private mutating func addDecoded(
-    _ dtype: DType, _ reference: UnsafeRawBufferPointer, _ target: UnsafeRawBufferPointer, areEqual: Bool
-  ) {
-    // Taken out while in use, so that they are not copied.
-    var (a, b): ([Double], [Double]) = ([], [])
-    swap(&a, &decodedTarget)
-    swap(&b, &decodedReference)
-    dtype.decode(target, into: &a)
-    if !areEqual { dtype.decode(reference, into: &b) }
-    a.withUnsafeBytes { a in
-      if areEqual {
-        add(.float64, a, a, areEqual: true)
-      } else {
-        b.withUnsafeBytes { add(.float64, $0, a, areEqual: false) }
-      }
-    }
-    swap(&a, &decodedTarget)
-    swap(&b, &decodedReference)
-  }
-
+  /// Gives the number of unequal bytes.
   private mutating func add(
-    _ format: LaneFormat, _ reference: UnsafeRawBufferPointer, _ target: UnsafeRawBufferPointer, areEqual: Bool
-  ) {
-    let size = format.byteCount
-    let count = min(target.count, reference.count) / size
-    guard grid.rowLength > 0, let a = target.baseAddress, let b = reference.baseAddress else { return }
+    _ format: LaneFormat, _ table: UnsafePointer<Float>?, elementBytes: Int, _ target: UnsafeRawBufferPointer,
+    _ reference: UnsafeRawBufferPointer
+  ) -> Int {
+    let count = min(target.count, reference.count) * 8 / format.bitCount
+    guard grid.rowLength > 0, let a = target.baseAddress, let b = reference.baseAddress else { return 0 }
+    var unequal = 0
     var done = 0
     while done < count {
       let inRow = position % grid.rowLength
       let rowEnd = position - inRow + grid.rowLength
       let chunkEnd = grid.chunkEnd(after: position)
       let length = min(count - done, min(rowEnd, chunkEnd) - position)
-      addRun(format, a + done * size, b + done * size, length, lane: inRow & 7, areEqual: areEqual)
+      let offset = done * format.bitCount / 8
+      addRun(
+        format,
+        PairRun(
+          target: a + offset, reference: b + offset, count: length, lane: inRow & 31, elementBytes: elementBytes,
+          table: table))
+      unequal += lanes.unequalBytes
       position += length
       done += length
       if position == rowEnd || position == chunkEnd { closeLanes(isRow: position == rowEnd) }
       if position == chunkEnd {
         total += chunk
-        chunk = Sums()
+        chunk = PairSums()
       }
     }
+    return unequal
   }
 
   private mutating func closeLanes(isRow: Bool) {
-    let sums = Sums(lanes)
+    let sums = lanes.sums
     lanes = PairLanes()
     chunk += sums
     row += sums
     guard isRow else { return }
     if keepsRows { rows.append(row) }
-    row = Sums()
+    row = PairSums()
   }
 
-  private mutating func addRun(
-    _ format: LaneFormat, _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ count: Int, lane: Int,
-    areEqual: Bool
-  ) {
-    Kernels.addPairs(
-      format, target: target, reference: reference, count: count, lane: lane, areEqual: areEqual, to: &lanes)
-    if lanes.maxDifference > maxDifference {
-      maxDifference = lanes.maxDifference
-      let first = Kernels.firstPair(
-        format, target: target, reference: reference, count: count, difference: maxDifference)
-      worstPosition = position + (first ?? 0)
+  private mutating func addRun(_ format: LaneFormat, _ run: PairRun) {
+    lanes.largestDifference = maxDifference
+    Kernels.addPairs(format, run, to: &lanes)
+    if let index = lanes.largestDifferenceIndex {
+      maxDifference = lanes.largestDifference
+      worstPosition = position + index
     }
-    maxReference = max(maxReference, lanes.maxReference)
-    if !lanes.isFinite {
-      nonfiniteTarget += Kernels.nonfiniteCount(format, target, count: count)
-      nonfiniteReference += Kernels.nonfiniteCount(format, reference, count: count)
-    }
+    maxReference = max(maxReference, lanes.largestReference)
+    unequalElements += lanes.unequalElements
+    nonfiniteTarget += lanes.nonfiniteTarget
+    nonfiniteReference += lanes.nonfiniteReference
   }
 
   /// The measures of everything added.
@@ -254,7 +215,9 @@ public struct MeasureAccumulator: Sendable {
       elementCount: (position - start) / valuesPerElement, worstToken: worst,
       tokenRelL2: rows.map { Self.relative($0.difference, $0.reference) },
       worstCoordinate: maxDifference > 0 ? coordinate(of: worstPosition / valuesPerElement) : [],
-      tokenNorms: rows.map { $0.reference.squareRoot() })
+      tokenNorms: rows.map { $0.reference.squareRoot() },
+      meanAbs: isFinite && position > start ? total.magnitude / Double(position - start) : nan,
+      unequalElements: unequalElements)
   }
 
   /// |a - alpha b| / |a|, from the form that loses fewer digits.

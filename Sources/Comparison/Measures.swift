@@ -1,7 +1,7 @@
 /// The numbers of one pair of tensors, b the reference and a the target, in double precision.
 ///
 /// A figure that has no value (cosine of an all-zero tensor) or is not finite is NaN here and `null` in JSON.
-public struct Measures: Sendable, Hashable {
+public struct Measures: Sendable, Hashable, Codable {
   /// <a,b> / (|a||b|)
   public var cos: Double
   /// max |a-b|
@@ -33,12 +33,16 @@ public struct Measures: Sendable, Hashable {
   public var worstCoordinate: [Int]
   /// Norm of each row of the reference, beside `tokenRelL2`. Empty where not kept.
   public var tokenNorms: [Double]
+  /// sum|a-b| / number of values: PyTorch's `(a - b).abs().mean()`. Complex elements are two values.
+  public var meanAbs: Double
+  /// Elements that are not the same bits; where a side has no bytes of its own, or another type, whose values are not.
+  public var unequalElements: Int
 
   public init(
     cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
     sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
     worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int],
-    tokenNorms: [Double] = []
+    tokenNorms: [Double] = [], meanAbs: Double = .nan, unequalElements: Int = 0
   ) {
     self.cos = cos
     self.maxAbs = maxAbs
@@ -56,6 +60,8 @@ public struct Measures: Sendable, Hashable {
     self.tokenRelL2 = tokenRelL2
     self.worstCoordinate = worstCoordinate
     self.tokenNorms = tokenNorms
+    self.meanAbs = meanAbs
+    self.unequalElements = unequalElements
   }
 }
 
@@ -65,7 +71,7 @@ extension Measures {
 }
 
 /// One token row's agreement.
-public struct TokenMeasure: Sendable, Hashable {
+public struct TokenMeasure: Sendable, Hashable, Codable {
   public var index: Int
   public var cos: Double
   public var relL2: Double

@@ -44,8 +44,8 @@ public actor Coordinator {
   private var gatherFailures: [String: Int] = [:]
   /// Run → time before which it is not tried again.
   private var notBefore: [String: Double] = [:]
-  /// Run → host that the scheduler keeps for it.
-  private var reservations: [String: String] = [:]
+  /// Run → hosts that the scheduler keeps for it.
+  private var reservations: [String: [String]] = [:]
   /// A trouble that waiting does not mend: ends `drive`.
   private var fatal: (any Error)?
 
@@ -410,8 +410,15 @@ public actor Coordinator {
     reservations = [:]
     for decision in Placement.decide(snapshot) {
       switch decision {
-      case .place(let name, let host, let gpus):
-        guard let run = runs.first(where: { $0.name == name }), let cell = cells[run.cell] else { continue }
+      case .place(let name, let places, _) where places.count > 1:
+        let why = "a gang over \(places.count) hosts cannot be launched yet"
+        try ledger.set(
+          run: name, of: sweep, to: .failed, why: why,
+          event: EventRecord(at: now(), sweep: sweep, run: name, kind: "impossible", detail: why))
+        report(.run(name: name, state: .failed, host: nil, why: why))
+      case .place(let name, let places, let gpus):
+        guard let host = places.first, let run = runs.first(where: { $0.name == name }), let cell = cells[run.cell]
+        else { continue }
         let number = (attempts.filter { $0.run == name }.map(\.number).max() ?? 0) + 1
         let attempt = AttemptRecord(
           id: Naming.attempt(sweep: sweep, position: run.position, number: number), sweep: sweep, run: name,
@@ -420,7 +427,7 @@ public actor Coordinator {
         report(.run(name: name, state: .launching, host: host, why: nil))
         busy.insert(attempt.id)
         group.addTask { await self.guarded { try await self.launch(attempt, cell, plan) } }
-      case .reserve(let name, let host): reservations[name] = host
+      case .reserve(let name, let hosts): reservations[name] = hosts
       case .wait: continue
       case .impossible(let name, let reason):
         let why = blocked.isEmpty ? reason : "\(reason); not usable: \(blocked.joined(separator: "; "))"

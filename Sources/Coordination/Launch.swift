@@ -74,7 +74,7 @@ enum Launch {
 
   /// What the scheduler sees: queued runs and what is free on each host.
   static func snapshot(
-    runs: [RunRecord], attempts: [AttemptRecord], plan: Plan, reservations: [String: String],
+    runs: [RunRecord], attempts: [AttemptRecord], plan: Plan, reservations: [String: [String]],
     hosts: [(host: Fleet.Host, facts: HostFacts?, isReady: Bool)]
   ) -> Placement.Snapshot {
     let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })

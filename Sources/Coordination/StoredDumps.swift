@@ -7,37 +7,59 @@ public import Gathering
 public enum StoredDumps {
   /// - Throws: `GatheringError` where the run has no manifest, `DumpError` where it holds no dumps.
   public static func load(
-    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil,
+    verifyChecksums: Bool = true
   ) throws -> DumpSet {
+    try loadChecked(
+      artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums
+    ).set
+  }
+
+  /// The same, with what is not as the manifest says.
+  static func loadChecked(
+    _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String?,
+    verifyChecksums: Bool
+  ) throws -> (set: DumpSet, damages: [StoreDamage]) {
     let damages = try artifacts.verify(sweep: sweep, run: run)
     var set = try DumpSetLoader.load(
       directory: artifacts.runDirectory(sweep: sweep, run: run), layout: layout,
-      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), pattern: pattern)
+      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), verifyChecksums: verifyChecksums,
+      pattern: pattern)
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }
     set.unreadable += damages.map { Unreadable(file: $0.path, why: $0.message) }
     set.unrecognised.removeAll { $0 == "manifest.json" || $0.hasPrefix("attempts/") }
-    return set
+    return (set, damages)
   }
 
   /// Any directory: one that a store laid out is checked against its manifest, another is read as it is.
   ///
   /// `worldSize` is how many ranks the manifest names; nil for another directory.
   public static func load(
-    directory: String, layout: DumpLayout, pattern: String? = nil
+    directory: String, layout: DumpLayout, pattern: String? = nil, verifyChecksums: Bool = true
   ) throws -> (set: DumpSet, worldSize: Int?) {
+    guard let place = place(of: directory) else {
+      let set = try DumpSetLoader.load(
+        directory: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
+      return (set, nil)
+    }
+    let artifacts = try ArtifactStore(root: place.store)
+    let (sweepName, run) = (place.sweep, place.run)
+    let ranks = try artifacts.manifest(sweep: sweepName, run: run).entries.compactMap(\.rank)
+    let set = try load(
+      artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums)
+    return (set, ranks.max().map { $0 + 1 })
+  }
+
+  /// The store, sweep and run whose directory this is; nil for any other directory.
+  static func place(of directory: String) -> (store: String, sweep: String, run: String)? {
     let place = URL(fileURLWithPath: directory).standardizedFileURL
     let sweep = place.deletingLastPathComponent()
     let sweeps = sweep.deletingLastPathComponent()
     guard sweeps.lastPathComponent == "sweeps",
       FileManager.default.fileExists(atPath: place.appendingPathComponent("manifest.json").path)
-    else { return (try DumpSetLoader.load(directory: directory, layout: layout, pattern: pattern), nil) }
-    let artifacts = try ArtifactStore(root: sweeps.deletingLastPathComponent().path)
-    let (sweepName, run) = (sweep.lastPathComponent, place.lastPathComponent)
-    let ranks = try artifacts.manifest(sweep: sweepName, run: run).entries.compactMap(\.rank)
-    return (
-      try load(artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern), ranks.max().map { $0 + 1 }
-    )
+    else { return nil }
+    return (sweeps.deletingLastPathComponent().path, sweep.lastPathComponent, place.lastPathComponent)
   }
 }

@@ -6,7 +6,7 @@ import Foundation
 public import Gathering
 public import Ledger
 import OrderedCollections
-import Planning
+public import Planning
 public import Reporting
 import Scheduling
 
@@ -24,10 +24,31 @@ public struct SweepComparison: Sendable {
     self.progress = progress
   }
 
+  /// How an earlier comparison is done again.
+  public struct Repetition: Sendable {
+    /// Rules in the place of the job's own; nil: as they were.
+    public var rules: CompareSpec?
+    /// Reads the dumps even where stored measures would do.
+    public var readsDumps: Bool
+
+    public init(rules: CompareSpec? = nil, readsDumps: Bool = false) {
+      self.rules = rules
+      self.readsDumps = readsDumps
+    }
+  }
+
   /// Compares everything that can be compared; what cannot is named in the notes and never counts as PASS.
-  public func report(sweep id: String, hostNotes: [String] = [], now: Double) async throws -> SweepReport {
+  ///
+  /// Measures are kept beside the runs. A repetition judges them again and opens no dump, unless files or the rules
+  /// for calls and ranks changed: then it measures again, and the notes say why.
+  ///
+  /// - Parameter again: nil for the first comparison.
+  public func report(
+    sweep id: String, hostNotes: [String] = [], now: Double, again: Repetition? = nil
+  ) async throws -> SweepReport {
     let sweep = try ledger.sweep(named: id)
-    let plan = try ledger.plan(of: id)
+    var plan = try ledger.plan(of: id)
+    if let rules = again?.rules { plan.compare = rules }
     let runs = try ledger.runs(of: id)
     let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
     // The gravest first: the sentence takes its reason from the front.
@@ -47,12 +68,17 @@ public struct SweepComparison: Sendable {
 
     // A second of grace: files bear the kernel's coarse clock.
     let starts = attempts.compactMapValues { $0.last?.started.map { Int64(($0 - 1) * 1e9) } }
-    let loader = await SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
-    let (pairs, pairNotes) = try await compare(plan, loader)
+    let dumps = SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
+    let usesStored = again.map { !$0.readsDumps } ?? false
+    if !usesStored { await dumps.readAll() }
+    let archive = MeasureArchive(
+      directory: MeasureArchive.path(store: artifacts.root, sweep: id), usesStored: usesStored, now: now)
+    let (pairs, pairNotes, origins) = try await compare(plan, dumps, archive)
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
     notes += hostNotes + plan.warnings
+    if again != nil { notes += originNotes(origins) }
 
     let hasFailedRuns = runs.contains { $0.state != .succeeded }
     if hasFailedRuns { verdicts.append(.inconclusive) }
@@ -68,14 +94,17 @@ public struct SweepComparison: Sendable {
 
   // MARK: Pairs
 
-  private func compare(_ plan: Plan, _ dumps: SweepDumps) async throws -> (pairs: [SweepReport.Pair], notes: [String]) {
+  private typealias Compared = (pairs: [SweepReport.Pair], notes: [String], origins: [MeasureArchive.Origin])
+
+  private func compare(_ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive) async throws -> Compared {
     switch plan.compare.mode {
     case .slots: try await slotPairs(plan, dumps)
-    case .reference: try await referencePairs(plan, dumps)
+    case .reference: try await referencePairs(plan, dumps, archive)
     }
   }
 
-  private func slotPairs(_ plan: Plan, _ dumps: SweepDumps) async throws -> ([SweepReport.Pair], [String]) {
+  /// Slots are judged bitwise: there is no rule that could change, so their measures are not kept.
+  private func slotPairs(_ plan: Plan, _ dumps: SweepDumps) async throws -> Compared {
     var pairs: [SweepReport.Pair] = []
     var notes: [String] = []
     for (index, cell) in plan.cells.enumerated() {
@@ -85,27 +114,29 @@ public struct SweepComparison: Sendable {
         continue
       }
       for set in dumps.sets(of: cell) {
-        switch set {
-        case .failure(let why): notes.append("\(cell.label): not compared: \(why.message)")
-        case .success(let set):
+        do {
+          let set = try set.get()
+          let loaded = try await set.source.dumps()
           let comparison = try await DumpComparer.compareSlots(
-            set: set.dumps, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
+            set: loaded, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
             label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell))
           pairs.append(
-            SweepReport.Pair(referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison))
+            SweepReport.Pair(
+              referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison.withShortLedger))
+        } catch {
+          notes.append("\(cell.label): not compared: \(try NothingToCompare(error).message)")
         }
       }
     }
-    return (pairs, notes)
+    return (pairs, notes, pairs.map { _ in .dumps(why: "slots are compared bitwise, from the dumps") })
   }
 
-  private func referencePairs(_ plan: Plan, _ dumps: SweepDumps) async throws -> ([SweepReport.Pair], [String]) {
-    var pairs: [SweepReport.Pair] = []
-    var notes: [String] = []
+  private func referencePairs(_ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive) async throws -> Compared {
+    var compared: Compared = ([], [], [])
     let couples: [(target: Cell, reference: SweepDumps.Source)]
     switch ReferencePairing.pair(plan) {
     case .success(let found): couples = found
-    case .failure(let why): return ([], [why.message])
+    case .failure(let why): return ([], [why.message], [])
     }
     // Cells share their reference: its repeats are measured once.
     var referenceFloors: [String: NoiseFloors] = [:]
@@ -115,39 +146,92 @@ public struct SweepComparison: Sendable {
       let references = dumps.sets(of: couple.reference, selectionOf: couple.target)
       let targets = dumps.sets(of: couple.target)
       guard let first = references.first else {
-        notes.append("\(label): not compared: its reference has no run")
+        compared.notes.append("\(label): not compared: its reference has no run")
         continue
       }
-      switch (first, targets.first) {
-      case (.failure(let why), _): notes.append("\(label): not compared: the reference: \(why.message)")
-      case (_, .failure(let why)): notes.append("\(label): not compared: \(why.message)")
-      case (_, nil): notes.append("\(label): not compared: it has no run")
-      case (.success(let reference), .success):
-        let selection = dumps.selection(of: couple.target)
-        let source = "\(couple.reference.name) \(selection)"
-        let own: NoiseFloors
-        if let known = referenceFloors[source] {
-          own = known
-        } else {
-          own = try await DumpComparer.floors(repeats: references.compactMap(\.dumps), selection: selection)
-          referenceFloors[source] = own
-        }
-        let others = try await DumpComparer.floors(
-          repeats: targets.compactMap(\.dumps), worldSize: couple.target.worldSize, selection: selection)
-        var floors = own
-        floors.merge(others)
-        for target in targets {
-          guard case .success(let target) = target else { continue }
-          let comparison = try await DumpComparer.compare(
-            dumps.request(reference: reference, target: target, cell: couple.target, floors: floors))
-          pairs.append(
+      if targets.isEmpty { compared.notes.append("\(label): not compared: it has no run") }
+      let reference: SweepDumps.Loaded
+      switch first {
+      case .failure(let why):
+        compared.notes.append("\(label): not compared: the reference: \(why.message)")
+        continue
+      case .success(let loaded): reference = loaded
+      }
+      let selection = dumps.selection(of: couple.target)
+      let source = "\(couple.reference.name) \(selection)"
+      let own: NoiseFloors
+      if let known = referenceFloors[source] {
+        own = known
+      } else {
+        own = try await floors(references, "the reference", label, selection, nil, archive, &compared)
+        referenceFloors[source] = own
+      }
+      let others = try await floors(targets, "it", label, selection, couple.target.worldSize, archive, &compared)
+      var floors = own
+      floors.merge(others)
+      for target in targets {
+        do {
+          let target = try target.get()
+          var (comparison, origin) = try await archive.report(
+            dumps.request(reference: reference, target: target, cell: couple.target, floors: floors),
+            reference: reference.source, target: target.source, purpose: "pair")
+          if archive.usesStored, let note = origin.note { comparison.notes.append(note) }
+          compared.origins.append(origin)
+          compared.pairs.append(
             SweepReport.Pair(
               referenceCell: couple.reference.name, targetCell: couple.target.id, kind: "reference",
-              comparison: DumpComparer.noteRepeats(comparison, reference: own, target: others)))
+              comparison: DumpComparer.noteRepeats(comparison, reference: own, target: others).withShortLedger))
+        } catch {
+          compared.notes.append("\(label): not compared: \(try NothingToCompare(error).message)")
         }
       }
     }
-    return (refined(pairs, plan), notes)
+    compared.pairs = refined(compared.pairs, plan)
+    return compared
+  }
+
+  /// What the repeats of one side differ by; one that cannot be read is named.
+  private func floors(
+    _ repeats: [Result<SweepDumps.Loaded, NothingToCompare>], _ side: String, _ label: String,
+    _ selection: CallSelection, _ worldSize: Int?, _ archive: MeasureArchive, _ compared: inout Compared
+  ) async throws -> NoiseFloors {
+    let sources = repeats.compactMap { try? $0.get().source }
+    let byRoot = Dictionary(sources.map { ($0.root, $0) }, uniquingKeysWith: { first, _ in first })
+    var origins: [MeasureArchive.Origin] = []
+    do {
+      let floors = try await DumpComparer.floors(
+        repeats: sources.map(\.emptySet), worldSize: worldSize, selection: selection
+      ) { request in
+        guard let reference = byRoot[request.reference.set.root], let target = byRoot[request.target.set.root] else {
+          throw NothingToCompare(message: "a repeat is not known")
+        }
+        let (report, origin) = try await archive.report(
+          request, reference: reference, target: target, purpose: "repeats", keepsEvidence: false)
+        origins.append(origin)
+        return report
+      }
+      compared.origins += origins
+      return floors
+    } catch {
+      let why = try NothingToCompare(error).message
+      compared.notes.append("\(label): the repeats of \(side) were not compared: \(why)")
+      return NoiseFloors(notes: [why])
+    }
+  }
+
+  /// Whether stored measures were judged again or dumps were read, and why.
+  private func originNotes(_ origins: [MeasureArchive.Origin]) -> [String] {
+    let stored = origins.count { if case .stored = $0 { true } else { false } }
+    var notes: [String] = []
+    if stored > 0 {
+      notes.append(
+        "\(stored) of \(origins.count) comparisons, repeats included, were judged from stored measures; no dump file "
+          + "was opened for them")
+    }
+    var reasons: [String: Int] = [:]
+    for case .dumps(let why) in origins { reasons[why ?? "asked for", default: 0] += 1 }
+    notes += reasons.sorted { $0.key < $1.key }.map { "\($0.value) measured again from the dumps: \($0.key)" }
+    return notes
   }
 
   /// The trend over world sizes settles what one pair leaves open: pairs that differ in nothing else are judged

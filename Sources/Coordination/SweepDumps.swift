@@ -11,13 +11,24 @@ import Scheduling
 /// Why a cell or a reference has nothing to compare.
 struct NothingToCompare: Error {
   var message: String
+
+  init(message: String) { self.message = message }
+
+  /// Takes an error of reading dumps; throws any other on.
+  init(_ error: any Error) throws {
+    switch error {
+    case let error as NothingToCompare: self = error
+    case is DumpError, is GatheringError: message = "\(error)"
+    default: throw error
+    }
+  }
 }
 
 /// The dump sets of a sweep's cells as they stand in the store.
 struct SweepDumps {
-  /// One run's dumps.
+  /// One run's dumps, not yet read.
   struct Loaded {
-    var dumps: DumpSet
+    var source: DumpSource
     var label: String
     var worldSize: Int?
     /// Start of the attempt by the host's clock, nanoseconds; nil outside of sweeps.
@@ -39,22 +50,27 @@ struct SweepDumps {
 
   let plan: Plan
   private let runs: [RunRecord]
-  /// Run → its dumps, read and checked once.
+  /// Run → its dumps, read and checked once, when they are first asked for.
   private let loaded: [String: Result<Loaded, NothingToCompare>]
 
   /// - Parameter starts: run → start of its last attempt by the host's clock, nanoseconds since 1970.
-  init(plan: Plan, runs: [RunRecord], starts: [String: Int64], sweep: String, artifacts: ArtifactStore) async {
+  init(plan: Plan, runs: [RunRecord], starts: [String: Int64], sweep: String, artifacts: ArtifactStore) {
     self.plan = plan
     self.runs = runs
     let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
-    loaded = await withTaskGroup(of: (String, Result<Loaded, NothingToCompare>).self) { group in
-      for run in runs {
-        guard let cell = cells[run.cell] else { continue }
-        group.addTask { (run.name, Self.load(run, cell, starts[run.name], sweep, artifacts)) }
-      }
-      var loaded: [String: Result<Loaded, NothingToCompare>] = [:]
-      for await (name, result) in group { loaded[name] = result }
-      return loaded
+    var loaded: [String: Result<Loaded, NothingToCompare>] = [:]
+    for run in runs {
+      guard let cell = cells[run.cell] else { continue }
+      loaded[run.name] = Self.find(
+        run, cell, starts[run.name], sweep, artifacts, verifyChecksums: plan.compare.mode == .slots)
+    }
+    self.loaded = loaded
+  }
+
+  /// Reads all runs at once, for when all will be needed; what fails says so where it is used.
+  func readAll() async {
+    await withTaskGroup(of: Void.self) { group in
+      for case .success(let run) in loaded.values { group.addTask { _ = try? await run.source.loaded() } }
     }
   }
 
@@ -69,17 +85,18 @@ struct SweepDumps {
     case .path(let path):
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       do {
-        let (set, worldSize) = try StoredDumps.load(
+        let source = try DumpSource(
           directory: full, layout: Self.layout(of: target), pattern: target.dumps?.pattern)
-        return [.success(Loaded(dumps: set, label: path, worldSize: worldSize, started: nil))]
+        return [.success(Loaded(source: source, label: path, worldSize: source.worldSize, started: nil))]
       } catch {
         return [.failure(NothingToCompare(message: "\(error)"))]
       }
     }
   }
 
-  private static func load(
-    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore
+  private static func find(
+    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore,
+    verifyChecksums: Bool
   ) -> Result<Loaded, NothingToCompare> {
     guard run.state == .succeeded else {
       let why = run.why.map { ": \($0)" } ?? ""
@@ -87,9 +104,10 @@ struct SweepDumps {
     }
     guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
     do {
-      let set = try StoredDumps.load(
-        artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern)
-      return .success(Loaded(dumps: set, label: cell.label, worldSize: cell.worldSize, started: start))
+      let source = try DumpSource(
+        artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern,
+        verifyChecksums: verifyChecksums)
+      return .success(Loaded(source: source, label: cell.label, worldSize: cell.worldSize, started: start))
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }
@@ -99,8 +117,10 @@ struct SweepDumps {
     DumpLayout(rawValue: cell.dumps?.layout ?? "") ?? .atom
   }
 
+  /// A side whose captures are still to be read.
   func side(_ loaded: Loaded) -> ComparisonSide {
-    ComparisonSide(set: loaded.dumps, label: loaded.label, worldSize: loaded.worldSize, startTime: loaded.started)
+    ComparisonSide(
+      set: loaded.source.emptySet, label: loaded.label, worldSize: loaded.worldSize, startTime: loaded.started)
   }
 
   func expectation(of cell: Cell) -> CaptureExpectation? {
@@ -153,10 +173,6 @@ struct SweepDumps {
     case .prefill, nil: .prefill
     }
   }
-}
-
-extension Result where Success == SweepDumps.Loaded {
-  var dumps: DumpSet? { if case .success(let loaded) = self { loaded.dumps } else { nil } }
 }
 
 /// Which cell is compared with which.

@@ -2,7 +2,7 @@ public import Alignment
 public import Comparison
 
 /// One rank alone against the logical reference, or against its slice of it.
-public struct RankEvidence: Sendable, Hashable {
+public struct RankEvidence: Sendable, Hashable, Codable {
   public var rank: Int
   public var agreement: Agreement
   public var nonfinite: Int
@@ -15,7 +15,7 @@ public struct RankEvidence: Sendable, Hashable {
 }
 
 /// The difference a - b explained by another dumped tensor s: a - b = coefficient · s, and what is left of it.
-public struct Projection: Sendable, Hashable {
+public struct Projection: Sendable, Hashable, Codable {
   public var stage: String
   public var tensor: String
   public var coefficient: Double
@@ -31,7 +31,7 @@ public struct Projection: Sendable, Hashable {
 }
 
 /// Equal blocks of an axis of the target, each matched with the block of the reference that it is nearest to.
-public struct BlockMatch: Sendable, Hashable {
+public struct BlockMatch: Sendable, Hashable, Codable {
   public var axis: Int
   /// For each block of the target the block of the reference.
   public var sources: [Int]
@@ -52,7 +52,7 @@ public struct BlockMatch: Sendable, Hashable {
 }
 
 /// A sum of some of the ranks' partials of an earlier stage that gives the target.
-public struct SubsetMatch: Sendable, Hashable {
+public struct SubsetMatch: Sendable, Hashable, Codable {
   public var stage: String
   public var absentRanks: [Int]
   public var residual: Double
@@ -65,7 +65,7 @@ public struct SubsetMatch: Sendable, Hashable {
 }
 
 /// Everything known about one row that may have a cause: measured numbers only, no files.
-public struct RowEvidence: Sendable, Hashable {
+public struct RowEvidence: Sendable, Hashable, Codable {
   /// Whether the stages that follow agree with the reference.
   public enum Aftermath: String, Sendable, Hashable, Codable {
     case agrees

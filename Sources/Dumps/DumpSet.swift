@@ -36,10 +36,13 @@ public struct Capture: Sendable, Hashable {
 public struct Unreadable: Sendable, Hashable, Codable {
   public var file: String
   public var why: String
+  /// Names of the values meant; nil: the file as a whole.
+  public var values: [String]?
 
-  public init(file: String, why: String) {
+  public init(file: String, why: String, values: [String]? = nil) {
     self.file = file
     self.why = why
+    self.values = values
   }
 }
 
@@ -62,16 +65,92 @@ public struct DumpSet: Sendable {
   public var captures: [Capture]
   /// Broken files and opaque values; each costs only itself.
   public var unreadable: [Unreadable]
-  /// Files whose names the layout does not know.
+  /// Files whose names the layout does not know, and, with the reason in brackets, those that hold no tensor.
   public var unrecognised: [String]
+  /// Whether every storage was compared with its recorded CRC-32; else who reads one has to (``StorageAudit``).
+  public var areChecksumsVerified = true
+  /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
+  public var plain: [PlainCapture]
+  /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
+  /// prove nothing equal.
+  public var statistics: [StatisticsCapture]
 
   public init(
-    root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String]
+    root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String],
+    plain: [PlainCapture] = [], statistics: [StatisticsCapture] = []
   ) {
     self.root = root
     self.layout = layout
     self.captures = captures
     self.unreadable = unreadable
     self.unrecognised = unrecognised
+    self.plain = plain
+    self.statistics = statistics
+  }
+}
+
+/// A dumped value that is no tensor, in its place.
+public struct PlainCapture: Sendable, Hashable {
+  public var rank: Int
+  public var layer: Int?
+  public var stage: String
+  public var call: Int?
+  /// As a tensor of this place would be named.
+  public var name: String
+  public var value: Scalar
+  /// Path relative to the set's root.
+  public var file: String
+
+  public init(
+    rank: Int, layer: Int?, stage: String, call: Int?, name: String, value: Scalar, file: String
+  ) {
+    self.rank = rank
+    self.layer = layer
+    self.stage = stage
+    self.call = call
+    self.name = name
+    self.value = value
+    self.file = file
+  }
+}
+
+/// A tensor of which the dump holds a few numbers and not the elements.
+public struct StatisticsCapture: Sendable, Hashable {
+  public var rank: Int
+  public var layer: Int?
+  public var stage: String
+  public var call: Int?
+  public var tensor: String
+  /// As the producer writes it: `torch.bfloat16`.
+  public var dtype: String
+  public var shape: [Int]
+  /// Over all elements; `norm` is the Euclidean one. Nil where the producer gives none.
+  public var maximum: Double?
+  public var minimum: Double?
+  public var mean: Double?
+  public var norm: Double?
+  /// Hexadecimal CRC-32 or XOR of the bytes (the producer's `md5`); nil where it gives none.
+  public var checksum: String?
+  /// Path relative to the set's root.
+  public var file: String
+
+  public init(
+    rank: Int, layer: Int?, stage: String, call: Int?, tensor: String, dtype: String, shape: [Int],
+    maximum: Double? = nil, minimum: Double? = nil, mean: Double? = nil, norm: Double? = nil, checksum: String? = nil,
+    file: String
+  ) {
+    self.rank = rank
+    self.layer = layer
+    self.stage = stage
+    self.call = call
+    self.tensor = tensor
+    self.dtype = dtype
+    self.shape = shape
+    self.maximum = maximum
+    self.minimum = minimum
+    self.mean = mean
+    self.norm = norm
+    self.checksum = checksum
+    self.file = file
   }
 }

@@ -17,15 +17,29 @@ public enum DumpSetLoader {
     directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true,
     pattern: String? = nil
   ) throws(DumpError) -> DumpSet {
-    let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
-    var set = DumpSet(
-      root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
-      unrecognised: contents.unrecognised)
-    var owners: [CaptureKey: String] = [:]
-    for file in contents.files {
-      set.add(file, modified: modificationTimes?[file.entry.path] ?? file.entry.modified, owners: &owners)
+    let times = modificationTimes ?? [:]
+    var loaded: DumpSet
+    switch layout {
+    case .sglang, .msprobe:
+      let root = withoutTrailingSlashes(directory)
+      let walk = try DirectoryWalk(root)
+      let set =
+        layout == .sglang
+        ? SGLangLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+        : MSProbeLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+      guard let set else { throw nothingFound(root, layout, walk) }
+      loaded = set
+    case .atom, .weights, .safetensors, .npy, .custom:
+      let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
+      var ledger = CaptureLedger(
+        DumpSet(
+          root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
+          unrecognised: contents.unrecognised))
+      for file in contents.files { ledger.add(file, modified: times[file.entry.path] ?? file.entry.modified) }
+      loaded = ledger.set
     }
-    return set
+    loaded.areChecksumsVerified = verifyChecksums
+    return loaded
   }
 
   /// A file whose name the layout knows, with its header.
@@ -64,7 +78,7 @@ public enum DumpSetLoader {
     case .sglang, .msprobe:
       throw DumpError(
         code: .unsupported, file: directory,
-        message: "the layout \(layout.rawValue) is not supported yet; use atom or weights")
+        message: "the files of the layout \(layout.rawValue) are not told by their names alone")
     }
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
@@ -93,7 +107,7 @@ public enum DumpSetLoader {
     return contents
   }
 
-  private static func withoutTrailingSlashes(_ path: String) -> String {
+  static func withoutTrailingSlashes(_ path: String) -> String {
     var path = path
     while path.count > 1, path.hasSuffix("/") { path.removeLast() }
     return path
@@ -105,7 +119,9 @@ public enum DumpSetLoader {
       case .safetensors: "no .safetensors file"
       case .npy: "no .npy or .npz file"
       case .custom: "no file that the pattern matches wholly"
-      default: nil
+      case .sglang: "no file of SGLang's dumper (step=…___rank=…___dump_index=…___name=….pt)"
+      case .msprobe: "no dump of msprobe (step<n>/rank<n>/dump.json)"
+      case .atom, .weights: nil
       }
     if let expectation {
       let found = walk.files.first.map { "there are other files (\(walk.files.count)), for instance \($0.path)" }
@@ -173,15 +189,6 @@ extension DumpSetLoader.Contents {
   }
 }
 
-/// What may stand in a set only once.
-private struct CaptureKey: Hashable {
-  var rank: Int
-  var layer: Int?
-  var stage: String
-  var call: Int?
-  var tensor: String
-}
-
 extension DumpSet {
   /// Ranks that wrote at least one capture, in order.
   public var ranks: [Int] { Set(captures.map(\.rank)).sorted() }
@@ -189,45 +196,4 @@ extension DumpSet {
   /// One more than the largest rank seen; 0 for an empty set. Ranks that wrote nothing are not seen: what must be
   /// there is for the job to say.
   public var worldSizeSeen: Int { (captures.map(\.rank).max() ?? -1) + 1 }
-
-  fileprivate mutating func add(
-    _ file: DumpSetLoader.File, modified: Int64, owners: inout [CaptureKey: String]
-  ) {
-    let (entry, name, dump) = (file.entry, file.name, file.dump)
-    for value in dump.skipped {
-      unreadable.append(Unreadable(file: entry.path, why: "\(value.name): \(value.why)"))
-    }
-    var collision: (key: CaptureKey, owner: String)?
-    for tensor in dump.tensors {
-      var tensor = tensor
-      let place = name.place(of: tensor.name)
-      tensor.name = place.tensor
-      let key = CaptureKey(
-        rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor.name)
-      if let owner = owners[key] {
-        collision = (key, owner)
-        continue
-      }
-      owners[key] = entry.path
-      captures.append(
-        Capture(
-          rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor,
-          file: entry.path, modified: modified))
-    }
-    if let (key, owner) = collision {
-      unreadable.append(
-        Unreadable(
-          file: entry.path,
-          why: "holds the same captures (layer \(key.layer.map(String.init) ?? "none"), \(key.stage), "
-            + "rank \(key.rank)) as \(owner), which was taken; keep each side and each run in a directory of its own"))
-    }
-    // A file without its main value says less than its name; a damaged value is named above.
-    if layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),
-      !dump.skipped.contains(where: { $0.name == "hidden" })
-    {
-      unreadable.append(Unreadable(file: entry.path, why: "holds no tensor hidden; was it written by ATOM's hooks?"))
-    } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
-      unreadable.append(Unreadable(file: entry.path, why: "holds no tensor"))
-    }
-  }
 }

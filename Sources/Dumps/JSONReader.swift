@@ -129,6 +129,25 @@ struct JSONReader {
     }
   }
 
+  /// A text, number, truth value or null; also `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON forbids.
+  mutating func scalar() throws(DumpError) -> Scalar {
+    let words: [(word: String, value: Scalar)] = [
+      ("true", .bool(true)), ("false", .bool(false)), ("null", .none), ("NaN", .double(.nan)),
+      ("Infinity", .double(.infinity)), ("-Infinity", .double(-.infinity)),
+    ]
+    guard peek() != UInt8(ascii: "\"") else { return .string(try string()) }
+    for (word, value) in words where bytes[position...].starts(with: word.utf8) {
+      position += word.utf8.count
+      return value
+    }
+    let start = position
+    try skip()
+    let text = String(decoding: bytes[start..<position], as: UTF8.self)
+    if let number = Int(text) { return .int(number) }
+    guard let number = Double(text) else { throw malformed("a text, a number or a truth value should stand here") }
+    return .double(number)
+  }
+
   private mutating func skipSpace() {
     while position < bytes.count, [0x20, 0x09, 0x0A, 0x0D].contains(bytes[position]) { position += 1 }
   }

@@ -1,5 +1,5 @@
 /// Where a storage's bytes stand in a file.
-public struct StorageRegion: Sendable, Hashable {
+public struct StorageRegion: Sendable, Hashable, Codable {
   /// Absolute path of the file.
   public var path: String
   /// First byte of the storage in the file.
@@ -22,7 +22,7 @@ public struct StorageRegion: Sendable, Hashable {
 /// `shape`, `strides` and `storageOffset` count elements, as `torch.Tensor.stride()` and
 /// `storage_offset()` do; strides may be 0 (expand) and in any order. A reader has checked that every
 /// element the view can reach lies inside `storage`.
-public struct Tensor: Sendable, Hashable {
+public struct Tensor: Sendable, Hashable, Codable {
   /// Key path inside its file: `hidden`, `output_fields.x_prev`, `items[2]`.
   public var name: String
   public var dtype: DType

@@ -1,3 +1,5 @@
+import TensorKernels
+
 /// Reads the elements of one tensor, in blocks of the caller's choice.
 ///
 /// It holds a file descriptor and reads with `pread`, never `mmap`: memory stays flat, and a file cut under us is
@@ -9,9 +11,13 @@ public final class TensorReader: Sendable {
 
   private let file: FileHandle
   private let view: StridedView
+  /// Where checksums of what is read are noted; nil where the view is not its storage as it stands in the file.
+  private let audit: StorageAudit?
 
   /// Opens the tensor's file and checks that the storage lies inside it and the view inside the storage.
-  public init(_ tensor: Tensor) throws(DumpError) {
+  ///
+  /// - Parameter audit: is told the checksum of what the caller reads and gives to ``note(_:crc:)``.
+  public init(_ tensor: Tensor, audit: StorageAudit? = nil) throws(DumpError) {
     view = try tensor.checkedView()
     file = try FileHandle(path: tensor.storage.path)
     guard tensor.storage.offset + tensor.storage.byteCount <= file.size else {
@@ -21,6 +27,28 @@ public final class TensorReader: Sendable {
     }
     self.tensor = tensor
     elementCount = view.elementCount
+    let isWhole =
+      view.isContiguous && tensor.storageOffset == 0 && !tensor.isConjugated && !tensor.isNegated
+      && elementCount * tensor.dtype.byteCount == tensor.storage.byteCount
+    self.audit = isWhole && tensor.storage.checksum != nil ? audit : nil
+  }
+
+  /// Whether ``note(_:crc:)`` has a use.
+  public var notesChecksums: Bool { audit != nil }
+
+  /// Notes elements that were read, where their checksum has a use: then it is the result.
+  @discardableResult
+  public func note(_ range: Range<Int>, bytes: [UInt8]) -> UInt32? {
+    guard audit != nil else { return nil }
+    let crc = bytes.withUnsafeBytes { Kernels.crc32($0) }
+    note(range, crc: crc)
+    return crc
+  }
+
+  /// Notes the CRC-32 of elements that were read.
+  public func note(_ range: Range<Int>, crc: UInt32) {
+    let size = tensor.dtype.byteCount
+    audit?.note(tensor.storage, (range.lowerBound * size)..<(range.upperBound * size), crc: crc)
   }
 
   /// Reads elements as contiguous little-endian bytes, with the conjugation and negation bits applied.
@@ -43,7 +71,7 @@ public final class TensorReader: Sendable {
     if let failure { throw failure }
   }
 
-  /// Reads elements as numbers: `dtype.valuesPerElement` of them an element, as ``DType/decode(_:into:)`` has it.
+  /// Reads elements as numbers, and notes their checksum: `dtype.valuesPerElement` of them an element, as ``DType/decode(_:into:)`` has it.
   ///
   /// - Parameters:
   ///   - range: logical row-major element numbers, inside `0..<elementCount`.
@@ -64,6 +92,7 @@ public final class TensorReader: Sendable {
     while start < range.upperBound {
       let end = min(start + step, range.upperBound)
       try read(start..<end, into: &bytes)
+      note(start..<end, bytes: bytes)
       let first = (start - range.lowerBound) * perElement
       values.withUnsafeMutableBufferPointer { target in
         bytes.withUnsafeBytes { dtype.decode($0, into: UnsafeMutableBufferPointer(rebasing: target[first...])) }

@@ -30,8 +30,14 @@ public struct ComparisonReport: Sendable, Hashable {
     public var unreadable: [Unreadable]
     /// Captures of calls that were not chosen.
     public var otherCalls: Int
+    /// What became of every file and capture; nil in records that do not have it.
+    public var ledger: CoverageLedger?
 
-    public init(expected: Int, compared: Int, unmatched: [String], unreadable: [Unreadable], otherCalls: Int) {
+    public init(
+      expected: Int, compared: Int, unmatched: [String], unreadable: [Unreadable], otherCalls: Int,
+      ledger: CoverageLedger? = nil
+    ) {
+      self.ledger = ledger
       self.expected = expected
       self.compared = compared
       self.unmatched = unmatched
@@ -40,7 +46,7 @@ public struct ComparisonReport: Sendable, Hashable {
     }
   }
 
-  public struct RowCall: Sendable, Hashable {
+  public struct RowCall: Sendable, Hashable, Codable {
     public var reference: Int?
     public var target: Int?
     public var rule: CallRule

@@ -34,12 +34,12 @@ public enum Explanation {
     case .noCPUSlots: "takes no runs without GPUs (cpu_slots: 0)"
     case .cpuSlotsBusy: "all CPU slots are busy"
     case .reserved(let run): "kept free for run \(run)"
-    case .multiNode: "runs over several nodes come later"
+    case .waitsForOthers(let nodes): "has room for its share; \(nodes) hosts at once are needed"
     }
   }
 
   /// Why no host can ever take the request.
-  static func impossible(_ request: Board.Request, hosts: [Placement.Host]) -> String {
+  static func impossible(_ request: Shape, hosts: [Placement.Host]) -> String {
     if hosts.isEmpty { return "the fleet has no hosts" }
     for (name, value) in request.labels where !hosts.contains(where: { $0.labels[name] == value }) {
       let found = Set(hosts.compactMap { $0.labels[name] }).sorted()
@@ -56,6 +56,11 @@ public enum Explanation {
       return "no host with these labels is\(hardware); `compare.same_hardware: false` lifts this"
     }
     if request.gpus == 0 { return "no host that matches takes runs without GPUs (cpu_slots: 0)" }
+    if request.nodes > 1 {
+      let fitting = matching.filter { request.canEver($0) }
+      return "needs \(request.nodes) hosts of one kind with \(gpus(request.gpus)) each; "
+        + (fitting.isEmpty ? "none has as many" : "only \(fitting.map(\.name).joined(separator: ", ")) would do")
+    }
     let largest = matching.max { ($0.totalGPUs ?? 0, $1.name) < ($1.totalGPUs ?? 0, $0.name) }
     let mostAnywhere = labelled.compactMap(\.totalGPUs).max() ?? 0
     return "needs \(gpus(request.gpus)); the largest host that matches has \(largest?.totalGPUs ?? 0)"

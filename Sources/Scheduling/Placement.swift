@@ -2,16 +2,18 @@ public import OrderedCollections
 
 /// Decides which queued runs start on which hosts: a pure function of what is known.
 ///
-/// The rules: a gang is taken whole or not at all. Higher priority first, then age. A run that does not fit now and
-/// shares no host with an earlier one of these keeps one host to itself (the one that lacks the fewest GPUs): no later
-/// run takes GPUs there, so it starts at the latest when what runs there now has ended. Everything else may overtake it.
-/// Runs of one comparison go to hosts of one hardware class.
+/// The rules: a gang is taken whole or not at all, over several hosts only of one hardware class. Higher priority
+/// first, then the sweep that holds the fewest GPUs, then age. A run that does not fit now and shares no host with an
+/// earlier one of these is a head: hosts are kept for it (those that are free soonest by the time limits of what runs
+/// there). Later runs take GPUs there only if their own time limit ends before the head can start, or if the head
+/// leaves them over; everything else may overtake it. Runs of one comparison go to hosts of one hardware class.
 public enum Placement {
   /// A run that waits.
   public struct QueuedRun: Sendable, Hashable {
     public var id: String
-    /// Gang size; 0 takes one CPU slot.
+    /// GPUs on each host; 0 takes one CPU slot.
     public var gpus: Int
+    /// Hosts of the gang.
     public var nodes: Int
     /// Every pair must match the host's labels.
     public var labels: OrderedDictionary<String, String>
@@ -21,12 +23,17 @@ public enum Placement {
     public var order: Int
     /// Runs with the same key go to one hardware class; nil: any hardware.
     public var comparison: String?
+    /// Runs of equal priority take turns by the GPUs that their sweeps hold.
+    public var sweep: String
+    /// Seconds after which the run is ended for sure; nil: not known.
+    public var timeLimit: Double?
     /// Hosts that failed this run; used again only where no other ready host would do.
     public var excludedHosts: Set<String>
 
     public init(
       id: String, gpus: Int, nodes: Int = 1, labels: OrderedDictionary<String, String> = [:], priority: Int = 0,
-      order: Int, comparison: String? = nil, excludedHosts: Set<String> = []
+      order: Int, comparison: String? = nil, excludedHosts: Set<String> = [], sweep: String = "",
+      timeLimit: Double? = nil
     ) {
       self.id = id
       self.gpus = gpus
@@ -36,6 +43,8 @@ public enum Placement {
       self.order = order
       self.comparison = comparison
       self.excludedHosts = excludedHosts
+      self.sweep = sweep
+      self.timeLimit = timeLimit
     }
   }
 
@@ -82,11 +91,11 @@ public enum Placement {
     public var hosts: [Host]
     /// Comparison → the hardware class that its earlier runs took.
     public var pinnedHardware: [String: String]
-    /// Run → host of the `reserve` decisions of last time: kept while they can be.
-    public var reservations: [String: String]
+    /// Run → hosts of the `reserve` decisions of last time: kept while they can be.
+    public var reservations: [String: [String]]
 
     public init(
-      runs: [QueuedRun], hosts: [Host], pinnedHardware: [String: String] = [:], reservations: [String: String] = [:]
+      runs: [QueuedRun], hosts: [Host], pinnedHardware: [String: String] = [:], reservations: [String: [String]] = [:]
     ) {
       self.runs = runs
       self.hosts = hosts
@@ -96,10 +105,10 @@ public enum Placement {
   }
 
   public enum Decision: Sendable, Hashable {
-    /// Start it now; 0 GPUs: on a CPU slot.
-    case place(run: String, host: String, gpus: Int)
-    /// The host keeps its GPUs for this run, which waits: give it back in `Snapshot.reservations`.
-    case reserve(run: String, host: String)
+    /// Start it now with so many GPUs on each host; 0 GPUs: on a CPU slot.
+    case place(run: String, hosts: [String], gpus: Int)
+    /// The hosts keep their GPUs for this run, which waits: give them back in `Snapshot.reservations`.
+    case reserve(run: String, hosts: [String])
     /// Not now; one reason a host.
     case wait(run: String, reasons: [HostReason])
     /// Never on these hosts.
@@ -131,12 +140,40 @@ public enum Placement {
     case cpuSlotsBusy
     /// Kept free for an earlier run.
     case reserved(for: String)
-    case multiNode
+    /// It has room for its share, but a gang over so many hosts needs others, too.
+    case waitsForOthers(nodes: Int)
   }
 
   /// One decision a run, in the order of the queue; a `reserve` stands before the `wait` of its run.
+  ///
+  /// The answer of a ``Scheduler`` that knows just this; who asks again and again keeps one.
   public static func decide(_ snapshot: Snapshot) -> [Decision] {
-    var board = Board(snapshot)
-    return board.decide()
+    var scheduler = Scheduler(hosts: snapshot.hosts, pinnedHardware: snapshot.pinnedHardware)
+    for run in snapshot.runs.sorted(by: RunQueue.isBefore) { scheduler.add(run) }
+    scheduler.keep(snapshot.reservations)
+    var answers: [String: [Decision]] = [:]
+    for decision in scheduler.decide() { answers[decision.run, default: []].append(decision) }
+    var reasons: [Shape: [HostReason]] = [:]
+    return snapshot.runs.sorted { ($1.priority, $0.order, $0.id) < ($0.priority, $1.order, $1.id) }.flatMap { run in
+      var decisions = answers[run.id] ?? []
+      if case .place = decisions.first { return decisions }
+      if case .impossible = decisions.first { return decisions }
+      guard let line = scheduler.queue.line(of: run.id) else { return decisions }
+      let shape = scheduler.shape(of: line.key)
+      let isHead = !decisions.isEmpty
+      let why = isHead ? scheduler.reasons(for: run.id) : reasons[shape] ?? scheduler.reasons(shape, itself: nil)
+      if !isHead { reasons[shape] = why }
+      decisions.append(.wait(run: run.id, reasons: why))
+      return decisions
+    }
+  }
+}
+
+extension Placement.Decision {
+  /// The run that it is about.
+  public var run: String {
+    switch self {
+    case .place(let run, _, _), .reserve(let run, _), .wait(let run, _), .impossible(let run, _): run
+    }
   }
 }

@@ -4,6 +4,7 @@ import Comparison
 import Coordination
 public import Dumps
 import Foundation
+import Planning
 import Reporting
 
 /// What `compare` and `slots` share: layout, call rule, noise profile, output.
@@ -45,6 +46,10 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
     discussion: """
       Ranks are put together as the shapes and the data say; what was not compared is listed.
 
+      With --save-measures the measures are kept, and with --measures another --noise judges them again without a
+      look at the tensors; where files, calls or world sizes changed it measures again and says so. For runs in a
+      store this is done without being asked for.
+
       Example: rollcall compare dumps/tp1 dumps/tp8
       """)
 
@@ -54,7 +59,7 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   @Argument(help: "The side under test.", completion: .directory)
   var target: String
 
-  @Option(name: .long, help: "measured, strict (bitwise), atom or triage.")
+  @Option(name: .long, help: NoiseArgument.help)
   var noise = NoiseArgument.measured
 
   @Option(name: .long, help: "Ranks the reference must have (default: those that are there).")
@@ -66,18 +71,60 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "Slots of the batch, for --rule atom.")
   var slots = 4
 
+  @Option(name: .long, help: "Keep the measures in this file, to be judged again.", completion: .file())
+  var saveMeasures: String?
+
+  @Option(
+    name: .long, help: "Judge the measures in this file; the tensors are read only where they changed since.",
+    completion: .file())
+  var measures: String?
+
+  @Flag(name: .long, help: "Read the dumps even where stored measures would do.")
+  var read = false
+
   @OptionGroup var options: ComparisonOptions
 
   var wantsJSON: Bool { options.json }
 
+  func validate() throws {
+    guard !(read && measures != nil) else {
+      throw ValidationError("--measures takes stored measures and --read the dumps: give one of them.")
+    }
+  }
+
   func run() async throws {
-    let reference = try StoredDumps.load(directory: reference, layout: options.layout, pattern: options.pattern)
-    let target = try StoredDumps.load(directory: target, layout: options.layout, pattern: options.pattern)
+    let left = try DumpSource(directory: reference, layout: options.layout, pattern: options.pattern)
+    let right = try DumpSource(directory: target, layout: options.layout, pattern: options.pattern)
     let request = ComparisonRequest(
-      reference: ComparisonSide(set: reference.set, worldSize: referenceWorldSize ?? reference.worldSize),
-      target: ComparisonSide(set: target.set, worldSize: targetWorldSize ?? target.worldSize),
+      reference: ComparisonSide(set: left.emptySet, worldSize: referenceWorldSize ?? left.worldSize),
+      target: ComparisonSide(set: right.emptySet, worldSize: targetWorldSize ?? right.worldSize),
       selection: options.select, rule: options.rule, slots: slots, policy: noise.policy)
-    try options.show(try await DumpComparer.compare(request))
+    let report = try await ProgressBar.during("comparing") { try await compare(request, left, right, progress: $0) }
+    try options.show(report)
+  }
+
+  private func compare(
+    _ request: ComparisonRequest, _ left: DumpSource, _ right: DumpSource, progress: @escaping MeasuringProgress
+  ) async throws -> ComparisonReport {
+    let now = Date().timeIntervalSince1970
+    if measures == nil, saveMeasures == nil, MeasureArchive.path(of: reference) != nil,
+      let directory = MeasureArchive.path(of: target)
+    {
+      // The archive of the store; a store that cannot be written is no fault of the comparison.
+      let archive = MeasureArchive(directory: directory, usesStored: !read, now: now)
+      var (report, origin) = try await archive.report(
+        request, reference: left, target: right, purpose: "compare", progress: progress)
+      if origin != .dumps(why: MeasureArchive.nothingStored), let note = origin.note { report.notes.append(note) }
+      return report
+    }
+    if let measures, !FileManager.default.fileExists(atPath: measures) {
+      throw InputError(message: "\(measures): there is no such file of measures; write one with --save-measures")
+    }
+    var (report, origin, unsaved) = try await MeasureArchive.report(
+      request, reference: left, target: right, from: measures, to: saveMeasures, now: now, progress: progress)
+    if let unsaved { throw unsaved }
+    if let note = origin.note { report.notes.append(note) }
+    return report
   }
 }
 
@@ -107,20 +154,47 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    let dumps = try StoredDumps.load(directory: directory, layout: options.layout, pattern: options.pattern)
-    try options.show(
-      try await DumpComparer.compareSlots(
+    let report = try await ProgressBar.during("comparing") { progress in
+      let dumps = try StoredDumps.load(directory: directory, layout: options.layout, pattern: options.pattern)
+      return try await DumpComparer.compareSlots(
         set: dumps.set, slots: slots, rule: options.rule, selection: options.select, rank: rank,
-        worldSize: dumps.worldSize))
+        worldSize: dumps.worldSize, progress: progress)
+    }
+    try options.show(report)
   }
 }
 
 /// `--noise`.
-enum NoiseArgument: String, ExpressibleByArgument, CaseIterable {
+enum NoiseArgument: ExpressibleByArgument, Equatable {
   case measured
   case strict
   case atom
   case triage
+  case limits(cos: Double?, rel: Double?)
+
+  static let help = ArgumentHelp(
+    "measured, strict (bitwise), atom, triage, or own limits: cos=0.999,rel=0.01 (one or both).")
+
+  init?(argument: String) {
+    switch argument {
+    case "measured": self = .measured
+    case "strict": self = .strict
+    case "atom": self = .atom
+    case "triage": self = .triage
+    default:
+      var values: [String: Double] = [:]
+      for part in argument.split(separator: ",", omittingEmptySubsequences: false) {
+        let pair = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+        guard pair.count == 2, let value = Double(pair[1]), value.isFinite, ["cos", "rel"].contains(pair[0]),
+          pair[0] == "cos" ? (-1...1).contains(value) : value >= 0, values[String(pair[0])] == nil
+        else { return nil }
+        values[String(pair[0])] = value
+      }
+      self = .limits(cos: values["cos"], rel: values["rel"])
+    }
+  }
+
+  static var allValueStrings: [String] { ["measured", "strict", "atom", "triage", "cos=0.999,rel=0.01"] }
 
   var policy: NoisePolicy {
     switch self {
@@ -128,6 +202,18 @@ enum NoiseArgument: String, ExpressibleByArgument, CaseIterable {
     case .strict: .strict
     case .atom: .atom
     case .triage: .triage
+    case .limits(let cos, let rel): .thresholds(cos: cos, rel: rel)
+    }
+  }
+
+  /// As the job file has it.
+  var spec: CompareSpec.Noise {
+    switch self {
+    case .measured: .measured
+    case .strict: .strict
+    case .atom: .atom
+    case .triage: .triage
+    case .limits(let cos, let rel): .thresholds(cos: cos, rel: rel)
     }
   }
 }

@@ -1,5 +1,6 @@
 import Alignment
 import ArgumentParser
+import Coordination
 import Dumps
 import Foundation
 import Gathering
@@ -45,6 +46,8 @@ enum Failure {
       }
     case let error as ReportError: (error.code.rawValue, unreadableInput, error.description)
     case let error as AlignmentError: (error.code.rawValue, unreadableInput, error.description)
+    case let error as MeasureFileError:
+      (error.code.rawValue, error.code == .unwritable ? unavailable : unreadableInput, error.description)
     case let error as GatheringError: (error.code.rawValue, unavailable, error.description)
     case let error as UsageError: ("usage", usage, error.message)
     case let error as InputError: ("input", unreadableInput, error.message)

@@ -1,22 +1,25 @@
 import ArgumentParser
-import Crypto
 import Dumps
-import FoundationEssentials
+import Foundation
 
-/// `rollcall inspect FILE`: what stands in one dump file.
-struct InspectCommand: AsyncParsableCommand {
+/// `rollcall inspect PATH`: what stands in a dump file, or in all files of a directory.
+struct InspectCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
     commandName: "inspect",
-    abstract: "Show the tensors of a dump file.",
+    abstract: "Show what a dump file, or every dump file of a directory, holds.",
     discussion: """
-      Reads the file without running anything in it. Values that are no tensors and no plain data are listed by the
+      Reads the files without running anything in them. Values that are no tensors and no plain data are listed by the \
       name of their class.
+
+      Exit code 65 where a file or a value is damaged; all others are shown.
 
       Example: rollcall inspect --stats dumps/layer00_Block_rank0.pt
       """)
 
-  @Argument(help: "A file that torch.save wrote.", completion: .file(extensions: ["pt", "pth", "bin"]))
-  var file: String
+  @Argument(
+    help: "A file of torch.save, safetensors or numpy, or a directory of them.",
+    completion: .file(extensions: ["pt", "pth", "bin", "safetensors", "npy", "npz", "json"]))
+  var path: String
 
   @Flag(help: "Read the elements too: sum, largest magnitude, non-finite count, SHA-256.")
   var stats = false
@@ -24,16 +27,72 @@ struct InspectCommand: AsyncParsableCommand {
   @Flag(help: "Print one JSON document.")
   var json = false
 
+  var wantsJSON: Bool { json }
+
   func run() async throws {
-    let dump = try DumpFileReader.read(path: file)
-    let listing = DumpListing(
-      file: file, tensors: try dump.tensors.map { try TensorListing($0, withStatistics: stats) },
-      opaque: dump.skipped.map { DumpListing.Opaque(name: $0.name, why: $0.why) })
-    print(json ? try JSONText.of(listing) : listing.text)
-    // What is damaged is listed above, and the exit code says so too.
-    if let damaged = dump.skipped.first(where: \.isDamaged) {
-      throw DumpError(code: .checksum, file: file, at: .key(damaged.name), message: damaged.why)
+    var isDirectory: ObjCBool = false
+    let listing: DumpListing
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
+      listing = try directory()
+    } else {
+      listing = DumpListing(path: path, files: [try file(path, called: path)], unreadable: [], others: [])
     }
+    Console.print(json ? try JSONText.of(listing) : listing.text)
+    let damage = listing.damage
+    guard damage.isEmpty else {
+      for line in damage { Console.error("rollcall: \(line)") }
+      throw ExitCode(Failure.unreadableInput)
+    }
+  }
+
+  private func directory() throws(DumpError) -> DumpListing {
+    let folder = try DumpFolder(path)
+    guard !folder.files.isEmpty || !folder.indexes.isEmpty || !folder.unreadable.isEmpty else {
+      throw DumpError(
+        code: .noDumps, file: path, message: "holds no .pt, .safetensors, .npy or .npz file; did you mean the parent?")
+    }
+    var listing = DumpListing(path: path, files: [], unreadable: folder.unreadable, others: folder.others)
+    for name in folder.files {
+      do throws(DumpError) {
+        listing.files.append(try file("\(path)/\(name)", called: name))
+      } catch {
+        listing.unreadable.append(Unreadable(file: name, why: error.reason))
+      }
+    }
+    // The shards show their tensors themselves; an index adds what contradicts it.
+    for name in folder.indexes {
+      do throws(DumpError) {
+        let skipped = try DumpFileReader.read(path: "\(path)/\(name)", verifyChecksums: false).skipped
+        if !skipped.isEmpty { listing.files.append(FileListing(file: name, skipped: skipped)) }
+      } catch {
+        listing.unreadable.append(Unreadable(file: name, why: error.reason))
+      }
+    }
+    return listing
+  }
+
+  private func file(_ path: String, called name: String) throws(DumpError) -> FileListing {
+    let dump = try DumpFileReader.read(path: path)
+    var listing = FileListing(file: name, scalars: dump.scalars, skipped: dump.skipped)
+    let total = stats ? dump.tensors.reduce(0) { $0 &+ $1.elementCount &* $1.dtype.byteCount } : 0
+    let progress = ByteProgress()
+    defer { progress.end() }
+    var done = 0
+    for tensor in dump.tensors {
+      var statistics: TensorStatistics?
+      if stats {
+        do throws(DumpError) {
+          statistics = try TensorStatistics(tensor) { count in
+            done &+= count
+            progress.show("\(name): \(tensor.name)", done: done, total: total)
+          }
+        } catch {
+          listing.skipped.append(SkippedValue(name: tensor.name, why: error.reason, isDamaged: true))
+        }
+      }
+      listing.tensors.append(TensorListing(tensor, file: name, statistics: statistics))
+    }
+    return listing
   }
 }
 
@@ -43,138 +102,5 @@ enum JSONText {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     return String(decoding: try encoder.encode(value), as: UTF8.self)
-  }
-}
-
-private struct DumpListing: Encodable {
-  struct Opaque: Encodable {
-    var name: String
-    var why: String
-  }
-
-  var schema = "rollcall.inspect/1"
-  var file: String
-  var tensors: [TensorListing]
-  var opaque: [Opaque]
-
-  var text: String {
-    var lines = tensors.map(\.line)
-    lines += opaque.map { "\($0.name)  \($0.why)" }
-    return lines.isEmpty ? "\(file) holds no tensor" : lines.joined(separator: "\n")
-  }
-}
-
-private struct TensorListing: Encodable {
-  var name: String
-  var dtype: String
-  var shape: [Int]
-  var stride: [Int]
-  var offset: Int
-  var numel: Int
-  var statistics: TensorStatistics?
-
-  init(_ tensor: Tensor, withStatistics: Bool) throws(DumpError) {
-    name = tensor.name
-    dtype = tensor.dtype.rawValue
-    shape = tensor.shape
-    stride = tensor.strides
-    offset = tensor.storageOffset
-    numel = tensor.elementCount
-    statistics = withStatistics ? try TensorStatistics(tensor) : nil
-  }
-
-  private enum CodingKeys: String, CodingKey {
-    case name
-    case dtype
-    case shape
-    case stride
-    case offset
-    case numel
-    case sum
-    case absMax = "abs_max"
-    case nonfinite
-    case sha256
-  }
-
-  func encode(to encoder: any Encoder) throws {
-    var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode(name, forKey: .name)
-    try container.encode(dtype, forKey: .dtype)
-    try container.encode(shape, forKey: .shape)
-    try container.encode(stride, forKey: .stride)
-    try container.encode(offset, forKey: .offset)
-    try container.encode(numel, forKey: .numel)
-    guard let statistics else { return }
-    // `encode` of an optional writes null, where `encodeIfPresent` would leave the key out.
-    try container.encode(statistics.sum.isFinite ? statistics.sum : nil, forKey: .sum)
-    try container.encode(statistics.absMax.isFinite ? statistics.absMax : nil, forKey: .absMax)
-    try container.encode(statistics.nonfinite, forKey: .nonfinite)
-    try container.encode(statistics.sha256, forKey: .sha256)
-  }
-
-  var line: String {
-    var line = "\(name)  \(dtype) \(shape)"
-    if stride != Self.contiguousStride(shape) { line += "  stride \(stride)" }
-    if offset != 0 { line += "  offset \(offset)" }
-    if let statistics {
-      line += "\n  sum \(statistics.sum)  abs_max \(statistics.absMax)"
-      if statistics.nonfinite > 0 { line += "  NaN or infinite: \(statistics.nonfinite) of \(numel)" }
-      line += "  sha256 \(statistics.sha256)"
-    }
-    return line
-  }
-
-  private static func contiguousStride(_ shape: [Int]) -> [Int] {
-    var step = 1
-    return Array(
-      shape.reversed().map { count in
-        defer { step *= max(count, 1) }
-        return step
-      }.reversed())
-  }
-}
-
-/// One pass over the elements in row-major order.
-private struct TensorStatistics {
-  /// Over all numbers that the elements decode to, real and imaginary parts alike; summed in order, in double
-  /// precision.
-  var sum = 0.0
-  /// Largest magnitude of a number; NaN where one is NaN, 0 for an empty tensor.
-  var absMax = 0.0
-  /// Elements with a NaN or infinity in them.
-  var nonfinite = 0
-  /// Of the contiguous little-endian bytes.
-  var sha256 = ""
-
-  init(_ tensor: Tensor) throws(DumpError) {
-    let reader = try TensorReader(tensor)
-    let dtype = tensor.dtype
-    let step = (256 << 10) / dtype.byteCount
-    var hash = SHA256()
-    var bytes: [UInt8] = []
-    var values: [Double] = []
-    var start = 0
-    while start < reader.elementCount {
-      let end = min(start + step, reader.elementCount)
-      try reader.read(start..<end, into: &bytes)
-      bytes.withUnsafeBytes { hash.update(bufferPointer: $0) }
-      let count = (end - start) * dtype.valuesPerElement
-      if values.count != count { values = [Double](repeating: 0, count: count) }
-      bytes.withUnsafeBytes { bytes in values.withUnsafeMutableBufferPointer { dtype.decode(bytes, into: $0) } }
-      for first in Swift.stride(from: 0, to: count, by: dtype.valuesPerElement) {
-        var isFinite = true
-        for value in values[first..<(first + dtype.valuesPerElement)] {
-          sum += value
-          absMax = value.isNaN || absMax.isNaN ? .nan : max(absMax, value.magnitude)
-          if !value.isFinite { isFinite = false }
-        }
-        if !isFinite { nonfinite += 1 }
-      }
-      start = end
-    }
-    sha256 = hash.finalize().map { byte in
-      let digits = String(byte, radix: 16)
-      return digits.count == 1 ? "0\(digits)" : digits
-    }.joined()
   }
 }

@@ -78,15 +78,17 @@ private struct Sites {
   func answer(for cell: Cell) -> Answer {
     let run = Placement.QueuedRun(
       id: cell.id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: 0)
+    var share = run
+    share.nodes = 1
     var able: [(name: String, isCertain: Bool)] = []
     for host in hosts {
-      switch Placement.decide(.init(runs: [run], hosts: [host])).last {
+      switch Placement.decide(.init(runs: [share], hosts: [host])).last {
       case .place: able.append((host.name, true))
       case .wait(_, let reasons) where reasons.allSatisfy { $0.why == .gpusUnknown }: able.append((host.name, false))
       default: break
       }
     }
-    if !able.isEmpty { return .hosts(able) }
+    if able.count >= max(1, run.nodes) { return .hosts(able) }
     switch Placement.decide(.init(runs: [run], hosts: hosts)).last {
     case .impossible(_, let reason): return .nowhere(reason: reason)
     case .wait(_, let reasons): return .nowhere(reason: Explanation.summary(reasons))

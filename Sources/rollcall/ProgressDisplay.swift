@@ -77,3 +77,111 @@ final class LiveDisplay: ProgressDisplay {
     state.drawn = shown.count
   }
 }
+
+/// How far one long piece of work is, on one line of standard error.
+///
+/// Drawn on a terminal only, after the first second, so that short work says nothing.
+final class ProgressBar: Sendable {
+  private struct State {
+    var done = 0
+    var total = 0
+    var isDrawn = false
+    /// When the first figures came: the rate counts from there.
+    var measuringSince: ContinuousClock.Instant?
+  }
+
+  private let state = Mutex(State())
+  private let verb: String
+  private let width: Int
+  private let start: ContinuousClock.Instant
+
+  private init(_ verb: String, width: Int) {
+    self.verb = verb
+    self.width = width
+    start = .now
+  }
+
+  /// Shows how far `body` is by what it reports; leaves the line empty.
+  static func during<Value: Sendable>(
+    _ verb: String, _ body: @escaping @Sendable (@escaping MeasuringProgress) async throws -> Value
+  ) async throws -> Value {
+    guard Console.isErrorTerminal else { return try await body { _, _ in } }
+    let bar = ProgressBar(verb, width: Console.errorWidth)
+    return try await withThrowingTaskGroup(of: Value?.self) { group in
+      group.addTask { try await body { bar.set($0, of: $1) } }
+      group.addTask {
+        // Ends with the group; a sleep that is cut short is no error here.
+        try? await Task.sleep(for: .seconds(1))
+        while !Task.isCancelled {
+          bar.draw()
+          try? await Task.sleep(for: .milliseconds(200))
+        }
+        return nil
+      }
+      defer { bar.erase() }
+      while let value = try await group.next() {
+        guard let value else { continue }
+        group.cancelAll()
+        return value
+      }
+      throw CancellationError()
+    }
+  }
+
+  private func set(_ done: Int, of total: Int) {
+    state.withLock { state in
+      if state.measuringSince == nil { state.measuringSince = .now }
+      (state.done, state.total) = (done, total)
+    }
+  }
+
+  private func draw() {
+    state.withLock { state in
+      let now = ContinuousClock.Instant.now
+      let line = Self.line(
+        verb, done: state.done, total: state.total, elapsed: (now - start).inSeconds,
+        measuring: state.measuringSince.map { (now - $0).inSeconds })
+      Console.draw("\r\u{1B}[K" + line.prefix(max(width - 1, 1)))
+      state.isDrawn = true
+    }
+  }
+
+  private func erase() {
+    state.withLock { state in
+      if state.isDrawn { Console.draw("\r\u{1B}[K") }
+      state.isDrawn = false
+    }
+  }
+
+  /// `comparing [#####               ] 1200 of 4800 captures, 310/s, 12 s left`; before the first figures
+  /// `comparing: reading the files, 3 s`.
+  ///
+  /// - Parameters:
+  ///   - elapsed: seconds since the beginning.
+  ///   - measuring: seconds since the first figures; nil before them.
+  static func line(_ verb: String, done: Int, total: Int, elapsed: Double, measuring: Double?) -> String {
+    guard let measuring, total > 0 else { return "\(verb): reading the files, \(Int(elapsed)) s" }
+    let share = min(1, max(0, Double(done) / Double(total)))
+    let cells = 20
+    let filled = Int(share * Double(cells))
+    let bar = String(repeating: "#", count: filled) + String(repeating: " ", count: cells - filled)
+    var text = "\(verb) [\(bar)] \(done) of \(total) captures"
+    if done > 0, measuring > 0 {
+      let rate = Double(done) / measuring
+      text += ", \(rate >= 10 ? "\(Int(rate))" : "\((rate * 10).rounded() / 10)")/s"
+      text += ", \(span(Double(total - done) / rate)) left"
+    }
+    return text
+  }
+
+  private static func span(_ seconds: Double) -> String {
+    let whole = Int(min(seconds.rounded(.up), 359_999))
+    if whole < 100 { return "\(whole) s" }
+    if whole < 6_000 { return "\(whole / 60) min" }
+    return "\(whole / 3600) h \(whole % 3600 / 60) min"
+  }
+}
+
+extension Duration {
+  fileprivate var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) / 1e18 }
+}

@@ -2,6 +2,7 @@ import ArgumentParser
 import Coordination
 import Foundation
 import Ledger
+import Planning
 import Reporting
 
 /// The forms a sweep report comes in.
@@ -45,9 +46,12 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
     commandName: "report",
     abstract: "Print a finished sweep's report, or write it to a file.",
     discussion: """
-      The exit code is the sweep's own.
+      The exit code is the sweep's own. With --again the sweep is judged anew, by other rules where --noise or --job
+      gives them: from its stored measures where these fit, which opens no dump, else from the gathered files; the
+      notes say which. The stored report stays as it is.
 
       Example: rollcall report last --format html -o report.html
+      Example: rollcall report last --again --noise strict
       """)
 
   @Argument(help: "The sweep: its name, the beginning of it, or `last`.")
@@ -59,12 +63,44 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .shortAndLong, help: "Write to this file in place of standard output.", completion: .file())
   var output: String?
 
-  @Flag(name: .long, help: "Read and compare the gathered files again; the stored report stays as it is.")
+  @Flag(name: .long, help: "Judge the sweep again; the stored report stays as it is.")
   var again = false
+
+  @Option(name: .long, help: "With --again: \(NoiseArgument.help.abstract)")
+  var noise: NoiseArgument?
+
+  @Option(
+    name: .long, help: "With --again: a changed job file, whose `compare` section is taken.", completion: .file())
+  var job: String?
+
+  @Flag(name: .long, help: "With --again: read the gathered files even where stored measures would do.")
+  var read = false
 
   @OptionGroup var store: StoreOptions
 
   var wantsJSON: Bool { store.json }
+
+  func validate() throws {
+    guard again || noise == nil && job == nil && !read else {
+      throw ValidationError("--noise, --job and --read judge a sweep again: add --again.")
+    }
+  }
+
+  /// The rules to judge by; nil: the sweep's own.
+  private func rules(_ plan: Plan) throws -> CompareSpec? {
+    guard noise != nil || job != nil else { return nil }
+    var rules = plan.compare
+    if let job {
+      let changed = try Planner.plan(jobFile: job)
+      guard changed.cells.map(\.values) == plan.cells.map(\.values) else {
+        throw UsageError(
+          message: "\(job) has another matrix than the sweep: only its `compare` section may be changed.")
+      }
+      rules = changed.compare
+    }
+    if let noise { rules.noise = noise.spec }
+    return rules
+  }
 
   func run() async throws {
     let (ledger, artifacts) = try store.open()
@@ -72,7 +108,9 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
     let stored = try Self.stored(record, ledger)
     let report =
       again
-      ? try await SweepComparison(ledger: ledger, artifacts: artifacts).report(sweep: record.id, now: stored.ended ?? 0)
+      ? try await SweepComparison(ledger: ledger, artifacts: artifacts).report(
+        sweep: record.id, now: stored.ended ?? 0,
+        again: SweepComparison.Repetition(rules: try rules(try ledger.plan(of: record.id)), readsDumps: read))
       : stored
     let rendered =
       format == .text && output == nil && !store.json

@@ -67,8 +67,11 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
       damaged: Set((reference?.unreadable ?? []).map(\.file)))
     var rows: [UnshardRow] = []
     var joined: [(name: String, tensor: LogicalTensor)] = []
-    for (place, ranks) in Unsharder.group(dumps.set).sorted(by: { $0.key < $1.key }) {
+    let progress = ByteProgress()
+    let places = Unsharder.group(dumps.set).sorted { $0.key < $1.key }
+    for (number, (place, ranks)) in places.enumerated() {
       var row = UnshardRow(place)
+      progress.show("\(number + 1) of \(places.count): how the ranks of \(row.name) lie", done: 0, total: 0)
       do {
         let (tensor, plan) = try joiner.join(place, ranks)
         row.shard = plan
@@ -84,6 +87,7 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
       }
       rows.append(row)
     }
+    progress.end()
     if !joined.isEmpty {
       do { try write(joined, by: joiner) } catch let error as DumpError where error.file.hasPrefix(output) {
         throw OutputError(message: "Cannot write \(error.description)")
@@ -103,6 +107,10 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
       entries: joined.map { .init(name: $0.name, dtype: joiner.writtenType(of: $0.tensor), shape: $0.tensor.shape) },
       metadata: ["writer": "rollcall"])
     let tensors = Dictionary(uniqueKeysWithValues: joined.map { ($0.name, $0.tensor) })
+    let progress = ByteProgress()
+    defer { progress.end() }
+    let total = writer.entries.reduce(0) { $0 + $1.shape.reduce($1.dtype.byteCount, *) }
+    var done = 0
     for entry in writer.entries {
       guard let tensor = tensors[entry.name] else { continue }
       var reader = try tensor.makeReader()
@@ -125,6 +133,8 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
           try reader.readBytes(range, into: &bytes)
         }
         try writer.append(bytes)
+        done += bytes.count
+        progress.show("writing \(entry.name)", done: done, total: total)
       }
     }
     try writer.finish()

@@ -32,6 +32,7 @@ rows = {}
 for path in sorted(reference.glob("layer*.pt")):
     b = torch.load(path, weights_only=False)
     a = torch.load(target / path.name, weights_only=False)
+    layer, stage = path.name.split("_")[:2]
     for key in ("hidden", "input"):
-        rows[f"{path.name}:{key}"] = figures(a[key], b[key])
+        rows[f"{layer}.{stage}.{key}"] = figures(a[key], b[key])
 print(json.dumps({"seconds": time.perf_counter() - started, "rows": rows}))

@@ -5,10 +5,7 @@ import Testing
 /// The kernels that read elements in place, against the same elements decoded first.
 @Suite("Measures of bytes in place")
 struct FormatTests {
-  static let types: [DType] = [
-    .float64, .float32, .float16, .bfloat16, .complex64, .complex32, .float8E4M3FN, .int32, .uint8, .bool,
-    .float4E2M1FNx2,
-  ]
+  static let types = DType.allCases
 
   /// Random bytes: every pattern there is, NaN, infinity and numbers below normal included.
   private func noise(_ count: Int, _ seed: UInt64) -> [UInt8] {
@@ -57,7 +54,7 @@ struct FormatTests {
       [
         measures.cos, measures.maxAbs, measures.rel, measures.relL2, measures.alpha, measures.residual,
         measures.normRatio, measures.sglangRel, measures.byteEqual, measures.worstToken?.cos ?? -1,
-        measures.worstToken?.relL2 ?? -1,
+        measures.worstToken?.relL2 ?? -1, measures.meanAbs,
       ] + measures.tokenRelL2 + measures.tokenNorms
     let counts =
       [

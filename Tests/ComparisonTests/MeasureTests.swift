@@ -27,7 +27,8 @@ struct MeasureTests {
   func torch() async throws {
     let shape = [37, 53]
     let b = values(37 * 53, 1)
-    let a = zip(b, values(37 * 53, 2)).map { $0 + 0.01 * $1 }
+    var a = zip(b, values(37 * 53, 2)).map { $0 + 0.01 * $1 }
+    for index in stride(from: 0, to: a.count, by: 7) { a[index] = b[index] }
     let ours = measures(a, b, shape: shape, block: 100)
     let code = """
       import sys, json, torch
@@ -37,7 +38,8 @@ struct MeasureTests {
       rows = (d.reshape(37, 53).norm(dim=1) / b.reshape(37, 53).norm(dim=1))
       out = [a @ b / a.norm() / b.norm(), d.abs().max(), d.abs().max() / b.abs().max(), d.norm() / b.norm(), al,
              (a - al * b).norm() / a.norm(), a.norm() / b.norm(), 1 - 2 * (a @ b) / (a @ a + b @ b), rows.max()]
-      print(json.dumps([float(x) for x in out] + [int(rows.argmax()), int(d.abs().argmax())]))
+      print(json.dumps([float(x) for x in out + [d.abs().mean()]]
+                       + [int(rows.argmax()), int(d.abs().argmax()), int((a != b).sum())]))
       """
     let input = String(decoding: try JSONEncoder().encode([a, b]), as: UTF8.self)
     let output = try await runPython(code, input: input).output
@@ -45,14 +47,15 @@ struct MeasureTests {
     let token = try #require(ours.worstToken)
     let figures = [
       ours.cos, ours.maxAbs, ours.rel, ours.relL2, ours.alpha, ours.residual, ours.normRatio, ours.sglangRel,
-      token.relL2,
+      token.relL2, ours.meanAbs,
     ]
     // sglangRel and the residual are differences of nearly equal numbers: fewer digits are there to agree.
     for (index, (mine, other)) in zip(figures, theirs).enumerated() {
       #expect(abs(mine - other) <= ([5, 7].contains(index) ? 1e-10 : 1e-12) * abs(other), "figure \(index)")
     }
-    #expect(token.index == Int(theirs[9]))
-    #expect(ours.worstCoordinate == [Int(theirs[10]) / 53, Int(theirs[10]) % 53])
+    #expect(token.index == Int(theirs[10]))
+    #expect(ours.unequalElements == Int(theirs[12]))
+    #expect(ours.worstCoordinate == [Int(theirs[11]) / 53, Int(theirs[11]) % 53])
   }
 
   @Test("blocks of any size give the same bits", arguments: [1, 5, 8, 64, 333])

@@ -60,6 +60,46 @@ struct IncompletenessTests {
     #expect(report.coverage.unreadable.contains { $0.file.contains("layer01_Block_rank0_call001") })
   }
 
+  @Test(
+    "a byte that changed after it was written, wherever the tensor is read",
+    arguments: [
+      // A shard, a replica that is only compared, the replica that is measured.
+      ["layer01_QProj_rank1_call001.pt"], ["layer01_Block_rank1_call001.pt"], ["layer01_Block_rank0_call001.pt"],
+    ], [false, true])
+  func damaged(files: [String], isLast: Bool) async throws {
+    let (reference, target) = try await pair("damaged-\(files[0])-\(isLast)")
+    for file in files { try damage("\(target)/\(file)", isLast: isLast) }
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.coverage.unreadable.count == 1)
+    let entry = try #require(report.coverage.unreadable.first)
+    #expect(files.contains(entry.file) && entry.why.contains("CRC-32"))
+  }
+
+  @Test("the same damage on both sides is no agreement")
+  func damagedAlike() async throws {
+    let (source, _) = try await pair("alike")
+    let reference = try await Workload.shared.copy(source, name: "alike-reference")
+    let target = try await Workload.shared.copy(source, name: "alike-target")
+    for side in [reference, target] { try damage("\(side)/layer01_MoE_rank0_call001.pt", isLast: false) }
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.coverage.unreadable.contains { $0.why.contains("CRC-32") })
+    #expect(report.rows.count { $0.verdict == .pass } > 10)
+  }
+
+  /// Changes the lowest bit of the first or the last element of `hidden`: less than noise.
+  private func damage(_ path: String, isLast: Bool) throws {
+    let tensor = try #require(try DumpFileReader.read(path: path).tensors.first { $0.name == "hidden" })
+    let file = try FileHandle(forUpdating: URL(filePath: path))
+    let offset = tensor.storage.offset + (isLast ? tensor.storage.byteCount - 2 : 0)
+    try file.seek(toOffset: UInt64(offset))
+    let byte = try #require(try file.read(upToCount: 1)?.first)
+    try file.seek(toOffset: UInt64(offset))
+    try file.write(contentsOf: Data([byte ^ 1]))
+    try file.close()
+  }
+
   @Test("an expected layer that neither side has")
   func expectation() async throws {
     let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")

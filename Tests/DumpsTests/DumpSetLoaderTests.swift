@@ -88,7 +88,7 @@ import Testing
     #expect(wrong?.message.contains("no ATOM dump file (layerNN_Class_rankR.pt)") == true)
     #expect(wrong?.message.contains("--layout weights") == true)
     #expect(error(empty.path, .weights)?.message.contains("no file at all") == true)
-    #expect(error(corpus.file("a"), .msprobe)?.code == .unsupported)
+    #expect(error(corpus.file("a"), .msprobe)?.message.contains("no dump of msprobe") == true)
   }
 
   @Test(

@@ -38,7 +38,10 @@ import Testing
     #expect(json["verdict"] as? String == "fail")
     #expect((json["mismatched"] as? [[String: Any]])?.first?["target"] as? [Int] == [2, 4])
     #expect((json["mismatched"] as? [[String: Any]])?.last?["reference"] as? String == "float8_e4m3fn")
-    #expect((json["findings"] as? [Any])?.isEmpty == true)
+    let finding = try #require((json["findings"] as? [[String: Any]])?.first)
+    #expect(finding["cause"] as? String == "missing-weight")
+    #expect(finding["tensors"] as? [String] == ["buffer:layers.0.inv"])
+    #expect((json["unequal"] as? [[String: Any]])?.map { $0["name"] as? String } == ["layers.0.q.weight"])
   }
 
   @Test("ranks are matched one by one, and a missing one is named")
@@ -54,9 +57,12 @@ import Testing
     #expect(report.verdict == .fail)
     #expect(report.onlyReference.count == 5 && report.onlyReference.allSatisfy { $0.hasPrefix("rank1/") })
     #expect(report.common.allSatisfy { $0.hasPrefix("rank0/") })
-    #expect(throws: DumpError.self) {
-      try SchemaReport.compare(reference: scratch.path("a"), target: scratch.path("b/weight_rank0_layer0.pt"))
-    }
+    // A file of its own says nothing of ranks: it is the whole, and these ranks are its copies.
+    let whole = try SchemaReport.compare(
+      reference: scratch.path("a"), target: scratch.path("b/weight_rank0_layer0.pt"))
+    #expect(whole.verdict == .pass)
+    #expect(whole.shards.allSatisfy { $0.kind == "replicated" && $0.ranks == 2 && $0.isProven })
+    #expect(whole.byteEqual == whole.common && whole.common.count == 5)
 
     // What could not be read is not missing, and is no reason to pass.
     try scratch.write("b/weight_rank1_layer0.pt", Array(bytes.dropLast(40)))

@@ -90,36 +90,8 @@ import Testing
     }
   }
 
-  /// Everything a caller would read of it; what comes back without an error must be whole.
-  private func readDump(_ path: String) throws -> Bool {
-    do {
-      for verify in [true, false] {
-        let dump = try DumpFileReader.read(path: path, verifyChecksums: verify)
-        guard Set(dump.tensors.map(\.name)).count == dump.tensors.count else {
-          throw BrokenPromise(description: "two tensors have one name")
-        }
-        for tensor in dump.tensors.prefix(64) {
-          let reader = try TensorReader(tensor)
-          let last = min(reader.elementCount, 1 << 12)
-          for range in [0..<last, (reader.elementCount - last)..<reader.elementCount] {
-            var bytes: [UInt8] = []
-            try reader.read(range, into: &bytes)
-            var values: [Double] = []
-            try reader.readDoubles(range, into: &values)
-            guard bytes.count == range.count * tensor.dtype.byteCount,
-              values.count == range.count * tensor.dtype.valuesPerElement
-            else { throw BrokenPromise(description: "\(tensor.name): fewer elements than asked for") }
-          }
-        }
-      }
-      return true
-    } catch is DumpError {
-      return false
-    }
-  }
-
   /// One field of a directory entry, of a local header or of the directory's end.
-  private func rewriteField(_ bytes: inout [UInt8], _ mutator: inout Mutator) {
+  func rewriteField(_ bytes: inout [UInt8], _ mutator: inout Mutator) {
     let kinds: [(signature: [UInt8], fields: [(offset: Int, width: Int)])] = [
       (
         [0x50, 0x4B, 1, 2],

@@ -12,7 +12,8 @@ import Testing
 ///   same.
 /// - The growth of the peak resident memory over the whole campaign is held against `memoryBound`.
 ///
-/// `ROLLCALL_FUZZ_SEED=N` replays input N alone. `ROLLCALL_TEST_LONG=1` runs `longFactor` times as many inputs.
+/// `ROLLCALL_FUZZ_SEED=N` replays input N alone. `ROLLCALL_TEST_LONG=1` runs `longFactor` times as many inputs, and
+/// `ROLLCALL_FUZZ_SECONDS=S` ends a campaign after S seconds and says how many inputs that were.
 struct Campaign {
   /// Names the inputs in messages and files.
   var name: String
@@ -20,6 +21,8 @@ struct Campaign {
   var count: Int
   /// Bytes by which the peak resident memory may grow.
   var memoryBound = 64 << 20
+  /// End of the files' names, where a reader goes by it.
+  var suffix = ""
 
   static let longFactor = 200
   /// No input of these sizes should take a second; a loaded machine gets a minute.
@@ -47,10 +50,15 @@ struct Campaign {
     defer { guarded.end() }
     let before = try ResidentMemory.resetPeak()
     var taken = 0
+    var done = 0
+    let start = ContinuousClock.now
+    let limit = environment["ROLLCALL_FUZZ_SECONDS"].flatMap(Int.init).map { start + .seconds($0) }
     for seed in seeds {
+      if let limit, ContinuousClock.now >= limit { break }
+      done += 1
       var mutator = Mutator(seed: seed)
       let input = make(&mutator)
-      let file = scratch.path("\(name)-\(seed)")
+      let file = scratch.path("\(name)-\(seed)\(suffix)")
       try Data(input).write(to: URL(fileURLWithPath: file))
       guarded.begin("\(name): input \(seed) is in \(file); replay with ROLLCALL_FUZZ_SEED=\(seed)")
       do {
@@ -66,10 +74,10 @@ struct Campaign {
       guarded.pause()
     }
     // All refused or all taken: then the damage is too coarse, or too light, to test anything.
-    #expect(
-      seeds.count < 100 || (taken > seeds.count / 50 && taken < seeds.count), "\(name): \(taken) inputs were taken")
+    #expect(done < 100 || (taken > done / 50 && taken < done), "\(name): \(taken) of \(done) inputs were taken")
     let growth = max(0, try ResidentMemory.peak() - before)
-    print("\(name): \(taken) of \(seeds.count) inputs taken, memory +\(growth >> 20) MiB")
+    let seconds = (ContinuousClock.now - start).components.seconds
+    print("\(name): \(taken) of \(done) inputs taken in \(seconds) s, memory +\(growth >> 20) MiB")
     #expect(
       growth <= memoryBound,
       "\(name): the peak resident memory grew by \(growth >> 20) MiB, more than \(memoryBound >> 20)")

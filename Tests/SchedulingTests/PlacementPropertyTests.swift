@@ -68,23 +68,35 @@ struct Seeded: RandomNumberGenerator {
       var gpus: [String: Int] = [:]
       var slots: [String: Int] = [:]
       var classes: [String: Set<String>] = [:]
-      var kept: [String: String] = [:]
+      // GPUs that the run a host is kept for leaves over.
+      var spare: [String: Int] = [:]
       for decision in decisions {
         switch decision {
-        case .place(let id, let name, let count):
+        case .place(let id, let names, let count):
           let run = try #require(runs[id])
-          let host = try #require(hosts[name])
-          #expect(count == run.gpus && host.state == .ready && run.nodes == 1, "seed \(seed)")
-          #expect(run.labels.allSatisfy { host.labels[$0.key] == $0.value }, "seed \(seed)")
-          if count == 0 { slots[name, default: 0] += 1 } else { gpus[name, default: 0] += count }
-          if let key = run.comparison { classes[key, default: []].insert(host.hardware) }
-          if count > 0 { #expect(kept[name] == nil, "seed \(seed): \(id) takes GPUs kept for \(kept[name] ?? "")") }
-        case .reserve(let id, let name):
+          #expect(Set(names).count == run.nodes, "seed \(seed)")
+          #expect(Set(names.map { hosts[$0]?.hardware }).count == 1, "seed \(seed)")
+          for name in names {
+            let host = try #require(hosts[name])
+            #expect(count == run.gpus && host.state == .ready, "seed \(seed)")
+            #expect(run.labels.allSatisfy { host.labels[$0.key] == $0.value }, "seed \(seed)")
+            if count == 0 { slots[name, default: 0] += 1 } else { gpus[name, default: 0] += count }
+            if let key = run.comparison { classes[key, default: []].insert(host.hardware) }
+            if count > 0, let left = spare[name] {
+              spare[name] = left - count
+              #expect(left >= count, "seed \(seed): \(id) takes GPUs that are kept")
+            }
+          }
+        case .reserve(let id, let names):
           let run = try #require(runs[id])
-          let host = try #require(hosts[name])
-          #expect((host.totalGPUs ?? 0) >= run.gpus && host.state == .ready, "seed \(seed)")
-          #expect(host.freeGPUs - gpus[name, default: 0] < run.gpus, "seed \(seed): it fits and waits")
-          kept[name] = id
+          var isFull = false
+          for name in names {
+            let host = try #require(hosts[name])
+            #expect((host.totalGPUs ?? 0) >= run.gpus && host.state == .ready, "seed \(seed)")
+            if host.freeGPUs - gpus[name, default: 0] < run.gpus { isFull = true }
+            spare[name] = max(0, host.freeGPUs - gpus[name, default: 0] - run.gpus)
+          }
+          #expect(isFull && names.count == run.nodes, "seed \(seed): it fits and waits")
         case .impossible(let id, let reason):
           let run = try #require(runs[id])
           #expect(!reason.isEmpty)
@@ -92,7 +104,7 @@ struct Seeded: RandomNumberGenerator {
             run.labels.allSatisfy { host.labels[$0.key] == $0.value }
               && (run.gpus == 0 ? host.cpuSlots > 0 : (host.totalGPUs ?? .max) >= run.gpus)
           }
-          if run.comparison == nil { #expect(!fits, "seed \(seed): \(id) is possible") }
+          if run.comparison == nil, run.nodes == 1 { #expect(!fits, "seed \(seed): \(id) is possible") }
         case .wait(_, let reasons):
           #expect(reasons.map(\.host) == hosts.keys.sorted(), "seed \(seed)")
         }
@@ -115,7 +127,7 @@ struct Seeded: RandomNumberGenerator {
         Run(id: "r\(index)", gpus: [0, 1, 1, 2, 4, 8].randomElement(using: &random) ?? 1, order: index)
       }
       var active: [(run: Run, host: String, end: Int)] = []
-      var reservations: [String: String] = [:]
+      var reservations: [String: [String]] = [:]
       var deadline: [String: Int] = [:]
       var started: Set<String> = []
       var now = 0
@@ -129,8 +141,9 @@ struct Seeded: RandomNumberGenerator {
         }
         let decisions = Placement.decide(.init(runs: queue, hosts: state, reservations: reservations))
         reservations = [:]
-        for case .reserve(let run, let host) in decisions { reservations[run] = host }
-        for case .place(let id, let host, _) in decisions {
+        for case .reserve(let run, let hosts) in decisions { reservations[run] = hosts }
+        for case .place(let id, let places, _) in decisions {
+          let host = try #require(places.first)
           let run = try #require(queue.first { $0.id == id })
           #expect(started.insert(id).inserted)
           #expect(now <= deadline[id] ?? .max, "seed \(seed): \(id) was delayed")
@@ -138,7 +151,7 @@ struct Seeded: RandomNumberGenerator {
         }
         queue.removeAll { started.contains($0.id) }
         // The first of the queue is a head from now on.
-        if let head = queue.first, let host = reservations[head.id], deadline[head.id] == nil {
+        if let head = queue.first, let host = reservations[head.id]?.first, deadline[head.id] == nil {
           deadline[head.id] = active.filter { $0.host == host && $0.run.gpus > 0 }.map(\.end).max() ?? now
         }
         guard let next = active.map(\.end).min() else {

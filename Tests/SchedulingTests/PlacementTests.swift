@@ -23,8 +23,8 @@ func gpuHost(
     let decisions = Placement.decide(.init(runs: runs, hosts: [gpuHost("a", 2)]))
     #expect(
       decisions == [
-        .place(run: "urgent", host: "a", gpus: 1), .place(run: "old", host: "a", gpus: 1),
-        .reserve(run: "young", host: "a"),
+        .place(run: "urgent", hosts: ["a"], gpus: 1), .place(run: "old", hosts: ["a"], gpus: 1),
+        .reserve(run: "young", hosts: ["a"]),
         .wait(run: "young", reasons: [.init(host: "a", why: .gpusBusy(wanted: 1, free: 0))]),
       ])
   }
@@ -32,7 +32,7 @@ func gpuHost(
   @Test func packsTightlySoThatLargeGangsKeepRoom() {
     let runs = [Run(id: "small", gpus: 1, order: 1), Run(id: "large", gpus: 8, order: 2)]
     let decisions = Placement.decide(.init(runs: runs, hosts: [gpuHost("a", 8), gpuHost("b", 4)]))
-    #expect(decisions == [.place(run: "small", host: "b", gpus: 1), .place(run: "large", host: "a", gpus: 8)])
+    #expect(decisions == [.place(run: "small", hosts: ["b"], gpus: 1), .place(run: "large", hosts: ["a"], gpus: 8)])
   }
 
   @Test func overtakesTheHeadOnlyElsewhere() {
@@ -40,26 +40,26 @@ func gpuHost(
     let busy = gpuHost("a", 8, free: 6)
     #expect(
       Placement.decide(.init(runs: runs, hosts: [busy])) == [
-        .reserve(run: "head", host: "a"),
+        .reserve(run: "head", hosts: ["a"]),
         .wait(run: "head", reasons: [.init(host: "a", why: .gpusBusy(wanted: 8, free: 6))]),
         .wait(run: "later", reasons: [.init(host: "a", why: .reserved(for: "head"))]),
       ])
     let elsewhere = Placement.decide(.init(runs: runs, hosts: [busy, gpuHost("b", 8, free: 4)]))
-    #expect(elsewhere.contains(.reserve(run: "head", host: "a")))
-    #expect(elsewhere.last == .place(run: "later", host: "b", gpus: 2))
+    #expect(elsewhere.contains(.reserve(run: "head", hosts: ["a"])))
+    #expect(elsewhere.last == .place(run: "later", hosts: ["b"], gpus: 2))
   }
 
   @Test func aReservationStaysWhereItWas() {
     let runs = [Run(id: "head", gpus: 8, order: 1)]
     let hosts = [gpuHost("a", 8, free: 2), gpuHost("b", 8, free: 6)]
     #expect(
-      Placement.decide(.init(runs: runs, hosts: hosts, reservations: ["head": "a"])).first
-        == .reserve(run: "head", host: "a"))
-    #expect(Placement.decide(.init(runs: runs, hosts: hosts)).first == .reserve(run: "head", host: "b"))
+      Placement.decide(.init(runs: runs, hosts: hosts, reservations: ["head": ["a"]])).first
+        == .reserve(run: "head", hosts: ["a"]))
+    #expect(Placement.decide(.init(runs: runs, hosts: hosts)).first == .reserve(run: "head", hosts: ["b"]))
     let drained = [gpuHost("a", 8, free: 2, state: .draining), hosts[1]]
     #expect(
-      Placement.decide(.init(runs: runs, hosts: drained, reservations: ["head": "a"])).first
-        == .reserve(run: "head", host: "b"))
+      Placement.decide(.init(runs: runs, hosts: drained, reservations: ["head": ["a"]])).first
+        == .reserve(run: "head", hosts: ["b"]))
   }
 
   @Test func poolsThatShareNoHostHaveHeadsOfTheirOwn() {
@@ -71,8 +71,8 @@ func gpuHost(
       gpuHost("a", 8, free: 7, labels: ["gpu": "h200"]), gpuHost("b", 8, free: 7, labels: ["gpu": "mi300"]),
     ]
     let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
-    #expect(decisions.contains(.reserve(run: "nvidia", host: "a")))
-    #expect(decisions.contains(.reserve(run: "amd", host: "b")))
+    #expect(decisions.contains(.reserve(run: "nvidia", hosts: ["a"])))
+    #expect(decisions.contains(.reserve(run: "amd", hosts: ["b"])))
     #expect(
       decisions.last
         == .wait(
@@ -89,8 +89,8 @@ func gpuHost(
     ]
     let hosts = [gpuHost("a", 8, free: 7), gpuHost("cpu", 0, slots: 1)]
     let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
-    #expect(decisions.contains(.place(run: "c1", host: "cpu", gpus: 0)))
-    #expect(decisions.contains(.place(run: "c2", host: "a", gpus: 0)))
+    #expect(decisions.contains(.place(run: "c1", hosts: ["cpu"], gpus: 0)))
+    #expect(decisions.contains(.place(run: "c2", hosts: ["a"], gpus: 0)))
     guard case .wait(run: "c3", let reasons) = decisions.last else {
       Issue.record("c3 should wait: \(decisions)")
       return
@@ -125,13 +125,13 @@ func gpuHost(
   @Test func aHostThatFailedIsUsedWhereThereIsNoOther() {
     let run = Run(id: "r", gpus: 1, order: 1, excludedHosts: ["a"])
     #expect(
-      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1)])) == [.place(run: "r", host: "a", gpus: 1)])
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1)])) == [.place(run: "r", hosts: ["a"], gpus: 1)])
     #expect(
       Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8)]))
-        == [.place(run: "r", host: "b", gpus: 1)])
+        == [.place(run: "r", hosts: ["b"], gpus: 1)])
     #expect(
       Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8, state: .unreachable)]))
-        == [.place(run: "r", host: "a", gpus: 1)])
+        == [.place(run: "r", hosts: ["a"], gpus: 1)])
   }
 
   @Test(arguments: [
@@ -176,10 +176,85 @@ func gpuHost(
       ])
   }
 
-  @Test func severalNodesComeLater() {
-    let decisions = Placement.decide(
-      .init(runs: [Run(id: "r", gpus: 8, nodes: 2, order: 1)], hosts: [gpuHost("a", 8)]))
-    #expect(decisions == [.wait(run: "r", reasons: [.init(host: "a", why: .multiNode)])])
+  @Test func aGangOverSeveralHostsIsTakenWholeOrNotAtAll() {
+    let gang = Run(id: "gang", gpus: 8, nodes: 2, order: 1)
+    let hosts = [
+      gpuHost("a", 8), gpuHost("b", 8, free: 6), gpuHost("c", 8), gpuHost("other", 8, hardware: "MI300X"),
+    ]
+    #expect(Placement.decide(.init(runs: [gang], hosts: hosts)) == [.place(run: "gang", hosts: ["a", "c"], gpus: 8)])
+    let later = Run(id: "later", gpus: 2, order: 2)
+    let decisions = Placement.decide(.init(runs: [gang, later], hosts: [hosts[0], hosts[1], hosts[3]]))
+    #expect(decisions.first == .reserve(run: "gang", hosts: ["a", "b"]))
+    // Its share of a is kept, although it is free.
+    #expect(decisions.last == .place(run: "later", hosts: ["other"], gpus: 2))
+    guard case .wait(run: "gang", let reasons) = decisions[1] else {
+      Issue.record("the gang should wait: \(decisions)")
+      return
+    }
+    #expect(
+      Explanation.lines(reasons) == [
+        "a: has room for its share; 2 hosts at once are needed", "b: 6 GPUs free, needs 8",
+        "other: 6 GPUs free, needs 8",
+      ])
+    #expect(
+      Placement.decide(.init(runs: [gang], hosts: [hosts[0], hosts[3]])) == [
+        .impossible(
+          run: "gang", reason: "needs 2 hosts of one kind with 8 GPUs each; only a, other would do")
+      ])
+  }
+
+  @Test func overtakesOnAKeptHostOnlyWhatEndsInTime() {
+    var scheduler = Scheduler(hosts: [gpuHost("a", 8)])
+    scheduler.hold("long", hosts: ["a"], gpus: 4, endsBy: 100)
+    scheduler.add(Run(id: "head", gpus: 8, order: 1))
+    scheduler.add(Run(id: "short", gpus: 2, order: 2, timeLimit: 50))
+    scheduler.add(Run(id: "late", gpus: 2, order: 3, timeLimit: 101))
+    scheduler.add(Run(id: "unlimited", gpus: 2, order: 4))
+    #expect(
+      scheduler.decide(now: 0) == [.reserve(run: "head", hosts: ["a"]), .place(run: "short", hosts: ["a"], gpus: 2)])
+    #expect(scheduler.reasons(for: "late") == [.init(host: "a", why: .reserved(for: "head"))])
+    // Everything in its way has ended.
+    scheduler.release("long")
+    scheduler.release("short")
+    #expect(
+      scheduler.decide(now: 60) == [.place(run: "head", hosts: ["a"], gpus: 8), .reserve(run: "late", hosts: ["a"])])
+  }
+
+  @Test func whatTheHeadLeavesOverIsFreeForAll() {
+    var scheduler = Scheduler(hosts: [gpuHost("a", 8)])
+    scheduler.hold("long", hosts: ["a"], gpus: 6, endsBy: 100)
+    scheduler.add(Run(id: "head", gpus: 6, order: 1))
+    for id in 2...4 { scheduler.add(Run(id: "one\(id)", gpus: 1, order: id)) }
+    #expect(
+      scheduler.decide(now: 0) == [
+        .reserve(run: "head", hosts: ["a"]), .place(run: "one2", hosts: ["a"], gpus: 1),
+        .place(run: "one3", hosts: ["a"], gpus: 1),
+      ])
+  }
+
+  @Test func sweepsTakeTurns() {
+    var scheduler = Scheduler(hosts: [gpuHost("a", 8)])
+    for id in 0..<20 { scheduler.add(Run(id: "old\(id)", gpus: 1, order: id, sweep: "old")) }
+    for id in 0..<2 { scheduler.add(Run(id: "new\(id)", gpus: 2, order: 100 + id, sweep: "new")) }
+    var gpus: [String: Int] = [:]
+    for case .place(let run, _, let count) in scheduler.decide() { gpus[String(run.prefix(3)), default: 0] += count }
+    #expect(gpus == ["old": 4, "new": 4])
+  }
+
+  @Test func hostsComeAndGoAndWhatTheyHoldStays() {
+    var scheduler = Scheduler(hosts: [gpuHost("a", 2)])
+    scheduler.add(Run(id: "r1", gpus: 2, order: 1))
+    scheduler.add(Run(id: "r2", gpus: 1, order: 2))
+    #expect(scheduler.decide() == [.place(run: "r1", hosts: ["a"], gpus: 2), .reserve(run: "r2", hosts: ["a"])])
+    scheduler.set(gpuHost("a", 2, state: .draining))
+    scheduler.set(gpuHost("b", 1))
+    #expect(scheduler.decide() == [.place(run: "r2", hosts: ["b"], gpus: 1)])
+    scheduler.set(gpuHost("a", 2))
+    scheduler.add(Run(id: "r3", gpus: 1, order: 3))
+    #expect(scheduler.decide() == [.reserve(run: "r3", hosts: ["a"])])
+    scheduler.release("r1")
+    #expect(scheduler.decide() == [.place(run: "r3", hosts: ["a"], gpus: 1)])
+    #expect(scheduler.queuedCount == 0)
   }
 
   @Test func oneComparisonUsesOneHardwareClass() {
@@ -189,12 +264,12 @@ func gpuHost(
     ]
     let hosts = [gpuHost("a1", 4, hardware: "A100"), gpuHost("h1", 8, hardware: "H200")]
     let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
-    #expect(decisions.contains(.place(run: "r1", host: "h1", gpus: 1)))
-    #expect(decisions.contains(.place(run: "r2", host: "h1", gpus: 2)))
-    #expect(decisions.contains(.reserve(run: "r8", host: "h1")))
-    #expect(decisions.contains(.place(run: "free", host: "a1", gpus: 1)))
+    #expect(decisions.contains(.place(run: "r1", hosts: ["h1"], gpus: 1)))
+    #expect(decisions.contains(.place(run: "r2", hosts: ["h1"], gpus: 2)))
+    #expect(decisions.contains(.reserve(run: "r8", hosts: ["h1"])))
+    #expect(decisions.contains(.place(run: "free", hosts: ["a1"], gpus: 1)))
     let pinned = Placement.decide(.init(runs: [runs[0]], hosts: hosts, pinnedHardware: ["s": "A100"]))
-    #expect(pinned == [.place(run: "r1", host: "a1", gpus: 1)])
+    #expect(pinned == [.place(run: "r1", hosts: ["a1"], gpus: 1)])
     let tooLarge = Placement.decide(.init(runs: [runs[2]], hosts: hosts, pinnedHardware: ["s": "A100"]))
     #expect(
       tooLarge == [

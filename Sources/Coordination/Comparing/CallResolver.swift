@@ -53,12 +53,16 @@ enum CallResolver {
     let numbers = Set(observations.compactMap(\.call)).sorted().prefix(readCalls)
     // Only where the model begins: rounding noise tells equal rows apart further on.
     let lowest = observations.compactMap(\.layer).min()
+    let keys = Dictionary(grouping: index.captures.keys.filter { $0.layer == nil || $0.layer == lowest }) {
+      ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
+    }
     for position in observations.indices {
       let place = observations[position]
       guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first,
         place.call.map(numbers.contains) ?? true
       else { continue }
-      observations[position].content = content(of: place, in: index)
+      let own = keys[ResolvedCalls.StagePlace(layer: place.layer, stage: place.stage)] ?? []
+      observations[position].content = content(of: place, keys: own.sorted(), in: index)
     }
     result.common = CallChooser.auto(observations, selection: request.selection, slots: request.slots)
     if case .success(let choice) = result.common {
@@ -70,9 +74,10 @@ enum CallResolver {
   }
 
   /// Whether the values look like a dummy batch: ids all 0, or all token rows alike.
-  private static func content(of place: CallObservation, in index: CaptureIndex) -> CallObservation.Content {
+  private static func content(
+    of place: CallObservation, keys: [CaptureKey], in index: CaptureIndex
+  ) -> CallObservation.Content {
     var result = CallObservation.Content.unread
-    let keys = index.captures.keys.filter { $0.layer == place.layer && $0.stage == place.stage }.sorted()
     for key in keys {
       guard let tensor = index.captures[key]?[place.call]?[place.rank]?.tensor, tensor.elementCount > 0 else {
         continue

@@ -13,6 +13,7 @@ struct CaptureIndex: Sendable {
   private(set) var stale: [Capture] = []
   /// Two captures for one place, call and rank: named, the first is kept.
   private(set) var duplicates: [String] = []
+  private(set) var duplicateCaptures: Set<Capture> = []
 
   init(_ side: ComparisonSide, rank: Int?) {
     self.side = side
@@ -28,6 +29,7 @@ struct CaptureIndex: Sendable {
       let key = CaptureKey(capture)
       if captures[key]?[capture.call]?[capture.rank] != nil {
         duplicates.append("\(capture.file): \(key) of rank \(capture.rank) is there twice")
+        duplicateCaptures.insert(capture)
       } else {
         captures[key, default: [:]][capture.call, default: [:]][capture.rank] = capture
       }

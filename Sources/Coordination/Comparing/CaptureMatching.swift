@@ -25,6 +25,19 @@ struct CaptureMatching: Sendable {
   /// Problems with the choice of calls, one a side or stage.
   private(set) var callProblems: [(problem: CallProblem, stage: String?)] = []
   private(set) var order: [CaptureKey] = []
+  /// What became of each place on either side.
+  private(set) var fates: [CaptureKey: (reference: Fate, target: Fate)] = [:]
+
+  /// What became of one side's captures of a place.
+  enum Fate: Sendable {
+    /// Those of these calls are in `pairs`.
+    case paired(calls: Set<Int?>)
+    /// Those of these calls have nothing to be compared with.
+    case partnerless(calls: Set<Int?>, why: String)
+    /// The chosen call has none.
+    case notThere
+    case undecided(String)
+  }
 
   init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex) {
     self.reference = reference
@@ -43,9 +56,14 @@ struct CaptureMatching: Sendable {
       case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
         chosen += leftRanks.count + rightRanks.count
         guard tokensFit(referenceCalls, targetCalls, request: request) else {
-          unmatched.append("\(key): the calls chosen on the two sides have different token counts")
+          let why = "the calls chosen on the two sides have different token counts"
+          unmatched.append("\(key): \(why)")
+          fates[key] = (
+            .partnerless(calls: [leftChoice.call], why: why), .partnerless(calls: [rightChoice.call], why: why)
+          )
           continue
         }
+        fates[key] = (.paired(calls: [leftChoice.call]), .paired(calls: [rightChoice.call]))
         let why =
           leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
         pairs.append(
@@ -57,6 +75,7 @@ struct CaptureMatching: Sendable {
             missingRanks: missing(rightRanks, target, rank: request.rank),
             missingReferenceRanks: missing(leftRanks, reference, rank: request.rank)))
       default:
+        fates[key] = (left.fate(other: right, "target"), right.fate(other: left, "reference"))
         for (name, outcome) in [("reference", left), ("target", right)] {
           switch outcome {
           case .found(_, let ranks): chosen += ranks.count
@@ -79,6 +98,18 @@ struct CaptureMatching: Sendable {
     case found(CallChoice, [Int: Capture])
     case absent(String)
     case problem(CallProblem)
+
+    /// What becomes of this side's captures where the place is not compared, because of `other`.
+    func fate(other: Found, _ name: String) -> Fate {
+      switch (self, other) {
+      case (.found(let choice, _), .problem(let problem)):
+        .partnerless(calls: [choice.call], why: "\(name): \(problem.message)")
+      case (.found(let choice, _), .absent(let why)): .partnerless(calls: [choice.call], why: "\(why) in the \(name)")
+      case (.found(let choice, _), .found): .paired(calls: [choice.call])
+      case (.absent, _): .notThere
+      case (.problem(let problem), _): .undecided(problem.message)
+      }
+    }
   }
 
   private func side(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Found {
@@ -124,9 +155,10 @@ struct CaptureMatching: Sendable {
 
   private mutating func expectMore(_ expectation: CaptureExpectation?) {
     guard let expectation else { return }
+    let there = Set(order.map { ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage) })
     for layer in expectation.layers {
       for stage in expectation.stages {
-        guard !order.contains(where: { $0.layer == layer && $0.stage == stage }) else { continue }
+        guard !there.contains(ResolvedCalls.StagePlace(layer: layer, stage: stage)) else { continue }
         expected += 1
         unmatched.append("layer \(layer) \(stage): expected and not there on either side")
       }
@@ -146,17 +178,24 @@ struct CaptureMatching: Sendable {
     let isLate: (CaptureKey) -> Bool = {
       StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm")
     }
-    result += arranged(loose.filter { !isLate($0) }, order)
-    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order) }
-    result += arranged(loose.filter(isLate), order)
+    // Most layers have the same stages: each set of them is ordered once.
+    var known: [Set<String>: [String]] = [:]
+    result += arranged(loose.filter { !isLate($0) }, order, &known)
+    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order, &known) }
+    result += arranged(loose.filter(isLate), order, &known)
     return result
   }
 
   /// Stages first to last; within a stage its inputs, `hidden`, then the other outputs.
-  private static func arranged(_ keys: [CaptureKey], _ order: StageOrder) -> [CaptureKey] {
+  private static func arranged(
+    _ keys: [CaptureKey], _ order: StageOrder, _ known: inout [Set<String>: [String]]
+  ) -> [CaptureKey] {
     let byStage = Dictionary(grouping: keys, by: \.stage)
+    let names = Set(byStage.keys)
+    let stages = known[names] ?? order.ordered(Array(names))
+    known[names] = stages
     func place(_ key: CaptureKey) -> Int { key.role == .input ? 0 : key.tensor == "hidden" ? 1 : 2 }
-    return order.ordered(Array(byStage.keys)).flatMap { stage in
+    return stages.flatMap { stage in
       (byStage[stage] ?? []).sorted { (place($0), $0.tensor) < (place($1), $1.tensor) }
     }
   }

@@ -12,21 +12,54 @@ public enum DumpComparer {
   ///
   /// - Throws: `AlignmentError` for a shard rule that this version cannot apply, or a pattern that is not a
   ///   regular expression; `CancellationError`.
-  public static func compare(_ request: ComparisonRequest) async throws -> ComparisonReport {
+  public static func compare(
+    _ request: ComparisonRequest, progress: MeasuringProgress? = nil
+  ) async throws -> ComparisonReport {
+    try judge(try await measure(request, progress: progress), by: request)
+  }
+
+  /// Chooses calls, joins ranks and measures; nothing is judged.
+  ///
+  /// - Throws: as `compare`.
+  public static func measure(
+    _ request: ComparisonRequest, progress: MeasuringProgress? = nil
+  ) async throws -> MeasuredComparison {
     let rules = try StageRules(request)
     let reference = CaptureIndex(request.reference, rank: request.rank)
     let target = CaptureIndex(request.target, rank: request.rank)
     let matching = CaptureMatching(request: request, reference: reference, target: target)
-    let measured = try await measure(matching, rules: rules)
-    return try ReportBuilder(request: request, matching: matching, outcomes: measured.outcomes).report(
+    let areVerified = request.reference.set.areChecksumsVerified && request.target.set.areChecksumsVerified
+    let measured = try await measure(
+      matching, rules: rules, audit: areVerified ? nil : StorageAudit(), progress: progress)
+    let open = measured.outcomes.filter { $0.measures == nil }
+    let unmeasured = Dictionary(
+      open.map { ($0.key, $0.problem?.why ?? "not measured") }, uniquingKeysWith: { first, _ in first })
+    return MeasuredComparison(
+      matching: MatchingSummary(matching, rank: request.rank, unmeasured: unmeasured), outcomes: measured.outcomes,
       unreadable: measured.unreadable)
+  }
+
+  /// Judges measures by the policy of `request`, whose other rules must be those they were taken by.
+  ///
+  /// Measures from a file are judged without opening a dump.
+  ///
+  /// - Throws: where a judgement, not only a cause, needs evidence that the file lacks.
+  public static func judge(_ measured: MeasuredComparison, by request: ComparisonRequest) throws -> ComparisonReport {
+    let book = EvidenceBook(measured.evidence, canRead: measured.storedAt == nil)
+    return try ReportBuilder(request: request, matching: measured.matching, outcomes: measured.outcomes, book: book)
+      .report(unreadable: measured.unreadable)
   }
 
   /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
   static func measure(
-    _ matching: CaptureMatching, rules: StageRules
+    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?, progress: MeasuringProgress? = nil
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
-    var results = try await Bounded.map(matching.pairs) { await make($0, rules: rules, usual: nil) }
+    let counter = MeasuringCounter(matching.pairs, progress)
+    var results = try await Bounded.map(matching.pairs) { pair in
+      let result = await make(pair, rules: rules, usual: nil, audit: audit)
+      counter.finished(pair)
+      return result
+    }
     // Where the data fit no layout, the one of the same stage in other layers stands.
     let open = results.indices.filter { index in
       guard let plan = results[index].outcome.decision?.plan, results[index].outcome.targets.count > 1 else {
@@ -34,39 +67,22 @@ public enum DumpComparer {
       }
       return plan.kind == .ambiguous || plan.residual.map { $0 > 0.25 } ?? true
     }
+    let usual = UsualLayouts(results.map(\.outcome))
     let again = open.compactMap { index in
-      usualLayout(index, results.map(\.outcome)).map { (index: index, pair: matching.pairs[index], usual: $0) }
+      usual[index].map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
-    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual) }
+    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual, audit: audit) }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
   }
 
   private static func make(
-    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?
+    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?, audit: StorageAudit?
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     await PairOutcome.make(
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
-      rule: rules.rule(for: pair.key.stage), usual: usual)
-  }
-
-  /// The layout of most other layers of the same stage and tensor where one fits.
-  static func usualLayout(_ index: Int, _ outcomes: [PairOutcome]) -> ShardLayout? {
-    let key = outcomes[index].key
-    var votes: [(layout: ShardLayout, count: Int)] = []
-    for (other, outcome) in outcomes.enumerated() where other != index {
-      guard outcome.key.stage == key.stage, outcome.key.tensor == key.tensor, let decision = outcome.decision,
-        decision.plan.kind != .ambiguous, let residual = decision.plan.residual, residual <= 0.25
-      else { continue }
-      let layout = decision.target.layout
-      if let known = votes.firstIndex(where: { $0.layout.isLike(layout) }) {
-        votes[known].count += 1
-      } else {
-        votes.append((layout, 1))
-      }
-    }
-    return votes.max { $0.count < $1.count }?.layout
+      rule: rules.rule(for: pair.key.stage), usual: usual, audit: audit)
   }
 }
 

@@ -1,15 +1,17 @@
 public import Alignment
 public import Comparison
 public import Dumps
-import Reporting
+public import Reporting
 
 extension DumpComparer {
   /// What repeats of one cell differ by: every later repeat against the first, rank by rank.
   ///
-  /// - Parameter repeats: dump sets of runs of the same cell; with fewer than two there is no floor.
+  /// - Parameters:
+  ///   - repeats: dump sets of runs of the same cell; with fewer than two there is no floor.
+  ///   - comparing: compares two of them, for measures that are stored.
   public static func floors(
     repeats: [DumpSet], worldSize: Int? = nil, selection: CallSelection = .prefill, rule: CallRule = .auto,
-    slots: Int? = nil
+    slots: Int? = nil, comparing: (ComparisonRequest) async throws -> ComparisonReport = { try await compare($0) }
   ) async throws -> NoiseFloors {
     var floors = NoiseFloors()
     guard let first = repeats.first, repeats.count > 1 else {
@@ -22,7 +24,7 @@ extension DumpComparer {
         reference: ComparisonSide(set: first, worldSize: worldSize),
         target: ComparisonSide(set: other, worldSize: worldSize), selection: selection, rule: rule, slots: slots,
         policy: .strict)
-      let report = try await compare(request)
+      let report = try await comparing(request)
       for row in report.rows {
         let key = CaptureKey(layer: row.layer, stage: row.stage, tensor: row.tensor)
         guard let measures = row.measures, measures.relL2.isFinite else { continue }

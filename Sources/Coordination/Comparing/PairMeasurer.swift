@@ -1,6 +1,7 @@
 import Alignment
 import Comparison
 import Dumps
+import Synchronization
 
 /// Measures two logical tensors of one shape, chunk by chunk, on as many cores as there are.
 enum PairMeasurer {
@@ -10,8 +11,10 @@ enum PairMeasurer {
   /// - Parameters:
   ///   - shape: shape of what is compared.
   ///   - targetStart: first element of the target, row-major; `referenceStart` likewise.
+  ///   - audit: is told the checksums of what is read.
   static func measure(
-    target: LogicalTensor, reference: LogicalTensor, shape: [Int], targetStart: Int = 0, referenceStart: Int = 0
+    target: LogicalTensor, reference: LogicalTensor, shape: [Int], targetStart: Int = 0, referenceStart: Int = 0,
+    audit: StorageAudit? = nil
   ) async throws -> Measures {
     let values = target.dtype.valuesPerElement
     guard reference.dtype.valuesPerElement == values else {
@@ -20,9 +23,10 @@ enum PairMeasurer {
         message: "\(reference.dtype.rawValue) and \(target.dtype.rawValue) hold different numbers of values an element")
     }
     let pair = OpenPair(
-      target: try target.makeReader(), reference: try reference.makeReader(),
+      target: try target.makeReader(audit: audit), reference: try reference.makeReader(audit: audit),
       dtype: target.dtype == reference.dtype && !target.isSum && !reference.isSum ? target.dtype : nil,
-      targetStart: targetStart, referenceStart: referenceStart)
+      targetStart: targetStart, referenceStart: referenceStart,
+      rowLength: shape.count >= 2 ? shape.dropFirst().reduce(1, *) : 1)
     let measure: @Sendable (Range<Int>) throws -> MeasureAccumulator = { chunk in
       var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: chunk.lowerBound)
       try pair.add(chunk, blockBytes: blockBytes, to: &accumulator)
@@ -39,10 +43,10 @@ enum PairMeasurer {
   }
 
   /// Positions of `tensors` whose bytes are not those of the first, over the whole tensor.
-  static func divergent(_ tensors: [Tensor]) throws -> [Int] {
+  static func divergent(_ tensors: [Tensor], audit: StorageAudit? = nil) throws -> [Int] {
     guard let first = tensors.first else { return [] }
     let head = try TensorReader(first)
-    let others = try tensors.dropFirst().map { try TensorReader($0) }
+    let others = try tensors.dropFirst().map { try TensorReader($0, audit: audit) }
     var result: Set<Int> = []
     var left: [UInt8] = []
     var right: [UInt8] = []
@@ -50,9 +54,18 @@ enum PairMeasurer {
     while start < first.elementCount, result.count < others.count {
       let end = min(start + blockBytes / max(1, first.dtype.byteCount), first.elementCount)
       try head.read(start..<end, into: &left)
+      var crc: UInt32?
       for (index, other) in others.enumerated() where !result.contains(index + 1) {
         try other.read(start..<end, into: &right)
-        if !MeasureAccumulator.areSameBytes(left, right) { result.insert(index + 1) }
+        // Equal bytes have one checksum.
+        let areEqual = MeasureAccumulator.areSameBytes(left, right)
+        if areEqual, let crc {
+          other.note(start..<end, crc: crc)
+        } else {
+          let found = other.note(start..<end, bytes: right)
+          if areEqual { crc = found }
+        }
+        if !areEqual { result.insert(index + 1) }
       }
       start = end
     }
@@ -68,29 +81,54 @@ private struct OpenPair: Sendable {
   var dtype: DType?
   var targetStart: Int
   var referenceStart: Int
+  /// Elements of one token row.
+  var rowLength: Int
 
   /// Reads the elements of `chunk` and adds them.
   func add(_ chunk: Range<Int>, blockBytes: Int, to accumulator: inout MeasureAccumulator) throws {
     var (left, right) = (target, reference)
-    var (leftBytes, rightBytes): ([UInt8], [UInt8]) = ([], [])
-    var (leftValues, rightValues): ([Double], [Double]) = ([], [])
-    let step = blockBytes / (dtype?.byteCount ?? 8)
+    var buffers = Buffers.take()
+    defer { Buffers.give(buffers) }
+    let most = max(1, blockBytes / (dtype?.byteCount ?? 8))
+    // Whole rows, where they fit: a reader of shards reads whole rows.
+    let step = rowLength > 0 && rowLength < most ? most / rowLength * rowLength : most
     var start = chunk.lowerBound
     while start < chunk.upperBound {
       let end = min(start + step, chunk.upperBound)
       let (leftRange, rightRange) = (
         (targetStart + start)..<(targetStart + end), (referenceStart + start)..<(referenceStart + end)
       )
+      var areEqual = false
       if let dtype {
-        try left.readBytes(leftRange, into: &leftBytes)
-        try right.readBytes(rightRange, into: &rightBytes)
-        accumulator.add(dtype, target: leftBytes, reference: rightBytes)
+        try left.readBytes(leftRange, into: &buffers.left)
+        try right.readBytes(rightRange, into: &buffers.right)
+        areEqual = accumulator.add(dtype, target: buffers.left, reference: buffers.right)
       } else {
-        try left.read(leftRange, bytes: &leftBytes, values: &leftValues)
-        try right.read(rightRange, bytes: &rightBytes, values: &rightValues)
-        accumulator.add(target: leftValues, reference: rightValues)
+        try left.read(leftRange, bytes: &buffers.left, values: &buffers.leftValues)
+        try right.read(rightRange, bytes: &buffers.right, values: &buffers.rightValues)
+        accumulator.add(target: buffers.leftValues, reference: buffers.rightValues)
+      }
+      let crc = left.plainReader?.note(leftRange, bytes: buffers.left)
+      if let crc, areEqual {
+        right.plainReader?.note(rightRange, crc: crc)
+      } else {
+        right.plainReader?.note(rightRange, bytes: buffers.right)
       }
       start = end
     }
   }
+}
+
+/// Memory for one block of each side, used again by the next chunk.
+private struct Buffers {
+  var left: [UInt8] = []
+  var right: [UInt8] = []
+  var leftValues: [Double] = []
+  var rightValues: [Double] = []
+
+  // As many as chunks are measured at a time.
+  private static let free = Mutex<[Buffers]>([])
+
+  static func take() -> Buffers { free.withLock { $0.popLast() } ?? Buffers() }
+  static func give(_ buffers: Buffers) { free.withLock { $0.append(buffers) } }
 }

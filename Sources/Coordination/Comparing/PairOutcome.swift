@@ -4,7 +4,7 @@ import Dumps
 import Reporting
 
 /// One place on both sides, aligned and measured.
-struct PairOutcome: Sendable {
+struct PairOutcome: Sendable, Codable {
   var key: CaptureKey
   var call: ComparisonReport.RowCall
   /// The tensors, in rank order.
@@ -22,10 +22,21 @@ struct PairOutcome: Sendable {
   /// The same for the reference.
   var divergentReferenceRanks: [Int] = []
   /// Why there are no measures, and the verdict for it.
-  var problem: (verdict: Verdict, why: String)?
+  var problem: Problem?
   /// Ranks below the world size without this capture.
   var missingRanks: [Int] = []
   var missingReferenceRanks: [Int] = []
+
+  /// Why a place could not be measured.
+  struct Problem: Sendable, Codable {
+    var verdict: Verdict
+    var why: String
+
+    init(_ verdict: Verdict, _ why: String) {
+      self.verdict = verdict
+      self.why = why
+    }
+  }
 
   var shape: [Int] { decision?.target.shape ?? targets.first?.shape ?? [] }
   var dtype: DType { targets.first?.dtype ?? .float32 }
@@ -41,7 +52,8 @@ extension PairOutcome {
   /// Aligns and measures one place; what goes wrong becomes the row's own problem.
   static func make(
     key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
-    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil
+    missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil,
+    audit: StorageAudit? = nil
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     let referenceRanks = reference.keys.sorted()
     let targetRanks = target.keys.sorted()
@@ -57,19 +69,21 @@ extension PairOutcome {
       if !missingRanks.isEmpty || !missingReferenceRanks.isEmpty {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
       }
-      try await outcome.measure(rule: rule, usual: usual)
+      try await outcome.measure(rule: rule, usual: usual, audit: audit)
+      try outcome.verifyStorages(audit)
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
       let isWrong = error.code == .shapeMismatch && key.role == .output
-      outcome.problem = (isWrong ? .fail : .inconclusive, error.message)
+      outcome.problem = Problem(isWrong ? .fail : .inconclusive, error.message)
     } catch let error as DumpError {
-      outcome.problem = (.inconclusive, "not read: \(error.description)")
+      outcome.problem = Problem(.inconclusive, "not read: \(error.description)")
+      outcome.measures = nil
       let file =
         (Array(reference.values) + Array(target.values))
         .first { $0.tensor.storage.path == error.file }?.file ?? error.file
       return (outcome, [Unreadable(file: file, why: error.reason)])
     } catch {
-      outcome.problem = (.inconclusive, "not read: \(error)")
+      outcome.problem = Problem(.inconclusive, "not read: \(error)")
       return (outcome, [Unreadable(file: key.description, why: "\(error)")])
     }
     return (outcome, [])
@@ -83,41 +97,45 @@ extension PairOutcome {
         tensors.count >= 2 && tensors.allSatisfy { $0.shape == tensors[0].shape && $0.dtype == tensors[0].dtype }
       if try !areAlike || !PairMeasurer.divergent(tensors).isEmpty {
         let ranks = missing.map(String.init).joined(separator: ", ")
-        problem = (
+        problem = Problem(
           .inconclusive,
-          "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined"
-        )
+          "rank \(ranks) of the \(name) \(missing.count == 1 ? "is" : "are") missing, so the ranks cannot be joined")
         return false
       }
     }
     return true
   }
 
-  private mutating func measure(rule: ShardRule, usual: ShardLayout?) async throws {
+  /// Bytes that do not fit their recorded checksum never contribute to a verdict.
+  private func verifyStorages(_ audit: StorageAudit?) throws {
+    guard let audit else { return }
+    for tensor in references + targets { try audit.verify(tensor.storage) }
+  }
+
+  private mutating func measure(rule: ShardRule, usual: ShardLayout?, audit: StorageAudit?) async throws {
     var planner = ShardPlanner(rule: rule, place: key.description)
     planner.usual = usual
     (planner.referenceMetadata, planner.targetMetadata) = (referenceMetadata, targetMetadata)
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
-    divergentRanks = try divergent(decision.target).map { targetRanks[$0] }
-    divergentReferenceRanks = try divergent(decision.reference).map { referenceRanks[$0] }
+    divergentRanks = try divergent(decision.target, audit).map { targetRanks[$0] }
+    divergentReferenceRanks = try divergent(decision.reference, audit).map { referenceRanks[$0] }
     // Padding is no part of the logical tensor, and says nothing only while it is empty.
     if let padding = decision.plan.padding, !padding.isEmpty || padding.rowsWon > 0 {
       let wins =
         padding.rowsWon > 0 ? ", the largest of its row in \(padding.rowsWon) of \(padding.rows) rows looked at" : ""
-      problem = (
+      problem = Problem(
         padding.axis == 0 && padding.rowsWon == 0 ? .inconclusive : .fail,
         "the ranks hold \(padding.count) indices of dimension \(padding.axis) more than the reference, and they are not "
-          + "empty (largest \(padding.largest))\(wins)"
-      )
+          + "empty (largest \(padding.largest))\(wins)")
       return
     }
     measures = try await PairMeasurer.measure(
-      target: decision.target, reference: decision.reference, shape: decision.target.shape)
+      target: decision.target, reference: decision.reference, shape: decision.target.shape, audit: audit)
   }
 
   /// Positions whose bytes differ from the first of their group where the layout says that they are copies.
-  private func divergent(_ tensor: LogicalTensor) throws -> [Int] {
+  private func divergent(_ tensor: LogicalTensor, _ audit: StorageAudit?) throws -> [Int] {
     var result: Set<Int> = []
     for group in tensor.layout.copies {
       let views = group.compactMap { slice in
@@ -125,7 +143,7 @@ extension PairOutcome {
           ?? tensor.parts[slice.part]
       }
       guard views.count == group.count else { continue }
-      result.formUnion(try PairMeasurer.divergent(views).map { group[$0].part })
+      result.formUnion(try PairMeasurer.divergent(views, audit: audit).map { group[$0].part })
     }
     return result.sorted()
   }

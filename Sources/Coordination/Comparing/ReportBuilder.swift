@@ -7,8 +7,21 @@ import Reporting
 /// Judges measured pairs, finds the first divergence, asks the diagnosis, and writes the report's record.
 struct ReportBuilder {
   let request: ComparisonRequest
-  let matching: CaptureMatching
+  let matching: MatchingSummary
   let outcomes: [PairOutcome]
+  let book: EvidenceBook
+  private let usual: UsualLayouts
+  /// Positions of the outcomes of each layer, in order.
+  private let places: [Int?: [Int]]
+
+  init(request: ComparisonRequest, matching: MatchingSummary, outcomes: [PairOutcome], book: EvidenceBook) {
+    self.request = request
+    self.matching = matching
+    self.outcomes = outcomes
+    self.book = book
+    usual = UsualLayouts(outcomes)
+    places = Dictionary(grouping: outcomes.indices) { outcomes[$0].key.layer }
+  }
 
   /// One row on its way into the report.
   private struct Line {
@@ -27,15 +40,15 @@ struct ReportBuilder {
     findings += judgeLayouts(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
     if let first, findings.allSatisfy({ $0.cause != "fused-shard-layout" }) {
-      findings += try diagnose(first, lines: lines)
+      findings += try diagnose(first, lines: lines, notes: &notes)
     }
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
-    let broken = request.reference.set.unreadable + request.target.set.unreadable + unreadable
+    let broken = matching.reference.unreadable + matching.target.unreadable + unreadable
     let coverage = ComparisonReport.Coverage(
       expected: matching.expected, compared: lines.count { $0.outcome.measures != nil },
       unmatched: matching.unmatched + matching.reference.duplicates + matching.target.duplicates,
-      unreadable: broken, otherCalls: matching.otherCalls)
+      unreadable: broken, otherCalls: matching.otherCalls, ledger: matching.ledger)
     let verdict = verdict(lines: lines, coverage: coverage, notes: &notes)
     return ComparisonReport(
       verdict: verdict, reference: side(request.reference, matching.reference),
@@ -45,15 +58,14 @@ struct ReportBuilder {
       }, findings: ordered(findings), notes: notes)
   }
 
-  private func side(_ side: ComparisonSide, _ index: CaptureIndex) -> ComparisonReport.Side {
-    ComparisonReport.Side(path: side.set.root, worldSize: index.worldSize, label: side.label)
+  private func side(_ side: ComparisonSide, _ summary: SideSummary) -> ComparisonReport.Side {
+    ComparisonReport.Side(path: summary.root, worldSize: summary.worldSize, label: side.label)
   }
 
   /// A world size that nobody stated is what the files say: a lost last rank would not be missed.
   private var worldSizeNotes: [String] {
-    [("reference", request.reference, matching.reference), ("target", request.target, matching.target)].compactMap {
-      name, side, index in
-      guard side.worldSize == nil, request.rank == nil else { return nil }
+    [("reference", matching.reference), ("target", matching.target)].compactMap { name, index in
+      guard !index.isWorldSizeStated, request.rank == nil else { return nil }
       return "the \(name)'s world size, \(index.worldSize), is taken from the files that are there; state it "
         + "(--\(name)-world-size) to have a missing rank named"
     }
@@ -89,7 +101,7 @@ struct ReportBuilder {
     return outcomes.indices.map { index in
       let outcome = outcomes[index]
       guard var judgement = judgements[index] else {
-        let problem = outcome.problem ?? (.inconclusive, "not measured")
+        let problem = outcome.problem ?? PairOutcome.Problem(.inconclusive, "not measured")
         return Line(
           outcome: outcome, judgement: Judgement(verdict: problem.verdict, why: problem.why), noise: noise)
       }
@@ -147,13 +159,9 @@ struct ReportBuilder {
       guard let decision = outcome.decision, decision.isInferred, decision.plan.kind == .partial,
         lines[index].judgement.verdict == .pass
       else { continue }
-      let usual = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+      let usual = usual[index]?.kind
       let aftermath = afterPartial(index, lines)
-      let hasSiblings = lines.indices.contains {
-        $0 != index && lines[$0].outcome.key.stage == outcome.key.stage
-          && lines[$0].outcome.key.tensor == outcome.key.tensor
-      }
-      if usual == .partial || aftermath == .agrees && usual == nil && hasSiblings {
+      if usual == .partial || aftermath == .agrees && usual == nil && self.usual.hasSiblings(index) {
         if said.insert(outcome.key.stage).inserted {
           notes.append(
             "\(outcome.key.stage) was taken as a partial sum: dumped before its all-reduce; state `shard: partial` "
@@ -178,7 +186,7 @@ struct ReportBuilder {
           "only the sum of the ranks is the reference: a missing all-reduce, or a dump taken before it"
       }
       guard aftermath != .disagrees else { continue }
-      findings += Diagnostician.findings(try collected(index, lines, aftermath: aftermath))
+      findings += try diagnosed(index, lines, aftermath: aftermath, notes: &notes)
     }
     return findings
   }
@@ -187,9 +195,8 @@ struct ReportBuilder {
   /// not even that one where the stage after it has another sure cause (a branch that is not reduced).
   private func isReducedLater(_ index: Int, _ lines: [Line]) throws -> Bool {
     let key = lines[index].outcome.key
-    let later = lines.indices.filter {
-      $0 > index && lines[$0].outcome.key.layer == key.layer && lines[$0].outcome.key.role == .output
-        && lines[$0].outcome.key.stage != key.stage
+    let later = places(of: key.layer, after: index).filter {
+      lines[$0].outcome.key.role == .output && lines[$0].outcome.key.stage != key.stage
     }
     let isFollowed = later.contains {
       lines[$0].judgement.verdict == .pass && lines[$0].outcome.decision?.isInferred == true
@@ -206,17 +213,18 @@ struct ReportBuilder {
   /// is the same on all ranks.
   private func afterPartial(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
     let key = lines[index].outcome.key
-    let later = lines[(index + 1)...].filter {
-      guard $0.outcome.key.stage != key.stage, $0.outcome.key.role == .output, $0.outcome.measures != nil,
-        let kind = $0.outcome.decision?.plan.kind
+    let isWhole: (Int) -> Bool = { place in
+      guard lines[place].outcome.key.stage != key.stage, lines[place].outcome.key.role == .output,
+        lines[place].outcome.measures != nil, let kind = lines[place].outcome.decision?.plan.kind
       else { return false }
-      return kind == .replicated || kind == .ambiguous || !$0.outcome.divergentRanks.isEmpty
+      return kind == .replicated || kind == .ambiguous || !lines[place].outcome.divergentRanks.isEmpty
     }
     guard
-      let witness = later.last(where: { $0.outcome.key.layer == key.layer })
-        ?? later.first(where: { $0.outcome.key.layer == (key.layer ?? -1) + 1 })
+      let witness = places(of: key.layer, after: index).last(where: isWhole)
+        ?? places(of: (key.layer ?? -1) + 1, after: index).first(where: isWhole)
     else { return .unknown }
-    let isReduced = witness.outcome.decision?.plan.kind == .replicated && witness.outcome.divergentRanks.isEmpty
+    let isReduced =
+      lines[witness].outcome.decision?.plan.kind == .replicated && lines[witness].outcome.divergentRanks.isEmpty
     return isReduced ? .agrees : .disagrees
   }
 
@@ -228,10 +236,8 @@ struct ReportBuilder {
       let outcome = lines[index].outcome
       guard let decision = outcome.decision, decision.isInferred, lines[index].judgement.verdict == .pass,
         outcome.key.role == .output, [.concat, .blocks, .heads].contains(decision.plan.kind),
-        let usual = DumpComparer.usualLayout(index, lines.map(\.outcome)), !usual.isLike(decision.target.layout),
-        lines[(index + 1)...].contains(where: {
-          $0.outcome.key.layer == outcome.key.layer && $0.judgement.verdict == .fail
-        })
+        let usual = usual[index], !usual.isLike(decision.target.layout),
+        places(of: outcome.key.layer, after: index).contains(where: { lines[$0].judgement.verdict == .fail })
       else { continue }
       lines[index].judgement.verdict = .fail
       lines[index].judgement.why =
@@ -248,11 +254,22 @@ struct ReportBuilder {
     return findings
   }
 
+  /// The later rows of a layer.
+  private func places(of layer: Int?, after index: Int) -> ArraySlice<Int> {
+    let all = places[layer] ?? []
+    var range = all.indices
+    while !range.isEmpty {
+      let middle = range.lowerBound + range.count / 2
+      range = all[middle] <= index ? (middle + 1)..<range.upperBound : range.lowerBound..<middle
+    }
+    return all[range.lowerBound...]
+  }
+
   // MARK: diagnosis
 
   private func neighbours(_ index: Int, _ lines: [Line]) -> [PairOutcome] {
-    let layer = lines[index].outcome.key.layer
-    return lines.map(\.outcome).filter { $0.key.layer == layer && $0.key != lines[index].outcome.key }
+    let key = lines[index].outcome.key
+    return (places[key.layer] ?? []).map { lines[$0].outcome }.filter { $0.key != key }
   }
 
   private func evidence(_ index: Int, _ lines: [Line]) -> RowEvidence {
@@ -266,7 +283,7 @@ struct ReportBuilder {
       judgement: line.judgement, worldSize: matching.target.worldSize, referenceWorldSize: matching.reference.worldSize,
       noise: line.noise)
     evidence.divergentRanks = outcome.divergentRanks
-    evidence.usualKind = DumpComparer.usualLayout(index, lines.map(\.outcome))?.kind
+    evidence.usualKind = usual[index]?.kind
     evidence.inputsAgree = inputsAgree(index, lines)
     return evidence
   }
@@ -274,11 +291,11 @@ struct ReportBuilder {
   /// Whether the inputs of the same stage passed; nil where none was dumped.
   private func inputsAgree(_ index: Int, _ lines: [Line]) -> Bool? {
     let key = lines[index].outcome.key
-    let inputs = lines.filter {
-      $0.outcome.key.stage == key.stage && $0.outcome.key.layer == key.layer && $0.outcome.key.role == .input
-        && $0.outcome.measures != nil
+    let inputs = (places[key.layer] ?? []).filter {
+      lines[$0].outcome.key.stage == key.stage && lines[$0].outcome.key.role == .input
+        && lines[$0].outcome.measures != nil
     }
-    return inputs.isEmpty ? nil : inputs.allSatisfy { $0.judgement.verdict == .pass }
+    return inputs.isEmpty ? nil : inputs.allSatisfy { lines[$0].judgement.verdict == .pass }
   }
 
   private func collected(
@@ -287,12 +304,26 @@ struct ReportBuilder {
     var evidence = evidence(index, lines)
     evidence.aftermath = aftermath
     let all = neighbours(index, lines)
-    return try EvidenceCollector.collect(evidence, outcome: lines[index].outcome, before: all)
+    return try book.collected(evidence, outcome: lines[index].outcome, before: all)
+  }
+
+  /// What the diagnosis says of a row; where stored measures lack its evidence, a note says so.
+  private func diagnosed(
+    _ index: Int, _ lines: [Line], aftermath: RowEvidence.Aftermath, notes: inout [String]
+  ) throws -> [Finding] {
+    do {
+      return Diagnostician.findings(try collected(index, lines, aftermath: aftermath))
+    } catch let error as EvidenceNotStored {
+      notes.append(
+        "the cause at \(error.key) was not looked for: its evidence is not among the stored measures; compare the "
+          + "dumps themselves to have it")
+      return []
+    }
   }
 
   /// Diagnoses the first divergence and, where it stays open, other stages of its layer that go wrong although their
   /// inputs agree (parallel branches).
-  private func diagnose(_ first: Int, lines: [Line]) throws -> [Finding] {
+  private func diagnose(_ first: Int, lines: [Line], notes: inout [String]) throws -> [Finding] {
     let layer = lines[first].outcome.key.layer
     let others = lines.indices.filter { index in
       index > first && lines[index].outcome.key.layer == layer && lines[index].outcome.key.role == .output
@@ -303,7 +334,7 @@ struct ReportBuilder {
     var findings: [Finding] = []
     for index in [first] + others.prefix(6) where lines[index].outcome.measures != nil {
       do {
-        let found = Diagnostician.findings(try collected(index, lines, aftermath: afterPartial(index, lines)))
+        let found = try diagnosed(index, lines, aftermath: afterPartial(index, lines), notes: &notes)
         findings += found.filter { new in
           (index == first || new.confidence != .possible) && !findings.contains { $0.cause == new.cause }
         }
@@ -352,9 +383,9 @@ struct ReportBuilder {
         findings.append(
           Finding(
             cause: "stale-dump", layer: first.layer, stage: first.stage, ranks: stale.sorted(),
-            confidence: index.side.startTime == nil ? .likely : .certain,
+            confidence: index.startTime == nil ? .likely : .certain,
             evidence: ["files": Double(Set(index.stale.map(\.file)).count)],
-            summary: index.side.startTime == nil
+            summary: index.startTime == nil
               ? "\(first.file) of the \(name) is more than a day older than the rest: it is of an earlier run and was "
                 + "not compared."
               : "\(first.file) of the \(name) is older than the attempt's start: it is of an earlier run and was not "
@@ -373,7 +404,7 @@ struct ReportBuilder {
             : "Rank \(words) of the \(name) did not answer: \(index.worldSize) ranks should be there.",
           next: "Gather the files of rank \(words) again, or run the cell again."))
     }
-    for (problem, stage) in matching.callProblems {
+    for (problem, stage) in matching.callProblems.map({ ($0.problem, $0.stage) }) {
       findings.append(
         Finding(
           cause: "wrong-call", layer: nil, stage: stage, confidence: problem.code == .wrongCall ? .certain : .possible,
@@ -405,8 +436,8 @@ struct ReportBuilder {
       verdicts.append(.inconclusive)
       notes.insert("not a PASS: " + reasons.joined(separator: "; "), at: 0)
     }
-    for set in [request.reference.set, request.target.set] where !set.unrecognised.isEmpty {
-      notes.append("\(set.root): \(set.unrecognised.count) files have names that the layout does not know")
+    for side in [matching.reference, matching.target] where side.unrecognisedCount > 0 {
+      notes.append("\(side.root): \(side.unrecognisedCount) files have names that the layout does not know")
     }
     return Verdict.combined(verdicts)
   }

@@ -17,7 +17,8 @@ extension DumpComparer {
   ///   - rank: one rank alone; nil: all.
   public static func compareSlots(
     set: DumpSet, slots: Int, rule: CallRule = .auto, selection: CallSelection = .prefill, rank: Int? = nil,
-    worldSize: Int? = nil, label: String? = nil, startTime: Int64? = nil, expectation: CaptureExpectation? = nil
+    worldSize: Int? = nil, label: String? = nil, startTime: Int64? = nil, expectation: CaptureExpectation? = nil,
+    progress: MeasuringProgress? = nil
   ) async throws -> ComparisonReport {
     let side = ComparisonSide(set: set, label: label, worldSize: worldSize, startTime: startTime)
     let request = ComparisonRequest(
@@ -28,7 +29,13 @@ extension DumpComparer {
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
-    let measured = try await Bounded.map(matching.pairs) { await SlotMeasurer(pair: $0, slots: slots).measure() }
+    let counter = MeasuringCounter(matching.pairs, progress)
+    let audit = set.areChecksumsVerified ? nil : StorageAudit()
+    let measured = try await Bounded.map(matching.pairs) { pair in
+      let stage = await SlotMeasurer(pair: pair, slots: slots, audit: audit).measure()
+      counter.finished(pair)
+      return stage
+    }
     return SlotReport(request: request, matching: matching, stages: measured).report
   }
 }
@@ -37,6 +44,7 @@ extension DumpComparer {
 private struct SlotMeasurer {
   var pair: CaptureMatching.Pair
   var slots: Int
+  var audit: StorageAudit?
 
   struct Stage: Sendable {
     var pair: CaptureMatching.Pair
@@ -58,6 +66,7 @@ private struct SlotMeasurer {
       plan: ShardPlan(kind: .single, axis: nil, ranks: ranks.count, residual: nil, margin: nil, why: "one rank"),
       dtype: tensors.first?.dtype ?? .float32, shape: tensors.first?.shape ?? [], measures: [])
     do {
+      for tensor in tensors { try audit?.verify(tensor.storage) }
       let layout = try layout(tensors, plan: &stage.plan)
       let logical = try LogicalTensor(parts: tensors, layout: layout, place: pair.key.description)
       guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {
@@ -118,7 +127,7 @@ private struct SlotReport {
     let unreadable = request.target.set.unreadable + stages.compactMap(\.unreadable)
     let coverage = ComparisonReport.Coverage(
       expected: matching.expected, compared: stages.count { !$0.measures.isEmpty }, unmatched: unmatched,
-      unreadable: unreadable, otherCalls: matching.otherCalls / 2)
+      unreadable: unreadable, otherCalls: matching.otherCalls / 2, ledger: ledger)
     var findings = incomplete
     if let mismatch {
       findings.append(inputFinding(mismatch))
@@ -139,6 +148,14 @@ private struct SlotReport {
       firstDivergence: mismatch == nil
         ? firstDivergence.map { ComparisonReport.Divergence(layer: $0.pair.key.layer, stage: $0.pair.key.stage) } : nil,
       findings: findings, notes: notes)
+  }
+
+  private var ledger: CoverageLedger {
+    let open = stages.filter(\.measures.isEmpty)
+    let unmeasured = Dictionary(
+      open.map { ($0.pair.key, $0.unmatched ?? $0.unreadable?.why ?? "not measured") },
+      uniquingKeysWith: { first, _ in first })
+    return CoverageAccount.ledger(matching, rank: request.rank, unmeasured: unmeasured)
   }
 
   private func isEqual(_ measures: Measures) -> Bool {

@@ -1,5 +1,5 @@
 /// What a dumper wrote beside one tensor about how it was made.
-public struct CaptureMetadata: Sendable, Hashable {
+public struct CaptureMetadata: Sendable, Hashable, Codable {
   /// The text that names the tensor's dimensions and how each is sharded (`t h[tp]`), as written and not parsed; nil
   /// where the producer gave none.
   public var dims: String?
@@ -17,7 +17,7 @@ public struct CaptureMetadata: Sendable, Hashable {
 }
 
 /// A rank's place on one parallel axis.
-public struct ParallelRank: Sendable, Hashable {
+public struct ParallelRank: Sendable, Hashable, Codable {
   /// From 0 to `size` - 1.
   public var rank: Int
   public var size: Int

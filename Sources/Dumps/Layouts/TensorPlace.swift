@@ -36,7 +36,7 @@ struct TensorPlace: Equatable {
     tensor = Self.onlyTensor
   }
 
-  private static func takeLayer(_ parts: inout [String]) -> Int? {
+  static func takeLayer(_ parts: inout [String]) -> Int? {
     for (i, part) in parts.enumerated() {
       if ["layers", "layer", "blocks", "block", "h"].contains(part), i + 1 < parts.count,
         parts[i + 1].utf8.allSatisfy(\.isDigit), let layer = Int(parts[i + 1])

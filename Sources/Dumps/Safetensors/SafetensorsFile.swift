@@ -154,13 +154,12 @@ enum SafetensorsFile {
     var bits: Int
 
     init?(_ name: String) {
-      switch name {
-      case "F6_E2M3", "F6_E3M2": (dtype, bits) = (nil, 6)
-      case "F4": (dtype, bits) = (.float4E2M1FNx2, 4)
-      default:
-        guard let known = Self.dtypes[name] else { return nil }
-        (dtype, bits) = (known, known.byteCount * 8)
+      if name == "F6_E2M3" || name == "F6_E3M2" {
+        (dtype, bits) = (nil, 6)
+        return
       }
+      guard let known = DType(safetensorsName: name) else { return nil }
+      (dtype, bits) = (known, known == .float4E2M1FNx2 ? 4 : known.byteCount * 8)
     }
 
     func byteCount(of shape: [Int]) -> Int? {
@@ -180,13 +179,6 @@ enum SafetensorsFile {
       guard let last = shape.last, last.isMultiple(of: 2) else { return nil }
       return shape.dropLast() + [last / 2]
     }
-
-    private static let dtypes: [String: DType] = [
-      "F64": .float64, "F32": .float32, "F16": .float16, "BF16": .bfloat16, "F8_E4M3": .float8E4M3FN,
-      "F8_E4M3FNUZ": .float8E4M3FNUZ, "F8_E5M2": .float8E5M2, "F8_E5M2FNUZ": .float8E5M2FNUZ,
-      "F8_E8M0": .float8E8M0FNU, "I64": .int64, "I32": .int32, "I16": .int16, "I8": .int8, "U64": .uint64,
-      "U32": .uint32, "U16": .uint16, "U8": .uint8, "BOOL": .bool, "C64": .complex64,
-    ]
   }
 }
 

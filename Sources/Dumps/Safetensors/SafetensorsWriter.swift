@@ -173,35 +173,6 @@ public final class SafetensorsWriter {
   }
 }
 
-extension DType {
-  /// The name in a safetensors header; nil where the format has none.
-  fileprivate var safetensorsName: String? {
-    switch self {
-    case .float64: "F64"
-    case .float32: "F32"
-    case .float16: "F16"
-    case .bfloat16: "BF16"
-    case .float8E4M3FN: "F8_E4M3"
-    case .float8E4M3FNUZ: "F8_E4M3FNUZ"
-    case .float8E5M2: "F8_E5M2"
-    case .float8E5M2FNUZ: "F8_E5M2FNUZ"
-    case .float8E8M0FNU: "F8_E8M0"
-    case .float4E2M1FNx2: "F4"
-    case .int64: "I64"
-    case .int32: "I32"
-    case .int16: "I16"
-    case .int8: "I8"
-    case .uint64: "U64"
-    case .uint32: "U32"
-    case .uint16: "U16"
-    case .uint8: "U8"
-    case .bool: "BOOL"
-    case .complex64: "C64"
-    case .complex32, .complex128: nil
-    }
-  }
-}
-
 extension [UInt8] {
   /// `withUnsafeBytes` with a typed error.
   fileprivate func withContiguousBytes(

@@ -50,6 +50,10 @@ extension ComparisonReport {
   var coverageLines: [String] {
     var lines = ["\(comparedOfExpected) expected tensors compared"]
     if coverage.otherCalls > 0 { lines[0] += ", \(Figures.count(coverage.otherCalls, "capture")) of other calls" }
+    if let ledger = coverage.ledger {
+      lines.append("reference: " + ledger.reference.sentence(naming: 3))
+      lines.append("target: " + ledger.target.sentence(naming: 3))
+    }
     lines += coverage.unmatched.map { "unmatched: \($0)" }
     lines += coverage.unreadable.map { "unreadable: \($0.file): \($0.why)" }
     return lines

@@ -44,6 +44,7 @@ extension ComparisonReport.Coverage {
       "unmatched": .strings(unmatched),
       "unreadable": .array(unreadable.map { .object(["file": .string($0.file), "why": .string($0.why)]) }),
       "other_calls": .int(otherCalls),
+      "ledger": ledger?.jsonValue ?? .null,
     ])
   }
 }
@@ -139,6 +140,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var unmatched: [String]
     var unreadable: [Unreadable]
     var otherCalls: Int
+    var ledger: CoverageLedgerRecord?
 
     enum CodingKeys: String, CodingKey {
       case expected
@@ -146,6 +148,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       case unmatched
       case unreadable
       case otherCalls = "other_calls"
+      case ledger
     }
   }
 
@@ -320,7 +323,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       target: .init(path: target.path, worldSize: target.worldSize, label: target.label),
       coverage: .init(
         expected: coverage.expected, compared: coverage.compared, unmatched: coverage.unmatched,
-        unreadable: coverage.unreadable, otherCalls: coverage.otherCalls),
+        unreadable: coverage.unreadable, otherCalls: coverage.otherCalls, ledger: coverage.ledger?.ledger),
       rows: rows.map(\.row),
       firstDivergence: firstDivergence.map { .init(layer: $0.layer, stage: $0.stage) },
       findings: findings.map {

@@ -29,7 +29,7 @@ extension SweepReport {
             "reference_cell": .string(pair.referenceCell),
             "target_cell": .string(pair.targetCell),
             "kind": .string(pair.kind),
-            "comparison": pair.comparison.jsonValue,
+            "comparison": pair.comparison.withShortLedger.jsonValue,
           ])
         }),
       "notes": .strings(notes),

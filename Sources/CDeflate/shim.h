@@ -1,0 +1,3 @@
+// libdeflate as Swift sees it.
+#pragma once
+#include <libdeflate.h>

@@ -1,0 +1,74 @@
+import Alignment
+import Dumps
+import Reporting
+
+/// What the report needs of the captures of one side once they are measured.
+struct SideSummary: Sendable, Codable {
+  /// A capture of an earlier run.
+  struct StaleCapture: Sendable, Codable {
+    var file: String
+    var rank: Int
+    var layer: Int?
+    var stage: String
+  }
+
+  var root: String
+  var worldSize: Int
+  /// Ranks with a capture.
+  var ranks: [Int]
+  /// The world size was given, not taken from the files.
+  var isWorldSizeStated: Bool
+  var startTime: Int64?
+  var stale: [StaleCapture]
+  var duplicates: [String]
+  var unreadable: [Unreadable]
+  var unrecognisedCount: Int
+
+  init(_ index: CaptureIndex) {
+    root = index.side.set.root
+    worldSize = index.worldSize
+    ranks = index.ranks
+    isWorldSizeStated = index.side.worldSize != nil
+    startTime = index.side.startTime
+    stale = index.stale.map { StaleCapture(file: $0.file, rank: $0.rank, layer: $0.layer, stage: $0.stage) }
+    duplicates = index.duplicates
+    unreadable = index.side.set.unreadable
+    unrecognisedCount = index.side.set.unrecognised.count
+  }
+
+  /// Ranks below the world size without any capture.
+  func missingRanks(only rank: Int?) -> [Int] {
+    guard rank == nil else { return ranks.isEmpty ? [rank ?? 0] : [] }
+    let there = Set(ranks)
+    return (0..<worldSize).filter { !there.contains($0) }
+  }
+}
+
+/// What the report needs of a matching once its pairs are measured.
+struct MatchingSummary: Sendable, Codable {
+  struct StageProblem: Sendable, Codable {
+    var problem: CallProblem
+    /// nil: of the whole side.
+    var stage: String?
+  }
+
+  var reference: SideSummary
+  var target: SideSummary
+  /// Places that should have been compared.
+  var expected: Int
+  var unmatched: [String]
+  var otherCalls: Int
+  var callProblems: [StageProblem]
+  var ledger: CoverageLedger
+
+  /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
+  init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
+    reference = SideSummary(matching.reference)
+    target = SideSummary(matching.target)
+    expected = matching.expected
+    unmatched = matching.unmatched
+    otherCalls = matching.otherCalls
+    callProblems = matching.callProblems.map { StageProblem(problem: $0.problem, stage: $0.stage) }
+    ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
+  }
+}

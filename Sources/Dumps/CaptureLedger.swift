@@ -1,0 +1,78 @@
+/// Collects the captures of a set, each place once.
+struct CaptureLedger {
+  private(set) var set: DumpSet
+  /// The file that wrote each place.
+  private var owners: [Place: String] = [:]
+
+  /// What may stand in a set only once.
+  private struct Place: Hashable {
+    var rank: Int
+    var layer: Int?
+    var stage: String
+    var call: Int?
+    var tensor: String
+  }
+
+  init(_ set: DumpSet) { self.set = set }
+
+  /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named.
+  mutating func add(_ captures: [Capture]) {
+    var collision: (capture: Capture, owner: String)?
+    var colliding: [String] = []
+    for capture in captures {
+      let place = Place(
+        rank: capture.rank, layer: capture.layer, stage: capture.stage, call: capture.call,
+        tensor: capture.tensor.name)
+      if let owner = owners[place] {
+        collision = (capture, owner)
+        colliding.append(capture.tensor.name)
+      } else {
+        owners[place] = capture.file
+        set.captures.append(capture)
+      }
+    }
+    if let (capture, owner) = collision {
+      set.unreadable.append(
+        Unreadable(
+          file: capture.file,
+          why: "holds the same captures (layer \(capture.layer.map(String.init) ?? "none"), \(capture.stage), "
+            + "rank \(capture.rank)) as \(owner), which was taken; keep each side and each run in a directory of its "
+            + "own", values: colliding))
+    }
+  }
+
+  mutating func add(_ values: [PlainCapture]) { set.plain += values }
+
+  mutating func add(_ values: [StatisticsCapture]) { set.statistics += values }
+
+  mutating func note(_ file: String, _ why: String, values: [String]? = nil) {
+    set.unreadable.append(Unreadable(file: file, why: why, values: values))
+  }
+
+  /// A file that is no dump of tensors, with the reason in brackets.
+  mutating func setAside(_ text: String) { set.unrecognised.append(text) }
+
+  mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
+    let (entry, name, dump) = (file.entry, file.name, file.dump)
+    for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }
+    add(
+      dump.tensors.map { tensor in
+        var tensor = tensor
+        let place = name.place(of: tensor.name)
+        tensor.name = place.tensor
+        return Capture(
+          rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor, file: entry.path,
+          modified: modified)
+      })
+    // A file without its main value says less than its name; a damaged value is named above.
+    if set.layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),
+      !dump.skipped.contains(where: { $0.name == "hidden" })
+    {
+      note(
+        entry.path, "holds no tensor hidden; was it written by ATOM's hooks?",
+        values: dump.tensors.isEmpty && dump.skipped.isEmpty ? nil : ["hidden"])
+    } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
+      note(entry.path, "holds no tensor")
+    }
+  }
+}

@@ -1,0 +1,160 @@
+import Glibc
+
+/// One side of a schema comparison before names are matched: a file, or the files of a directory with their ranks.
+struct SchemaSide {
+  private struct Part {
+    var rank: Int
+    var file: String
+    /// Stands before the names of the file's tensors.
+    var prefix = ""
+    var dump: DumpFile
+  }
+
+  /// Tensors by name, without the parts of names that differ between engines, and by rank.
+  struct Names {
+    var order: [String] = []
+    var tensors: [String: [Int: Tensor]] = [:]
+    /// Ranks on which the value of a name could not be taken.
+    var lost: [String: Set<Int>] = [:]
+    var unreadable: [Unreadable] = []
+  }
+
+  let path: String
+  /// A single file, whose rank is not asked for.
+  let isFile: Bool
+  /// In order; `[0]` for a file.
+  private(set) var ranks: [Int] = [0]
+  /// The world size that the dumps themselves state (`_tp_size` of ATOM's weight files).
+  private(set) var statedWorldSize: Int?
+  /// Ranks of that world that wrote nothing here.
+  private(set) var missingRanks: [Int] = []
+  private(set) var names = Names()
+  /// Files that gave nothing at all; what they held is not known.
+  private(set) var broken: [Unreadable] = []
+  /// Files that are no dumps by their names.
+  private(set) var unrecognised: [String] = []
+
+  /// Reads the headers of a file, or of all files under a directory: ATOM's weight files, else safetensors (single or
+  /// with an index), else `.npy` and `.npz`, else other files of torch.save.
+  init(_ path: String, opening: (String) -> Void) throws(DumpError) {
+    self.path = path
+    var status = stat()
+    isFile = !(stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR)
+    if isFile {
+      opening(path)
+      add([Part(rank: 0, file: path, dump: try DumpFileReader.read(path: path))])
+      return
+    }
+    opening(path)
+    for layout in [DumpLayout.weights, .safetensors, .npy] {
+      do throws(DumpError) {
+        take(try DumpSetLoader.files(in: path, layout: layout), layout)
+        return
+      } catch {
+        guard error.code == .noDumps else { throw error }
+      }
+    }
+    try takeTorchFiles(opening)
+  }
+
+  /// No larger world is looked through for missing ranks.
+  private static let worldLimit = 1 << 16
+
+  /// Names of this side may be missing only because a file was not read.
+  var hasBrokenFile: Bool { !broken.isEmpty }
+
+  private mutating func take(_ contents: DumpSetLoader.Contents, _ layout: DumpLayout) {
+    broken = contents.broken
+    for file in contents.unrecognised {
+      if DumpFolder.suffixes.contains(where: file.hasSuffix) {
+        broken.append(
+          Unreadable(
+            file: file, why: "not compared: the directory's other files are of the layout \(layout.rawValue)"))
+      } else {
+        unrecognised.append(file)
+      }
+    }
+    add(
+      contents.files.map { file in
+        let stem = RankMark(file.entry.path.withoutExtension).rest
+        return Part(
+          rank: file.name.rank, file: file.entry.path, prefix: layout == .npy && !stem.isEmpty ? stem + "." : "",
+          dump: file.dump)
+      })
+  }
+
+  private mutating func takeTorchFiles(_ opening: (String) -> Void) throws(DumpError) {
+    let walk = try DirectoryWalk(path)
+    broken = walk.unreadable
+    unrecognised = walk.others
+    var parts: [Part] = []
+    for entry in walk.files {
+      guard DumpFolder.torchSuffixes.contains(where: entry.name.hasSuffix) else {
+        unrecognised.append(entry.path)
+        continue
+      }
+      opening(entry.path)
+      do throws(DumpError) {
+        var part = Part(
+          rank: RankMark(entry.path.withoutExtension).rank, file: entry.path,
+          dump: try DumpFileReader.read(path: "\(path)/\(entry.path)"))
+        if let name = DumpFileName(forward: entry.name), name.tensors == .values {
+          let layer = name.layer.map { "layer\($0)." } ?? ""
+          part.rank = name.rank
+          part.prefix = layer + "\(name.stage)." + (name.call.map { "call\($0)." } ?? "")
+        }
+        parts.append(part)
+      } catch {
+        broken.append(Unreadable(file: entry.path, why: error.reason))
+      }
+    }
+    guard !parts.isEmpty || !broken.isEmpty else {
+      throw DumpError(
+        code: .noDumps, file: path,
+        message: "no dump of weights under this directory: no .pt, .safetensors, .npy or .npz file; "
+          + (walk.files.first.map { "there are other files, for instance \($0.path)" } ?? "it holds no file at all"))
+    }
+    add(parts)
+  }
+
+  private mutating func add(_ parts: [Part]) {
+    if !isFile { ranks = Set(parts.map(\.rank)).sorted() }
+    names.unreadable = broken
+    for part in parts {
+      if case .int(let size) = part.dump.scalar("_tp_size"), size > 0 {
+        statedWorldSize = max(statedWorldSize ?? 0, size)
+      }
+      for value in part.dump.skipped where !value.name.hasPrefix("_") {
+        names.lost[part.prefix + Self.bare(value.name), default: []].insert(part.rank)
+        names.unreadable.append(Unreadable(file: part.file, why: "\(value.name): \(value.why)"))
+      }
+      for tensor in part.dump.tensors where !tensor.name.hasPrefix("_") {
+        let name = part.prefix + Self.bare(tensor.name)
+        if names.tensors[name] == nil { names.order.append(name) }
+        if names.tensors[name]?[part.rank] == nil {
+          names.tensors[name, default: [:]][part.rank] = tensor
+        } else {
+          names.unreadable.append(Unreadable(file: part.file, why: "\(tensor.name): \(name) is there a second time"))
+        }
+      }
+    }
+    guard !isFile, let world = statedWorldSize else { return }
+    missingRanks = (0..<min(world, Self.worldLimit)).filter { !ranks.contains($0) }
+    guard !missingRanks.isEmpty else { return }
+    names.unreadable.append(
+      Unreadable(
+        file: path, why: "the dumps are of a world of \(world) ranks, and rank \(listed(missingRanks)) is not there"))
+  }
+
+  /// A leading `model.` is not part of a name, also behind `buffer:`.
+  private static func bare(_ name: String) -> String {
+    if name.hasPrefix("model.") { return String(name.dropFirst("model.".count)) }
+    if name.hasPrefix("buffer:model.") { return "buffer:" + name.dropFirst("buffer:model.".count) }
+    return name
+  }
+}
+
+/// `1, 2, 3`; of many numbers the first and how many more.
+func listed(_ numbers: [Int]) -> String {
+  numbers.prefix(16).map(String.init).joined(separator: ", ") + (numbers.count > 16 ? ", … (\(numbers.count))" : "")
+}

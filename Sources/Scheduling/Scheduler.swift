@@ -1,0 +1,384 @@
+import BitCollections
+import HeapModule
+
+/// Which runs wait, what the hosts hold, and which run starts where next.
+///
+/// A value that events change (a run is added, ends, a host comes or goes) and `decide` reads: an event costs what it
+/// changes, not what waits. The rules are those of ``Placement``.
+public struct Scheduler: Sendable {
+  private(set) var queue = RunQueue()
+  private(set) var table: HostTable
+  /// Comparison → hardware class, once chosen.
+  private var hardware: [String: String]
+  /// Run → hosts kept for it.
+  private(set) var kept: [String: [Int]] = [:]
+  /// GPUs that the runs of a sweep hold.
+  private var usage: [String: Int] = [:]
+  /// Run → its sweep and hosts.
+  private var held: [String: (sweep: String, hosts: [Int])] = [:]
+  /// Hosts that can ever take a shape.
+  private var able: [Shape: BitSet] = [:]
+
+  public init(hosts: [Placement.Host], pinnedHardware: [String: String] = [:]) {
+    table = HostTable(hosts)
+    hardware = pinnedHardware
+  }
+
+  public var queuedCount: Int { queue.count }
+
+  /// Puts a run into the queue; one that is in it stays where it is.
+  public mutating func add(_ run: Placement.QueuedRun) { queue.add(run) }
+
+  /// Takes a run out of the queue.
+  public mutating func removeQueued(_ id: String) {
+    queue.remove(id)
+    kept[id] = nil
+  }
+
+  /// Marks what a run holds that was started before: `gpus` on each host.
+  ///
+  /// - Parameter endsBy: seconds by the clock of `decide` at which its time limit ends it; nil: no limit known.
+  public mutating func hold(_ id: String, sweep: String = "", hosts: [String], gpus: Int, endsBy: Double? = nil) {
+    hold(id, sweep: sweep, on: hosts.compactMap { table.indices[$0] }, gpus: gpus, endsBy: endsBy)
+  }
+
+  /// A run has ended: what it held is free.
+  public mutating func release(_ id: String) {
+    guard let (sweep, hosts) = held.removeValue(forKey: id) else { return }
+    for host in hosts {
+      usage[sweep, default: 0] -= table.holdings[host].first { $0.run == id }?.gpus ?? 0
+      table.release(id, on: host)
+    }
+  }
+
+  /// Adds a host, or says how it stands now; what its runs hold is kept.
+  public mutating func set(_ host: Placement.Host) {
+    var hosts = table.empty.filter { $0.name != host.name }
+    hosts.append(host)
+    rebuild(hosts)
+  }
+
+  /// Hosts as they stand, all at once; what runs hold on those that stay is kept.
+  public mutating func setHosts(_ hosts: [Placement.Host]) { rebuild(hosts) }
+
+  /// Hosts that were kept for runs before: they stay theirs while they can.
+  public mutating func keep(_ reservations: [String: [String]]) {
+    kept = reservations.mapValues { $0.compactMap { table.indices[$0] } }
+  }
+
+  private mutating func rebuild(_ hosts: [Placement.Host]) {
+    let former = table
+    let names = { (index: Int) in former.hosts[index].name }
+    let keptNames = kept.mapValues { $0.map(names) }
+    let heldNames = held.mapValues { ($0.sweep, $0.hosts.map(names)) }
+    // Free is what a host has when nothing of ours runs there.
+    table = HostTable(hosts)
+    able = [:]
+    kept = keptNames.mapValues { $0.compactMap { table.indices[$0] } }
+    held = [:]
+    usage = [:]
+    for (id, (sweep, names)) in heldNames.sorted(by: { $0.key < $1.key }) {
+      guard let first = names.first.flatMap({ former.indices[$0] }),
+        let holding = former.holdings[first].first(where: { $0.run == id })
+      else { continue }
+      hold(id, sweep: sweep, on: names.compactMap { table.indices[$0] }, gpus: holding.gpus, endsBy: holding.endsBy)
+    }
+  }
+
+  private mutating func hold(_ id: String, sweep: String, on hosts: [Int], gpus: Int, endsBy: Double?) {
+    guard held[id] == nil else { return }
+    held[id] = (sweep, hosts)
+    usage[sweep, default: 0] += gpus * hosts.count
+    for host in hosts { table.hold(.init(run: id, gpus: gpus, endsBy: endsBy), on: host) }
+  }
+}
+
+// MARK: - Decisions
+
+extension Scheduler {
+  /// A host that is kept for a run: what others may still do there.
+  private struct Keep {
+    var run: String
+    /// When the run starts at the latest.
+    var start: Double
+    /// GPUs that it leaves over then.
+    var spare: Int
+  }
+
+  /// A host that could be kept.
+  private struct Candidate {
+    var host: Int
+    /// When it has room at the latest.
+    var at: Double
+    /// GPUs that are not free now.
+    var lacking: Int
+    var name: String
+
+    func isBefore(_ other: Candidate) -> Bool { (at, lacking, name) < (other.at, other.lacking, other.name) }
+  }
+
+  /// What starts now, what is kept for whom, and what can never run; the rest waits (``reasons(for:)``).
+  ///
+  /// Placed runs leave the queue and hold their hosts; impossible ones leave it.
+  ///
+  /// - Parameter now: seconds by any steady clock.
+  public mutating func decide(now: Double = 0) -> [Placement.Decision] {
+    var round = Round(former: kept)
+    chooseHardware()
+    kept = [:]
+    var agenda = Agenda(queue.lines)
+    while let number = agenda.next(usage), let line = queue.lines[number] {
+      let run = line.head
+      let shape = shape(of: line.key)
+      let able = ableHosts(shape)
+      if let reason = hopeless(shape, able) {
+        for run in queue.runs(of: line) {
+          round.decisions.append(.impossible(run: run.id, reason: reason))
+          queue.remove(run.id)
+        }
+        continue
+      }
+      if !round.isFull(shape, limit: run.timeLimit) {
+        let usable = withoutFailed(able, shape)
+        if let hosts = room(for: shape, in: usable, round.keeps, now: now, limit: run.timeLimit) {
+          place(run, on: hosts, &round.keeps, now: now)
+          round.decisions.append(.place(run: run.id, hosts: hosts.map { table.hosts[$0].name }, gpus: run.gpus))
+          if let next = queue.lines[number] { agenda.add(number, next) }
+          continue
+        }
+        round.noteFull(shape, limit: run.timeLimit)
+      }
+      if shape.gpus > 0, round.keeps.keys.allSatisfy({ !able.contains($0) }),
+        let hosts = nearest(shape, withoutFailed(able, shape), former: round.former[run.id], now: now)
+      {
+        keep(hosts, for: run, &round.keeps)
+        round.decisions.append(.reserve(run: run.id, hosts: hosts.map { table.hosts[$0].name }))
+      }
+    }
+    return round.decisions
+  }
+
+  /// What one call of `decide` finds out.
+  private struct Round {
+    var decisions: [Placement.Decision] = []
+    var keeps: [Int: Keep] = [:]
+    /// Run → hosts kept for it last time.
+    let former: [String: [Int]]
+    /// Room only shrinks during a round: what found none, and the shortest time limit that did not.
+    private var full: [Shape: Double] = [:]
+
+    init(former: [String: [Int]]) { self.former = former }
+
+    func isFull(_ shape: Shape, limit: Double?) -> Bool { full[shape].map { (limit ?? .infinity) >= $0 } ?? false }
+
+    mutating func noteFull(_ shape: Shape, limit: Double?) {
+      full[shape] = min(full[shape] ?? .infinity, limit ?? .infinity)
+    }
+  }
+
+  /// The lines in the order in which they are served: by priority, then the sweep that holds the fewest GPUs, then age.
+  private struct Agenda {
+    private struct Entry: Comparable {
+      var number: Int
+      var priority: Int
+      var order: Int
+      var id: String
+
+      static func < (a: Entry, b: Entry) -> Bool { (b.priority, a.order, a.id) < (a.priority, b.order, b.id) }
+    }
+
+    private var bySweep: [String: Heap<Entry>] = [:]
+
+    init(_ lines: [Int: RunQueue.Line]) {
+      let entries = Dictionary(grouping: lines, by: \.value.key.sweep)
+      bySweep = entries.mapValues { Heap($0.map { Self.entry($0.key, $0.value) }) }
+    }
+
+    private static func entry(_ number: Int, _ line: RunQueue.Line) -> Entry {
+      Entry(number: number, priority: line.key.priority, order: line.head.order, id: line.head.id)
+    }
+
+    mutating func add(_ number: Int, _ line: RunQueue.Line) {
+      bySweep[line.key.sweep]?.insert(Self.entry(number, line))
+    }
+
+    mutating func next(_ usage: [String: Int]) -> Int? {
+      let heads = bySweep.compactMap { sweep, heap in heap.min.map { (sweep: sweep, entry: $0) } }
+      let first = heads.min { a, b in
+        if a.entry.priority != b.entry.priority { return a.entry.priority > b.entry.priority }
+        let (mine, theirs) = (usage[a.sweep] ?? 0, usage[b.sweep] ?? 0)
+        return mine == theirs ? a.entry < b.entry : mine < theirs
+      }
+      return first.flatMap { bySweep[$0.sweep]?.popMin()?.number }
+    }
+  }
+
+  private mutating func place(
+    _ run: Placement.QueuedRun, on hosts: [Int], _ keeps: inout [Int: Keep], now: Double
+  ) {
+    queue.remove(run.id)
+    let end = run.timeLimit.map { now + $0 }
+    for host in hosts {
+      // What outlasts the start of the run that the host is kept for takes of what that one leaves over.
+      if let keep = keeps[host], end.map({ $0 > keep.start }) ?? true { keeps[host]?.spare -= run.gpus }
+    }
+    hold(run.id, sweep: run.sweep, on: hosts, gpus: run.gpus, endsBy: end)
+  }
+
+  private mutating func keep(_ hosts: [Int], for run: Placement.QueuedRun, _ keeps: inout [Int: Keep]) {
+    kept[run.id] = hosts
+    let releases = hosts.map { table.release(of: run.gpus, on: $0) }
+    // A gang starts when its last host is free.
+    let start = releases.map { $0?.at ?? .infinity }.max() ?? .infinity
+    for (host, release) in zip(hosts, releases) {
+      keeps[host] = Keep(run: run.id, start: start, spare: (release?.free ?? 0) - run.gpus)
+    }
+  }
+
+  // MARK: Hosts for a shape
+
+  func shape(of key: RunQueue.Key) -> Shape {
+    var shape = key.shape
+    shape.hardware = key.comparison.flatMap { hardware[$0] }
+    return shape
+  }
+
+  private mutating func ableHosts(_ shape: Shape) -> BitSet {
+    if let known = able[shape] { return known }
+    var result = BitSet()
+    for (index, host) in table.hosts.enumerated() where shape.canEver(host) { result.insert(index) }
+    able[shape] = result
+    return result
+  }
+
+  private mutating func chooseHardware() {
+    let open = queue.lines.values.filter { line in line.key.comparison.map { hardware[$0] == nil } ?? false }
+    guard !open.isEmpty else { return }
+    let runs = open.flatMap { queue.runs(of: $0) }
+    hardware = HardwareChoice.choose(
+      runs: runs, hosts: table.hosts.sorted { $0.name < $1.name }, pinned: hardware)
+  }
+
+  /// Why no host can ever take it; nil where one can, or may once it has told its GPUs.
+  private func hopeless(_ shape: Shape, _ able: BitSet) -> String? {
+    if hostGroups(able, shape).contains(where: { $0.count >= shape.nodes }) { return nil }
+    // A host that has not told yet may still do.
+    let mayDo = table.hosts.contains { $0.totalGPUs == nil && Explanation.labelMismatch($0, shape.labels) == nil }
+    if shape.gpus > 0, mayDo { return nil }
+    return Explanation.impossible(shape, hosts: table.hosts.sorted { $0.name < $1.name })
+  }
+
+  /// A gang over several hosts takes them of one hardware class.
+  private func hostGroups(_ hosts: BitSet, _ shape: Shape) -> [[Int]] {
+    shape.nodes == 1 ? [Array(hosts)] : Array(Dictionary(grouping: hosts) { table.hosts[$0].hardware }.values)
+  }
+
+  /// Hosts that failed the run are left out while enough other ready ones could take it.
+  func withoutFailed(_ able: BitSet, _ shape: Shape) -> BitSet {
+    guard !shape.excludedHosts.isEmpty else { return able }
+    let others = able.subtracting(BitSet(shape.excludedHosts.compactMap { table.indices[$0] }))
+    return others.intersection(table.ready).count >= shape.nodes ? others : able
+  }
+
+  /// Hosts with room now; nil: not now.
+  private func room(
+    for shape: Shape, in usable: BitSet, _ keeps: [Int: Keep], now: Double, limit: Double?
+  ) -> [Int]? {
+    let ready = usable.intersection(table.ready)
+    if shape.gpus == 0 { return slots(shape, ready) }
+    let mayTake = { (host: Int) -> Bool in
+      guard let keep = keeps[host] else { return true }
+      return limit.map { now + $0 <= keep.start } ?? false || keep.spare >= shape.gpus
+    }
+    // The tightest fit, so that large gangs keep their room.
+    var found: [String: [Int]] = [:]
+    var free = shape.gpus
+    while free <= table.largestFree {
+      for host in table.hosts(free: free, in: ready) where mayTake(host) {
+        if shape.nodes == 1 { return [host] }
+        let kind = table.hosts[host].hardware
+        found[kind, default: []].append(host)
+        if let hosts = found[kind], hosts.count == shape.nodes { return hosts }
+      }
+      free += 1
+    }
+    return nil
+  }
+
+  /// Runs without GPUs go where GPUs are few and slots many.
+  private func slots(_ shape: Shape, _ ready: BitSet) -> [Int]? {
+    let candidates = ready.intersection(table.withFreeSlots)
+    let order = { (a: Int, b: Int) -> Bool in
+      let (x, y) = (table.hosts[a], table.hosts[b])
+      return (x.totalGPUs ?? 0, -x.freeCPUSlots, x.name) < (y.totalGPUs ?? 0, -y.freeCPUSlots, y.name)
+    }
+    if shape.nodes == 1 { return candidates.min(by: order).map { [$0] } }
+    let group = hostGroups(candidates, shape).filter { $0.count >= shape.nodes }
+      .min { ($0.first ?? 0) < ($1.first ?? 0) }
+    return group.map { Array($0.sorted(by: order).prefix(shape.nodes)) }
+  }
+
+  /// The hosts to keep for a run: last time's if they still will do, else those that are free soonest at the latest,
+  /// then those that lack the fewest GPUs.
+  private func nearest(_ shape: Shape, _ usable: BitSet, former: [Int]?, now: Double) -> [Int]? {
+    let ready = usable.intersection(table.ready).filter { table.hosts[$0].totalGPUs != nil }
+    if let former, former.count == shape.nodes, former.allSatisfy({ ready.contains($0) }) { return former }
+    let ranked = ready.map { host in
+      Candidate(
+        host: host, at: max(now, table.release(of: shape.gpus, on: host)?.at ?? .infinity),
+        lacking: max(0, shape.gpus - table.hosts[host].freeGPUs), name: table.hosts[host].name)
+    }
+    let kinds = Dictionary(grouping: ranked) { shape.nodes == 1 ? "" : table.hosts[$0.host].hardware }.values
+    let gangs = kinds.map { kind in kind.sorted { $0.isBefore($1) }.prefix(shape.nodes) }
+    let soonest = gangs.filter { $0.count == shape.nodes }.min { a, b in
+      guard let (x, y) = a.last.flatMap({ x in b.last.map { (x, $0) } }) else { return false }
+      return x.isBefore(y)
+    }
+    return soonest?.map(\.host)
+  }
+}
+
+// MARK: - Reasons
+
+extension Scheduler {
+  /// Why a run waits, host by host in the order of their names; empty for one that is not in the queue.
+  public func reasons(for id: String) -> [Placement.HostReason] {
+    guard let line = queue.line(of: id) else { return [] }
+    return reasons(shape(of: line.key), itself: id)
+  }
+
+  func reasons(_ shape: Shape, itself: String?) -> [Placement.HostReason] {
+    var keptFor: [Int: String] = [:]
+    for (run, hosts) in kept { for host in hosts { keptFor[host] = run } }
+    let able = BitSet(table.hosts.indices.filter { shape.canEver(table.hosts[$0]) })
+    let usable = withoutFailed(able, shape)
+    let reasons = table.hosts.indices.map { index in
+      let other = keptFor[index] == itself ? nil : keptFor[index]
+      return Placement.HostReason(
+        host: table.hosts[index].name,
+        why: why(index, shape, isUsable: usable.contains(index), keptFor: other))
+    }
+    return reasons.sorted { $0.host < $1.host }
+  }
+
+  private func why(_ index: Int, _ shape: Shape, isUsable: Bool, keptFor other: String?) -> Placement.Why {
+    let host = table.hosts[index]
+    if let mismatch = shape.mismatch(host) { return mismatch }
+    if shape.gpus == 0, host.cpuSlots == 0 { return .noCPUSlots }
+    if shape.gpus > 0, let total = host.totalGPUs, total < shape.gpus {
+      return .tooFewGPUs(wanted: shape.gpus, total: total)
+    }
+    switch host.state {
+    case .unreachable: return .unreachable
+    case .draining: return .draining
+    case .ready: break
+    }
+    if !isUsable { return .failedHere }
+    let hasRoom = shape.gpus == 0 ? host.freeCPUSlots > 0 : host.totalGPUs != nil && host.freeGPUs >= shape.gpus
+    if hasRoom, other == nil, shape.nodes > 1 { return .waitsForOthers(nodes: shape.nodes) }
+    if shape.gpus == 0 { return .cpuSlotsBusy }
+    if let other { return .reserved(for: other) }
+    if host.totalGPUs == nil { return .gpusUnknown }
+    return .gpusBusy(wanted: shape.gpus, free: host.freeGPUs)
+  }
+}

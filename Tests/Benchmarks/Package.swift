@@ -1,0 +1,17 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// Apart from the root package, so that nobody who builds Rollcall builds this.
+let package = Package(
+  name: "Benchmarks",
+  dependencies: [.package(name: "rollcall", path: "../..")],
+  targets: [
+    .executableTarget(
+      name: "Benchmarks", dependencies: [.product(name: "RollcallNumbers", package: "rollcall")],
+      swiftSettings: [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+      ])
+  ]
+)
