@@ -57,6 +57,7 @@ let package = Package(
       dependencies: [
         "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
+        .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
 
@@ -64,6 +65,8 @@ let package = Package(
     .target(
       name: "Planning",
       dependencies: [
+        // For the grammar of dims text in shard rules.
+        "Alignment",
         .product(name: "Yams", package: "Yams"),
         .product(name: "OrderedCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
@@ -144,7 +147,11 @@ let package = Package(
       name: "ReportingTests",
       dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),
     .testTarget(
-      name: "CoordinationTests", dependencies: ["Coordination", "Ledger", "Launching", "Planning", "Scheduling"]),
+      name: "CoordinationTests",
+      dependencies: [
+        "Coordination", "Ledger", "Launching", "Gathering", "Planning", "Scheduling", "Dumps", "Alignment",
+        "Comparison", "Reporting", "TestSupport",
+      ]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.
     .testTarget(name: "FuzzTests", dependencies: ["Dumps", "Planning", "TestSupport"], exclude: ["Python"]),

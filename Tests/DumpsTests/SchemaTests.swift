@@ -41,7 +41,8 @@ import Testing
     let finding = try #require((json["findings"] as? [[String: Any]])?.first)
     #expect(finding["cause"] as? String == "missing-weight")
     #expect(finding["tensors"] as? [String] == ["buffer:layers.0.inv"])
-    #expect((json["unequal"] as? [[String: Any]])?.map { $0["name"] as? String } == ["layers.0.q.weight"])
+    #expect(
+      (json["unequal"] as? [[String: Any]])?.map { $0["name"] as? String } == ["layers.0.q.weight", "layers.0.fp8"])
   }
 
   @Test("ranks are matched one by one, and a missing one is named")
