@@ -11,8 +11,9 @@ attention (RoPE, a norm over the whole width of q and of k, a bias on the output
 then a SwiGLU MLP (layer 0) or a mixture of experts with a shared expert (the other layers). The full
 weights come from one seed a parameter, so every world size computes the same model.
 
-Calls: 0 is the warm-up (64 dummy tokens), 1 the prefill (4 x 13 tokens), then one call a decode step;
-with --prefill-chunks N the prefill takes N calls.
+Calls: 0 is the warm-up (64 dummy tokens), 1 the prefill (4 x 13 tokens), then one call a decode step.
+--prefill-chunks, --decode-tokens, --warm-up-tokens, --per-sequence, --one-by-one, --dummy and --again
+make the other orders of calls that engines have.
 
 Dumps are written under ATOM's variables, in ATOM's file layout:
     ATOM_FWD_DUMP_DIR, _LAYERS, _BLOCK_CLASS, _LAYER_ATTR, _ONE_SHOT
@@ -696,7 +697,18 @@ class Attention(Reduced):
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         q, k = self.q_norm(q), self.k_norm(k)
         q, k = self.q_rope(q, context), self.k_rope(k, context)
-        return self.finish(self.o_proj(self.context(q, k, v, context), context), context)
+        return self.finish(self.o_proj(self.mix(q, k, v, context), context), context)
+
+    def mix(self, q, k, v, context):
+        if not self.shared.options.per_sequence:
+            return self.context(q, k, v, context)
+        outputs, start = [], 0
+        for sequence in context.sequences:
+            rows = slice(start, start + sequence[1])
+            start += sequence[1]
+            alone = Context(context.ids[rows], [sequence], context.caches)
+            outputs.append(self.context(q[rows], k[rows], v[rows], alone))
+        return torch.cat(outputs)
 
 
 def gate_up_shard(model, name, shape, std, bug):
@@ -1102,24 +1114,53 @@ def serve(options, ranks, bug, model):
         ids = torch.tensor([token for row in rows for token in row], dtype=torch.int64, device=ranks.device)
         return model(ids, Context(ids, sequences, caches)).tolist()
 
+    def dummy():
+        """What a rank without requests runs while others of its data-parallel group have some."""
+        if options.dummy:
+            call([[0] * options.dummy], [0], {})
+
+    def step(rows, past, caches):
+        """One pass of the batch, or one pass a sequence; the sequences' tokens and new lengths."""
+        if options.one_by_one:
+            tokens = []
+            for slot, row in enumerate(rows):
+                sequence = [(slot, len(row), past[slot])]
+                ids = torch.tensor(row, dtype=torch.int64, device=ranks.device)
+                tokens += model(ids, Context(ids, sequence, caches)).tolist()
+        else:
+            tokens = call(rows, past, caches)
+        return tokens, [size + len(row) for size, row in zip(past, rows)]
+
+    def decode(tokens, past, caches, steps):
+        generated = [[token] for token in tokens]
+        for _ in range(steps):
+            # Further tokens of a speculative step are guesses; here the chosen one again.
+            tokens, past = step([[token] * options.decode_tokens for token in tokens], past, caches)
+            for row, token in zip(generated, tokens):
+                row.append(token)
+            dummy()
+        return generated
+
     misbehave(options, ranks, "warm-up")
-    call([[0] * 16] * 4, [0] * 4, {})
+    step([[0] * (options.warm_up_tokens // 4)] * 4, [0] * 4, {})
+    dummy()
 
     misbehave(options, ranks, "prefill")
     caches, past = {}, [0] * len(batch)
     chunks = options.prefill_chunks
     for index in range(chunks):
         rows = [row[len(row) * index // chunks:len(row) * (index + 1) // chunks] for row in batch]
-        tokens = call(rows, past, caches)
-        past = [size + len(row) for size, row in zip(past, rows)]
-    generated = [[token] for token in tokens]
+        tokens, past = step(rows, past, caches)
+    dummy()
 
     misbehave(options, ranks, "decode")
-    for _ in range(options.decode_steps):
-        tokens = call([[token] for token in tokens], past, caches)
-        past = [size + 1 for size in past]
-        for row, token in zip(generated, tokens):
-            row.append(token)
+    generated = decode(tokens, past, caches, options.decode_steps)
+    if options.again:
+        # The same prompts once more: the prefix cache holds all but their last tokens.
+        start = [len(row) - options.again for row in batch]
+        kept = {key: (k[:start[key[1]]], v[:start[key[1]]]) for key, (k, v) in caches.items()}
+        tokens, past = step([row[-options.again:] for row in batch], start, kept)
+        decode(tokens, past, kept, options.decode_steps)
 
     if ranks.rank == 0:
         for slot, row in enumerate(generated):
@@ -1295,6 +1336,13 @@ def parse(arguments):
     add("--prompt-length", type=int, default=13)
     add("--prefill-chunks", type=int, default=1)
     add("--decode-steps", type=int, default=2)
+    add("--warm-up-tokens", type=int, default=64)
+    add("--decode-tokens", type=int, default=1, help="tokens of a sequence in each decode step")
+    add("--per-sequence", action="store_true", help="AttnContext runs once for each sequence of the batch")
+    add("--one-by-one", action="store_true", help="the whole model runs once for each sequence of the batch")
+    add("--dummy", type=int, default=0, metavar="TOKENS", help="dummy batches between the calls")
+    add("--again", type=int, default=0, metavar="TOKENS",
+        help="the prompts once more, all but their last tokens from the prefix cache")
     add("--routing", choices=("hash", "topk"), default="hash")
     add("--layers", type=int, default=4)
     add("--hidden", type=int, default=256)
@@ -1325,6 +1373,10 @@ def parse(arguments):
     for name in ("layers", "batch", "decode_steps", "prefill_chunks", "experts", "top_k"):
         if getattr(options, name) < (0 if name == "decode_steps" else 1):
             raise UserError("--%s %d is too small" % (name.replace("_", "-"), getattr(options, name)))
+    if options.warm_up_tokens < 4 or options.decode_tokens < 1 or options.dummy < 0:
+        raise UserError("--warm-up-tokens must be at least 4, --decode-tokens 1, --dummy 0")
+    if not 0 <= options.again < options.prompt_length - 4:
+        raise UserError("--again %d: a prompt has %d tokens" % (options.again, options.prompt_length))
     if not 1 < options.prompt_length <= 200 or options.vocabulary < 2:
         raise UserError("--prompt-length must be 2-200, --vocabulary at least 2")
     if options.prefill_chunks > max(2, options.prompt_length - 4):

@@ -24,7 +24,7 @@ extension DumpComparer {
       reference: side, target: side, expectation: expectation, selection: selection, rule: rule, slots: slots,
       policy: .strict, rank: rank)
     let index = CaptureIndex(side, rank: rank)
-    let matching = CaptureMatching(request: request, reference: index, target: index)
+    let matching = CaptureMatching(request: request, reference: index, target: index, isSlots: true)
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
