@@ -105,6 +105,9 @@ BUGS = {
     "quantisation-rounding": (REDUCED, "the stage's input is quantised to float8 with a rounded power-of-two scale"),
     "token-corruption": (REDUCED, "the row of one token (--bug-token) is garbage"),
     "row-shift": (REDUCED, "every row holds the row before it"),
+    "chunk-order": (REDUCED, "the rows stand in the zigzag order of context-parallel ranks"),
+    "uninitialised-padding": (REDUCED, "the rows that --pad-rows adds to the dump hold whatever was in memory"),
+    "expert-choice": ((MOE_STAGE,), "the router picks each token's experts by the scores of the token before it"),
     "chunk-state": ((ATTENTION,), "a call that continues a sequence ignores the cached keys and values"),
     "batch-variance": (REDUCED, "the row-parallel product is split differently for every slot"),
     "strategy-dependent": (REDUCED, "with --allreduce one-shot the last rank is left out"),
@@ -660,10 +663,20 @@ class Reduced(Part):
             out[token] = (noise * out.float().pow(2).mean().sqrt().cpu()).to(out)
         if bug == "row-shift":
             out = torch.roll(out, 1, dims=0)
+        if bug == "chunk-order":
+            out = out[zigzag(len(out), max(2, ranks.world))]
         if bug == "replica-divergence" and ranks.world > 1 and ranks.rank == last:
             noise = self.shared.weights.draw("drift", tuple(out.shape), 0.02)
             out = (out.float() * (1 + noise.to(out.device))).to(out.dtype)
         return out
+
+
+def zigzag(rows, degree):
+    """Rows in the order in which `degree` ranks hold them: a chunk from the front and one from the back each."""
+    size = rows // (2 * degree)
+    chunks = [list(range(i * size, (i + 1) * size)) for i in range(2 * degree)]
+    order = [row for i in range(degree) for row in chunks[i] + chunks[2 * degree - 1 - i]]
+    return order + list(range(len(order), rows))
 
 
 class Attention(Reduced):
@@ -787,6 +800,10 @@ class Router(Part):
         scores = torch.sigmoid(x.float() @ self.weight.float().t())
         if options.routing == "hash":
             chosen = self.choice[context.ids]
+            if self.bug == "expert-choice":
+                chosen = torch.roll(chosen, 1, dims=0)
+        elif self.bug == "expert-choice":
+            chosen = torch.roll(scores, 1, dims=0).topk(options.top_k, dim=-1).indices
         else:
             chosen = scores.topk(options.top_k, dim=-1).indices
         picked = scores.gather(1, chosen)
@@ -971,6 +988,7 @@ class ForwardDump(object):
         self.attribute = os.environ.get("ATOM_FWD_DUMP_LAYER_ATTR", "layer_id")
         self.rank, self.bug, self.counts = model.ranks.rank, model.bug, {}
         self.last_rank = model.ranks.rank == model.ranks.world - 1
+        self.pad_rows = model.options.pad_rows
         layers = listed_layers("ATOM_FWD_DUMP_LAYERS", "")
         classes = listed("ATOM_FWD_DUMP_BLOCK_CLASS", "Block") or ["Block"]
         found = set()
@@ -999,6 +1017,11 @@ class ForwardDump(object):
         if getattr(module, "before_reduce", None) is not None:
             hidden = module.before_reduce
         hidden = own_copy(hidden)
+        if isinstance(module, Reduced) and self.pad_rows:
+            extra = torch.zeros(self.pad_rows, hidden.shape[1])
+            if module.bug == "uninitialised-padding":
+                extra = torch.frombuffer(bytearray(os.urandom(extra.numel())), dtype=torch.uint8).reshape(extra.shape)
+            hidden = torch.cat([hidden, extra.to(hidden.dtype) / 16])
         first = arguments[0] if arguments and torch.is_tensor(arguments[0]) else None
         path = save_whole({
             "hidden": hidden,
@@ -1340,6 +1363,7 @@ def parse(arguments):
     add("--decode-tokens", type=int, default=1, help="tokens of a sequence in each decode step")
     add("--per-sequence", action="store_true", help="AttnContext runs once for each sequence of the batch")
     add("--one-by-one", action="store_true", help="the whole model runs once for each sequence of the batch")
+    add("--pad-rows", type=int, default=0, help="rows of zeros behind the dumped output of the reduced stages")
     add("--dummy", type=int, default=0, metavar="TOKENS", help="dummy batches between the calls")
     add("--again", type=int, default=0, metavar="TOKENS",
         help="the prompts once more, all but their last tokens from the prefix cache")

@@ -27,6 +27,8 @@ struct CaptureMatching: Sendable {
   private(set) var order: [CaptureKey] = []
   /// Of a joined prefill the target's call of each row; empty where it is one call.
   private(set) var rowCalls: [Int] = []
+  /// Tokens of the target's chosen call.
+  private(set) var tokens: Int?
 
   init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex, isSlots: Bool = false) {
     self.reference = reference
@@ -34,6 +36,7 @@ struct CaptureMatching: Sendable {
     let (referenceCalls, targetCalls) = CallResolver.resolve(
       reference: reference, target: target, request: request, isSlots: isSlots)
     rowCalls = targetCalls.rowCalls
+    tokens = targetCalls.tokens
     order = Self.order([reference, target])
     noteCommonProblems(referenceCalls, targetCalls, request: request)
     var chosen = 0
