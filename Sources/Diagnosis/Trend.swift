@@ -71,13 +71,13 @@ public enum Trend {
     return results.map { result in
       guard result.isFailed, !result.findings.contains(where: { $0.confidence != .possible }) else { return result }
       var result = result
-      result.findings.append(
+      result.findings.insert(
         Finding(
           cause: "divisibility", layer: result.layer, stage: result.stage, confidence: .possible,
           evidence: ["world_size": Double(result.worldSize), "largest_that_passes": Double(most)],
           summary: "World size \(most) passes and \(least) fails with no other cause in sight: a width that "
             + "\(least) ranks do not divide evenly.",
-          next: "Check that heads, experts, vocabulary and tile sizes are divisible by the world size."))
+          next: "Check that heads, experts, vocabulary and tile sizes are divisible by the world size."), at: 0)
       return result
     }
   }

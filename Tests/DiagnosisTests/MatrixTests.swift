@@ -52,29 +52,32 @@ struct MatrixTests {
     Planted(bug: "repeated-scale", cause: "repeated-scale", stage: "Router"),
     Planted(bug: "float8-variant", cause: "float8-variant", stage: "RoutedExperts", coarse: "float8-variant"),
     Planted(bug: "weight-shuffle", cause: "weight-shuffle", stage: "RoutedExperts"),
-    Planted(bug: "missing-weight", cause: "missing-weight", stage: "RoutedExperts", alike: ["weight-shuffle"]),
+    Planted(
+      bug: "missing-weight", cause: "missing-weight", stage: "RoutedExperts", alike: ["weight-shuffle"], sizes: [2]),
     Planted(bug: "rope-style", cause: "rope-style", stage: "QRope"),
     Planted(bug: "position-offset", cause: "position-offset", stage: "QRope"),
-    Planted(bug: "norm-weight-offset", cause: "norm-weight-offset", stage: "FfnNorm"),
+    Planted(bug: "norm-weight-offset", cause: "norm-weight-offset", stage: "FfnNorm", sizes: [2]),
     Planted(bug: "missing-clamp", cause: "missing-clamp", stage: "Activation"),
     Planted(bug: "quantisation-rounding", cause: "quantisation-rounding", stage: "Router"),
-    Planted(bug: "token-corruption", cause: "token-corruption", stage: "MoE"),
-    Planted(bug: "row-shift", cause: "row-shift", stage: "MoE"),
+    Planted(bug: "token-corruption", cause: "token-corruption", stage: "MoE", sizes: [2]),
+    Planted(bug: "row-shift", cause: "row-shift", stage: "MoE", sizes: [2]),
     Planted(bug: "chunk-order", cause: "chunk-order", stage: "MoE"),
     Planted(
       bug: "chunk-state", arguments: "--prefill-chunks 2", cause: "chunk-state", stage: "AttnContext",
-      reference: "--prefill-chunks 2"),
+      reference: "--prefill-chunks 2", sizes: [2]),
     Planted(
       bug: "uninitialised-padding", arguments: "--pad-rows 4", cause: "uninitialised-padding", stage: "MoE",
-      verdict: .inconclusive, reference: "--pad-rows 4"),
-    Planted(bug: "non-finite", cause: "non-finite", stage: "MoE"),
-    Planted(bug: "replica-divergence", cause: "replica-divergence", stage: "MoE"),
+      verdict: .inconclusive, reference: "--pad-rows 4", sizes: [2]),
+    Planted(bug: "non-finite", cause: "non-finite", stage: "MoE", sizes: [2]),
+    Planted(bug: "replica-divergence", cause: "replica-divergence", stage: "MoE", sizes: [2]),
     Planted(
-      bug: "vocabulary-padding", cause: "vocabulary-padding", stage: "LMHead", coarse: "", layer: 2),
-    Planted(bug: "input-mismatch", cause: "input-mismatch", stage: "Embedding", verdict: .inconclusive, layer: 0),
-    Planted(bug: "incomplete-ranks", cause: "incomplete-ranks", stage: "", verdict: .inconclusive, layer: nil),
-    Planted(bug: "stale-dump", cause: "stale-dump", stage: "", verdict: .inconclusive),
-    Planted(bug: "stage-mismatch", cause: "stage-mismatch", stage: "MoE", coarse: "", verdict: .pass),
+      bug: "vocabulary-padding", cause: "vocabulary-padding", stage: "LMHead", coarse: "", layer: 2, sizes: [2]),
+    Planted(
+      bug: "input-mismatch", cause: "input-mismatch", stage: "Embedding", verdict: .inconclusive, layer: 0, sizes: [2]),
+    Planted(
+      bug: "incomplete-ranks", cause: "incomplete-ranks", stage: "", verdict: .inconclusive, layer: nil, sizes: [2]),
+    Planted(bug: "stale-dump", cause: "stale-dump", stage: "", verdict: .inconclusive, sizes: [2]),
+    Planted(bug: "stage-mismatch", cause: "stage-mismatch", stage: "MoE", coarse: "", verdict: .pass, sizes: [2]),
     Planted(
       bug: "divisibility", arguments: "--expert-width 96", cause: "divisibility", stage: "RoutedExperts", coarse: "",
       reference: "--expert-width 96"),
@@ -87,7 +90,8 @@ struct MatrixTests {
 
   private func run(_ arguments: String, ranks: Int) -> Workload.Run {
     Workload.Run(
-      arguments: "--nproc \(ranks) --dtype bf16 --prompt-length 8 --bug-from-world-size 2 \(arguments)",
+      arguments:
+        "--nproc \(ranks) --dtype bf16 --prompt-length 8 --decode-steps 0 --bug-from-world-size 2 \(arguments)",
       classes: Self.classes)
   }
 
@@ -102,11 +106,7 @@ struct MatrixTests {
     var reports: [(worldSize: Int, report: ComparisonReport)] = []
     for size in planted.sizes {
       let target = try #require(runs[run(planted, ranks: size)])
-      let report = try await compare(reference, target) { request in
-        guard let classes else { return }
-        request.reference.set.captures.removeAll { !classes.contains($0.stage) }
-        request.target.set.captures.removeAll { !classes.contains($0.stage) }
-      }
+      let report = try await compareKept(reference, target, only: classes)
       reports.append((size, report))
     }
     return DumpComparer.refine(reports).map(\.report)
@@ -189,11 +189,7 @@ struct MatrixTests {
       for size in [2, 4] {
         let target = try #require(runs[run(variant, ranks: size)])
         for classes in [nil, Self.coarseClasses, ["Block"]] as [Set<String>?] {
-          let report = try await compare(reference, target) { request in
-            guard let classes else { return }
-            request.reference.set.captures.removeAll { !classes.contains($0.stage) }
-            request.target.set.captures.removeAll { !classes.contains($0.stage) }
-          }
+          let report = try await compareKept(reference, target, only: classes)
           #expect(
             report.verdict == .pass,
             "\(variant) at \(size), \(classes?.count ?? 0): \(report.rows.filter { $0.verdict != .pass }.map { $0.why ?? "" })"
@@ -216,7 +212,7 @@ struct MatrixTests {
     for variant in variants {
       let reference = try #require(runs[run(variant, ranks: 1)])
       for size in [2, 4] {
-        let report = try await compare(reference, try #require(runs[run(variant, ranks: size)]))
+        let report = try await compareKept(reference, try #require(runs[run(variant, ranks: size)]))
         #expect(report.verdict == .pass, "\(report.rows.filter { $0.verdict != .pass }.map { $0.why ?? "" })")
         #expect(report.findings.isEmpty)
         flips += report.notes.count { $0.contains("near-tie") }
@@ -224,10 +220,10 @@ struct MatrixTests {
     }
     #expect(flips > 0, "the controls must hold a flip, or they show nothing")
     let reference = try #require(runs[run(variants[0], ranks: 1)])
-    let bad = try await compare(reference, try #require(runs[wrong]))
+    let bad = try await compareKept(reference, try #require(runs[wrong]))
     #expect(bad.verdict == .fail)
     #expect(bad.firstDivergence == .init(layer: 1, stage: "Router"))
-    let other = try await compare(reference, try #require(runs[absent]))
+    let other = try await compareKept(reference, try #require(runs[absent]))
     #expect(other.findings.first?.cause == "rank-absent")
   }
 
@@ -244,7 +240,7 @@ struct MatrixTests {
     var reports: [(worldSize: Int, values: [String: String], report: ComparisonReport)] = []
     for size in sizes {
       for strategy in strategies {
-        let report = try await compare(reference, try #require(runs[cell(strategy, size)]))
+        let report = try await compareKept(reference, try #require(runs[cell(strategy, size)]))
         reports.append((size, ["allreduce": strategy], report))
       }
     }

@@ -113,6 +113,15 @@ actor Workload {
   }
 
   private var batches = 0
+  private var sets: [String: DumpSet] = [:]
+
+  /// A run's dumps, loaded once; for directories that no test changes.
+  func set(_ directory: String) throws -> DumpSet {
+    if let known = sets[directory] { return known }
+    let set = try load(directory)
+    sets[directory] = set
+    return set
+  }
 
   /// A copy of a run's dumps that a test may damage.
   func copy(_ directory: String, name: String) throws -> String {
@@ -134,4 +143,18 @@ func compare(
     reference: ComparisonSide(set: try load(reference)), target: ComparisonSide(set: try load(target)), slots: 4)
   adjust(&request)
   return try await DumpComparer.compare(request)
+}
+
+/// The same on dumps that nobody changes, of some stages only where `classes` names them.
+func compareKept(_ reference: String, _ target: String, only classes: Set<String>? = nil) async throws
+  -> ComparisonReport
+{
+  var reference = try await Workload.shared.set(reference)
+  var target = try await Workload.shared.set(target)
+  if let classes {
+    reference.captures.removeAll { !classes.contains($0.stage) }
+    target.captures.removeAll { !classes.contains($0.stage) }
+  }
+  return try await DumpComparer.compare(
+    ComparisonRequest(reference: ComparisonSide(set: reference), target: ComparisonSide(set: target), slots: 4))
 }

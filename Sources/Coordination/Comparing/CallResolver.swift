@@ -119,6 +119,10 @@ enum CallResolver {
       if case .success(let choice) = common, choice.call != nil {
         let calls = choice.calls.compactMap { $0 }
         result.callTokens = passes.reduce(into: [:]) { if calls.contains($1.call) { $0[$1.call] = $1.tokens } }
+        // Ids say how many tokens there are; other stages may be padded.
+        for place in observations where place.content == .idsReal || place.content == .idsZero {
+          if let call = place.call, calls.contains(call) { result.callTokens[call] = place.tokens }
+        }
         result.tokens = result.callTokens.values.reduce(0, +)
         if calls.count > 1 {
           result.runs = calls.map { RowRun(call: $0, start: 0, count: result.callTokens[$0] ?? 0) }
