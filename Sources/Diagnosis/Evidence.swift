@@ -97,7 +97,6 @@ public struct DivergenceEvidence: Sendable, Hashable, Codable {
   public var layer: Int?
   public var stage: String
   public var tensor: String
-  public var shape: [Int]
   public var worldSize: Int
   /// Of a - b.
   public var difference: TensorSketch
@@ -110,13 +109,12 @@ public struct DivergenceEvidence: Sendable, Hashable, Codable {
   public var isContainer: Bool
 
   public init(
-    layer: Int?, stage: String, tensor: String, shape: [Int], worldSize: Int, difference: TensorSketch, relL2: Double,
+    layer: Int?, stage: String, tensor: String, worldSize: Int, difference: TensorSketch, relL2: Double,
     alpha: Double, normRatio: Double, noise: Double, isContainer: Bool
   ) {
     self.layer = layer
     self.stage = stage
     self.tensor = tensor
-    self.shape = shape
     self.worldSize = worldSize
     self.difference = difference
     self.relL2 = relL2
@@ -278,8 +276,8 @@ public struct RowEvidence: Sendable, Hashable {
   public var divergence: DivergenceEvidence? {
     difference.map {
       DivergenceEvidence(
-        layer: key.layer, stage: key.stage, tensor: key.tensor, shape: plan.axis.map { [$0] } ?? [],
-        worldSize: worldSize, difference: $0, relL2: measures.relL2, alpha: measures.alpha,
+        layer: key.layer, stage: key.stage, tensor: key.tensor, worldSize: worldSize, difference: $0,
+        relL2: measures.relL2, alpha: measures.alpha,
         normRatio: measures.normRatio, noise: noise, isContainer: isContainer)
     }
   }

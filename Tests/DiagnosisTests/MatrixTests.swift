@@ -216,6 +216,10 @@ struct MatrixTests {
         #expect(report.verdict == .pass, "\(report.rows.filter { $0.verdict != .pass }.map { $0.why ?? "" })")
         #expect(report.findings.isEmpty)
         flips += report.notes.count { $0.contains("near-tie") }
+        // Without the router nothing says that it was a tie: open, and no alarm.
+        let blind = try await compareKept(
+          reference, try #require(runs[run(variant, ranks: size)]), only: Self.coarseClasses)
+        #expect(blind.verdict != .fail, "\(blind.rows.filter { $0.verdict == .fail }.map { $0.why ?? "" })")
       }
     }
     #expect(flips > 0, "the controls must hold a flip, or they show nothing")

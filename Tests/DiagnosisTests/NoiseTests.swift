@@ -93,7 +93,7 @@ struct NoiseTests {
       return factor * Double(mixed % 211 - 105)
     }
     let evidence = DivergenceEvidence(
-      layer: 2, stage: "MoE", tensor: "hidden", shape: [], worldSize: size, difference: TensorSketch(values),
+      layer: 2, stage: "MoE", tensor: "hidden", worldSize: size, difference: TensorSketch(values),
       relL2: 0.5, alpha: 1, normRatio: 1, noise: 0.004, isContainer: false)
     return WorldSizeFindings(
       worldSize: size,

@@ -40,7 +40,7 @@ enum EvidenceCollector {
     guard isFinite else { return evidence }
     evidence.difference = TensorSketch(zip(target, reference).map { $0 - $1 })
     addTokens(&evidence, sample: sample, target: target, reference: reference)
-    addSequences(&evidence, setting: setting, sample: sample, target: target, reference: reference)
+    addSequences(&evidence, setting: setting)
     addRowSources(&evidence, sample: sample, target: target, reference: reference)
     addChanges(&evidence, target: target, reference: reference)
     addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
@@ -81,35 +81,31 @@ enum EvidenceCollector {
 
   // MARK: sequences
 
-  private static func addSequences(
-    _ evidence: inout RowEvidence, setting: Setting, sample: TensorSample, target: [Double], reference: [Double]
-  ) {
-    let length = sample.rowLength
-    let rows = sample.rows
-    guard length > 0, rows.count > 1, rows == Array(rows.indices), rows.count * length == target.count else { return }
-    func distance(_ range: Range<Int>) -> Double {
-      let span = (range.lowerBound * length)..<(range.upperBound * length)
-      return Agreement(target: target[span], reference: reference[span]).distance
-    }
+  /// From the measures of every token row, so that long prefills count whole.
+  private static func addSequences(_ evidence: inout RowEvidence, setting: Setting) {
+    let rows = evidence.measures.tokenRelL2
+    let norms = evidence.measures.tokenNorms
+    guard rows.count > 1, rows.count == norms.count, !evidence.isSumOfPartials else { return }
     if setting.rowCalls.count == rows.count {
-      var calls: [Int: (target: [Double], reference: [Double])] = [:]
+      var calls: [Int: (difference: Double, reference: Double)] = [:]
       for (row, call) in setting.rowCalls.enumerated() {
-        let span = (row * length)..<((row + 1) * length)
-        calls[call, default: ([], [])].target += target[span]
-        calls[call, default: ([], [])].reference += reference[span]
+        let size = norms[row] * norms[row]
+        calls[call, default: (0, 0)].reference += size
+        if rows[row] != 0 { calls[call, default: (0, 0)].difference += rows[row] * rows[row] * size }
       }
       evidence.callDistances = calls.keys.sorted().map { call in
-        let part = calls[call] ?? ([], [])
-        return CallDistance(call: call, relL2: Agreement(target: part.target, reference: part.reference).distance)
+        let sums = calls[call] ?? (0, 0)
+        let distance = sums.difference == 0 ? 0 : (sums.difference / sums.reference).squareRoot()
+        return CallDistance(call: call, relL2: distance)
       }
     }
     // Equal lengths where nothing else is known; the first token of all is one in any case.
-    var firsts = [0]
+    var firsts: Set<Int> = [0]
     if let slots = setting.slots, slots > 1, rows.count % slots == 0, setting.tokens == rows.count {
-      firsts = (0..<slots).map { $0 * (rows.count / slots) }
+      firsts = Set((0..<slots).map { $0 * (rows.count / slots) })
     }
-    let later = rows.filter { !firsts.contains($0) }.map { distance($0..<($0 + 1)) }.sorted()
-    evidence.firstTokensRelL2 = firsts.map { distance($0..<($0 + 1)) }.max()
+    let later = rows.indices.filter { !firsts.contains($0) }.map { rows[$0] }.sorted()
+    evidence.firstTokensRelL2 = firsts.map { rows[$0] }.max()
     evidence.laterTokensRelL2 = later.isEmpty ? nil : later[later.count / 2]
   }
 

@@ -20,8 +20,8 @@ struct ReportBuilder {
 
   func report(unreadable: [Unreadable]) throws -> ComparisonReport {
     var notes: [String] = policyNotes + worldSizeNotes
-    var lines = judged(notes: &notes)
     var findings: [Finding] = []
+    var lines = judged(notes: &notes, suspects: &findings)
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
@@ -101,9 +101,19 @@ struct ReportBuilder {
     return found.map { outcome.targetRanks[$0] }
   }
 
-  private func judged(notes: inout [String]) -> [Line] {
+  private func suspected(_ key: CaptureKey, _ tokens: [Int], worst: Double) -> Finding {
+    Finding(
+      cause: "token-corruption", layer: key.layer, stage: key.stage, tokens: Array(tokens.prefix(64)),
+      confidence: .possible, evidence: ["tokens": Double(tokens.count), "worst_token_rel_l2": worst],
+      summary:
+        "\(key): token \(tokens.prefix(8).map(String.init).joined(separator: ", ")) is off and its input is not: "
+        + "corrupted rows, or tokens that took another expert at a near-tie of the router's scores.",
+      next: "Dump the router of this layer: a near-tie of its scores is rounding, anything else is a fault.")
+  }
+
+  private func judged(notes: inout [String], suspects: inout [Finding]) -> [Line] {
     let measured = outcomes.indices.filter { outcomes[$0].measures != nil }
-    var routing = RoutingWalk(slots: request.slots)
+    var routing = RoutingWalk(slots: request.slots, outcomes: outcomes)
     let rows = measured.compactMap { index -> JudgedRow? in
       let outcome = outcomes[index]
       guard let measures = outcome.measures else { return nil }
@@ -116,6 +126,7 @@ struct ReportBuilder {
         setAside: padding ?? routing.setAside(outcome, noise: floor))
     }
     notes += routing.notes
+    suspects = routing.suspects.first.map { [suspected($0.key, $0.tokens, worst: $0.worst)] } ?? []
     let judgements = Dictionary(uniqueKeysWithValues: zip(measured, Judge(policy: request.policy).judge(rows)))
     var noise = 0.0
     return outcomes.indices.map { index in

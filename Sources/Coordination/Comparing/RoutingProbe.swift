@@ -67,15 +67,23 @@ enum RoutingProbe {
 /// The flips met so far on the way through the stages.
 struct RoutingWalk {
   private(set) var notes: [String] = []
+  /// Tokens that may have taken another expert where no router was dumped, by place.
+  private(set) var suspects: [(key: CaptureKey, tokens: [Int], worst: Double)] = []
   /// Sequences in the batch, where known.
   let slots: Int?
+  /// Layers whose router was dumped.
+  private let routed: Set<Int?>
+  private var isSure = true
   private var flipped: Set<Int> = []
   private var rows = 0
   private var current: (layer: Int?, tokens: Set<Int>) = (nil, [])
   /// Token distances of the router's input.
   private var inputs: [Double] = []
 
-  init(slots: Int?) { self.slots = slots }
+  init(slots: Int?, outcomes: [PairOutcome]) {
+    self.slots = slots
+    routed = Set(outcomes.filter(RoutingProbe.isRouter).map(\.key.layer))
+  }
 
   /// What is set aside of one row, given in execution order.
   mutating func setAside(_ outcome: PairOutcome, noise: Double) -> SetAside? {
@@ -84,10 +92,14 @@ struct RoutingWalk {
     if let flips = RoutingProbe.flips(outcome, noise: noise, excused: excused(noise: noise)) {
       note(flips, outcome.key)
     }
+    suspect(outcome, noise: noise)
     guard let first = flipped.min(), let count = outcome.shape.first else { return nil }
-    let why = "tokens took another expert at a near-tie of the router's scores"
+    let why =
+      isSure
+      ? "tokens took another expert at a near-tie of the router's scores"
+      : "tokens may have taken another expert, and no router was dumped to say so"
     if count == rows {
-      return SetAside(tokens: current.tokens, followers: Set(first..<rows), why: why, mayPass: true)
+      return SetAside(tokens: current.tokens, followers: Set(first..<rows), why: why, mayPass: isSure)
     }
     // One row a sequence, its last token's.
     guard count < rows, outcome.shape.count > 1 else { return nil }
@@ -95,7 +107,30 @@ struct RoutingWalk {
     let followers = (0..<count).filter { sequence in
       length.map { length in flipped.contains { $0 / length == sequence } } ?? true
     }
-    return SetAside(tokens: [], followers: Set(followers), why: why, mayPass: true)
+    return SetAside(tokens: [], followers: Set(followers), why: why, mayPass: isSure)
+  }
+
+  /// Without a router to look at: single tokens of a mixture of experts that are off although their input is not, and
+  /// not by as much as garbage is. A flip keeps the other experts' share of the row.
+  private mutating func suspect(_ outcome: PairOutcome, noise: Double) {
+    let name = outcome.key.stage.lowercased()
+    guard outcome.key.role == .output, ["moe", "expert"].contains(where: { name.contains($0) }),
+      !routed.contains(outcome.key.layer), let distances = outcome.measures?.tokenRelL2, distances.count > 8,
+      inputs.count == distances.count, outcome.divergentRanks.isEmpty, distances.allSatisfy(\.isFinite)
+    else { return }
+    func usual(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
+    let limit = max(8 * usual(distances), 8 * noise)
+    let far = distances.indices.filter { distances[$0] > limit }
+    let inputLimit = max(3 * usual(inputs), 2 * noise)
+    guard !far.isEmpty, far.count * 8 <= distances.count,
+      far.allSatisfy({ distances[$0] < 1 && (inputs[$0] <= inputLimit || $0 >= flipped.min() ?? .max) })
+    else { return }
+    let new = far.filter { inputs[$0] <= inputLimit }
+    if !new.isEmpty { suspects.append((outcome.key, new, new.map { distances[$0] }.max() ?? 0)) }
+    isSure = false
+    rows = distances.count
+    current.tokens.formUnion(far)
+    flipped.formUnion(far)
   }
 
   /// Tokens after a flip whose input is far beyond the others'.
