@@ -189,22 +189,31 @@ public enum CallChooser {
   }
 
   /// Ranks that disagree about what a call is: data-parallel ranks run batches of their own.
+  ///
+  /// One stage alone (a foreign file) says nothing of the batch.
   private static func disagreement(_ observations: [CallObservation]) -> CallProblem? {
     for (number, files) in Dictionary(grouping: observations, by: { $0.call ?? 0 }).sorted(by: { $0.key < $1.key }) {
+      var example: (least: CallObservation, most: CallObservation)?
+      var (agreeing, disagreeing) = (0, 0)
       for (_, stage) in Dictionary(grouping: files, by: { "\($0.layer ?? -1) \($0.stage)" }) {
-        let counts = stage.map(\.tokens)
         guard let least = stage.min(by: { $0.tokens < $1.tokens }), let most = stage.max(by: { $0.tokens < $1.tokens }),
-          Set(stage.map(\.rank)).count == stage.count
+          stage.count > 1, Set(stage.map(\.rank)).count == stage.count
         else { continue }
         // Sequence parallel: shares of one batch differ by the remainder only.
-        let isShare = most.tokens - least.tokens < max(2, counts.count)
+        let isShare = most.tokens - least.tokens < max(2, stage.count)
         if !isShare, most.tokens > 2 * least.tokens {
-          return CallProblem(
-            code: .unknown,
-            message: "the ranks disagree about call \(number): \(most.tokens) tokens on rank \(most.rank), "
-              + "\(least.tokens) on rank \(least.rank), as data-parallel ranks with batches of their own (one may run "
-              + "a dummy batch); compare one rank alone")
+          disagreeing += 1
+          if most.tokens > example?.most.tokens ?? -1 { example = (least, most) }
+        } else {
+          agreeing += 1
         }
+      }
+      if let (least, most) = example, disagreeing > agreeing {
+        return CallProblem(
+          code: .unknown,
+          message: "the ranks disagree about call \(number): \(most.tokens) tokens on rank \(most.rank), "
+            + "\(least.tokens) on rank \(least.rank), as data-parallel ranks with batches of their own (one may run "
+            + "a dummy batch); compare one rank alone")
       }
     }
     return nil
