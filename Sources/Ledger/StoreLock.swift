@@ -15,7 +15,7 @@ public final class StoreLock: Sendable {
     guard descriptor >= 0 else {
       throw LedgerError(code: .unusable, message: "Cannot open \(path): \(String(cString: strerror(errno))).")
     }
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+    guard Self.take(descriptor) else {
       let owner = (try? String(contentsOfFile: path, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
       close(descriptor)
       throw LedgerError(
@@ -26,6 +26,15 @@ public final class StoreLock: Sendable {
     let owner = "pid \(getpid())\n"
     ftruncate(descriptor, 0)
     _ = owner.withCString { pwrite(descriptor, $0, strlen($0), 0) }
+  }
+
+  /// Waits a little: `isHeld` of another process holds it for a moment, and a dead owner's lock goes with it.
+  private static func take(_ descriptor: Int32) -> Bool {
+    for _ in 0..<20 {
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+      usleep(10_000)
+    }
+    return false
   }
 
   /// True while some process coordinates the store.
