@@ -126,6 +126,37 @@ import Testing
     }
   }
 
+  /// Three changes of state a run, each with its attempt, its run and its line of the diary, a hundred a commit.
+  @Test func manyChangesOfStateCommitTogether() async throws {
+    let runs = ProcessInfo.processInfo.environment["ROLLCALL_TEST_LONG"] == "1" ? 20_000 : 500
+    try await withLedger { ledger, _ in
+      let records = (0..<runs).map { RunRecord(sweep: "s1", name: "r\($0)", position: $0, cell: "c", repetition: 1) }
+      try ledger.create(sweep: "s1", plan: try plan(), fleet: FleetReader.thisMachine(), runs: records, now: 1)
+      var attempts = records.map {
+        AttemptRecord(id: $0.name, sweep: "s1", run: $0.name, number: 1, host: "a", token: "t", gpus: 1, now: 1)
+      }
+      func event(_ attempt: AttemptRecord, _ kind: String) -> LedgerWrite {
+        .event(EventRecord(at: 1, sweep: "s1", run: attempt.run, attempt: attempt.id, kind: kind))
+      }
+      let start = ContinuousClock.now
+      for first in stride(from: 0, to: runs, by: 100) {
+        let batch = first..<min(first + 100, runs)
+        try ledger.apply(attempts[batch].flatMap(intent))
+        for (state, run) in [(AttemptRecord.State.exited, RunState.gathering), (.gathered, .succeeded)] {
+          for index in batch { attempts[index].state = state }
+          try ledger.apply(
+            attempts[batch].flatMap {
+              [.attempt($0), .run(sweep: "s1", name: $0.run, state: run, why: nil), event($0, state.rawValue)]
+            })
+        }
+      }
+      print("\(Int(Double(3 * runs) / (ContinuousClock.now - start).seconds)) durable changes of state a second")
+      #expect(try ledger.runs(of: "s1").allSatisfy { $0.state == .succeeded })
+      #expect(try ledger.attempts(of: "s1") == attempts)
+      #expect(try ledger.events(of: "s1", limit: 1_000_000).count == 3 * runs + 1)
+    }
+  }
+
   @Test func sweepsAreFoundByNameByBeginningAndAsLast() async throws {
     try await withLedger { ledger, _ in
       _ = try create(ledger, "tp-1", now: 1000)
@@ -172,4 +203,8 @@ import Testing
       #expect(!StoreLock.isHeld(store: scratch))
     }
   }
+}
+
+extension Duration {
+  fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

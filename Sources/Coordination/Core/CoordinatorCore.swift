@@ -136,8 +136,11 @@ struct CoordinatorCore: Sendable {
     output = Output()
     for event in events { take(event) }
     giveUpSilentHosts()
-    place()
-    issue()
+    output.failure = hopelessness
+    if output.failure == nil {
+      place()
+      issue()
+    }
     conclude()
     if !output.writes.isEmpty { try commit(output.writes) }
     return output
@@ -306,7 +309,15 @@ struct CoordinatorCore: Sendable {
     }
   }
 
-  /// The sweeps that are over, and whether going on makes sense.
+  /// The trouble of the first host, where no host can be used and waiting does not mend it.
+  private var hopelessness: TransportError? {
+    guard hosts.allSatisfy(\.isBlocked) || hosts.allSatisfy({ $0.facts == nil && $0.trouble != nil }),
+      sweeps.contains(where: { $0.openRuns > 0 })
+    else { return nil }
+    return hosts.first?.trouble
+  }
+
+  /// The sweeps that are over.
   private mutating func conclude() {
     for sweep in sweeps.indices where sweeps[sweep].openRuns == 0 && !sweeps[sweep].isFinished {
       let isBusy = hosts.contains { host in
@@ -320,8 +331,5 @@ struct CoordinatorCore: Sendable {
         output.finished.append(sweeps[sweep].id)
       }
     }
-    let isUseless = hosts.allSatisfy(\.isBlocked) || hosts.allSatisfy { $0.facts == nil && $0.trouble != nil }
-    guard isUseless, sweeps.contains(where: { $0.openRuns > 0 }) else { return }
-    output.failure = hosts.first { $0.trouble != nil }?.trouble
   }
 }
