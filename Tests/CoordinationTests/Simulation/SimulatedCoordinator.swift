@@ -222,6 +222,10 @@ final class SimulatedCoordinator {
       return
     }
     answer(command, life, .trouble(trouble(.timedOut, command.host)), after: limit)
+    // The connection breaks while the question is under way: it may arrive all the same.
+    if isBad, simulation.random.chance(0.05) {
+      answer(command, life, .trouble(trouble(.connectionLost, command.host)), after: simulation.random.between(0.1, 5))
+    }
     if isBad, simulation.random.chance(0.04) { return }
     let copies = isBad && simulation.random.chance(0.05) ? 2 : 1
     var delay = self.delay(isBad)
