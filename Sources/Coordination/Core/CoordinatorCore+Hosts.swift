@@ -153,7 +153,6 @@ extension CoordinatorCore {
         give(.stop(record, reason: record.state.isOpen ? "cancelled" : "superseded"), .stop(index), host)
       }
       attempts[index].command = lastCommand
-      attempts[index].touched = lastCommand
     }
   }
 

@@ -53,8 +53,6 @@ struct CoordinatorCore: Sendable {
     var need: Need?
     /// The command under way for it.
     var command: Int?
-    /// The last command for it: answers to older questions are not about how it stands now.
-    var touched = 0
     /// Until then a launch that was never answered may still arrive.
     var doubtUntil: Double?
     /// Since when its directory was seen without a supervisor.
@@ -166,7 +164,7 @@ struct CoordinatorCore: Sendable {
   /// An answer to a command that is not under way, one that was answered before say, means nothing.
   private mutating func take(_ answer: Answer, to id: Int) {
     guard let command = pending.removeValue(forKey: id) else { return }
-    release(command, id)
+    release(command)
     if case .trouble(let trouble) = answer {
       failed(command, trouble)
       return
@@ -176,7 +174,7 @@ struct CoordinatorCore: Sendable {
     case (.enrol, .facts(let facts)): enrolled(command.host, facts)
     case (.poll(let asked), .statuses(let statuses)):
       hosts[command.host].polled = now.steady
-      for attempt in asked where attempts[attempt].touched < id && attempts[attempt].command == nil {
+      for attempt in asked where attempts[attempt].command == nil {
         if let status = statuses[attempts[attempt].record.id] { observed(status, of: attempt) }
       }
     case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
@@ -188,18 +186,18 @@ struct CoordinatorCore: Sendable {
     }
   }
 
-  private mutating func release(_ command: Pending, _ id: Int) {
+  private mutating func release(_ command: Pending) {
     switch command.kind {
     case .enrol, .poll: hosts[command.host].question = nil
-    case .launch(let attempt), .stop(let attempt), .gather(let attempt):
+    case .launch(let attempt):
       attempts[attempt].command = nil
-      attempts[attempt].touched = lastCommand
-    }
-    switch command.kind {
-    case .launch: hosts[command.host].launches -= 1
-    case .gather: hosts[command.host].gathers -= 1
-    case .stop: hosts[command.host].stops -= 1
-    case .enrol, .poll: break
+      hosts[command.host].launches -= 1
+    case .gather(let attempt):
+      attempts[attempt].command = nil
+      hosts[command.host].gathers -= 1
+    case .stop(let attempt):
+      attempts[attempt].command = nil
+      hosts[command.host].stops -= 1
     }
   }
 

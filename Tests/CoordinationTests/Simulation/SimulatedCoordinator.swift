@@ -222,13 +222,14 @@ final class SimulatedCoordinator {
       return
     }
     answer(command, life, .trouble(trouble(.timedOut, command.host)), after: limit)
-    // The connection breaks while the question is under way: it may arrive all the same.
-    if isBad, simulation.random.chance(0.05) {
+    let isBreaking = isBad && simulation.random.chance(0.08)
+    if isBreaking {
+      // The connection breaks while the question is under way: it may arrive all the same, and late.
       answer(command, life, .trouble(trouble(.connectionLost, command.host)), after: simulation.random.between(0.1, 5))
     }
     if isBad, simulation.random.chance(0.04) { return }
     let copies = isBad && simulation.random.chance(0.05) ? 2 : 1
-    var delay = self.delay(isBad)
+    var delay = isBreaking ? simulation.random.between(0, Simulation.longestDelay) : self.delay(isBad)
     for copy in 0..<copies {
       // One sending of a launch arrives once; a second one comes of a second sending.
       if copy > 0, case .launch = command.action {} else if copy > 0 { delay = self.delay(isBad) }
