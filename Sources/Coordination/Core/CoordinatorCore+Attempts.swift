@@ -10,12 +10,16 @@ extension CoordinatorCore {
   mutating func observed(_ status: AttemptStatus, of index: Int) {
     guard let run = attempts[index].run, attempts[index].record.state.isOpen else { return }
     let host = attempts[index].host
-    if status != .absent { attempts[index].doubtUntil = nil }
+    switch status {
+    case .absent, .claimed: break
+    // Its directory stays, so that no other launch of it starts anything.
+    case .running, .exited, .lost: attempts[index].doubtUntil = nil
+    }
     let seen = aged(status, index)
     let state = attempts[index].record.state
     if isCancelling(run), state == .launching, status == .absent {
       // A launch that was never answered may still arrive: only then is it sure that nothing starts.
-      guard now.steady >= attempts[index].doubtUntil ?? 0 else { return }
+      guard !isInDoubt(index) else { return }
       close(index, .failed, why: "cancelled before it started")
       set(run, .cancelled, why: "cancelled before it started", host: name(host), attempt: id(index), kind: "cancelled")
       return
@@ -24,8 +28,11 @@ extension CoordinatorCore {
       hosts[host].changed = now.steady
       apply(transition, to: index, run)
     }
-    stopIfCancelled(index)
+    stopIfCancelled(index, isThere: status != .absent)
   }
+
+  /// A launch that was never answered may still arrive.
+  private func isInDoubt(_ index: Int) -> Bool { (attempts[index].doubtUntil ?? 0) > now.steady }
 
   /// Our own patience with a claimed directory, since the host's clock may have jumped.
   private mutating func aged(_ status: AttemptStatus, _ index: Int) -> AttemptStatus {
@@ -103,7 +110,8 @@ extension CoordinatorCore {
   // MARK: - What follows
 
   /// In a sweep that is being cancelled, what runs is stopped, and what was never sent ends here.
-  mutating func stopIfCancelled(_ index: Int) {
+  /// - Parameter isThere: Its host has a directory of it, so that a stop is not in vain.
+  mutating func stopIfCancelled(_ index: Int, isThere: Bool = false) {
     guard let run = attempts[index].run, isCancelling(run), attempts[index].command == nil else { return }
     switch attempts[index].record.state {
     case .launching where attempts[index].need == .launch && attempts[index].doubtUntil == nil:
@@ -111,7 +119,7 @@ extension CoordinatorCore {
       set(
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
-    case .launching where attempts[index].doubtUntil != nil:
+    case .launching where !isThere && isInDoubt(index):
       // Whether there is anything to stop, a look will tell.
       attempts[index].need = nil
     case .launching, .running: attempts[index].need = .stop
@@ -176,7 +184,7 @@ extension CoordinatorCore {
   /// Ends an attempt. What exited holds nothing any more; what was lost, or may still be on its way to its host, is to
   /// be fenced.
   private mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
-    let isInDoubt = (attempts[index].doubtUntil ?? 0) > now.steady
+    let isInDoubt = isInDoubt(index)
     let hasExited = attempts[index].record.state == .exited
     attempts[index].record.state = state
     attempts[index].record.why = why

@@ -296,9 +296,6 @@ final class SimulatedCoordinator {
           simulation.violations.append("\(next.id) is given up (\(next.why ?? "")) without cause")
         }
       }
-      if next.state == .failed, old.state.isOpen, let truth, truth.token == next.token, truth.isAlive {
-        simulation.violations.append("\(next.id) is failed (\(next.why ?? "")), but runs")
-      }
       if !next.state.isOpen, next.isFenced, let truth, truth.token == next.token, truth.isAlive {
         simulation.violations.append("\(next.id) counts as fenced, but runs")
       }
