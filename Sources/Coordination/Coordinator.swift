@@ -46,7 +46,6 @@ public actor Coordinator {
   private let report: @Sendable (Progress) -> Void
   private let now: @Sendable () -> Double
   private let connections: [String: HostConnection]
-  private let mailbox = Mailbox<Letter>()
   /// Does not count while the machine sleeps: a closed lid makes no host silent.
   private let clock = SuspendingClock()
   private let start = SuspendingClock().now
@@ -78,6 +77,7 @@ public actor Coordinator {
     var core = CoordinatorCore(
       hosts: connections.values.map(\.host), stragglers: try ledger.unfencedAttempts(), settings: settings,
       nonce: Launch.nonce(), at: moment)
+    let mailbox = Mailbox<Letter>()
     var events: [Event] = [.added(rows)]
     var isCancelling = rows.sweep.state == .cancelling
     var nextLook = moment.steady + settings.tick
@@ -96,20 +96,20 @@ public actor Coordinator {
         troubles = core.troubles
         for progress in output.progress { report(progress) }
         if let failure = output.failure { throw failure }
-        for command in output.commands { group.addTask { await self.perform(command, actions) } }
+        for command in output.commands { group.addTask { await Self.perform(command, actions, mailbox) } }
         if output.finished.contains(id) { break }
 
         let due = min(output.wakeAt, nextLook)
         if alarm <= time.steady || due < alarm {
           alarm = due
           let delay = max(0, due - time.steady)
-          group.addTask { [mailbox] in
+          group.addTask {
             // Cancelled: nobody waits for it any more.
             guard (try? await Task.sleep(for: .seconds(delay), clock: .suspending)) != nil else { return }
             mailbox.put(.event(.tick))
           }
         }
-        events = try await arrivals()
+        events = try await Self.arrivals(in: mailbox)
       }
       group.cancelAll()
     }
@@ -126,7 +126,7 @@ public actor Coordinator {
   }
 
   /// Waits until something has happened.
-  private func arrivals() async throws -> [Event] {
+  private static func arrivals(in mailbox: Mailbox<Letter>) async throws -> [Event] {
     let letters = await mailbox.takeAll()
     try Task.checkCancellation()
     return try letters.map { letter in
@@ -137,7 +137,7 @@ public actor Coordinator {
     }
   }
 
-  private func perform(_ command: Command, _ actions: HostActions) async {
+  private static func perform(_ command: Command, _ actions: HostActions, _ mailbox: Mailbox<Letter>) async {
     do {
       mailbox.put(.event(.answered(command.id, try await actions.perform(command))))
     } catch {
