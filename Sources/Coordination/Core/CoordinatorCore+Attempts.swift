@@ -59,16 +59,16 @@ extension CoordinatorCore {
       next.started = now.wall
       apply(Transition(attempt: next, run: .running, event: "running", action: .none), to: index, run)
       stopIfCancelled(index)
-    case .gpuBusy(let why): fail(index, run, why, ending: .gpuBusy, kind: "gpu-busy")
-    case .noSpace(let why): fail(index, run, why, ending: .noSpace, kind: "no-space")
-    case .refused(let why): fail(index, run, why, ending: .launchFailed, kind: "refused")
+    case .gpuBusy(let why): retry(index, run, .failed, why, ending: .gpuBusy, kind: "gpu-busy")
+    case .noSpace(let why): retry(index, run, .failed, why, ending: .noSpace, kind: "no-space")
+    case .refused(let why): retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
     }
   }
 
   /// Nothing was sent.
   mutating func refused(_ index: Int, _ why: String) {
     guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
-    fail(index, run, why, ending: .launchFailed, kind: "refused")
+    retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
   }
 
   mutating func stopped(_ index: Int) {
@@ -113,6 +113,7 @@ extension CoordinatorCore {
   /// - Parameter isThere: Its host has a directory of it, so that a stop is not in vain.
   mutating func stopIfCancelled(_ index: Int, isThere: Bool = false) {
     guard let run = attempts[index].run, isCancelling(run), attempts[index].command == nil else { return }
+    hosts[attempts[index].host].restsUntil = -.infinity
     switch attempts[index].record.state {
     case .launching where attempts[index].need == .launch && attempts[index].doubtUntil == nil:
       close(index, .failed, why: "cancelled before it started")
@@ -144,11 +145,6 @@ extension CoordinatorCore {
     set(
       run, transition.run, why: transition.why, host: name(attempts[index].host), attempt: id(index),
       kind: transition.event)
-  }
-
-  /// Nothing of it runs, or so its host says.
-  private mutating func fail(_ index: Int, _ run: Int, _ why: String, ending: AttemptEnding, kind: String) {
-    retry(index, run, .failed, why, ending: ending, kind: kind)
   }
 
   /// It is over for us; whether anything of it lives, its host must tell before its GPUs are free.
@@ -184,6 +180,7 @@ extension CoordinatorCore {
   /// Ends an attempt. What exited holds nothing any more; what was lost, or may still be on its way to its host, is to
   /// be fenced.
   private mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
+    hosts[attempts[index].host].restsUntil = -.infinity
     let isInDoubt = isInDoubt(index)
     let hasExited = attempts[index].record.state == .exited
     attempts[index].record.state = state

@@ -30,6 +30,8 @@ extension CoordinatorCore {
     var changed: Double
     /// Attempts that it is still to be asked about.
     var watched: [Int] = []
+    /// Steady time until which there is nothing to ask of it, unless something happens to it.
+    var restsUntil = -Double.infinity
     var launches = 0
     var gathers = 0
     var stops = 0
@@ -113,19 +115,31 @@ extension CoordinatorCore {
   /// Gives out what each host may be asked now, and finds the time of the next look.
   mutating func issue() {
     for host in hosts.indices {
-      if hosts[host].trouble != nil, !isSilent(hosts[host]) {
-        output.wakeAt = min(output.wakeAt, hosts[host].heard + settings.lostAfter + 0.001)
+      if hosts[host].restsUntil <= now.steady {
+        hosts[host].restsUntil = .infinity
+        issue(host)
       }
-      guard !hosts[host].isBlocked else { continue }
-      guard hosts[host].retryAt <= now.steady else {
-        output.wakeAt = min(output.wakeAt, hosts[host].retryAt)
-        continue
-      }
-      work(host)
-      ask(host)
+      output.wakeAt = min(output.wakeAt, hosts[host].restsUntil)
     }
     for run in delayed { output.wakeAt = min(output.wakeAt, runs[run].notBefore) }
-    if !isPlacingAllowed, !queue.isEmpty { output.wakeAt = min(output.wakeAt, started + settings.enrolPatience) }
+    if !queue.isEmpty, !isPlacingAllowed { output.wakeAt = min(output.wakeAt, started + settings.enrolPatience) }
+  }
+
+  private mutating func issue(_ host: Int) {
+    if hosts[host].trouble != nil, !isSilent(hosts[host]) {
+      rest(host, until: hosts[host].heard + settings.lostAfter + 0.001)
+    }
+    guard !hosts[host].isBlocked else { return }
+    guard hosts[host].retryAt <= now.steady else {
+      rest(host, until: hosts[host].retryAt)
+      return
+    }
+    work(host)
+    ask(host)
+  }
+
+  private mutating func rest(_ host: Int, until time: Double) {
+    hosts[host].restsUntil = min(hosts[host].restsUntil, time)
   }
 
   /// Launches, gathers and stops.
@@ -134,7 +148,7 @@ extension CoordinatorCore {
     for index in hosts[host].watched {
       guard let need = attempts[index].need, attempts[index].command == nil else { continue }
       guard attempts[index].notBefore <= now.steady else {
-        output.wakeAt = min(output.wakeAt, attempts[index].notBefore)
+        rest(host, until: attempts[index].notBefore)
         continue
       }
       let record = attempts[index].record
@@ -170,7 +184,7 @@ extension CoordinatorCore {
       give(.enrol, .enrol, host)
       hosts[host].question = lastCommand
     } else if !open.isEmpty {
-      output.wakeAt = min(output.wakeAt, due)
+      rest(host, until: due)
     }
   }
 

@@ -164,6 +164,7 @@ struct CoordinatorCore: Sendable {
   /// An answer to a command that is not under way, one that was answered before say, means nothing.
   private mutating func take(_ answer: Answer, to id: Int) {
     guard let command = pending.removeValue(forKey: id) else { return }
+    hosts[command.host].restsUntil = -.infinity
     release(command)
     if case .trouble(let trouble) = answer {
       failed(command, trouble)
@@ -254,6 +255,7 @@ struct CoordinatorCore: Sendable {
     attemptIndex[record.id] = index
     if let run { runs[run].attempts.append(index) }
     if attempt.isWatched { hosts[host].watched.append(index) }
+    hosts[host].restsUntil = -.infinity
   }
 
   /// The attempt's host is not in the fleet: its run ends, since a second one might run beside it.
