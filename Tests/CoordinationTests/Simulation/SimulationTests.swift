@@ -3,18 +3,19 @@ import Testing
 
 /// The coordinator's core under crashes, cuts, reboots, full disks, jumping clocks, strangers and rivals.
 ///
-/// `ROLLCALL_SIM_SEED=n` replays one seed with its trace; `ROLLCALL_TEST_LONG=1` tries 10,000.
+/// `ROLLCALL_SIM_SEED=n` replays one seed with its trace, `n-m` tries a range; `ROLLCALL_TEST_LONG=1` tries 10,000.
 @Suite struct SimulationTests {
   private static let environment = ProcessInfo.processInfo.environment
 
   private static var seeds: [ClosedRange<UInt64>] {
-    if let seed = environment["ROLLCALL_SIM_SEED"].flatMap(UInt64.init) { return [seed...seed] }
-    let count: UInt64 = environment["ROLLCALL_TEST_LONG"] == "1" ? 10_000 : 300
-    return stride(from: 1, through: count, by: 50).map { $0...min($0 + 49, count) }
+    let named = (environment["ROLLCALL_SIM_SEED"] ?? "").split(separator: "-").compactMap { UInt64($0) }
+    let first = named.first ?? 1
+    let last = max(first, named.last ?? (environment["ROLLCALL_TEST_LONG"] == "1" ? 10_000 : 300))
+    return stride(from: first, through: last, by: 50).map { $0...min($0 + 49, last) }
   }
 
   @Test(arguments: seeds) func nothingIsLostAndNothingRunsTwice(_ seeds: ClosedRange<UInt64>) {
-    let isTraced = Self.environment["ROLLCALL_SIM_SEED"] != nil
+    let isTraced = seeds.count == 1
     for seed in seeds {
       do {
         try Simulation(seed: seed, traced: isTraced).run()
