@@ -213,6 +213,16 @@ import Transports
     #expect(bench.commands.count == 1, "never more than one question to one host")
   }
 
+  @Test func aHostThatWasIdleForLongIsNotSilentForLong() throws {
+    var bench = Bench(hosts: ["a"], runs: 1)
+    bench.enrol("a")
+    let launch = try #require(bench.commands.first { if case .launch = $0.action { true } else { false } })
+    // Nothing was asked of it, and nothing heard, for longer than an attempt is waited for.
+    bench.time += 4000
+    bench.tell(.answered(launch.id, .trouble(TransportError(code: .unreachable, host: "a", message: "cut"))))
+    #expect(bench.state(of: "r0") == .launching)
+  }
+
   @Test func aJumpOfOurClockLosesNothing() {
     var bench = Bench(hosts: ["a"], attempts: [running("a")])
     bench.trouble("a")

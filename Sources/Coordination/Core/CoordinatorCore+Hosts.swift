@@ -20,8 +20,8 @@ extension CoordinatorCore {
     var retryAt = 0.0
     /// Waiting does not mend its trouble.
     var isBlocked = false
-    /// Steady time of its last answer.
-    var heard: Double
+    /// Steady time of the first failed contact since its last answer.
+    var silentSince = 0.0
     /// The enrolment or poll under way: never more than one.
     var question: Int?
     /// Steady time of the last poll's answer; before all time: a poll is due at once.
@@ -38,7 +38,6 @@ extension CoordinatorCore {
 
     init(_ host: Fleet.Host, now: Double) {
       self.host = host
-      heard = now
       changed = now
     }
 
@@ -59,7 +58,7 @@ extension CoordinatorCore {
   }
 
   mutating func recovered(_ host: Int) {
-    hosts[host].heard = now.steady
+    hosts[host].silentSince = now.steady
     guard !hosts[host].isBlocked else { return }
     if hosts[host].trouble != nil { isPlacingDue = true }
     hosts[host].isReachable = true
@@ -76,6 +75,7 @@ extension CoordinatorCore {
     }
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
+    if host.trouble == nil { host.silentSince = now.steady }
     // Commands that were under way together fail together, and count once.
     if host.trouble == nil || host.retryAt <= now.steady {
       host.failures += 1
@@ -91,13 +91,16 @@ extension CoordinatorCore {
   }
 
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.heard > settings.lostAfter }
+  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > patience }
+
+  /// No launch may be under way any more when work is given up.
+  private var patience: Double { max(settings.lostAfter, settings.launchDelay) }
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
     for host in hosts.indices {
       guard isSilent(hosts[host]), hosts[host].question == nil, let trouble = hosts[host].trouble else { continue }
-      let silence = now.steady - hosts[host].heard
+      let silence = now.steady - hosts[host].silentSince
       let why = "host \(hosts[host].host.name) was not heard of for \(Int(silence)) s: \(trouble.message)"
       for attempt in hosts[host].watched
       where attempts[attempt].record.state.isOpen && attempts[attempt].command == nil {
@@ -127,7 +130,7 @@ extension CoordinatorCore {
 
   private mutating func issue(_ host: Int) {
     if hosts[host].trouble != nil, !isSilent(hosts[host]) {
-      rest(host, until: hosts[host].heard + settings.lostAfter + 0.001)
+      rest(host, until: hosts[host].silentSince + patience + 0.001)
     }
     guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {

@@ -36,8 +36,8 @@ final class SimulatedCoordinator {
   private var begun = 0.0
   private var inbox: [Event] = []
   private var isTurnDue = false
-  /// Host → time of the last answer that reached the core.
-  private var heard: [String: Double] = [:]
+  /// Host → time of the first failed contact since its last answer.
+  private var silentSince: [String: Double] = [:]
   private var badGathers: [String: Int] = [:]
   private var unanswered: Set<Int> = []
 
@@ -88,7 +88,7 @@ final class SimulatedCoordinator {
     simulation.say("\(name) starts")
     incarnation += 1
     begun = simulation.time
-    heard = [:]
+    silentSince = [:]
     badGathers = [:]
     unanswered = []
     core = CoordinatorCore(
@@ -258,6 +258,9 @@ final class SimulatedCoordinator {
     simulation.after(delay) {
       guard self.incarnation == life else { return }
       if case .trouble = answer {
+        if self.unanswered.contains(command.id), self.silentSince[command.host] == nil {
+          self.silentSince[command.host] = self.simulation.time
+        }
       } else {
         // What comes through a cut network does not come.
         guard self.cuts[command.host, default: 0] == 0 else { return }
@@ -266,7 +269,7 @@ final class SimulatedCoordinator {
           self.tell(.answered(command.id, answer))
           return
         }
-        self.heard[command.host] = self.simulation.time
+        self.silentSince[command.host] = nil
         if case .gather(let attempt, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
@@ -285,7 +288,7 @@ final class SimulatedCoordinator {
       else { continue }
       let truth = host.attempts[next.id]
       if next.state == .lost, old.state.isOpen {
-        let silence = simulation.time - (heard[next.host] ?? begun)
+        let silence = simulation.time - (silentSince[next.host] ?? simulation.time)
         let isGone =
           switch truth?.state {
           case .orphaned?, .cutOff?: true
