@@ -38,6 +38,7 @@ final class SimulatedCoordinator {
   private var isTurnDue = false
   /// Host → time of the first failed contact since its last answer.
   private var silentSince: [String: Double] = [:]
+  private var blocked: Set<String> = []
   private var badGathers: [String: Int] = [:]
   private var unanswered: Set<Int> = []
 
@@ -89,6 +90,7 @@ final class SimulatedCoordinator {
     incarnation += 1
     begun = simulation.time
     silentSince = [:]
+    blocked = []
     badGathers = [:]
     unanswered = []
     core = CoordinatorCore(
@@ -257,7 +259,8 @@ final class SimulatedCoordinator {
   private func answer(_ command: Command, _ life: Int, _ answer: Answer, after delay: Double) {
     simulation.after(delay) {
       guard self.incarnation == life else { return }
-      if case .trouble = answer {
+      if case .trouble(let trouble) = answer {
+        if trouble.isPermanent, self.unanswered.contains(command.id) { self.blocked.insert(command.host) }
         if self.unanswered.contains(command.id), self.silentSince[command.host] == nil {
           self.silentSince[command.host] = self.simulation.time
         }
@@ -269,7 +272,8 @@ final class SimulatedCoordinator {
           self.tell(.answered(command.id, answer))
           return
         }
-        self.silentSince[command.host] = nil
+        // A blocked host stays in trouble, whatever older questions still bring.
+        self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
         if case .gather(let attempt, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
