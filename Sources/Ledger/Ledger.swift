@@ -243,13 +243,13 @@ public struct SweepLedger: Sendable {
       arguments: [state.rawValue, why, sweep, run])
   }
 
-  private func append(_ event: EventRecord, _ database: Database) throws {
+  func append(_ event: EventRecord, _ database: Database) throws {
     try database.execute(
       sql: "INSERT INTO event (at, sweep, run, attempt, kind, detail) VALUES (?, ?, ?, ?, ?, ?)",
       arguments: [event.at, event.sweep, event.run, event.attempt, event.kind, event.detail])
   }
 
-  private func write(_ body: (Database) throws -> Void) throws {
+  func write(_ body: (Database) throws -> Void) throws {
     do { try pool.write(body) } catch { throw Self.wrap(error, pool.path) }
   }
 

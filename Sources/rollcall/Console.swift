@@ -14,8 +14,12 @@ enum Console {
   /// To standard output as it is; a reader that went away (`| head`) is no error.
   static func write(_ text: String) { try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) }
 
+  static func write(bytes: [UInt8]) { try? FileHandle.standardOutput.write(contentsOf: Data(bytes)) }
+
   /// To standard error as it is.
   static func draw(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
+
+  static var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
   static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
