@@ -80,7 +80,8 @@ public struct DrainList: Sendable {
     else { return false }
     return name.unicodeScalars.allSatisfy { scalar in
       scalar.isASCII
-        && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil || "._-".unicodeScalars.contains(scalar))
+        && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil
+          || "._-".unicodeScalars.contains(scalar))
     }
   }
 }

@@ -28,7 +28,9 @@ struct HostsCheckCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func validate() throws {
-    guard (1...3600).contains(timeout) else { throw ValidationError("--timeout is a number of seconds from 1 to 3600.") }
+    guard (1...3600).contains(timeout) else {
+      throw ValidationError("--timeout is a number of seconds from 1 to 3600.")
+    }
   }
 
   func run() async throws {

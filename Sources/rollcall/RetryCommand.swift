@@ -39,7 +39,8 @@ struct RetryCommand: AsyncParsableCommand, HasJSONOutput {
     let session = try SweepSession(store)
     let record = try session.ledger.sweep(named: sweep)
     let all = try session.ledger.runs(of: record.id)
-    let chosen = failed ? all.filter(Self.endedBadly) : try runs.map { try LogsCommand.find($0, in: all, sweep: record.id) }
+    let chosen =
+      failed ? all.filter(Self.endedBadly) : try runs.map { try LogsCommand.find($0, in: all, sweep: record.id) }
     guard !chosen.isEmpty else { throw UsageError(message: "No run of \(record.id) ended badly.") }
     for run in chosen where !Self.endedBadly(run) {
       throw UsageError(message: "Run \(run.name) cannot be tried again: it is \(run.state.rawValue).")

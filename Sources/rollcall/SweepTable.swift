@@ -133,7 +133,8 @@ struct SweepTable {
     }
     var lines =
       rows.isEmpty
-      ? [] : StatusTable.table([["CELL", "RUNS", "HOSTS", "FILES", "BYTES", "REASON"]] + rows).components(separatedBy: "\n")
+      ? []
+      : StatusTable.table([["CELL", "RUNS", "HOSTS", "FILES", "BYTES", "REASON"]] + rows).components(separatedBy: "\n")
     if hidden > 0 { lines.append("and \(hidden) cells that wait or have succeeded") }
     return lines
   }

@@ -22,12 +22,15 @@ struct EnvironmentTests {
         ])
       let head = try #require(host.scratch.text("head")?.trimmingCharacters(in: .newlines))
       let oracle = try await runPython(
-        "import platform, torch; print(platform.python_version(), torch.__version__, torch.version.git_version)")
+        """
+        import platform, sys, torch
+        print(platform.python_version(), torch.__version__, torch.version.git_version, sys.executable)
+        """)
       let expected = oracle.output.split(whereSeparator: \.isWhitespace).map(String.init)
 
       let launcher = host.launcher()
       let environment = [
-        ("ROLLCALL_SOURCE", source), ("ROLLCALL_PYTHON", testPython), ("ROLLCALL_JOB_COMMIT", "0123abc"),
+        ("ROLLCALL_SOURCE", source), ("ROLLCALL_PYTHON", expected[3]), ("ROLLCALL_JOB_COMMIT", "0123abc"),
         ("SECRET_TOKEN", "hunter2"),
       ]
       let command = "\"$ROLLCALL_PYTHON\" -c 'print(1)'"

@@ -163,7 +163,9 @@ struct GangTests {
           dist.init_process_group("gloo")
           x = torch.tensor([1.0 + dist.get_rank()])
           dist.all_reduce(x)
-          print(dist.get_world_size(), int(x.item()))
+          print(dist.get_world_size(), int(x.item()), flush=True)
+          dist.barrier()
+          dist.destroy_process_group()
 
           """.utf8), isExecutable: false)
       var facts: [HostFacts] = []
@@ -194,7 +196,7 @@ struct GangTests {
         }
         if actions.isEmpty { try await Task.sleep(for: .milliseconds(100)) }
       }
-      let errors = host.text("a1", "stderr.log") ?? ""
+      let errors = (host.text("a1", "stderr.log") ?? "") + (host.scratch.text("second/attempts/a1/stderr.log") ?? "")
       #expect(gang.outcome == .succeeded, "\(errors)")
       #expect(host.text("a1", "stdout.log") == "2 3\n")
       #expect(host.scratch.text("second/attempts/a1/stdout.log") == "2 3\n")

@@ -9,7 +9,9 @@ import Transports
 /// ones print.
 @Suite(.timeLimit(.minutes(4)))
 struct HostCheckTests {
-  @Test func `NVIDIA: a run's processes are ours, another one is a stranger, and the lock names its attempt`() async throws {
+  @Test func `NVIDIA: a run's processes are ours, another one is a stranger, and the lock names its attempt`()
+    async throws
+  {
     try await HostKind.local.with { host in
       try host.scratch.write(
         "bin/nvidia-smi",

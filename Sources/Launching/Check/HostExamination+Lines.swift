@@ -108,10 +108,9 @@ extension HostExamination {
     }
     // A table for people: PID, name, how many GPUs, bytes. Which GPUs they are it does not tell.
     for row in processes {
-      let words = row.split(whereSeparator: \.isWhitespace)
-      guard words.count >= 4, let pid = Int(words[0]) else { continue }
-      let memory = words.count > 3 ? Int(words[3]) : nil
-      unplaced.append(Process(pid: pid, name: Self.clean(words[1]), memoryBytes: memory))
+      let words = row.contains("\t") ? row.split(separator: "\t") : row.split(separator: " ")
+      guard words.count >= 4, let pid = Int(Self.clean(words[0])) else { continue }
+      unplaced.append(Process(pid: pid, name: Self.clean(words[1]), memoryBytes: Int(Self.clean(words[3]))))
     }
   }
 

@@ -699,6 +699,8 @@ go() {
   dir=$workdir/attempts/$1
   if [ ! -d "$dir" ]; then
     say absent
+  elif [ -e "$dir/go" ]; then
+    say released
   elif [ -e "$dir/exit.json" ]; then
     say ended
   elif { : >"$dir/go"; } 2>/dev/null; then
@@ -770,7 +772,7 @@ forward() {
     say "$word-failed" "$status $(printf '%s' "$told" | one_line)"
     return
   fi
-  printf '%s\n' "$told" | tr -d '\000-\011\013-\037' | cut -c 1-400 | head -n 1000 |
+  printf '%s\n' "$told" | tr -d '\000-\010\013-\037' | cut -c 1-400 | head -n 1000 |
     while IFS= read -r line; do [ -z "$line" ] || say "$word" "$line"; done
 }
 

@@ -89,7 +89,9 @@ public struct GangLaunch: Sendable, Hashable {
 
   // MARK: -
 
-  private func isState(_ share: Int, _ state: Share) -> Bool { shares.indices.contains(share) && shares[share] == state }
+  private func isState(_ share: Int, _ state: Share) -> Bool {
+    shares.indices.contains(share) && shares[share] == state
+  }
 
   private mutating func launched(_ share: Int, _ outcome: LaunchOutcome) -> [Action] {
     guard shares.indices.contains(share) else { return [] }
