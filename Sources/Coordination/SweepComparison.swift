@@ -77,6 +77,7 @@ public struct SweepComparison: Sendable {
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
+    notes += EnvironmentDifferences.notes(pairs, plan, runs, attempts)
     notes += hostNotes + plan.warnings
     if again != nil { notes += originNotes(origins) }
 

@@ -169,7 +169,10 @@ struct PlacementView {
     }
     if plan.compare.sameHardware, let used = own.first(where: { $0.state != .failed && $0.state != .lost }) {
       let gpu = used.facts["gpus"].flatMap { $0.split(separator: ",").first.map(String.init) }
-      view.snapshot.pinnedHardware[sweep.id] = gpu ?? used.facts["cpu"] ?? ""
+      // An attempt that has told nothing took what its host is.
+      let host = view.snapshot.hosts.first { $0.name == used.host }
+      view.snapshot.pinnedHardware[sweep.id] =
+        used.facts.isEmpty ? host?.hardware ?? "" : gpu ?? used.facts["cpu"] ?? ""
     }
     return view
   }

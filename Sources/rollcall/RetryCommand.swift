@@ -48,7 +48,7 @@ struct RetryCommand: AsyncParsableCommand, HasJSONOutput {
     var seen: Set<String> = []
     let names = chosen.map(\.name).filter { seen.insert($0).inserted }
     try session.ledger.reopen(sweep: record.id, runs: names, now: Date().timeIntervalSince1970)
-    try await SweepOutcome.drive(session, sweep: record.id, runs: all.map(\.name), json: store.json, verbose: verbose)
+    try await SweepOutcome.drive(session, sweep: record.id, json: store.json, verbose: verbose)
   }
 
   private static func endedBadly(_ run: RunRecord) -> Bool { run.state.isFinal && run.state != .succeeded }

@@ -52,12 +52,16 @@ struct HostCheckTests {
       #expect(stranger.name == "/usr/bin/other [31m, with a comma", "what a terminal obeys is gone")
       #expect(stranger.memoryBytes == 69_000 << 20)
       let held = told.leases.filter { $0.state == .held }
-      #expect(held.map(\.name).sorted() == ["gpu-GPU-aaaa", "host"])
+      #expect(held.map(\.name) == ["gpu-GPU-aaaa"])
+      #expect(told.leases.first { $0.name == "host" }?.state == .shared)
       #expect(held.first { $0.name == "gpu-GPU-aaaa" }?.attempt == "a1")
       #expect(held.first { $0.name == "gpu-GPU-aaaa" }?.workdir == host.workdir)
       #expect((told.totalMemory ?? 0) > (told.availableMemory ?? .max) / 2)
 
       try await launcher.stop("a1", reason: "cancelled")
+      let record = try await launcher.end(of: "a1")
+      #expect(record.environment?["gpu"] == "NVIDIA H200")
+      #expect(record.environment?["gpu_driver"] == "570.1")
       let after = try await launcher.examine()
       #expect(after.leases.allSatisfy { $0.state == .free })
     }

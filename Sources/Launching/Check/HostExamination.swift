@@ -29,6 +29,8 @@ public struct HostExamination: Sendable, Hashable, Codable {
     public enum State: String, Sendable, Hashable, Codable {
       case free
       case held
+      /// The host's own lock, held by runs that let others beside them.
+      case shared
       /// The lock file may not be read.
       case unknown
     }

@@ -193,7 +193,7 @@ python_of() {
 describe_environment() {
   . "$1/environment.sh"
   echo "kernel $(uname -sr)"
-  [ -z "$3" ] || echo "gpus $3"
+  [ -z "$3" ] || echo "gpu $3"
   case $4 in
   nvidia) echo "gpu_driver $(timeout --foreground 10 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)" ;;
   amd) [ ! -r /sys/module/amdgpu/version ] || echo "gpu_driver $(cat /sys/module/amdgpu/version)" ;;
@@ -807,6 +807,8 @@ check() {
       say lease "$lease" unknown
     elif (exec 3<"$file" && flock -n 3) 2>/dev/null; then
       say lease "$lease" free
+    elif (exec 3<"$file" && flock -n -s 3) 2>/dev/null; then
+      say lease "$lease" shared
     else
       say lease "$lease" held "$(head -c 300 "$file" 2>/dev/null | head -n 1 | plain)"
     fi
