@@ -34,6 +34,13 @@ enum Console {
   /// Of the terminal that standard error is.
   static var errorWidth: Int { width(of: STDERR_FILENO) }
 
+  /// Lines of the terminal that standard error is; 24 where that is not told.
+  static var errorHeight: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 4 else { return 24 }
+    return Int(size.ws_row)
+  }
+
   private static func width(of descriptor: Int32) -> Int {
     var size = winsize()
     guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 20 else { return 120 }

@@ -88,9 +88,10 @@ final class LiveDisplay: ProgressDisplay {
   }
 
   private func draw(_ state: inout State) {
-    guard !state.isOver, let lines = table() else { return }
+    guard !state.isOver, let lines = table(), !lines.isEmpty else { return }
     erase(&state)
-    let shown = (lines + [state.note]).filter { !$0.isEmpty }
+    // What has left the screen at its top cannot be drawn over.
+    let shown = ([lines[0], state.note] + lines.dropFirst()).filter { !$0.isEmpty }.prefix(Console.errorHeight - 1)
     let width = Console.errorWidth - 1
     Console.draw(shown.map { $0.prefix(width) + "\n" }.joined())
     state.drawn = shown.count

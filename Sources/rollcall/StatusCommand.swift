@@ -50,7 +50,7 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
       } else if isLast {
         if watch, Console.isOutputTerminal { Console.write(Self.clear) }
         Console.print(StatusTable.runs(record, table.runs, table.attempts, coordinated: table.isCoordinated))
-        Console.print("\n" + table.hostLines.joined(separator: "\n"))
+        Console.print("\n" + table.hostLines(limit: 100).joined(separator: "\n"))
       } else if Console.isOutputTerminal {
         let width = Console.width
         Console.write(Self.clear)

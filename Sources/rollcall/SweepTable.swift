@@ -104,7 +104,7 @@ struct SweepTable {
   var lines: [String] {
     let state = sweep.state == .active && !isCoordinated ? "detached" : sweep.state.rawValue
     let verdict = sweep.verdict.map { ", " + $0.uppercased() } ?? ""
-    return ["\(sweep.id): \(state)\(verdict); \(summary)", ""] + cellLines(limit: 24) + [""] + hostLines
+    return ["\(sweep.id): \(state)\(verdict); \(summary)", ""] + cellLines(limit: 24) + [""] + hostLines(limit: 16)
   }
 
   /// One line a cell. Where there are many, those that need no look are only counted.
@@ -139,8 +139,12 @@ struct SweepTable {
     return lines
   }
 
-  var hostLines: [String] {
-    let rows = hosts.map { host -> [String] in
+  /// One line a host. Where there are many, idle ones are only counted.
+  func hostLines(limit: Int) -> [String] {
+    var kept = hosts
+    if kept.count > limit { kept = Array(kept.filter { !$0.runs.isEmpty || $0.isDrained }.prefix(limit)) }
+    let hidden = fleet.hosts.count - kept.count
+    let rows = kept.map { host -> [String] in
       let total = host.gpus.map(String.init) ?? "?"
       let bar: String
       if let gpus = host.gpus, (1...16).contains(gpus) {
@@ -153,7 +157,8 @@ struct SweepTable {
       let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : ""
       return [host.name, "\(bar)\(host.gpusHeld)/\(total)", names, drain]
     }
-    return StatusTable.table([["HOST", "GPUS", "RUNS", ""]] + rows).components(separatedBy: "\n")
+    let lines = StatusTable.table([["HOST", "GPUS", "RUNS", ""]] + rows).components(separatedBy: "\n")
+    return hidden > 0 ? lines + ["and \(hidden) other hosts"] : lines
   }
 
   static func size(_ bytes: Int) -> String {

@@ -218,11 +218,12 @@ take_environment() {
 # Waits for it, but not long.
 await_environment() {
   tries=0
-  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 50 ]; do
+  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 60 ]; do
     tries=$((tries + 1))
-    sleep 0.1
+    # Most are told at once; a short run should not wait for a long sleep.
+    if [ "$tries" -le 10 ]; then sleep 0.01; else sleep 0.1; fi
   done
-  [ "$tries" -lt 50 ] || { kill -KILL "$1" && echo "environment unknown: it was not told in time" >"$dir/environment"; } 2>/dev/null
+  [ "$tries" -lt 60 ] || { kill -KILL "$1" && echo "environment unknown: it was not told in time" >"$dir/environment"; } 2>/dev/null
 }
 
 # --- GPUs
