@@ -9,7 +9,8 @@ extension SweepLedger {
   /// - Throws: `LedgerError.notFound` for a run that is not there or did not end badly; nothing is changed then.
   public func reopen(sweep: String, runs: [String], now: Double) throws {
     let retryable = RunState.allCases.filter { $0.isFinal && $0 != .succeeded }.map { "'\($0.rawValue)'" }
-    try write { database in
+    let events = runs.map { EventRecord(at: now, sweep: sweep, run: $0, kind: "retry-requested") }
+    try write(events: events) { database in
       try database.execute(
         sql: "UPDATE sweep SET state = 'active', ended = NULL, verdict = NULL, report = NULL WHERE id = ?",
         arguments: [sweep])
@@ -22,7 +23,6 @@ extension SweepLedger {
         guard database.changesCount == 1 else {
           throw LedgerError(code: .notFound, message: "Sweep \(sweep) has no run \(run) that ended badly.")
         }
-        try append(EventRecord(at: now, sweep: sweep, run: run, kind: "retry-requested"), database)
       }
     }
   }

@@ -243,13 +243,13 @@ public struct SweepLedger: Sendable {
       arguments: [state.rawValue, why, sweep, run])
   }
 
-  func append(_ event: EventRecord, _ database: Database) throws {
+  private func append(_ event: EventRecord, _ database: Database) throws {
     try database.execute(
       sql: "INSERT INTO event (at, sweep, run, attempt, kind, detail) VALUES (?, ?, ?, ?, ?, ?)",
       arguments: [event.at, event.sweep, event.run, event.attempt, event.kind, event.detail])
   }
 
-  func write(_ body: (Database) throws -> Void) throws {
+  private func write(_ body: (Database) throws -> Void) throws {
     do { try pool.write(body) } catch { throw Self.wrap(error, pool.path) }
   }
 
@@ -279,5 +279,15 @@ public struct SweepLedger: Sendable {
     let error = error as NSError
     let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError
     return (underlying ?? error).localizedDescription
+  }
+}
+
+extension SweepLedger {
+  /// One transaction of the module's other files, with the lines of the diary that belong to it.
+  func write(events: [EventRecord], _ body: (Database) throws -> Void) throws {
+    try write { database in
+      try body(database)
+      for event in events { try append(event, database) }
+    }
   }
 }
