@@ -50,7 +50,8 @@ public struct SweepComparison: Sendable {
     var plan = try ledger.plan(of: id)
     if let rules = again?.rules { plan.compare = rules }
     let runs = try ledger.runs(of: id)
-    let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
+    let runLogs = RunLogs(artifacts: artifacts, sweep: id)
+    let attempts = Dictionary(grouping: try ledger.attempts(of: id).map(runLogs.withEnvironment), by: \.run)
     // The gravest first: the sentence takes its reason from the front.
     var notes: [String] = []
     var verdicts: [Verdict] = []

@@ -99,7 +99,7 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`; nil for a plain end.
   public var reason: String?
   /// What the run found on its host when it began: `kernel`, `gpu` (the models it has), `gpu_driver`, `python`, `torch`, `torch_commit`,
-  /// `cuda`, `hip`, `commit` (of the directory that `ROLLCALL_SOURCE` names), `job_commit`. `python` and `torch` are
+  /// `cuda`, `hip`, `commit` (of the directory that `ENGINE_SOURCE` names), `job_commit`. `python` and `torch` are
   /// those of the interpreter that the command names. nil where it could not be told.
   public var environment: [String: String]?
 

@@ -159,6 +159,53 @@ import Testing
       uniqueKeysWithValues: leases.map { ($0["name"] as? String ?? "", $0["state"] as? String ?? "") })
   }
 
+  /// The commits of what the two cells ran differ; the report says so, and the verdict is that of the dumps.
+  @Test(.timeLimit(.minutes(4))) func whatTheSidesFoundOnTheirHostsIsComparedAndShown() async throws {
+    try await with { rollcall, scratch in
+      for name in ["old", "new"] {
+        try await runTool(
+          "sh",
+          [
+            "-c",
+            """
+            git init -q "$1" && cd "$1" && echo "$2" > a && git add a \
+              && git -c user.name=t -c user.email=t@example.org commit -q -m "$2" && git rev-parse HEAD > ../head-$2
+            """, "sh", scratch.path(name), name,
+          ])
+      }
+      try scratch.write(
+        "job.yaml",
+        """
+        name: commits
+        matrix: {engine: [old, new]}
+        run:
+          command: cp dump.pt "$ROLLCALL_DUMP_DIR/layer00_Block_rank0.pt"
+          files: [dump.pt]
+          env: {ATOM_FWD_DUMP_ONE_SHOT: 1, ENGINE_SOURCE: "\(scratch.path)/${{ engine }}"}
+        dumps: {layout: atom, select: warm-up}
+        compare: {reference: {engine: old}}
+        """)
+      try await runPython(
+        "import torch; torch.save({'hidden': torch.randn(8, 4), 'shape': (8, 4)}, '\(scratch.path)/dump.pt')")
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.output.suffix(2000)) \(outcome.errorOutput)")
+      let heads = ["old", "new"].map { scratch.text("head-\($0)")?.trimmingCharacters(in: .newlines) ?? "" }
+      let report = try outcome.json()
+      let cells = try #require(report["cells"] as? [[String: Any]])
+      let prints = cells.compactMap { cell -> [String: String]? in
+        let run = (cell["runs"] as? [[String: Any]])?.first
+        return (run?["attempts"] as? [[String: Any]])?.first?["fingerprint"] as? [String: String]
+      }
+      #expect(prints.map { $0["commit"] } == heads)
+      #expect(prints.allSatisfy { $0["kernel"]?.hasPrefix("Linux") == true })
+      let notes = try #require(report["notes"] as? [String]).filter { $0.hasPrefix("environment:") }
+      #expect(notes.count == 1, "what is the same on both sides is not mentioned: \(notes)")
+      #expect(notes.first?.contains(heads[0]) == true)
+      #expect(notes.first?.contains(heads[1]) == true)
+      #expect(notes.first?.contains("engine=new") == true)
+    }
+  }
+
   @Test(.timeLimit(.minutes(4))) func retryGivesAFailedRunAnotherAttempt() async throws {
     try await with { rollcall, scratch in
       try scratch.write(

@@ -30,7 +30,7 @@ struct EnvironmentTests {
 
       let launcher = host.launcher()
       let environment = [
-        ("ROLLCALL_SOURCE", source), ("ROLLCALL_PYTHON", expected[3]), ("ROLLCALL_JOB_COMMIT", "0123abc"),
+        ("ENGINE_SOURCE", source), ("ROLLCALL_PYTHON", expected[3]), ("ROLLCALL_JOB_COMMIT", "0123abc"),
         ("SECRET_TOKEN", "hunter2"),
       ]
       let command = "\"$ROLLCALL_PYTHON\" -c 'print(1)'"
@@ -56,7 +56,7 @@ struct EnvironmentTests {
   @Test func `what cannot be told is said, and a command without Python is not kept waiting for one`() async throws {
     try await HostKind.local.with { host in
       let launcher = host.launcher()
-      let environment = [("ROLLCALL_SOURCE", host.scratch.path("nowhere")), ("ROLLCALL_PYTHON", "/no/such/python")]
+      let environment = [("ENGINE_SOURCE", host.scratch.path("nowhere")), ("ROLLCALL_PYTHON", "/no/such/python")]
       let answers = [
         try await launcher.launch(spec("plain", "true", environment: environment), files: []),
         try await launcher.launch(spec("bad", "$ROLLCALL_PYTHON x.py", environment: environment), files: []),

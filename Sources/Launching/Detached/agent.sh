@@ -199,7 +199,7 @@ describe_environment() {
   amd) [ ! -r /sys/module/amdgpu/version ] || echo "gpu_driver $(cat /sys/module/amdgpu/version)" ;;
   esac
   [ -z "${ROLLCALL_JOB_COMMIT-}" ] || echo "job_commit $ROLLCALL_JOB_COMMIT"
-  [ -z "${ROLLCALL_SOURCE-}" ] || echo "commit $(commit_of "$ROLLCALL_SOURCE")"
+  [ -z "${ENGINE_SOURCE-}" ] || echo "commit $(commit_of "$ENGINE_SOURCE")"
   interpreter=$(python_of "$2")
   [ -n "$interpreter" ] || return 0
   # In the run's own directory, where a relative path means what it means for the run; its files are no modules here.
