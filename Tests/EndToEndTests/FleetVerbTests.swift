@@ -109,6 +109,47 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(4))) func aDrainedHostTakesNoRunBeforeItIsResumed() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write("job.yaml", "name: later\nrun: {command: \"echo ran > \(scratch.path)/ran\"}\n")
+      _ = try await rollcall("hosts", "drain", "here", "--why", "fan")
+      async let running = rollcall("run", "job.yaml")
+      var explained: [String: Any] = [:]
+      while explained["state"] as? String != "queued" || (explained["hosts"] as? [Any])?.isEmpty != false {
+        try await Task.sleep(for: .milliseconds(200))
+        explained = (try? try await rollcall("explain", "run", "--json").json()) ?? [:]
+      }
+      let why = (explained["hosts"] as? [[String: String]])?.first?["why"] ?? ""
+      #expect(why.contains("draining"), "\(why)")
+      #expect(why.contains("fan"), "\(why)")
+      #expect(scratch.text("ran") == nil)
+      _ = try await rollcall("hosts", "resume", "here")
+      let outcome = try await running
+      #expect(outcome.status == 2, "nothing to compare, and no failed run; \(outcome.errorOutput)")
+      #expect(scratch.text("ran") == "ran\n")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(4))) func anExclusiveHostHasOneRunAtATime() async throws {
+    try await with(gpus: 2) { rollcall, scratch in
+      let fleet = try #require(scratch.text("fleet.yaml"))
+      try scratch.write("fleet.yaml", fleet.replacing("gpus: 2,", with: "gpus: 2, exclusive: true,"))
+      // Each run names the runs that it finds under way.
+      try scratch.write(
+        "job.yaml",
+        """
+        name: alone
+        matrix: {part: [a, b]}
+        run:
+          command: "cd \(scratch.path); mkdir under-way 2> /dev/null || echo both >> together; sleep 1; rmdir under-way"
+          gpus: 1
+        """)
+      let outcome = try await rollcall("run", "job.yaml")
+      #expect(outcome.status == 2, "nothing to compare, and no failed run; \(outcome.errorOutput) \(outcome.output)")
+      #expect(scratch.text("together") == nil)
+    }
+  }
+
   // MARK: - Runs
 
   /// - Parameter isDriven: Whether the coordinator lives when the sweep is cancelled.
