@@ -117,7 +117,7 @@ import Testing
       var explained: [String: Any] = [:]
       while explained["state"] as? String != "queued" || (explained["hosts"] as? [Any])?.isEmpty != false {
         try await Task.sleep(for: .milliseconds(200))
-        explained = (try? try await rollcall("explain", "run", "--json").json()) ?? [:]
+        explained = (try? await rollcall("explain", "run", "--json").json()) ?? [:]
       }
       let why = (explained["hosts"] as? [[String: String]])?.first?["why"] ?? ""
       #expect(why.contains("draining"), "\(why)")
