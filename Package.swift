@@ -149,8 +149,9 @@ let package = Package(
     .testTarget(
       name: "CoordinationTests",
       dependencies: [
-        "Coordination", "Ledger", "Launching", "Gathering", "Planning", "Scheduling", "Dumps", "Alignment",
-        "Comparison", "Reporting", "TestSupport",
+        "Coordination", "Ledger", "Launching", "Gathering", "Planning", "Scheduling", "Transports", "Dumps",
+        "Alignment", "Comparison", "Reporting", "TestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.

@@ -11,8 +11,9 @@ attention (RoPE, a norm over the whole width of q and of k, a bias on the output
 then a SwiGLU MLP (layer 0) or a mixture of experts with a shared expert (the other layers). The full
 weights come from one seed a parameter, so every world size computes the same model.
 
-Calls: 0 is the warm-up (64 dummy tokens), 1 the prefill (4 x 13 tokens), then one call a decode step;
-with --prefill-chunks N the prefill takes N calls.
+Calls: 0 is the warm-up (64 dummy tokens), 1 the prefill (4 x 13 tokens), then one call a decode step.
+--prefill-chunks, --decode-tokens, --warm-up-tokens, --per-sequence, --one-by-one, --dummy and --again
+make the other orders of calls that engines have.
 
 Dumps are written under ATOM's variables, in ATOM's file layout:
     ATOM_FWD_DUMP_DIR, _LAYERS, _BLOCK_CLASS, _LAYER_ATTR, _ONE_SHOT
@@ -104,6 +105,9 @@ BUGS = {
     "quantisation-rounding": (REDUCED, "the stage's input is quantised to float8 with a rounded power-of-two scale"),
     "token-corruption": (REDUCED, "the row of one token (--bug-token) is garbage"),
     "row-shift": (REDUCED, "every row holds the row before it"),
+    "chunk-order": (REDUCED, "the rows stand in the zigzag order of context-parallel ranks"),
+    "uninitialised-padding": (REDUCED, "the rows that --pad-rows adds to the dump hold whatever was in memory"),
+    "expert-choice": ((MOE_STAGE,), "the router picks each token's experts by the scores of the token before it"),
     "chunk-state": ((ATTENTION,), "a call that continues a sequence ignores the cached keys and values"),
     "batch-variance": (REDUCED, "the row-parallel product is split differently for every slot"),
     "strategy-dependent": (REDUCED, "with --allreduce one-shot the last rank is left out"),
@@ -659,10 +663,20 @@ class Reduced(Part):
             out[token] = (noise * out.float().pow(2).mean().sqrt().cpu()).to(out)
         if bug == "row-shift":
             out = torch.roll(out, 1, dims=0)
+        if bug == "chunk-order":
+            out = out[zigzag(len(out), max(2, ranks.world))]
         if bug == "replica-divergence" and ranks.world > 1 and ranks.rank == last:
             noise = self.shared.weights.draw("drift", tuple(out.shape), 0.02)
             out = (out.float() * (1 + noise.to(out.device))).to(out.dtype)
         return out
+
+
+def zigzag(rows, degree):
+    """Rows in the order in which `degree` ranks hold them: a chunk from the front and one from the back each."""
+    size = rows // (2 * degree)
+    chunks = [list(range(i * size, (i + 1) * size)) for i in range(2 * degree)]
+    order = [row for i in range(degree) for row in chunks[i] + chunks[2 * degree - 1 - i]]
+    return order + list(range(len(order), rows))
 
 
 class Attention(Reduced):
@@ -696,7 +710,18 @@ class Attention(Reduced):
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         q, k = self.q_norm(q), self.k_norm(k)
         q, k = self.q_rope(q, context), self.k_rope(k, context)
-        return self.finish(self.o_proj(self.context(q, k, v, context), context), context)
+        return self.finish(self.o_proj(self.mix(q, k, v, context), context), context)
+
+    def mix(self, q, k, v, context):
+        if not self.shared.options.per_sequence:
+            return self.context(q, k, v, context)
+        outputs, start = [], 0
+        for sequence in context.sequences:
+            rows = slice(start, start + sequence[1])
+            start += sequence[1]
+            alone = Context(context.ids[rows], [sequence], context.caches)
+            outputs.append(self.context(q[rows], k[rows], v[rows], alone))
+        return torch.cat(outputs)
 
 
 def gate_up_shard(model, name, shape, std, bug):
@@ -775,6 +800,10 @@ class Router(Part):
         scores = torch.sigmoid(x.float() @ self.weight.float().t())
         if options.routing == "hash":
             chosen = self.choice[context.ids]
+            if self.bug == "expert-choice":
+                chosen = torch.roll(chosen, 1, dims=0)
+        elif self.bug == "expert-choice":
+            chosen = torch.roll(scores, 1, dims=0).topk(options.top_k, dim=-1).indices
         else:
             chosen = scores.topk(options.top_k, dim=-1).indices
         picked = scores.gather(1, chosen)
@@ -959,6 +988,7 @@ class ForwardDump(object):
         self.attribute = os.environ.get("ATOM_FWD_DUMP_LAYER_ATTR", "layer_id")
         self.rank, self.bug, self.counts = model.ranks.rank, model.bug, {}
         self.last_rank = model.ranks.rank == model.ranks.world - 1
+        self.pad_rows = model.options.pad_rows
         layers = listed_layers("ATOM_FWD_DUMP_LAYERS", "")
         classes = listed("ATOM_FWD_DUMP_BLOCK_CLASS", "Block") or ["Block"]
         found = set()
@@ -987,6 +1017,11 @@ class ForwardDump(object):
         if getattr(module, "before_reduce", None) is not None:
             hidden = module.before_reduce
         hidden = own_copy(hidden)
+        if isinstance(module, Reduced) and self.pad_rows:
+            extra = torch.zeros(self.pad_rows, hidden.shape[1])
+            if module.bug == "uninitialised-padding":
+                extra = torch.frombuffer(bytearray(os.urandom(extra.numel())), dtype=torch.uint8).reshape(extra.shape)
+            hidden = torch.cat([hidden, extra.to(hidden.dtype) / 16])
         first = arguments[0] if arguments and torch.is_tensor(arguments[0]) else None
         path = save_whole({
             "hidden": hidden,
@@ -1102,24 +1137,53 @@ def serve(options, ranks, bug, model):
         ids = torch.tensor([token for row in rows for token in row], dtype=torch.int64, device=ranks.device)
         return model(ids, Context(ids, sequences, caches)).tolist()
 
+    def dummy():
+        """What a rank without requests runs while others of its data-parallel group have some."""
+        if options.dummy:
+            call([[0] * options.dummy], [0], {})
+
+    def step(rows, past, caches):
+        """One pass of the batch, or one pass a sequence; the sequences' tokens and new lengths."""
+        if options.one_by_one:
+            tokens = []
+            for slot, row in enumerate(rows):
+                sequence = [(slot, len(row), past[slot])]
+                ids = torch.tensor(row, dtype=torch.int64, device=ranks.device)
+                tokens += model(ids, Context(ids, sequence, caches)).tolist()
+        else:
+            tokens = call(rows, past, caches)
+        return tokens, [size + len(row) for size, row in zip(past, rows)]
+
+    def decode(tokens, past, caches, steps):
+        generated = [[token] for token in tokens]
+        for _ in range(steps):
+            # Further tokens of a speculative step are guesses; here the chosen one again.
+            tokens, past = step([[token] * options.decode_tokens for token in tokens], past, caches)
+            for row, token in zip(generated, tokens):
+                row.append(token)
+            dummy()
+        return generated
+
     misbehave(options, ranks, "warm-up")
-    call([[0] * 16] * 4, [0] * 4, {})
+    step([[0] * (options.warm_up_tokens // 4)] * 4, [0] * 4, {})
+    dummy()
 
     misbehave(options, ranks, "prefill")
     caches, past = {}, [0] * len(batch)
     chunks = options.prefill_chunks
     for index in range(chunks):
         rows = [row[len(row) * index // chunks:len(row) * (index + 1) // chunks] for row in batch]
-        tokens = call(rows, past, caches)
-        past = [size + len(row) for size, row in zip(past, rows)]
-    generated = [[token] for token in tokens]
+        tokens, past = step(rows, past, caches)
+    dummy()
 
     misbehave(options, ranks, "decode")
-    for _ in range(options.decode_steps):
-        tokens = call([[token] for token in tokens], past, caches)
-        past = [size + 1 for size in past]
-        for row, token in zip(generated, tokens):
-            row.append(token)
+    generated = decode(tokens, past, caches, options.decode_steps)
+    if options.again:
+        # The same prompts once more: the prefix cache holds all but their last tokens.
+        start = [len(row) - options.again for row in batch]
+        kept = {key: (k[:start[key[1]]], v[:start[key[1]]]) for key, (k, v) in caches.items()}
+        tokens, past = step([row[-options.again:] for row in batch], start, kept)
+        decode(tokens, past, kept, options.decode_steps)
 
     if ranks.rank == 0:
         for slot, row in enumerate(generated):
@@ -1295,6 +1359,14 @@ def parse(arguments):
     add("--prompt-length", type=int, default=13)
     add("--prefill-chunks", type=int, default=1)
     add("--decode-steps", type=int, default=2)
+    add("--warm-up-tokens", type=int, default=64)
+    add("--decode-tokens", type=int, default=1, help="tokens of a sequence in each decode step")
+    add("--per-sequence", action="store_true", help="AttnContext runs once for each sequence of the batch")
+    add("--one-by-one", action="store_true", help="the whole model runs once for each sequence of the batch")
+    add("--pad-rows", type=int, default=0, help="rows of zeros behind the dumped output of the reduced stages")
+    add("--dummy", type=int, default=0, metavar="TOKENS", help="dummy batches between the calls")
+    add("--again", type=int, default=0, metavar="TOKENS",
+        help="the prompts once more, all but their last tokens from the prefix cache")
     add("--routing", choices=("hash", "topk"), default="hash")
     add("--layers", type=int, default=4)
     add("--hidden", type=int, default=256)
@@ -1325,6 +1397,10 @@ def parse(arguments):
     for name in ("layers", "batch", "decode_steps", "prefill_chunks", "experts", "top_k"):
         if getattr(options, name) < (0 if name == "decode_steps" else 1):
             raise UserError("--%s %d is too small" % (name.replace("_", "-"), getattr(options, name)))
+    if options.warm_up_tokens < 4 or options.decode_tokens < 1 or options.dummy < 0:
+        raise UserError("--warm-up-tokens must be at least 4, --decode-tokens 1, --dummy 0")
+    if not 0 <= options.again < options.prompt_length - 4:
+        raise UserError("--again %d: a prompt has %d tokens" % (options.again, options.prompt_length))
     if not 1 < options.prompt_length <= 200 or options.vocabulary < 2:
         raise UserError("--prompt-length must be 2-200, --vocabulary at least 2")
     if options.prefill_chunks > max(2, options.prompt_length - 4):

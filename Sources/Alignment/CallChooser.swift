@@ -94,10 +94,11 @@ public enum CallChooser {
 
   /// One call for all layers, stages and ranks, from everything there is.
   ///
-  /// A call's token count is the one that most of its files have. The first call counts as the warm-up when its
-  /// values say so (ids all zero, rows all equal) or, where values say nothing, when its count is a power of two
-  /// and a later call is longer than a decode step. The prefill is the earliest call that is neither the warm-up
-  /// nor a dummy and longer than a decode step.
+  /// A call's token count is the one that most of its files have. Dummies are the calls whose values say so (ids all
+  /// zero, rows all alike); where values say nothing, the first call counts as the warm-up when its count is a power
+  /// of two and a later call is longer than a decode step (a hint only). The prefill starts at the earliest call that
+  /// is no dummy and longer than a decode step; calls that follow it before the first decode step continue it
+  /// (chunked prefill), and their rows are joined.
   ///
   /// - Parameters:
   ///   - observations: every (rank, layer, stage, call) of one side.
@@ -110,7 +111,8 @@ public enum CallChooser {
     }
     let numbered = observations.filter { $0.call != nil }
     if numbered.isEmpty { return oneShot(observations, selection: selection) }
-    let calls = summaries(numbered)
+    if let problem = disagreement(numbered) { return .failure(problem) }
+    let calls = summaries(numbered, slots: slots)
     if case .number(let wanted) = selection {
       if let found = calls.first(where: { $0.number == wanted }) {
         return .success(
@@ -124,25 +126,139 @@ public enum CallChooser {
     return choose(calls, selection: selection, slots: slots)
   }
 
-  /// Stages that ran several times in each pass of the model (a loop over sequences), so that their call numbers
-  /// are not those of the others.
+  /// One choice for each side that fits the other: the number of calls that make up the prefill is the one at which
+  /// both sides have the same tokens (a last chunk may be as short as a decode step).
+  public static func auto(
+    reference: [CallObservation], target: [CallObservation], selection: CallSelection, slots: Int?
+  ) -> (reference: Result<CallChoice, CallProblem>, target: Result<CallChoice, CallProblem>) {
+    let left = auto(reference, selection: selection, slots: slots)
+    let right = auto(target, selection: selection, slots: slots)
+    guard selection == .prefill, case .success(let leftChoice) = left, case .success(let rightChoice) = right,
+      leftChoice.call != nil, rightChoice.call != nil
+    else { return (left, right) }
+    let leftSpans = spans(reference, from: leftChoice, slots: slots)
+    let rightSpans = spans(target, from: rightChoice, slots: slots)
+    guard let l = leftSpans.chosen, let r = rightSpans.chosen,
+      leftSpans.all[l].tokens != rightSpans.all[r].tokens
+    else { return (left, right) }
+    // The pair of equal length that is nearest to what each side says by itself; the longer of two.
+    var best: (left: Int, right: Int, cost: Int)?
+    for (i, a) in leftSpans.all.enumerated() {
+      for (j, b) in rightSpans.all.enumerated() where a.tokens == b.tokens {
+        let cost = abs(i - l) + abs(j - r)
+        if let known = best, (known.cost, -known.left) <= (cost, -i) { continue }
+        best = (i, j, cost)
+      }
+    }
+    guard let best else { return (left, right) }
+    return (
+      .success(refitted(leftChoice, leftSpans.all[best.left])),
+      .success(refitted(rightChoice, rightSpans.all[best.right]))
+    )
+  }
+
+  private static func refitted(_ choice: CallChoice, _ span: (calls: [Int], tokens: Int)) -> CallChoice {
+    guard span.calls != choice.calls.compactMap({ $0 }) else { return choice }
+    var result = choice
+    result.call = span.calls[0]
+    result.joined = span.calls.count > 1 ? span.calls : []
+    result.why =
+      "calls \(listed(span.calls.map(String.init))), together \(span.tokens) tokens, as many as the other side's; "
+      + choice.why
+    return result
+  }
+
+  /// The first one, two, three … calls from the chosen one on, without dummies, and which of them was chosen.
+  private static func spans(
+    _ observations: [CallObservation], from choice: CallChoice, slots: Int?
+  ) -> (all: [(calls: [Int], tokens: Int)], chosen: Int?) {
+    let real = summaries(observations.filter { $0.call != nil }, slots: slots).filter {
+      $0.content != .dummy && $0.number >= (choice.call ?? 0)
+    }
+    var all: [(calls: [Int], tokens: Int)] = []
+    var calls: [Int] = []
+    var tokens = 0
+    for call in real.prefix(max(64, choice.joined.count + 1)) {
+      calls.append(call.number)
+      let (sum, overflow) = tokens.addingReportingOverflow(call.tokens)
+      guard !overflow else { break }
+      tokens = sum
+      all.append((calls, tokens))
+    }
+    return (all, all.firstIndex { $0.calls == choice.calls.compactMap { $0 } })
+  }
+
+  /// Ranks that disagree about what a call is: data-parallel ranks run batches of their own.
   ///
-  /// - Returns: stage name → calls, for stages with at least twice as many calls as most stages have.
-  public static func loops(_ observations: [CallObservation]) -> [String: Int] {
-    struct Place: Hashable {
-      var rank: Int
-      var layer: Int?
-      var stage: String
+  /// One stage alone (a foreign file) says nothing of the batch.
+  private static func disagreement(_ observations: [CallObservation]) -> CallProblem? {
+    for (number, files) in Dictionary(grouping: observations, by: { $0.call ?? 0 }).sorted(by: { $0.key < $1.key }) {
+      var example: (least: CallObservation, most: CallObservation)?
+      var (agreeing, disagreeing) = (0, 0)
+      for (_, stage) in Dictionary(grouping: files, by: { "\($0.layer ?? -1) \($0.stage)" }) {
+        guard let least = stage.min(by: { $0.tokens < $1.tokens }), let most = stage.max(by: { $0.tokens < $1.tokens }),
+          stage.count > 1, Set(stage.map(\.rank)).count == stage.count
+        else { continue }
+        // Sequence parallel: shares of one batch differ by the remainder only.
+        let isShare = most.tokens - least.tokens < max(2, stage.count)
+        if !isShare, most.tokens > 2 * least.tokens {
+          disagreeing += 1
+          if most.tokens > example?.most.tokens ?? -1 { example = (least, most) }
+        } else {
+          agreeing += 1
+        }
+      }
+      if let (least, most) = example, disagreeing > agreeing {
+        return CallProblem(
+          code: .unknown,
+          message: "the ranks disagree about call \(number): \(most.tokens) tokens on rank \(most.rank), "
+            + "\(least.tokens) on rank \(least.rank), as data-parallel ranks with batches of their own (one may run "
+            + "a dummy batch); compare one rank alone")
+      }
     }
-    let places = Dictionary(grouping: observations.filter { $0.call != nil }) {
-      Place(rank: $0.rank, layer: $0.layer, stage: $0.stage)
+    return nil
+  }
+
+  /// Which calls of a stage belong to each call of the other stages, for a stage with call numbers of its own: one
+  /// that runs once for each sequence of the batch, or that did not run in the first calls.
+  ///
+  /// - Parameters:
+  ///   - stage: the stage's calls with their tokens, ascending.
+  ///   - passes: the calls of most stages, likewise.
+  /// - Returns: for each call of `passes` the stage's calls in order, with the reason in words; nil where neither
+  ///   token counts nor numbers say it.
+  public static func assignment(
+    stage: [(call: Int, tokens: Int)], passes: [(call: Int, tokens: Int)]
+  ) -> (calls: [Int: [Int]], why: String)? {
+    guard !stage.isEmpty, !passes.isEmpty else { return nil }
+    // As many tokens as each pass has, one sequence after the other.
+    if stage.count > passes.count {
+      var result: [Int: [Int]] = [:]
+      var rest = stage[...]
+      var isExact = true
+      for pass in passes {
+        var left = pass.tokens
+        while left > 0, let next = rest.first, next.tokens > 0, next.tokens <= left {
+          result[pass.call, default: []].append(next.call)
+          left -= next.tokens
+          rest = rest.dropFirst()
+        }
+        if left != 0 { isExact = false }
+      }
+      if isExact, rest.isEmpty { return (result, "one call a sequence: their tokens add up to each pass's") }
+      guard stage.count % passes.count == 0 else { return nil }
+      let times = stage.count / passes.count
+      result = [:]
+      for (index, call) in stage.enumerated() { result[passes[index / times].call, default: []].append(call.call) }
+      return (result, "\(times) calls in each pass")
     }
-    var byStage: [String: Int] = [:]
-    for (place, files) in places { byStage[place.stage] = max(byStage[place.stage] ?? 0, files.count) }
-    var votes: [Int: Int] = [:]
-    for count in byStage.values { votes[count, default: 0] += 1 }
-    guard let usual = votes.max(by: { ($0.value, -$0.key) < ($1.value, -$1.key) })?.key else { return [:] }
-    return byStage.filter { $0.value >= 2 * usual && usual > 0 }
+    // Fewer: it did not run in some of the first calls.
+    let tail = passes.suffix(stage.count)
+    guard stage.count < passes.count, zip(stage, tail).allSatisfy({ $0.tokens == $1.tokens }) else { return nil }
+    return (
+      Dictionary(uniqueKeysWithValues: zip(tail, stage).map { ($0.call, [$1.call]) }),
+      "it did not run in the first \(passes.count - stage.count) calls"
+    )
   }
 
   static func isPowerOfTwo(_ value: Int) -> Bool { value > 0 && value & (value - 1) == 0 }
@@ -184,12 +300,17 @@ public enum CallChooser {
     var text: String { "\(number): \(tokens) tokens\(content == .dummy ? " (dummy)" : "")" }
   }
 
-  private static func summaries(_ observations: [CallObservation]) -> [Summary] {
+  private static func summaries(_ observations: [CallObservation], slots: Int?) -> [Summary] {
     Dictionary(grouping: observations) { $0.call ?? 0 }.map { number, files in
       var votes: [Int: Int] = [:]
       for file in files { votes[file.tokens, default: 0] += 1 }
       let tokens = votes.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? 0
-      return Summary(number: number, tokens: tokens, content: nature(files))
+      var content = nature(files)
+      // One token of the same prompt in every slot: alike, and no dummy.
+      if content == .dummy, tokens <= slots ?? 8, !files.contains(where: { $0.content == .idsZero }) {
+        content = .unknown
+      }
+      return Summary(number: number, tokens: tokens, content: content)
     }
     .sorted { $0.number < $1.number }
   }
@@ -215,6 +336,9 @@ public enum CallChooser {
     _ calls: [Summary], selection: CallSelection, slots: Int?
   ) -> Result<CallChoice, CallProblem> {
     let all = listed(calls.map(\.text))
+    if let slots, let whole = sequenceLoop(calls, slots: slots) {
+      return loop(whole, calls, selection: selection, slots: slots)
+    }
     let decodeTokens = decodeSize(calls, slots: slots)
     let warmUp = warmUpCall(calls, decodeTokens: decodeTokens)
     if selection == .warmUp {
@@ -226,44 +350,141 @@ public enum CallChooser {
     }
     let rest = calls.filter { $0.number != warmUp?.call.number && $0.content != .dummy }
     let prefills = rest.filter { $0.tokens > decodeTokens }
-    guard let prefill = prefills.first else {
+    guard let prefill = prefills.first, let position = rest.firstIndex(where: { $0.number == prefill.number }) else {
       // A run that decodes from the start, or whose prefill was not dumped.
       return .failure(
         CallProblem(
           code: .unknown,
-          message: "no call is longer than a decode step of \(decodeTokens) tokens after the warm-up; calls \(all)"))
+          message: "no call is longer than a decode step of \(decodeTokens) tokens after the warm-up (its prompts may "
+            + "have come from the prefix cache); calls \(all); select a call by its number"))
+    }
+    let chunks = Array(rest[position...].prefix { $0.tokens > decodeTokens })
+    if selection == .decode {
+      return decode(rest, after: chunks.last ?? prefill, decodeTokens: decodeTokens, slots: slots, all: all)
+    }
+    // Without a word from the values, one call much longer than those after it may be a dummy batch.
+    if chunks.count > 1, prefill.content == .unknown, prefill.tokens > 4 * (chunks.dropFirst().map(\.tokens).max() ?? 0)
+    {
+      return .failure(
+        CallProblem(
+          code: .unknown,
+          message: "call \(prefill.number) has \(prefill.tokens) tokens, far more than the calls after it, and its "
+            + "values do not say whether it is a warm-up; calls \(all); select a call by its number"))
     }
     let warmUpText = warmUp.map { "call \($0.call.number) is the warm-up (\($0.why))" } ?? "no warm-up seen"
-    if selection == .prefill {
-      let later = prefills.dropFirst().map(\.text)
-      let runnersUp = later.isEmpty ? "" : "; runners-up \(listed(later))"
-      return .success(
-        CallChoice(
-          call: prefill.number, rule: .auto,
-          why: "earliest real call longer than a decode step, \(prefill.tokens) tokens; \(warmUpText)\(runnersUp)"))
+    let later = prefills.filter { call in !chunks.contains { $0.number == call.number } }
+    let following = rest[position...].dropFirst(chunks.count).first
+    var runnersUp = later.prefix(8).map {
+      CallCandidate(calls: [$0.number], tokens: $0.tokens, why: "a later request, or what a prefix cache left of one")
     }
-    guard let decode = rest.first(where: { $0.number > prefill.number && $0.tokens <= decodeTokens }) else {
+    if let following, !later.contains(where: { $0.number == following.number }) {
+      runnersUp.append(
+        CallCandidate(
+          calls: [following.number], tokens: following.tokens,
+          why: "as short as a decode step; it could be a last chunk"))
+    }
+    let others =
+      runnersUp.isEmpty
+      ? "" : "; runners-up " + listed(runnersUp.map { "\(listed($0.calls.map(String.init))): \($0.tokens) tokens" })
+    let total = chunks.reduce(0) { $0 + $1.tokens }
+    let seen =
+      chunks.count == 1
+      ? "earliest real call longer than a decode step, \(prefill.tokens) tokens"
+      : "calls \(listed(chunks.map { "\($0.number)" })) follow one another before the first decode step: chunks of the "
+        + "prefill, joined to \(total) tokens"
+    return .success(
+      CallChoice(
+        call: prefill.number, rule: .auto, why: "\(seen); \(warmUpText)\(others)",
+        joined: chunks.count > 1 ? chunks.map(\.number) : [], runnersUp: runnersUp))
+  }
+
+  private static func decode(
+    _ rest: [Summary], after prefill: Summary, decodeTokens: Int, slots: Int?, all: String
+  ) -> Result<CallChoice, CallProblem> {
+    let steps = rest.filter { $0.number > prefill.number && $0.tokens <= decodeTokens }
+    // A dummy batch of a data-parallel rank has fewer tokens than the batch has sequences.
+    let full = slots.flatMap { slots in steps.first { $0.tokens >= slots && $0.tokens % slots == 0 } }
+    guard let step = full ?? steps.first else {
       return .failure(
         CallProblem(
           code: .wrongCall, message: "no decode step follows the prefill call \(prefill.number); calls \(all)"))
     }
     return .success(
       CallChoice(
-        call: decode.number, rule: .auto,
+        call: step.number, rule: .auto,
         why: "first call of at most \(decodeTokens) tokens after the prefill call \(prefill.number)"))
   }
 
-  /// Tokens of a decode step: what the batch gives (up to 4 tokens a sequence where such short calls repeat), or
-  /// the count that the last calls repeat.
-  private static func decodeSize(_ calls: [Summary], slots: Int?) -> Int {
-    let tail = calls.suffix(2).map(\.tokens)
-    let longest = calls.map(\.tokens).max() ?? 0
-    let repeated = tail.count == 2 && tail[0] == tail[1] && tail[0] < longest ? tail[0] : nil
-    guard let slots else {
-      if let repeated { return repeated }
-      return calls.count > 2 && tail[1] <= tail[0] / 2 ? tail[1] : 0
+  /// Calls grouped by `slots` where the whole model runs one sequence at a time: a batch of `slots` sequences cannot
+  /// decode fewer tokens a call, and every group is of one kind.
+  private static func sequenceLoop(_ calls: [Summary], slots: Int) -> [[Summary]]? {
+    let real = calls.filter { $0.content != .dummy }
+    guard slots > 1, real.count >= 2 * slots, real.count % slots == 0 || calls.count % slots == 0 else { return nil }
+    let list = real.count % slots == 0 ? real : calls
+    let groups = stride(from: 0, to: list.count, by: slots).map { Array(list[$0..<($0 + slots)]) }
+    guard let last = groups.last, last.allSatisfy({ $0.tokens == last[0].tokens && $0.tokens < slots }) else {
+      return nil
     }
-    if let repeated, repeated <= slots.multipliedReportingOverflow(by: 4).partialValue { return max(slots, repeated) }
+    // A decode step and a prefill never share a group.
+    let isSound = groups.allSatisfy { group in
+      let sizes = group.map(\.tokens)
+      return (sizes.max() ?? 0) <= 4 * max(1, sizes.min() ?? 0)
+    }
+    return isSound ? groups : nil
+  }
+
+  private static func loop(
+    _ groups: [[Summary]], _ calls: [Summary], selection: CallSelection, slots: Int
+  ) -> Result<CallChoice, CallProblem> {
+    let all = listed(calls.map(\.text))
+    let decodeTokens = groups.last?.first?.tokens ?? 1
+    let real = groups.filter { !$0.contains { $0.content == .dummy } }
+    let isWarmUp = { (group: [Summary]) in group.allSatisfy { $0.content == .dummy } }
+    let found: [Summary]?
+    switch selection {
+    case .warmUp: found = groups.first(where: isWarmUp)
+    case .decode:
+      let prefill = real.firstIndex { $0.contains { $0.tokens > decodeTokens } } ?? 0
+      found = real.dropFirst(prefill + 1).first { $0.allSatisfy { $0.tokens <= decodeTokens } }
+    default: found = real.first { $0.contains { $0.tokens > decodeTokens } }
+    }
+    guard let found else {
+      return .failure(
+        CallProblem(
+          code: .wrongCall,
+          message: "the model runs one sequence at a time and no such call is there; "
+            + "calls \(all)"))
+    }
+    return .success(
+      CallChoice(
+        call: found[0].number, rule: .auto,
+        why: "calls \(listed(found.map { "\($0.number)" })) are the \(slots) sequences of one batch, run one by one "
+          + "(a decode step has \(decodeTokens) tokens, fewer than the batch has sequences), joined",
+        joined: found.map(\.number)))
+  }
+
+  /// Tokens of a decode step: the short count that calls after the longest repeat; up to 4 tokens a sequence
+  /// (speculative decoding) where the sequences are known; else what one token a sequence gives.
+  private static func decodeSize(_ all: [Summary], slots: Int?) -> Int {
+    let calls = all.filter { $0.content != .dummy }
+    let longest = calls.map(\.tokens).max() ?? 0
+    let after = calls.drop { $0.tokens < longest }.dropFirst().map(\.tokens).filter { $0 < longest }
+    var votes: [Int: Int] = [:]
+    for count in after { votes[count, default: 0] += 1 }
+    let usual = votes.filter { $0.value > 1 }.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
+    guard let slots else {
+      if let usual { return usual }
+      guard calls.count > 1, let last = after.last else { return 0 }
+      return last <= calls[calls.count - 2].tokens / 2 ? last : 0
+    }
+    let most = slots.multipliedReportingOverflow(by: 4).partialValue
+    if let usual, usual <= most { return max(slots, usual) }
+    // One step only: short, a whole number of tokens a sequence, and far shorter than what it follows.
+    if calls.count > 1, let last = after.last, last <= most, last % slots == 0, last == calls[calls.count - 1].tokens,
+      calls[calls.count - 2].tokens > 2 * last
+    {
+      return max(slots, last)
+    }
     return slots
   }
 

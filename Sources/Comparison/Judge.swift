@@ -10,15 +10,38 @@ public struct JudgedRow: Sendable, Hashable {
   public var divergentRanks: [Int]
   /// Both sides were put together from ranks by sums, so that there are no bytes to compare.
   public var isSum: Bool
+  /// Token rows that something already known explains, and what it is: judged without them.
+  public var setAside: SetAside?
 
   public init(
-    key: CaptureKey, dtype: DType, measures: Measures, divergentRanks: [Int] = [], isSum: Bool = false
+    key: CaptureKey, dtype: DType, measures: Measures, divergentRanks: [Int] = [], isSum: Bool = false,
+    setAside: SetAside? = nil
   ) {
     self.key = key
     self.dtype = dtype
     self.measures = measures
     self.divergentRanks = divergentRanks
     self.isSum = isSum
+    self.setAside = setAside
+  }
+}
+
+/// Token rows that are not judged, and why.
+public struct SetAside: Sendable, Hashable, Codable {
+  /// Rows left out whatever they hold.
+  public var tokens: Set<Int>
+  /// Rows left out only where they stand out: they may have seen the others (attention).
+  public var followers: Set<Int>
+  /// In words.
+  public var why: String
+  /// Whether the row may still PASS by its other tokens.
+  public var mayPass: Bool
+
+  public init(tokens: Set<Int>, followers: Set<Int> = [], why: String, mayPass: Bool) {
+    self.tokens = tokens
+    self.followers = followers
+    self.why = why
+    self.mayPass = mayPass
   }
 }
 
@@ -53,6 +76,10 @@ public struct Judge: Sendable {
   public var ceiling = 0.25
   /// Repeats bound the noise of repeats, not that of another world size or backend.
   public var repeatFactor = 2.5
+  /// A pair known to be good bounds the noise of its like.
+  public var knownGoodFactor = 1.25
+  /// No floor excuses more than this.
+  public static let knownGoodCeiling = 0.1
 
   public init(policy: NoisePolicy) { self.policy = policy }
 
@@ -124,17 +151,52 @@ public struct Judge: Sendable {
     var worst = 0.0
     /// Largest distance of a token row in output rows that passed.
     var worstToken = 0.0
+    /// Layer of the largest distance, and the last layer with an output.
+    var worstLayer: Int?
+    var lastLayer: Int?
+
+    mutating func pass(_ layer: Int?) { lastLayer = layer ?? lastLayer }
+
+    /// Where layers were left out of the dump, honest noise grew in them as the root of the depth.
+    func growth(to layer: Int?) -> Double {
+      guard let layer, let worstLayer, let lastLayer, layer > lastLayer + 1 else { return 1 }
+      return (Double(layer + 1) / Double(worstLayer + 1)).squareRoot()
+    }
+
+    /// With no passing stage before, what rounding theory gives at this depth.
+    func theory(_ row: JudgedRow) -> Double {
+      guard worst == 0, row.key.role == .output, rounding > 0, let layer = row.key.layer else { return 0 }
+      let isContainer = StageOrder.heuristic(row.key.stage) >= 78 && StageOrder.heuristic(row.key.stage) <= 90
+      guard isContainer || layer > 0 else { return 0 }
+      return RoundingTheory.expected(rounding: rounding, depth: layer + 1)
+    }
+  }
+
+  /// The row without the tokens that were set aside, and which they are; nil where none were.
+  private func reduced(_ row: JudgedRow, walk: Walk) -> (row: JudgedRow, aside: Set<Int>?) {
+    guard let set = row.setAside, row.measures.tokenRelL2.count > 1 else { return (row, nil) }
+    let distances = tokenDistances(row.measures)
+    let limit = max(onset * walk.worstToken, 8 * walk.rounding)
+    let followers = set.followers.filter { distances.indices.contains($0) && !(distances[$0] <= limit) }
+    let aside = set.tokens.union(followers).filter { row.measures.tokenRelL2.indices.contains($0) }
+    let differing = aside.filter { row.measures.tokenRelL2[$0] != 0 }
+    guard !differing.isEmpty else { return (row, nil) }
+    var result = row
+    result.measures = row.measures.without(aside)
+    return (result, aside)
   }
 
   private func measured(_ rows: [JudgedRow], floors: NoiseFloors) -> [Judgement] {
     var walk = Walk()
-    return rows.map { row in
-      if row.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(row.dtype)) }
+    return rows.map { whole in
+      if whole.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(whole.dtype)) }
+      let (row, aside) = reduced(whole, walk: walk)
       if let always = always(row) { return always }
       if !row.dtype.isFloatingPoint { return integers(row, walk: walk) }
       let repeated = min(floors.floor(of: row.key) ?? 0, Self.repeatCeiling(row.dtype)) * repeatFactor
-      let floor = max(walk.rounding, repeated)
-      let base = max(walk.worst, floor)
+      let known = min(floors.knownGood(row.key, dtype: row.dtype), Self.knownGoodCeiling) * knownGoodFactor
+      let floor = max(walk.rounding, repeated, known)
+      let base = max(walk.worst * walk.growth(to: row.key.layer), floor, walk.theory(row))
       let jump = row.measures.relL2 / base
       var result = Judgement(verdict: .pass, floor: floor, jump: jump)
       let tokens = tokens(row, walk: walk, floor: floor)
@@ -155,7 +217,19 @@ public struct Judge: Sendable {
           "token \(worst) is off by \(short(row.measures.tokenRelL2[worst])), far beyond the other tokens and stages"
       }
       result.tokens = tokens
+      if let aside, let set = row.setAside {
+        let rest = "\(aside.count) of \(row.measures.tokenRelL2.count) token rows set aside"
+        if aside.count * 2 > row.measures.tokenRelL2.count {
+          if result.verdict == .pass { result.verdict = .inconclusive }
+          result.why = "\(set.why); \(rest): too few are left to judge"
+        } else if result.verdict == .pass {
+          if !set.mayPass { result.verdict = .inconclusive }
+          result.why = "\(set.why); \(rest), the others agree"
+        }
+      }
+      if row.key.role == .output { walk.pass(row.key.layer) }
       if result.verdict == .pass, row.key.role == .output {
+        if row.measures.relL2 >= walk.worst { walk.worstLayer = row.key.layer }
         walk.worst = max(walk.worst, row.measures.relL2)
         walk.worstToken = max(walk.worstToken, tokenDistances(row.measures).max() ?? 0)
       }

@@ -70,6 +70,31 @@ extension Measures {
   public var isEqual: Bool { nonfiniteReference == 0 && nonfiniteTarget == 0 && (byteEqual == 1 || maxAbs == 0) }
 }
 
+extension Measures {
+  /// The same without some token rows: relative L2 and non-finite counts follow from the rows that are left, figures
+  /// that do not are those of the whole.
+  ///
+  /// - Parameter tokens: rows of dimension 0; ignored where rows were not kept.
+  public func without(_ tokens: Set<Int>) -> Measures {
+    guard tokenRelL2.count == tokenNorms.count, !tokenRelL2.isEmpty else { return self }
+    var result = self
+    var difference = 0.0
+    var reference = 0.0
+    for (row, distance) in tokenRelL2.enumerated() {
+      if tokens.contains(row) {
+        result.tokenRelL2[row] = 0
+        continue
+      }
+      let size = tokenNorms[row]
+      reference += size * size
+      if distance != 0 { difference += distance * distance * size * size }
+    }
+    result.relL2 = difference == 0 ? 0 : (difference / reference).squareRoot()
+    if difference.isFinite, reference.isFinite { (result.nonfiniteTarget, result.nonfiniteReference) = (0, 0) }
+    return result
+  }
+}
+
 /// One token row's agreement.
 public struct TokenMeasure: Sendable, Hashable, Codable {
   public var index: Int

@@ -4,7 +4,6 @@ import Launching
 import Ledger
 import OrderedCollections
 import Planning
-import Scheduling
 
 /// A file of the job that could not be read at launch.
 struct LaunchPreparationError: Error {
@@ -13,7 +12,8 @@ struct LaunchPreparationError: Error {
 
 /// The values that an attempt is launched with, from the plan and the ledger.
 enum Launch {
-  static func token() -> String {
+  /// Random letters and digits.
+  static func nonce() -> String {
     (0..<4).map { _ in String(UInt32.random(in: 0...UInt32.max), radix: 16) }.joined()
   }
 
@@ -72,48 +72,14 @@ enum Launch {
     ).gaps(in: entries)
   }
 
-  /// What the scheduler sees: queued runs and what is free on each host.
-  static func snapshot(
-    runs: [RunRecord], attempts: [AttemptRecord], plan: Plan, reservations: [String: [String]],
-    hosts: [(host: Fleet.Host, facts: HostFacts?, isReady: Bool)]
-  ) -> Placement.Snapshot {
-    let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
-    let comparison = plan.compare.sameHardware ? plan.name : nil
-    let queued = runs.compactMap { run -> Placement.QueuedRun? in
-      guard let cell = cells[run.cell] else { return nil }
-      let failedOn = attempts.filter {
-        $0.run == run.name && ($0.state == .lost || $0.state == .failed) && $0.isCharged
-      }
-      return Placement.QueuedRun(
-        id: run.name, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: run.position,
-        comparison: comparison, excludedHosts: Set(failedOn.map(\.host)))
-    }
-    let open = Dictionary(grouping: attempts.filter { $0.state == .launching || $0.state == .running }, by: \.host)
-    let free = hosts.map { entry -> Placement.Host in
-      let total: Int? =
-        switch entry.host.gpus {
-        case .count(let count): count
-        case .auto: entry.facts?.gpuIDs.count
-        }
-      let mine = open[entry.host.name] ?? []
-      return Placement.Host(
-        name: entry.host.name, labels: entry.host.labels,
-        state: entry.isReady ? .ready : .unreachable, totalGPUs: total,
-        freeGPUs: (total ?? 0) - mine.reduce(0) { $0 + $1.gpus }, cpuSlots: entry.host.cpuSlots,
-        freeCPUSlots: entry.host.cpuSlots - mine.count { $0.gpus == 0 }, hardware: hardware(entry.facts))
-    }
-    var pinned: [String: String] = [:]
-    let used = attempts.first { $0.state != .failed && $0.state != .lost }?.host
-    if let comparison, let used, let facts = hosts.first(where: { $0.host.name == used })?.facts {
-      pinned[comparison] = hardware(facts)
-    }
-    return Placement.Snapshot(
-      runs: queued, hosts: free.sorted { $0.name < $1.name }, pinnedHardware: pinned, reservations: reservations)
-  }
-
   /// GPU model, or CPU model where there is no GPU.
-  private static func hardware(_ facts: HostFacts?) -> String {
+  static func hardware(_ facts: HostFacts?) -> String {
     guard let facts else { return "" }
     return facts.gpuNames.first ?? facts.versions["cpu"] ?? ""
+  }
+
+  /// The same of an attempt's fingerprint.
+  static func hardware(_ fingerprint: [String: String]) -> String {
+    fingerprint["gpus"].map { $0.split(separator: ",")[0] }.map(String.init) ?? fingerprint["cpu"] ?? ""
   }
 }

@@ -28,6 +28,8 @@ public enum StoredDumps {
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }
+    set.plain.removeAll { damaged.contains($0.file) }
+    set.statistics.removeAll { damaged.contains($0.file) }
     set.unreadable += damages.map { Unreadable(file: $0.path, why: $0.message) }
     set.unrecognised.removeAll { $0 == "manifest.json" || $0.hasPrefix("attempts/") }
     return (set, damages)

@@ -252,6 +252,20 @@ public struct SweepComparison: Sendable {
       }
       for (index, result) in zip(indices, DumpComparer.refine(reports)) { refined[index].comparison = result.report }
     }
+    // What one strategy or backend alone does wrong: over all axes, all pairs with a verdict.
+    let judged = refined.indices.filter {
+      refined[$0].kind == "reference" && refined[$0].comparison.verdict != .inconclusive
+    }
+    let reports = judged.map { index in
+      let values = cells[refined[index].targetCell]?.values ?? [:]
+      return (
+        worldSize: cells[refined[index].targetCell]?.worldSize ?? 1,
+        values: Dictionary(
+          uniqueKeysWithValues: values.filter { $0.key != "world_size" }.map { ($0.key, $0.value.description) }),
+        report: refined[index].comparison
+      )
+    }
+    for (index, report) in zip(judged, DumpComparer.refine(axes: reports)) { refined[index].comparison = report }
     return refined
   }
 

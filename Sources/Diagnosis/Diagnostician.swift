@@ -7,12 +7,15 @@ public enum Diagnostician {
   public static func findings(_ evidence: RowEvidence) -> [Finding] {
     var result: [Finding] = []
     for family in [
-      NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings, ScaleFamily.findings,
-      OrderFamily.findings, TokenFamily.findings, ColumnFamily.findings, ClampFamily.findings, SubsetFamily.sure,
-      RepetitionFamily.findings, StatisticsFamily.findings, RotationFamily.findings, SubsetFamily.possible,
-      WeightFamily.findings, QuantisationFamily.findings, DriftFamily.findings,
-    ] {
-      result += family(evidence)
+      PaddingFamily.findings, NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings,
+      ScaleFamily.findings, OrderFamily.findings, ChunkFamily.findings, TokenFamily.findings, ColumnFamily.findings,
+      ClampFamily.findings, SubsetFamily.sure, RepetitionFamily.findings, StatisticsFamily.findings,
+      RotationFamily.findings, SubsetFamily.possible, WeightFamily.findings, QuantisationFamily.findings,
+      { result.contains { $0.cause == "quantisation-rounding" } ? [] : InsideFamily.findings($0) },
+      DriftFamily.findings,
+    ] as [(RowEvidence) -> [Finding]] {
+      // What is only possible and was said by a more specific family is not said again.
+      result += family(evidence).filter { new in !result.contains { $0.cause == new.cause } }
       if result.contains(where: { $0.confidence != .possible }) { break }
     }
     return result

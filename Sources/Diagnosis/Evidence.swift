@@ -64,6 +64,118 @@ public struct SubsetMatch: Sendable, Hashable, Codable {
   }
 }
 
+/// A linear sketch of a tensor: inner products and norms of sketches are those of the tensors, to some percent, and
+/// exactly collinear tensors have exactly collinear sketches. Small enough to be kept with a report, so that the
+/// differences at several world sizes can be compared without the tensors.
+public struct TensorSketch: Sendable, Hashable, Codable {
+  public var values: [Double]
+
+  public static let size = 256
+
+  /// - Parameter tensor: values in row-major order of the logical tensor, the same places for every sketch.
+  public init(_ tensor: [Double]) {
+    var values = Array(repeating: 0.0, count: Self.size)
+    var state: UInt64 = 0x9E37_79B9_7F4A_7C15
+    for value in tensor {
+      // SplitMix64: a fixed bucket and sign for every place.
+      state &+= 0x9E37_79B9_7F4A_7C15
+      var mixed = state
+      mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+      mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+      mixed ^= mixed >> 31
+      values[Int(mixed % UInt64(Self.size))] += mixed >> 63 == 0 ? value : -value
+    }
+    self.values = values
+  }
+
+  public func dot(_ other: TensorSketch) -> Double { zip(values, other.values).reduce(0) { $0 + $1.0 * $1.1 } }
+  public var norm: Double { dot(self).squareRoot() }
+}
+
+/// What the comparison of world sizes needs of one divergence.
+public struct DivergenceEvidence: Sendable, Hashable, Codable {
+  public var layer: Int?
+  public var stage: String
+  public var tensor: String
+  public var worldSize: Int
+  /// Of a - b.
+  public var difference: TensorSketch
+  /// |a - b| / |b|, <a,b>/<b,b>, |a|/|b|
+  public var relL2: Double
+  public var alpha: Double
+  public var normRatio: Double
+  public var noise: Double
+  /// Whether the stage holds other stages (a block).
+  public var isContainer: Bool
+
+  public init(
+    layer: Int?, stage: String, tensor: String, worldSize: Int, difference: TensorSketch, relL2: Double,
+    alpha: Double, normRatio: Double, noise: Double, isContainer: Bool
+  ) {
+    self.layer = layer
+    self.stage = stage
+    self.tensor = tensor
+    self.worldSize = worldSize
+    self.difference = difference
+    self.relL2 = relL2
+    self.alpha = alpha
+    self.normRatio = normRatio
+    self.noise = noise
+    self.isContainer = isContainer
+  }
+}
+
+/// Tokens that chose other experts than in the reference.
+public struct RoutingFlips: Sendable, Hashable, Codable {
+  public var layer: Int?
+  public var stage: String
+  /// Token rows of the router.
+  public var rows: Int
+  public var tokens: [Int] = []
+  /// Largest difference of the weights of an expert that was left and the one taken for it, over the largest weight.
+  public var worstMargin = 0.0
+  /// What rounding makes of a tie.
+  public var tie = 0.0
+  /// Tokens whose scores were no near-tie.
+  public var beyondTie: [Int] = []
+
+  public init(layer: Int?, stage: String, rows: Int) {
+    self.layer = layer
+    self.stage = stage
+    self.rows = rows
+  }
+
+  /// Few tokens, all at near-ties.
+  public var isRounding: Bool { beyondTie.isEmpty && tokens.count * 5 <= rows }
+}
+
+/// A rank's slice that is a slice of another stage in the reference.
+public struct ForeignSlice: Sendable, Hashable, Codable {
+  public var rank: Int
+  /// The stage that it belongs to, and which slice of it.
+  public var stage: String
+  public var slice: Int
+  public var residual: Double
+
+  public init(rank: Int, stage: String, slice: Int, residual: Double) {
+    self.rank = rank
+    self.stage = stage
+    self.slice = slice
+    self.residual = residual
+  }
+}
+
+/// The rows of one call inside a joined prefill: how far they are off.
+public struct CallDistance: Sendable, Hashable, Codable {
+  public var call: Int
+  public var relL2: Double
+
+  public init(call: Int, relL2: Double) {
+    self.call = call
+    self.relL2 = relL2
+  }
+}
+
 /// Everything known about one row that may have a cause: measured numbers only, no files.
 public struct RowEvidence: Sendable, Hashable, Codable {
   /// Whether the stages that follow agree with the reference.
@@ -117,6 +229,24 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var grownShare: Double?
   /// Largest |(|a_t| / |b_t|) - 1| over the tokens: small where only directions changed.
   public var tokenNormDeviation: Double?
+  /// The ranks differ and are reduced later, so what was compared is their sum, not one of them.
+  public var isSumOfPartials = false
+  /// Relative L2 of the first token of each sequence (attention sees itself alone there), the worst; nil where the
+  /// sequences are not known.
+  public var firstTokensRelL2: Double?
+  /// Of all other tokens, the median.
+  public var laterTokensRelL2: Double?
+  /// For each token row of the target the row of the reference that it is; nil where none agrees. Empty where rows
+  /// were not looked for.
+  public var rowSources: [Int?] = []
+  /// By call, where chunks of a prefill were joined.
+  public var callDistances: [CallDistance] = []
+  /// First token row that is padding, where rows beyond the batch's tokens are there and only these differ.
+  public var paddingRow: Int?
+  /// Ranks that hold what belongs to another stage.
+  public var foreignSlices: [ForeignSlice] = []
+  /// a - b, sketched.
+  public var difference: TensorSketch?
 
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,
@@ -131,8 +261,29 @@ public struct RowEvidence: Sendable, Hashable, Codable {
     self.noise = noise
   }
 
+  /// A stage that holds other stages: a block, a decoder layer.
+  public var isContainer: Bool { StageOrder.heuristic(key.stage) == 90 }
+  var isAttention: Bool {
+    let name = key.stage.lowercased()
+    return name.contains("attn") || name.contains("attention")
+  }
+  var isFeedForward: Bool {
+    let name = key.stage.lowercased()
+    return ["mlp", "moe", "ffn", "feedforward", "expert"].contains { name.contains($0) }
+  }
+
+  /// What the comparison of world sizes needs; nil where nothing was sketched.
+  public var divergence: DivergenceEvidence? {
+    difference.map {
+      DivergenceEvidence(
+        layer: key.layer, stage: key.stage, tensor: key.tensor, worldSize: worldSize, difference: $0,
+        relL2: measures.relL2, alpha: measures.alpha,
+        normRatio: measures.normRatio, noise: noise, isContainer: isContainer)
+    }
+  }
+
   /// What counts as nothing left: a few times the noise.
-  var tolerance: Double { max(3 * noise, 1e-6) }
+  public var tolerance: Double { max(3 * noise, 1e-6) }
 
   /// What counts as nothing left of the difference a - b, which carries the noise of both.
   var differenceTolerance: Double {

@@ -7,12 +7,18 @@ public struct WorldSizeFindings: Sendable, Hashable {
     isFailed ? (layer, stage) : nil
   }
   public var isFailed: Bool
+  /// The difference itself, sketched; nil where it was not.
+  public var evidence: DivergenceEvidence?
   var layer: Int?
   var stage: String
 
-  public init(worldSize: Int, findings: [Finding], divergence: (layer: Int?, stage: String)? = nil) {
+  public init(
+    worldSize: Int, findings: [Finding], divergence: (layer: Int?, stage: String)? = nil,
+    evidence: DivergenceEvidence? = nil
+  ) {
     self.worldSize = worldSize
     self.findings = findings
+    self.evidence = evidence
     isFailed = divergence != nil
     layer = divergence?.layer
     stage = divergence?.stage ?? ""
@@ -52,7 +58,7 @@ public enum Trend {
   /// - Parameter results: the findings at each world size against the same reference.
   /// - Returns: the same, with causes and confidences corrected where the trend decides.
   public static func refined(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
-    withDivisibility(byScale(results))
+    withDivisibility(DifferenceTrend.refined(byScale(results)))
   }
 
   /// Small world sizes pass, larger ones fail, and nothing else explains it: a width that they do not divide.
@@ -65,13 +71,13 @@ public enum Trend {
     return results.map { result in
       guard result.isFailed, !result.findings.contains(where: { $0.confidence != .possible }) else { return result }
       var result = result
-      result.findings.append(
+      result.findings.insert(
         Finding(
           cause: "divisibility", layer: result.layer, stage: result.stage, confidence: .possible,
           evidence: ["world_size": Double(result.worldSize), "largest_that_passes": Double(most)],
           summary: "World size \(most) passes and \(least) fails with no other cause in sight: a width that "
             + "\(least) ranks do not divide evenly.",
-          next: "Check that heads, experts, vocabulary and tile sizes are divisible by the world size."))
+          next: "Check that heads, experts, vocabulary and tile sizes are divisible by the world size."), at: 0)
       return result
     }
   }
@@ -79,7 +85,9 @@ public enum Trend {
   private static func byScale(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
     var points: [(size: Double, alpha: Double)] = []
     for result in results {
-      guard let finding = result.findings.first(where: { scales.contains($0.cause) }),
+      // Only a target that is the reference times a number; a guess about one of several terms has no such residual.
+      guard
+        let finding = result.findings.first(where: { scales.contains($0.cause) && $0.evidence["residual"] != nil }),
         let alpha = finding.evidence["alpha"]
       else { continue }
       points.append((Double(result.worldSize), alpha))

@@ -50,7 +50,6 @@ struct CaptureLedger {
   }
 
   /// A file that is no dump of tensors, with the reason in brackets.
-  mutating func setAside(_ text: String) { set.unrecognised.append(text) }
 
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)

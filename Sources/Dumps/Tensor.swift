@@ -33,6 +33,9 @@ public struct Tensor: Sendable, Hashable, Codable {
   /// The lazily applied `conj()` and negation bits of complex and real views.
   public var isConjugated: Bool
   public var isNegated: Bool
+  /// Tensors whose rows (dimension 0) this one strings together in order, as the chunks of a prefill; empty for a
+  /// tensor of its own. Strides, offset and storage are then those of the first.
+  public private(set) var pieces: [Tensor] = []
 
   public init(
     name: String, dtype: DType, shape: [Int], strides: [Int], storageOffset: Int, storage: StorageRegion,
@@ -50,4 +53,57 @@ public struct Tensor: Sendable, Hashable, Codable {
 
   /// Elements of the view (the product of `shape`; 1 for a 0-dimensional tensor).
   public var elementCount: Int { shape.reduce(1, *) }
+}
+
+extension Tensor {
+  /// Every storage that it reads.
+  public var storages: [StorageRegion] { pieces.isEmpty ? [storage] : pieces.flatMap(\.storages) }
+
+  /// Rows `range` of dimension 0 as a view of the same storage; nil where there are no such rows.
+  public func rows(_ range: Range<Int>) -> Tensor? {
+    guard let count = shape.first, range.lowerBound >= 0, range.upperBound <= count else { return nil }
+    if range == 0..<count { return self }
+    guard pieces.isEmpty else {
+      var start = 0
+      var parts: [Tensor] = []
+      for piece in pieces {
+        let rows = piece.shape[0]
+        let part = range.clamped(to: start..<(start + rows))
+        if !part.isEmpty, let view = piece.rows((part.lowerBound - start)..<(part.upperBound - start)) {
+          parts.append(view)
+        }
+        start += rows
+      }
+      return Tensor.joined(parts)
+    }
+    var view = self
+    view.shape[0] = range.count
+    view.storageOffset += range.lowerBound * strides[0]
+    return view
+  }
+
+  /// The tensors' rows one after the other, as one tensor; nil where shapes differ beyond dimension 0, or types do.
+  public static func joined(_ tensors: [Tensor]) -> Tensor? {
+    let parts = tensors.flatMap { $0.pieces.isEmpty ? [$0] : $0.pieces }
+    guard let first = parts.first, !first.shape.isEmpty else { return nil }
+    if parts.count == 1 { return first }
+    var rows = 0
+    for part in parts {
+      guard part.dtype == first.dtype, part.shape.count == first.shape.count,
+        part.shape.dropFirst() == first.shape.dropFirst()
+      else { return nil }
+      let (sum, overflow) = rows.addingReportingOverflow(part.shape[0])
+      guard !overflow else { return nil }
+      rows = sum
+    }
+    let (_, overflow) = first.shape.dropFirst().reduce((rows, false)) {
+      let (product, overflow) = $0.0.multipliedReportingOverflow(by: max(1, $1))
+      return (product, $0.1 || overflow)
+    }
+    guard !overflow else { return nil }
+    var whole = first
+    whole.shape[0] = rows
+    whole.pieces = parts
+    return whole
+  }
 }

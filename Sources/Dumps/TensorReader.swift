@@ -13,11 +13,27 @@ public final class TensorReader: Sendable {
   private let view: StridedView
   /// Where checksums of what is read are noted; nil where the view is not its storage as it stands in the file.
   private let audit: StorageAudit?
+  /// Of a joined tensor: its pieces in order, each with its first element in the whole.
+  private let pieces: [(reader: TensorReader, start: Int)]
 
   /// Opens the tensor's file and checks that the storage lies inside it and the view inside the storage.
   ///
   /// - Parameter audit: is told the checksum of what the caller reads and gives to ``note(_:crc:)``.
   public init(_ tensor: Tensor, audit: StorageAudit? = nil) throws(DumpError) {
+    if !tensor.pieces.isEmpty {
+      var pieces: [(reader: TensorReader, start: Int)] = []
+      var start = 0
+      for piece in tensor.pieces {
+        let reader = try TensorReader(piece)
+        pieces.append((reader, start))
+        start += reader.elementCount
+      }
+      (self.tensor, self.pieces, elementCount) = (tensor, pieces, start)
+      (view, file) = (pieces[0].reader.view, pieces[0].reader.file)
+      self.audit = nil
+      return
+    }
+    pieces = []
     view = try tensor.checkedView()
     file = try FileHandle(path: tensor.storage.path)
     guard tensor.storage.offset + tensor.storage.byteCount <= file.size else {
@@ -107,6 +123,17 @@ public final class TensorReader: Sendable {
   private func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(DumpError) {
     let size = tensor.dtype.byteCount
     guard !range.isEmpty else { return }
+    if !pieces.isEmpty {
+      for (reader, start) in pieces {
+        let part = range.clamped(to: start..<(start + reader.elementCount))
+        guard !part.isEmpty else { continue }
+        let from = (part.lowerBound - range.lowerBound) * size
+        try reader.read(
+          (part.lowerBound - start)..<(part.upperBound - start),
+          into: UnsafeMutableRawBufferPointer(rebasing: target[from..<(from + part.count * size)]))
+      }
+      return
+    }
     let first = tensor.storage.offset + tensor.storageOffset * size
     if view.isContiguous {
       try file.read(into: target, at: first + range.lowerBound * size)

@@ -1,7 +1,7 @@
 import Foundation
 import GRDB
 public import Planning
-public import Scheduling
+import Scheduling
 
 /// The store's database: what was planned, what happened, what came out.
 ///
@@ -36,6 +36,9 @@ public struct SweepLedger: Sendable {
     migrator.registerMigration("v1_store") { database in
       try database.execute(sql: String(decoding: PackageResources.v1_store_sql, as: UTF8.self))
     }
+    migrator.registerMigration("v2_fencing") { database in
+      try database.execute(sql: String(decoding: PackageResources.v2_fencing_sql, as: UTF8.self))
+    }
     return migrator
   }
 
@@ -62,51 +65,27 @@ public struct SweepLedger: Sendable {
     }
   }
 
-  /// The intent to launch: the attempt exists from here on, whatever becomes of the message to its host.
-  public func begin(_ attempt: AttemptRecord) throws {
+  /// Commits all of the writes in one transaction, in their order: all of them are on disk when the call returns, or
+  /// none.
+  /// - Throws: `LedgerError`; nothing was written.
+  public func apply(_ writes: [LedgerWrite]) throws {
+    guard !writes.isEmpty else { return }
     try write { database in
-      try put(attempt, database)
-      try setState(of: attempt.run, in: attempt.sweep, .launching, why: nil, database)
-      try append(
-        EventRecord(
-          at: attempt.created, sweep: attempt.sweep, run: attempt.run, attempt: attempt.id, kind: "launching",
-          detail: "attempt \(attempt.number) on \(attempt.host)"), database)
-    }
-  }
-
-  /// One transition: the attempt and its run as they are now, and the event that made them so.
-  public func record(_ attempt: AttemptRecord, run state: RunState, why: String?, event: EventRecord) throws {
-    try write { database in
-      try put(attempt, database)
-      try setState(of: attempt.run, in: attempt.sweep, state, why: why, database)
-      try append(event, database)
-    }
-  }
-
-  /// The host spoke of a running attempt.
-  public func heard(_ attempts: [String], now: Double) throws {
-    guard !attempts.isEmpty else { return }
-    try write { database in
-      for attempt in attempts {
-        try database.execute(sql: "UPDATE attempt SET heard = ? WHERE id = ?", arguments: [now, attempt])
+      for write in writes {
+        switch write {
+        case .begin(let attempt): try insert(attempt, database)
+        case .attempt(let attempt): try update(attempt, database)
+        case .run(let sweep, let name, let state, let why):
+          try Self.execute(
+            database, "UPDATE run SET state = ?, why = ? WHERE sweep = ? AND name = ?",
+            [state.rawValue, why, sweep, name])
+        case .files(let sweep, let run, let count, let bytes, let missing):
+          try Self.execute(
+            database, "UPDATE run SET file_count = ?, byte_count = ?, missing = ? WHERE sweep = ? AND name = ?",
+            [count, bytes, try JSONDocument.encode(missing), sweep, run])
+        case .event(let event): try append(event, database)
+        }
       }
-    }
-  }
-
-  /// A run's state without an attempt: impossible to place, cancelled while queued.
-  public func set(run name: String, of sweep: String, to state: RunState, why: String?, event: EventRecord) throws {
-    try write { database in
-      try setState(of: name, in: sweep, state, why: why, database)
-      try append(event, database)
-    }
-  }
-
-  /// What was gathered for a run.
-  public func setGathered(run name: String, of sweep: String, files: Int, bytes: Int, missing: [String]) throws {
-    try write { database in
-      try database.execute(
-        sql: "UPDATE run SET file_count = ?, byte_count = ?, missing = ? WHERE sweep = ? AND name = ?",
-        arguments: [files, bytes, try JSONDocument.encode(missing), sweep, name])
     }
   }
 
@@ -196,8 +175,14 @@ public struct SweepLedger: Sendable {
   public func attempts(of sweep: String) throws -> [AttemptRecord] {
     try read {
       try AttemptRecord.fetchAll(
-        $0, sql: "SELECT * FROM attempt WHERE sweep = ? ORDER BY created, number", arguments: [sweep])
+        // In the order of their making: a clock may have jumped.
+        $0, sql: "SELECT * FROM attempt WHERE sweep = ? ORDER BY rowid", arguments: [sweep])
     }
+  }
+
+  /// Attempts of any sweep that are over for us, but of which something may still live at their hosts.
+  public func unfencedAttempts() throws -> [AttemptRecord] {
+    try read { try AttemptRecord.fetchAll($0, sql: "SELECT * FROM attempt WHERE fenced = 0 ORDER BY rowid") }
   }
 
   public func events(of sweep: String, limit: Int) throws -> [EventRecord] {
@@ -217,36 +202,44 @@ public struct SweepLedger: Sendable {
     return text
   }
 
-  private func put(_ attempt: AttemptRecord, _ database: Database) throws {
-    try database.execute(
-      sql: """
-        INSERT INTO attempt (id, sweep, run, number, host, token, gpus, state, directory, exit_code, signal, reason,
-          why, charged, created, heard, started, ended, facts)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        ON CONFLICT (id) DO UPDATE SET state = excluded.state, directory = excluded.directory,
-          exit_code = excluded.exit_code, signal = excluded.signal, reason = excluded.reason, why = excluded.why,
-          charged = excluded.charged, heard = excluded.heard, started = excluded.started, ended = excluded.ended,
-          facts = excluded.facts
-        """,
-      arguments: [
+  private func insert(_ attempt: AttemptRecord, _ database: Database) throws {
+    try Self.execute(
+      database,
+      """
+      INSERT INTO attempt (id, sweep, run, number, host, token, gpus, state, directory, exit_code, signal, reason,
+        why, charged, fenced, created, heard, started, ended, facts)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      """,
+      [
         attempt.id, attempt.sweep, attempt.run, attempt.number, attempt.host, attempt.token, attempt.gpus,
         attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
-        attempt.isCharged, attempt.created, attempt.heard, attempt.started, attempt.ended,
+        attempt.isCharged, attempt.isFenced, attempt.created, attempt.heard, attempt.started, attempt.ended,
         try JSONDocument.encode(attempt.facts),
       ])
   }
 
-  private func setState(of run: String, in sweep: String, _ state: RunState, why: String?, _ database: Database) throws
-  {
-    try database.execute(
-      sql: "UPDATE run SET state = ?, why = ? WHERE sweep = ? AND name = ?",
-      arguments: [state.rawValue, why, sweep, run])
+  /// What an attempt is and where it runs never changes; how it stands does.
+  private func update(_ attempt: AttemptRecord, _ database: Database) throws {
+    try Self.execute(
+      database,
+      """
+      UPDATE attempt SET state = ?, directory = ?, exit_code = ?, signal = ?, reason = ?, why = ?, charged = ?,
+        fenced = ?, heard = ?, started = ?, ended = ? WHERE id = ?
+      """,
+      [
+        attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
+        attempt.isCharged, attempt.isFenced, attempt.heard, attempt.started, attempt.ended, attempt.id,
+      ])
+  }
+
+  private static func execute(_ database: Database, _ sql: String, _ arguments: StatementArguments) throws {
+    try database.cachedStatement(sql: sql).execute(arguments: arguments)
   }
 
   private func append(_ event: EventRecord, _ database: Database) throws {
-    try database.execute(
-      sql: "INSERT INTO event (at, sweep, run, attempt, kind, detail) VALUES (?, ?, ?, ?, ?, ?)",
-      arguments: [event.at, event.sweep, event.run, event.attempt, event.kind, event.detail])
+    try Self.execute(
+      database, "INSERT INTO event (at, sweep, run, attempt, kind, detail) VALUES (?, ?, ?, ?, ?, ?)",
+      [event.at, event.sweep, event.run, event.attempt, event.kind, event.detail])
   }
 
   private func write(_ body: (Database) throws -> Void) throws {

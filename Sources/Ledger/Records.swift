@@ -3,7 +3,7 @@ public import GRDB
 public import Scheduling
 
 /// One execution of a job, as stored.
-public struct SweepRecord: Sendable {
+public struct SweepRecord: Sendable, Hashable {
   public enum State: String, Sendable, Codable {
     case active
     case cancelling
@@ -18,6 +18,13 @@ public struct SweepRecord: Sendable {
   public var created: Double
   public var ended: Double?
   public var verdict: String?
+
+  public init(id: String, job: String, state: State, created: Double) {
+    self.id = id
+    self.job = job
+    self.state = state
+    self.created = created
+  }
 }
 
 /// One run of a sweep, as stored. `name` is unique within the sweep and safe as a directory name.
@@ -82,8 +89,11 @@ public struct AttemptRecord: Sendable, Hashable {
   public var why: String?
   /// Whether it counts against `retries`.
   public var isCharged: Bool
+  /// False: it is over for us, but something of it may still live at its host; it must be stopped there before its
+  /// GPUs count as free.
+  public var isFenced: Bool
   public var created: Double
-  /// Last time the host spoke of it.
+  /// Last time the host said something new of it.
   public var heard: Double
   public var started: Double?
   public var ended: Double?
@@ -102,6 +112,7 @@ public struct AttemptRecord: Sendable, Hashable {
     self.gpus = gpus
     state = .launching
     isCharged = true
+    isFenced = true
     created = now
     heard = now
     facts = [:]
@@ -109,7 +120,7 @@ public struct AttemptRecord: Sendable, Hashable {
 }
 
 /// One line of the sweep's diary.
-public struct EventRecord: Sendable {
+public struct EventRecord: Sendable, Hashable {
   public var at: Double
   public var sweep: String
   public var run: String?
@@ -172,6 +183,7 @@ extension AttemptRecord: FetchableRecord {
     reason = row["reason"]
     why = row["why"]
     isCharged = row["charged"]
+    isFenced = row["fenced"]
     created = row["created"]
     heard = row["heard"]
     started = row["started"]

@@ -15,7 +15,7 @@ public final class StoreLock: Sendable {
     guard descriptor >= 0 else {
       throw LedgerError(code: .unusable, message: "Cannot open \(path): \(String(cString: strerror(errno))).")
     }
-    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+    guard Self.take(descriptor, tries: 20) else {
       let owner = (try? String(contentsOfFile: path, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
       close(descriptor)
       throw LedgerError(
@@ -28,12 +28,22 @@ public final class StoreLock: Sendable {
     _ = owner.withCString { pwrite(descriptor, $0, strlen($0), 0) }
   }
 
+  /// Waits a little: `isHeld` of another process holds it for a moment, and so does an owner's child that has not yet
+  /// become another program.
+  private static func take(_ descriptor: Int32, tries: Int) -> Bool {
+    for _ in 0..<tries {
+      if flock(descriptor, LOCK_EX | LOCK_NB) == 0 { return true }
+      usleep(10_000)
+    }
+    return false
+  }
+
   /// True while some process coordinates the store.
   public static func isHeld(store: String) -> Bool {
     let descriptor = open(store + "/coordinator.lock", O_RDWR | O_CLOEXEC)
     guard descriptor >= 0 else { return false }
     defer { close(descriptor) }
-    return flock(descriptor, LOCK_EX | LOCK_NB) != 0
+    return !take(descriptor, tries: 3)
   }
 
   deinit { close(descriptor) }

@@ -125,10 +125,12 @@ public struct ComparisonReport: Sendable, Hashable {
   public var findings: [Finding]
   /// Sentences that a reader must know: the noise policy used, why it is inconclusive.
   public var notes: [String]
+  /// What the comparison of several world sizes needs of the first divergence; nil where there is none.
+  public var evidence: DivergenceEvidence?
 
   public init(
     verdict: Verdict, reference: Side, target: Side, coverage: Coverage, rows: [Row], firstDivergence: Divergence?,
-    findings: [Finding], notes: [String]
+    findings: [Finding], notes: [String], evidence: DivergenceEvidence? = nil
   ) {
     self.verdict = verdict
     self.reference = reference
@@ -138,5 +140,6 @@ public struct ComparisonReport: Sendable, Hashable {
     self.firstDivergence = firstDivergence
     self.findings = findings
     self.notes = notes
+    self.evidence = evidence
   }
 }

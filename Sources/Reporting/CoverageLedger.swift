@@ -6,6 +6,8 @@ public struct CoverageLedger: Sendable, Hashable, Codable {
     case unreadable
     /// A file whose name the layout does not know.
     case unrecognised
+    /// A dumped value that is no tensor: request ids, flags, lengths.
+    case plain
     /// Older than the attempt: of an earlier run.
     case stale
     /// A second capture for one place, call and rank.

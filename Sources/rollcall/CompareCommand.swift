@@ -10,8 +10,12 @@ import Reporting
 /// What `compare` and `slots` share: layout, call rule, noise profile, output.
 struct ComparisonOptions: ParsableArguments {
   @Option(
-    name: .long, help: "Layout of the dump directory: \(DumpLayout.allCases.map(\.rawValue).joined(separator: ", ")).")
-  var layout = DumpLayout.atom
+    name: .long,
+    help: """
+      Layout of the dump directory: \(DumpLayout.allCases.map(\.rawValue).joined(separator: ", ")) (default: as the \
+      files' names say).
+      """)
+  var layout: DumpLayout?
 
   @Option(name: .long, help: "For --layout custom: a regular expression with groups rank, layer, stage, call.")
   var pattern: String?
@@ -27,6 +31,11 @@ struct ComparisonOptions: ParsableArguments {
 
   @Flag(name: .long, help: "Print one JSON document on standard output.")
   var json = false
+
+  /// As asked for, else as the names of the files say.
+  func layout(of directory: String) throws -> DumpLayout {
+    try layout ?? (pattern == nil ? DumpSetLoader.detectLayout(directory: directory) : .custom)
+  }
 
   func show(_ report: ComparisonReport) throws -> Never {
     if json {
@@ -93,8 +102,8 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    let left = try DumpSource(directory: reference, layout: options.layout, pattern: options.pattern)
-    let right = try DumpSource(directory: target, layout: options.layout, pattern: options.pattern)
+    let left = try DumpSource(directory: reference, layout: try options.layout(of: reference), pattern: options.pattern)
+    let right = try DumpSource(directory: target, layout: try options.layout(of: target), pattern: options.pattern)
     let request = ComparisonRequest(
       reference: ComparisonSide(set: left.emptySet, worldSize: referenceWorldSize ?? left.worldSize),
       target: ComparisonSide(set: right.emptySet, worldSize: targetWorldSize ?? right.worldSize),
@@ -155,7 +164,8 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     let report = try await ProgressBar.during("comparing") { progress in
-      let dumps = try StoredDumps.load(directory: directory, layout: options.layout, pattern: options.pattern)
+      let dumps = try StoredDumps.load(
+        directory: directory, layout: options.layout(of: directory), pattern: options.pattern)
       return try await DumpComparer.compareSlots(
         set: dumps.set, slots: slots, rule: options.rule, selection: options.select, rank: rank,
         worldSize: dumps.worldSize, progress: progress)

@@ -39,8 +39,8 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     name: .long, help: "A dump of the same run on one rank, to find out how ranks lie.", completion: .directory)
   var reference: String?
 
-  @Option(name: .long, help: "Layout of the dump directory.")
-  var layout = DumpLayout.atom
+  @Option(name: .long, help: "Layout of the dump directory (default: as the files' names say).")
+  var layout: DumpLayout?
 
   @Option(name: .long, help: "Ranks that must be there (default: as many as the highest rank seen says).")
   var worldSize: Int?
@@ -55,13 +55,16 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    let dumps = try StoredDumps.load(directory: directory, layout: layout)
+    let dumps = try StoredDumps.load(
+      directory: directory, layout: layout ?? DumpSetLoader.detectLayout(directory: directory))
     let seen = dumps.set.worldSizeSeen
     let world = worldSize ?? max(dumps.worldSize ?? 0, seen)
     guard seen <= world else {
       throw UsageError(message: "--world-size is \(world), but rank \(seen - 1) is there")
     }
-    let reference = try reference.map { try StoredDumps.load(directory: $0, layout: layout).set }
+    let reference = try reference.map {
+      try StoredDumps.load(directory: $0, layout: layout ?? DumpSetLoader.detectLayout(directory: $0)).set
+    }
     let joiner = Unsharder(
       rules: rule, worldSize: world, reference: reference.map(Unsharder.group),
       damaged: Set((reference?.unreadable ?? []).map(\.file)))

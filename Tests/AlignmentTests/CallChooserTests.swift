@@ -74,12 +74,84 @@ struct CallChooserTests {
     #expect((try? CallChooser.auto(oneShot, selection: .warmUp, slots: 4).get()) != nil)
   }
 
-  @Test("a stage that loops over sequences is seen")
-  func loops() {
-    let observations =
-      observed([0: 64, 1: 52, 2: 4], stages: ["Block", "MoE", "Attention"])
-      + observed([0: 16, 1: 16, 2: 16, 3: 16, 4: 13, 5: 13, 6: 13, 7: 13], stages: ["Indexer"])
-    #expect(CallChooser.loops(observations) == ["Indexer": 8])
+  @Test("a stage that loops over sequences is given to the passes by its tokens")
+  func loops() throws {
+    let passes = [(call: 0, tokens: 64), (call: 1, tokens: 40), (call: 2, tokens: 4)]
+    let counts = [16, 16, 16, 16, 6, 10, 13, 11, 1, 1, 1, 1]
+    let loop = try #require(
+      CallChooser.assignment(stage: counts.enumerated().map { (call: $0, tokens: $1) }, passes: passes))
+    #expect(loop.calls == [0: [0, 1, 2, 3], 1: [4, 5, 6, 7], 2: [8, 9, 10, 11]])
+    // Compressed tokens add up to nothing, their number does.
+    let compressed = try #require(
+      CallChooser.assignment(stage: (0..<12).map { (call: $0, tokens: 3) }, passes: passes))
+    #expect(compressed.calls[1] == [4, 5, 6, 7])
+    let late = try #require(
+      CallChooser.assignment(stage: [(call: 0, tokens: 40), (call: 1, tokens: 4)], passes: passes))
+    #expect(late.calls == [1: [0], 2: [1]])
+    #expect(CallChooser.assignment(stage: [(call: 0, tokens: 7)], passes: passes) == nil)
+    #expect(CallChooser.assignment(stage: (0..<7).map { (call: $0, tokens: 3) }, passes: passes) == nil)
+  }
+
+  @Test("chunks of a prefill are joined, and the other side says how many there are")
+  func chunks() throws {
+    let dummy: [Int: CallObservation.Content] = [0: .idsZero, 1: .idsReal, 2: .idsReal, 3: .idsReal, 4: .idsReal]
+    let chunked = observed([0: 64, 1: 16, 2: 16, 3: 20, 4: 4, 5: 4], content: dummy)
+    let choice = try CallChooser.auto(chunked, selection: .prefill, slots: 4).get()
+    #expect(choice.joined == [1, 2, 3])
+    #expect(choice.runnersUp.map(\.calls) == [[4]])
+    #expect(try CallChooser.auto(chunked, selection: .decode, slots: 4).get().call == 4)
+    // The last chunk is as short as a decode step: 52 tokens on the other side settle it.
+    let short = observed([0: 64, 1: 16, 2: 16, 3: 16, 4: 4, 5: 4, 6: 4], content: dummy)
+    #expect(try CallChooser.auto(short, selection: .prefill, slots: 4).get().joined == [1, 2, 3])
+    let whole = observed([0: 64, 1: 52, 2: 4, 3: 4], content: dummy)
+    let pair = CallChooser.auto(reference: whole, target: short, selection: .prefill, slots: 4)
+    #expect(try pair.reference.get().calls == [1])
+    #expect(try pair.target.get().joined == [1, 2, 3, 4])
+  }
+
+  @Test("dummy batches, speculative decode and later requests are passed over")
+  func traps() throws {
+    let ids: [Int: CallObservation.Content] = [0: .idsZero, 1: .idsZero, 2: .idsReal, 3: .idsZero, 4: .idsReal]
+    let dummies = observed([0: 60, 1: 2, 2: 64, 3: 2, 4: 12, 5: 2, 6: 12], content: ids)
+    #expect(try CallChooser.auto(dummies, selection: .prefill, slots: 4).get().calls == [2])
+    #expect(try CallChooser.auto(dummies, selection: .decode, slots: 4).get().call == 4)
+    let again: [Int: CallObservation.Content] = [0: .idsZero, 1: .idsReal, 2: .idsReal, 3: .idsReal]
+    let cached = observed([0: 64, 1: 64, 2: 4, 3: 20, 4: 4], content: again)
+    let choice = try CallChooser.auto(cached, selection: .prefill, slots: 4).get()
+    #expect(choice.calls == [1])
+    #expect(choice.runnersUp.contains { $0.calls == [3] })
+    // One token of the same prompt in every slot is alike and no dummy.
+    let same = observed([0: 64, 1: 52, 2: 4], content: [0: .rowsAlike, 1: .rowsDiffer, 2: .rowsAlike])
+    #expect(try CallChooser.auto(same, selection: .decode, slots: 4).get().call == 2)
+  }
+
+  @Test("a whole model that runs one sequence at a time")
+  func oneByOne() throws {
+    let tokens = [16, 16, 16, 16, 13, 13, 13, 13, 1, 1, 1, 1]
+    var calls: [Int: Int] = [:]
+    var content: [Int: CallObservation.Content] = [:]
+    for (call, count) in tokens.enumerated() {
+      calls[call] = count
+      content[call] = call < 4 ? .idsZero : .idsReal
+    }
+    let choice = try CallChooser.auto(observed(calls, content: content), selection: .prefill, slots: 4).get()
+    #expect(choice.joined == [4, 5, 6, 7])
+  }
+
+  @Test("data-parallel ranks with batches of their own are no one call")
+  func dataParallel() {
+    var all = observed([0: 64, 1: 52, 2: 4])
+    all += all.map {
+      var other = $0
+      other.rank = 1
+      if other.call == 1 { other.tokens = 2 }
+      return other
+    }
+    guard case .failure(let problem) = CallChooser.auto(all, selection: .prefill, slots: 4) else {
+      Issue.record("rank 1 ran a dummy batch while rank 0 ran the prefill")
+      return
+    }
+    #expect(problem.message.contains("data-parallel"))
   }
 
   @Test("stages are ordered by time, by name where times say nothing")

@@ -9,7 +9,8 @@ import Testing
       worldSize: size,
       findings: causes.map {
         Finding(
-          cause: $0, layer: 2, stage: "MoE", confidence: .possible, evidence: ["alpha": alpha], summary: "", next: "")
+          cause: $0, layer: 2, stage: "MoE", confidence: .possible, evidence: ["alpha": alpha, "residual": 0.001],
+          summary: "", next: "")
       }, divergence: (2, "MoE"))
   }
 

@@ -72,6 +72,57 @@ actor Workload {
       ])
   }
 
+  /// One run of many.
+  struct Run: Sendable, Hashable {
+    var arguments: String
+    var classes: String
+    var isSmall = true
+  }
+
+  /// The directories of many runs, made by one interpreter that forks for each: importing torch takes longer than a
+  /// run.
+  func dumps(_ wanted: [Run]) async throws -> [Run: String] {
+    var directories: [Run: String] = [:]
+    var lines = ""
+    for run in Set(wanted) {
+      let directory = root.appending(path: "batch-\(batches)").path
+      batches += 1
+      directories[run] = directory
+      let words = (run.isSmall ? Self.small : []) + [run.arguments]
+      lines += "\(directory)\t\(run.classes)\t\(words.joined(separator: " "))\n"
+    }
+    let code = """
+      import os, sys
+      sys.path.insert(0, os.path.dirname(sys.argv[1]))
+      import tiny_tp
+      os.environ["ATOM_FWD_DUMP_ONE_SHOT"] = "0"
+      for line in sys.stdin:
+          directory, classes, words = line.rstrip("\\n").split("\\t")
+          pid = os.fork()
+          if pid == 0:
+              os.environ["ATOM_FWD_DUMP_DIR"] = directory
+              os.environ["ATOM_FWD_DUMP_BLOCK_CLASS"] = classes
+              sys.argv = ["tiny_tp.py"] + words.split()
+              tiny_tp.leave(tiny_tp.guarded(tiny_tp.main))
+          status = os.waitpid(pid, 0)[1]
+          if status:
+              sys.exit("%s ended with %d" % (words, status))
+      """
+    try await runPython(code, [Self.script], input: lines, timeout: .seconds(600))
+    return directories
+  }
+
+  private var batches = 0
+  private var sets: [String: DumpSet] = [:]
+
+  /// A run's dumps, loaded once; for directories that no test changes.
+  func set(_ directory: String) throws -> DumpSet {
+    if let known = sets[directory] { return known }
+    let set = try load(directory)
+    sets[directory] = set
+    return set
+  }
+
   /// A copy of a run's dumps that a test may damage.
   func copy(_ directory: String, name: String) throws -> String {
     let copy = root.appending(path: "copy-\(name)").path
@@ -93,4 +144,18 @@ func compare(
     reference: ComparisonSide(set: try load(reference)), target: ComparisonSide(set: try load(target)), slots: 4)
   adjust(&request)
   return try await DumpComparer.compare(request)
+}
+
+/// The same on dumps that nobody changes, of some stages only where `classes` names them.
+func compareKept(_ reference: String, _ target: String, only classes: Set<String>? = nil) async throws
+  -> ComparisonReport
+{
+  var reference = try await Workload.shared.set(reference)
+  var target = try await Workload.shared.set(target)
+  if let classes {
+    reference.captures.removeAll { !classes.contains($0.stage) }
+    target.captures.removeAll { !classes.contains($0.stage) }
+  }
+  return try await DumpComparer.compare(
+    ComparisonRequest(reference: ComparisonSide(set: reference), target: ComparisonSide(set: target), slots: 4))
 }

@@ -121,7 +121,7 @@ import Testing
       try FileManager.default.createDirectory(atPath: scratch + "/empty", withIntermediateDirectories: true)
       let empty = try await rollcall("compare", scratch + "/empty", scratch + "/empty", "--json")
       #expect(empty.status == 65)
-      #expect(empty.errorOutput.contains("no ATOM dump file"))
+      #expect(empty.errorOutput.contains("no dump file of a layout that Rollcall knows (ATOM, "))
       let error = try #require(try empty.json()["error"] as? [String: Any])
       #expect(error["message"] as? String != nil)
     }

@@ -27,6 +27,16 @@ import Testing
     return run
   }
 
+  /// What is committed before a launch.
+  private func intent(_ attempt: AttemptRecord) -> [LedgerWrite] {
+    [
+      .begin(attempt), .run(sweep: attempt.sweep, name: attempt.run, state: .launching, why: nil),
+      .event(
+        EventRecord(at: attempt.created, sweep: attempt.sweep, run: attempt.run, attempt: attempt.id, kind: "launching")
+      ),
+    ]
+  }
+
   @Test func commitsAreSyncedInFull() async throws {
     try await withLedger { ledger, _ in
       let level = try ledger.synchronousLevel
@@ -37,9 +47,10 @@ import Testing
   @Test func theIntentToLaunchSurvivesReopening() async throws {
     try await withLedger { ledger, store in
       let run = try create(ledger, "s1")
-      let attempt = AttemptRecord(
+      var attempt = AttemptRecord(
         id: "s1-run1-try1", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 2, now: 1001)
-      try ledger.begin(attempt)
+      attempt.facts = ["kernel": "6.1"]
+      try ledger.apply(intent(attempt))
 
       let again = try SweepLedger(store: store)
       #expect(try again.attempts(of: "s1") == [attempt])
@@ -54,13 +65,13 @@ import Testing
       let run = try create(ledger, "s1")
       var attempt = AttemptRecord(
         id: "x", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 0, now: 1001)
-      try ledger.begin(attempt)
+      try ledger.apply(intent(attempt))
       attempt.state = .gathered
       attempt.exitCode = 3
-      attempt.facts = ["kernel": "6.1"]
-      try ledger.record(
-        attempt, run: .failed, why: "exit code 3",
-        event: EventRecord(at: 1002, sweep: "s1", run: run.name, attempt: "x", kind: "gathered"))
+      try ledger.apply([
+        .attempt(attempt), .run(sweep: "s1", name: run.name, state: .failed, why: "exit code 3"),
+        .event(EventRecord(at: 1002, sweep: "s1", run: run.name, attempt: "x", kind: "gathered")),
+      ])
       #expect(try ledger.attempts(of: "s1") == [attempt])
       let stored = try #require(try ledger.runs(of: "s1").first)
       #expect(stored.state == .failed)
@@ -75,10 +86,74 @@ import Testing
       // The same attempt number twice for one run: two coordinators would both have placed it.
       let first = AttemptRecord(id: "x", sweep: "s1", run: "only", number: 1, host: "a", token: "t", gpus: 0, now: 1)
       let second = AttemptRecord(id: "y", sweep: "s1", run: "only", number: 1, host: "b", token: "u", gpus: 0, now: 2)
-      try ledger.begin(first)
-      #expect(throws: LedgerError.self) { try ledger.begin(second) }
+      try ledger.apply(intent(first))
+      #expect(throws: LedgerError.self) { try ledger.apply(intent(second)) }
       #expect(try ledger.attempts(of: "s1").map(\.id) == ["x"])
       #expect(try ledger.events(of: "s1", limit: 10).count == 2)
+    }
+  }
+
+  @Test func anAttemptThatMayStillLiveIsFoundUntilItIsFenced() async throws {
+    try await withLedger { ledger, _ in
+      for sweep in ["s1", "s2"] {
+        _ = try create(ledger, sweep)
+        var attempt = AttemptRecord(
+          id: sweep + "-a", sweep: sweep, run: "only", number: 1, host: "a", token: "t", gpus: 1, now: 1)
+        try ledger.apply(intent(attempt))
+        attempt.state = .lost
+        attempt.isFenced = false
+        try ledger.apply([.attempt(attempt)])
+      }
+      var found = try ledger.unfencedAttempts()
+      #expect(found.map(\.id) == ["s1-a", "s2-a"])
+      found[0].isFenced = true
+      try ledger.apply([.attempt(found[0])])
+      let left = try ledger.unfencedAttempts()
+      #expect(left.map(\.id) == ["s2-a"])
+    }
+  }
+
+  @Test func attemptsComeInTheOrderOfTheirMakingWhateverTheClockSays() async throws {
+    try await withLedger { ledger, _ in
+      _ = try create(ledger, "s1")
+      for (number, time) in [(1, 5000.0), (2, 4.0)] {
+        let attempt = AttemptRecord(
+          id: "a\(number)", sweep: "s1", run: "only", number: number, host: "a", token: "t", gpus: 0, now: time)
+        try ledger.apply(intent(attempt))
+      }
+      let attempts = try ledger.attempts(of: "s1")
+      #expect(attempts.map(\.number) == [1, 2])
+    }
+  }
+
+  /// Three changes of state a run, each with its attempt, its run and its line of the diary, a hundred a commit.
+  @Test func manyChangesOfStateCommitTogether() async throws {
+    let runs = ProcessInfo.processInfo.environment["ROLLCALL_TEST_LONG"] == "1" ? 20_000 : 500
+    try await withLedger { ledger, _ in
+      let records = (0..<runs).map { RunRecord(sweep: "s1", name: "r\($0)", position: $0, cell: "c", repetition: 1) }
+      try ledger.create(sweep: "s1", plan: try plan(), fleet: FleetReader.thisMachine(), runs: records, now: 1)
+      var attempts = records.map {
+        AttemptRecord(id: $0.name, sweep: "s1", run: $0.name, number: 1, host: "a", token: "t", gpus: 1, now: 1)
+      }
+      func event(_ attempt: AttemptRecord, _ kind: String) -> LedgerWrite {
+        .event(EventRecord(at: 1, sweep: "s1", run: attempt.run, attempt: attempt.id, kind: kind))
+      }
+      let start = ContinuousClock.now
+      for first in stride(from: 0, to: runs, by: 100) {
+        let batch = first..<min(first + 100, runs)
+        try ledger.apply(attempts[batch].flatMap(intent))
+        for (state, run) in [(AttemptRecord.State.exited, RunState.gathering), (.gathered, .succeeded)] {
+          for index in batch { attempts[index].state = state }
+          try ledger.apply(
+            attempts[batch].flatMap {
+              [.attempt($0), .run(sweep: "s1", name: $0.run, state: run, why: nil), event($0, state.rawValue)]
+            })
+        }
+      }
+      print("\(Int(Double(3 * runs) / (ContinuousClock.now - start).seconds)) durable changes of state a second")
+      #expect(try ledger.runs(of: "s1").allSatisfy { $0.state == .succeeded })
+      #expect(try ledger.attempts(of: "s1") == attempts)
+      #expect(try ledger.events(of: "s1", limit: 1_000_000).count == 3 * runs + 1)
     }
   }
 
@@ -128,4 +203,8 @@ import Testing
       #expect(!StoreLock.isHeld(store: scratch))
     }
   }
+}
+
+extension Duration {
+  fileprivate var seconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
 }

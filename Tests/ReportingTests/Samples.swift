@@ -19,7 +19,7 @@ enum Samples {
       residual: relL2, normRatio: alpha, sglangRel: relL2 * relL2 / 2, byteEqual: relL2 == 0 ? 1 : 0.25,
       nonfiniteReference: nonfinite.0, nonfiniteTarget: nonfinite.1, elementCount: 131_072,
       worstToken: worst.map { TokenMeasure(index: $0, cos: 0.2, relL2: tokens[$0]) }, tokenRelL2: tokens,
-      worstCoordinate: [17, 3])
+      worstCoordinate: [17, 3], meanAbs: relL2 / 8, unequalElements: relL2 == 0 ? 0 : 98_304)
   }
 
   static func row(

@@ -5,10 +5,16 @@ import Dumps
 struct ResolvedCalls: Sendable {
   /// One choice for all stages (rule `auto`).
   var common: Result<CallChoice, CallProblem>?
-  /// One choice a stage (rule `atom`, and stages that loop).
+  /// One choice a stage (rule `atom`, and stages that have call numbers of their own).
   var byStage: [StagePlace: Result<CallChoice, CallProblem>] = [:]
-  /// Tokens of the common call.
+  /// Of a stage with call numbers of its own: its calls for each common one.
+  var assigned: [StagePlace: [Int: [Int]]] = [:]
+  /// Tokens of the common choice.
   var tokens: Int?
+  /// Tokens of each of its calls.
+  var callTokens: [Int: Int] = [:]
+  /// The rows of a joined choice in the order in which they are compared.
+  var runs: [RowRun] = []
 
   struct StagePlace: Hashable, Sendable {
     var layer: Int?
@@ -19,62 +25,153 @@ struct ResolvedCalls: Sendable {
     byStage[StagePlace(layer: key.layer, stage: key.stage)] ?? common
       ?? .failure(CallProblem(code: .unknown, message: "no call was chosen"))
   }
+
+  /// The call of each compared row; empty where the choice is one call.
+  var rowCalls: [Int] { runs.flatMap { Array(repeating: $0.call, count: $0.count) } }
 }
 
-/// Chooses the calls of one side, looking at values only as far as needed.
+/// Chooses the calls of both sides, looking at values only as far as needed.
 enum CallResolver {
   /// Calls whose values are looked at, from the first.
-  private static let readCalls = 4
+  private static let readCalls = 32
 
-  static func resolve(_ index: CaptureIndex, request: ComparisonRequest) -> ResolvedCalls {
-    var observations = index.observations()
-    var result = ResolvedCalls()
-    let slots = request.slots ?? 1
+  /// One choice for each side, over all its stages and ranks, that fits the other's.
+  ///
+  /// - Parameter isSlots: one side's slots are to be compared, so rows are wanted sequence after sequence.
+  static func resolve(
+    reference: CaptureIndex, target: CaptureIndex, request: ComparisonRequest, isSlots: Bool = false
+  ) -> (reference: ResolvedCalls, target: ResolvedCalls) {
     if request.rule == .atom, request.selection == .prefill {
-      let rank = index.ranks.first ?? 0
-      let places = Dictionary(grouping: observations.filter { $0.rank == rank }) {
-        ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
-      }
-      for (place, files) in places {
-        result.byStage[place] = CallChooser.atom(calls: files.map { ($0.call, $0.tokens) }, slots: slots)
-      }
-      return result
+      return (atom(reference, request: request), atom(target, request: request))
     }
-    let loops = CallChooser.loops(observations)
-    for place in Set(observations.map { ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage) }) {
-      guard let count = loops[place.stage] else { continue }
-      result.byStage[place] = .failure(
-        CallProblem(
-          code: .unknown,
-          message: "\(place.stage) ran \(count) times, several times in each pass (a loop over sequences): its call "
-            + "numbers are not those of the other stages"))
-    }
-    observations.removeAll { loops[$0.stage] != nil }
-    let numbers = Set(observations.compactMap(\.call)).sorted().prefix(readCalls)
-    // Only where the model begins: rounding noise tells equal rows apart further on.
-    let lowest = observations.compactMap(\.layer).min()
-    let keys = Dictionary(grouping: index.captures.keys.filter { $0.layer == nil || $0.layer == lowest }) {
-      ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
-    }
-    for position in observations.indices {
-      let place = observations[position]
-      guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first,
-        place.call.map(numbers.contains) ?? true
-      else { continue }
-      let own = keys[ResolvedCalls.StagePlace(layer: place.layer, stage: place.stage)] ?? []
-      observations[position].content = content(of: place, keys: own.sorted(), in: index)
-    }
-    result.common = CallChooser.auto(observations, selection: request.selection, slots: request.slots)
-    if case .success(let choice) = result.common {
-      var votes: [Int: Int] = [:]
-      for place in observations where place.call == choice.call { votes[place.tokens, default: 0] += 1 }
-      result.tokens = votes.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key
+    let left = Side(reference)
+    let right = Side(target)
+    let choices = CallChooser.auto(
+      reference: left.observations, target: right.observations, selection: request.selection, slots: request.slots)
+    var result = (
+      reference: left.resolved(choices.reference), target: right.resolved(choices.target)
+    )
+    if isSlots {
+      RowOrder.arrangeBySlot(&result.target, slots: request.slots ?? 1)
+      result.reference = result.target
+    } else {
+      RowOrder.arrange(&result.reference, reference, &result.target, target, slots: request.slots)
     }
     return result
   }
 
+  private static func atom(_ index: CaptureIndex, request: ComparisonRequest) -> ResolvedCalls {
+    var result = ResolvedCalls()
+    let rank = index.ranks.first ?? 0
+    let places = Dictionary(grouping: index.observations().filter { $0.rank == rank }) {
+      ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
+    }
+    for (place, files) in places {
+      result.byStage[place] = CallChooser.atom(calls: files.map { ($0.call, $0.tokens) }, slots: request.slots ?? 1)
+    }
+    return result
+  }
+
+  /// What one side shows.
+  private struct Side {
+    /// Of the stages whose call numbers are the usual ones, the first calls' values looked at.
+    var observations: [CallObservation]
+    private var others: [ResolvedCalls.StagePlace: [CallObservation]] = [:]
+
+    init(_ index: CaptureIndex) {
+      observations = index.observations()
+      let places = Dictionary(grouping: observations) {
+        ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
+      }
+      // The usual calls are those of most stages.
+      var votes: [Set<Int?>: Int] = [:]
+      let sets = places.mapValues { Set($0.map(\.call)) }
+      for set in sets.values { votes[set, default: 0] += 1 }
+      let usual = votes.max { ($0.value, -$0.key.count) < ($1.value, -$1.key.count) }?.key ?? []
+      let passes = Dictionary(
+        uniqueKeysWithValues: Self.tokens(
+          of: places.filter { sets[$0.key] == usual }.flatMap(\.value)
+        ).map { ($0.call, $0.tokens) })
+      // Lost files make no stage one with numbers of its own: what is left still has the usual tokens.
+      others = places.filter { place, files in
+        let set = sets[place] ?? []
+        guard set != usual, !set.contains(nil), !usual.contains(nil) else { return false }
+        return set.count > usual.count || files.contains { $0.tokens != passes[$0.call ?? -1] }
+      }
+      let own = others
+      observations.removeAll { own[ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)] != nil }
+      let numbers = Set(observations.compactMap(\.call)).sorted().prefix(CallResolver.readCalls)
+      // Only where the model begins: rounding noise tells equal rows apart further on.
+      let lowest = observations.compactMap(\.layer).min()
+      let keys = Dictionary(grouping: index.captures.keys.filter { $0.layer == nil || $0.layer == lowest }) {
+        ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
+      }
+      for position in observations.indices {
+        let place = observations[position]
+        guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first,
+          place.call.map(numbers.contains) ?? true
+        else { continue }
+        let own = keys[ResolvedCalls.StagePlace(layer: place.layer, stage: place.stage)] ?? []
+        observations[position].content = CallResolver.content(of: place, keys: own.sorted(), in: index)
+      }
+    }
+
+    func resolved(_ common: Result<CallChoice, CallProblem>) -> ResolvedCalls {
+      var result = ResolvedCalls()
+      result.common = common
+      let passes = Self.tokens(of: observations)
+      if case .success(let choice) = common, choice.call != nil {
+        let calls = choice.calls.compactMap { $0 }
+        result.callTokens = passes.reduce(into: [:]) { if calls.contains($1.call) { $0[$1.call] = $1.tokens } }
+        // Ids say how many tokens there are; other stages may be padded.
+        for place in observations where place.content == .idsReal || place.content == .idsZero {
+          if let call = place.call, calls.contains(call) { result.callTokens[call] = place.tokens }
+        }
+        result.tokens = result.callTokens.values.reduce(0, +)
+        if calls.count > 1 {
+          result.runs = calls.map { RowRun(call: $0, start: 0, count: result.callTokens[$0] ?? 0) }
+        }
+      } else if case .success = common {
+        result.tokens = observations.map(\.tokens).max()
+      }
+      for (place, files) in others {
+        let stage = Self.tokens(of: files)
+        guard let assigned = CallChooser.assignment(stage: stage, passes: passes) else {
+          result.byStage[place] = .failure(
+            CallProblem(
+              code: .unknown,
+              message: "\(place.stage) ran \(stage.count) times where the other stages ran \(passes.count) times: "
+                + "neither its token counts nor their number say which call is which"))
+          continue
+        }
+        guard case .success(let choice) = common else { continue }
+        let calls = choice.calls.compactMap { $0 }.flatMap { assigned.calls[$0] ?? [] }
+        guard let first = calls.first else {
+          result.byStage[place] = .failure(
+            CallProblem(code: .wrongCall, message: "\(place.stage) did not run in the chosen call: \(assigned.why)"))
+          continue
+        }
+        result.assigned[place] = assigned.calls
+        result.byStage[place] = .success(
+          CallChoice(
+            call: first, rule: .auto, why: "\(choice.why); \(place.stage): \(assigned.why)",
+            joined: calls.count > 1 ? calls : [], runnersUp: choice.runnersUp))
+      }
+      return result
+    }
+
+    /// Tokens of each call, by a vote of its files.
+    private static func tokens(of files: [CallObservation]) -> [(call: Int, tokens: Int)] {
+      Dictionary(grouping: files.filter { $0.call != nil }) { $0.call ?? 0 }.map { call, files in
+        var votes: [Int: Int] = [:]
+        for file in files { votes[file.tokens, default: 0] += 1 }
+        return (call, votes.max { ($0.value, $0.key) < ($1.value, $1.key) }?.key ?? 0)
+      }.sorted { $0.call < $1.call }
+    }
+  }
+
   /// Whether the values look like a dummy batch: ids all 0, or all token rows alike.
-  private static func content(
+  fileprivate static func content(
     of place: CallObservation, keys: [CaptureKey], in index: CaptureIndex
   ) -> CallObservation.Content {
     var result = CallObservation.Content.unread

@@ -38,32 +38,38 @@ struct CaptureMatching: Sendable {
     case notThere
     case undecided(String)
   }
+  /// Of a joined prefill the target's call of each row; empty where it is one call.
+  private(set) var rowCalls: [Int] = []
+  /// Tokens of the target's chosen call.
+  private(set) var tokens: Int?
 
-  init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex) {
+  init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex, isSlots: Bool = false) {
     self.reference = reference
     self.target = target
-    let referenceCalls = CallResolver.resolve(reference, request: request)
-    let targetCalls = CallResolver.resolve(target, request: request)
+    let (referenceCalls, targetCalls) = CallResolver.resolve(
+      reference: reference, target: target, request: request, isSlots: isSlots)
+    rowCalls = targetCalls.rowCalls
+    tokens = targetCalls.tokens
     order = Self.order([reference, target])
     noteCommonProblems(referenceCalls, targetCalls, request: request)
     var chosen = 0
     var problemStages: Set<String> = []
     for key in order {
       expected += 1
-      let left = side(key, reference, referenceCalls)
-      let right = side(key, target, targetCalls)
+      let left = side(key, reference, referenceCalls, otherRows: rows(key, target, targetCalls))
+      let right = side(key, target, targetCalls, otherRows: rows(key, reference, referenceCalls))
       switch (left, right) {
       case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
-        chosen += leftRanks.count + rightRanks.count
+        chosen += leftRanks.count * leftChoice.calls.count + rightRanks.count * rightChoice.calls.count
         guard tokensFit(referenceCalls, targetCalls, request: request) else {
           let why = "the calls chosen on the two sides have different token counts"
           unmatched.append("\(key): \(why)")
           fates[key] = (
-            .partnerless(calls: [leftChoice.call], why: why), .partnerless(calls: [rightChoice.call], why: why)
+            .partnerless(calls: Set(leftChoice.calls), why: why), .partnerless(calls: Set(rightChoice.calls), why: why)
           )
           continue
         }
-        fates[key] = (.paired(calls: [leftChoice.call]), .paired(calls: [rightChoice.call]))
+        fates[key] = (.paired(calls: Set(leftChoice.calls)), .paired(calls: Set(rightChoice.calls)))
         let why =
           leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
         pairs.append(
@@ -78,7 +84,7 @@ struct CaptureMatching: Sendable {
         fates[key] = (left.fate(other: right, "target"), right.fate(other: left, "reference"))
         for (name, outcome) in [("reference", left), ("target", right)] {
           switch outcome {
-          case .found(_, let ranks): chosen += ranks.count
+          case .found(let choice, let ranks): chosen += ranks.count * choice.calls.count
           case .absent(let why): unmatched.append("\(key): \(why) in the \(name)")
           case .problem(let problem):
             unmatched.append("\(key): \(name): \(problem.message)")
@@ -103,25 +109,90 @@ struct CaptureMatching: Sendable {
     func fate(other: Found, _ name: String) -> Fate {
       switch (self, other) {
       case (.found(let choice, _), .problem(let problem)):
-        .partnerless(calls: [choice.call], why: "\(name): \(problem.message)")
-      case (.found(let choice, _), .absent(let why)): .partnerless(calls: [choice.call], why: "\(why) in the \(name)")
-      case (.found(let choice, _), .found): .paired(calls: [choice.call])
+        .partnerless(calls: Set(choice.calls), why: "\(name): \(problem.message)")
+      case (.found(let choice, _), .absent(let why)):
+        .partnerless(calls: Set(choice.calls), why: "\(why) in the \(name)")
+      case (.found(let choice, _), .found): .paired(calls: Set(choice.calls))
       case (.absent, _): .notThere
       case (.problem(let problem), _): .undecided(problem.message)
       }
     }
   }
 
-  private func side(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Found {
+  private func side(
+    _ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls, otherRows: Int?
+  ) -> Found {
     guard let byCall = index.captures[key] else { return .absent("there is none") }
     switch calls.choice(key) {
     case .failure(let problem): return .problem(problem)
     case .success(let choice):
-      guard let ranks = byCall[choice.call] else {
-        return .absent(choice.call.map { "there is no call \($0)" } ?? "there is no file without a call number")
+      if choice.joined.isEmpty {
+        guard let ranks = byCall[choice.call] else {
+          return .absent(choice.call.map { "there is no call \($0)" } ?? "there is no file without a call number")
+        }
+        return .found(choice, ranks)
       }
-      return .found(choice, ranks)
+      let wanted = choice.joined.filter { byCall[$0] == nil }
+      if let first = wanted.first {
+        return .absent("there is no call \(first) of the \(choice.joined.count) to be joined")
+      }
+      var ranks: [Int: Capture] = [:]
+      for rank in index.ranks {
+        let captures = choice.joined.compactMap { byCall[$0]?[rank] }
+        guard captures.count == choice.joined.count else { continue }
+        guard let joined = joined(captures, choice: choice, key: key, calls: calls, otherRows: otherRows) else {
+          return .absent("the rows of calls \(choice.joined.map(String.init).joined(separator: ", ")) cannot be joined")
+        }
+        ranks[rank] = joined
+      }
+      return ranks.isEmpty ? .absent("no rank has all of the calls to be joined") : .found(choice, ranks)
     }
+  }
+
+  /// The chunks of one rank as one capture, rows in the common order.
+  private func joined(
+    _ captures: [Capture], choice: CallChoice, key: CaptureKey, calls: ResolvedCalls, otherRows: Int?
+  ) -> Capture? {
+    guard var result = captures.first else { return nil }
+    let place = ResolvedCalls.StagePlace(layer: key.layer, stage: key.stage)
+    var byPass: [Int: Tensor] = [:]
+    if let assigned = calls.assigned[place] {
+      let tensors = Dictionary(uniqueKeysWithValues: zip(choice.joined, captures.map(\.tensor)))
+      for (pass, own) in assigned {
+        let parts = own.compactMap { tensors[$0] }
+        if !parts.isEmpty, parts.count == own.count { byPass[pass] = Tensor.joined(parts) }
+      }
+    } else {
+      for (call, capture) in zip(choice.joined, captures) { byPass[call] = capture.tensor }
+    }
+    // A loop over sequences inside one call needs no order of rows.
+    let runs =
+      calls.runs.isEmpty
+      ? byPass.keys.sorted().map { RowRun(call: $0, start: 0, count: byPass[$0]?.shape.first ?? 0) } : calls.runs
+    let isByToken = runs.allSatisfy { run in
+      byPass[run.call].map { $0.shape.first == calls.callTokens[run.call] } ?? false
+    }
+    if isByToken {
+      let pieces = runs.compactMap { byPass[$0.call]?.rows($0.start..<($0.start + $0.count)) }
+      if pieces.count == runs.count, let whole = Tensor.joined(pieces) {
+        result.tensor = whole
+        return result
+      }
+    }
+    let order = Set(runs.map(\.call)).sorted()
+    guard let whole = Tensor.joined(order.compactMap { byPass[$0] }) else { return nil }
+    result.tensor = whole
+    // One row a sequence (the last token's): against one call the last chunk counts.
+    if let last = order.last.flatMap({ byPass[$0] }), whole.shape.first != otherRows, last.shape.first == otherRows {
+      result.tensor = last
+    }
+    return result
+  }
+
+  /// Rows of a place in the one call chosen; nil where several are joined.
+  private func rows(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Int? {
+    guard case .success(let choice) = calls.choice(key), choice.joined.isEmpty else { return nil }
+    return index.captures[key]?[choice.call]?.values.first?.tensor.shape.first
   }
 
   private func missing(_ found: [Int: Capture], _ index: CaptureIndex, rank: Int?) -> [Int] {

@@ -53,8 +53,12 @@ enum CoverageAccount {
       CoverageLedger.Entry(file: $0.file, values: $0.values ?? [], reason: .unreadable, why: $0.why)
     }
     entries += set.unrecognised.map { CoverageLedger.Entry(file: $0, reason: .unrecognised) }
+    entries += Dictionary(grouping: set.plain, by: \.file).map {
+      CoverageLedger.Entry(file: $0.key, values: $0.value.map(\.name), reason: .plain)
+    }
     let files = Set(set.captures.map(\.file)).union(set.unreadable.map(\.file)).union(set.unrecognised)
-    let values = set.unreadable.reduce(0) { $0 + ($1.values?.count ?? 0) }
+      .union(set.plain.map(\.file))
+    let values = set.unreadable.reduce(0) { $0 + ($1.values?.count ?? 0) } + set.plain.count
     return CoverageLedger.Side(
       files: files.count, captures: set.captures.count + values, compared: compared, entries: entries)
   }

@@ -56,7 +56,7 @@ public enum DumpComparer {
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
     let counter = MeasuringCounter(matching.pairs, progress)
     var results = try await Bounded.map(matching.pairs) { pair in
-      let result = await make(pair, rules: rules, usual: nil, audit: audit)
+      let result = await make(pair, rules: rules, usual: nil, tokens: matching.tokens, audit: audit)
       counter.finished(pair)
       return result
     }
@@ -71,18 +71,20 @@ public enum DumpComparer {
     let again = open.compactMap { index in
       usual[index].map { (index: index, pair: matching.pairs[index], usual: $0) }
     }
-    let repeated = try await Bounded.map(again) { await make($0.pair, rules: rules, usual: $0.usual, audit: audit) }
+    let repeated = try await Bounded.map(again) {
+      await make($0.pair, rules: rules, usual: $0.usual, tokens: matching.tokens, audit: audit)
+    }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
   }
 
   private static func make(
-    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?, audit: StorageAudit?
+    _ pair: CaptureMatching.Pair, rules: StageRules, usual: ShardLayout?, tokens: Int?, audit: StorageAudit?
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     await PairOutcome.make(
       key: pair.key, call: pair.call, reference: pair.reference, target: pair.target,
       missingRanks: pair.missingRanks, missingReferenceRanks: pair.missingReferenceRanks,
-      rule: rules.rule(for: pair.key.stage), usual: usual, audit: audit)
+      rule: rules.rule(for: pair.key.stage), usual: usual, tokens: tokens, audit: audit)
   }
 }
 

@@ -38,7 +38,9 @@ final class EvidenceBook: Sendable {
   ///   - base: what is known of the row without its tensors.
   ///   - before: the other rows of its layer.
   /// - Throws: `EvidenceNotStored`, or `DumpError` where the tensors cannot be read.
-  func collected(_ base: RowEvidence, outcome: PairOutcome, before: [PairOutcome]) throws -> RowEvidence {
+  func collected(
+    _ base: RowEvidence, outcome: PairOutcome, before: [PairOutcome], setting: EvidenceCollector.Setting
+  ) throws -> RowEvidence {
     let known = entries.withLock { $0[base.key] ?? [] }
     if let same = known.first(where: { $0.noise == base.noise }) { return same.placed(as: base) }
     guard canRead else {
@@ -46,7 +48,7 @@ final class EvidenceBook: Sendable {
       if let other = known.first { return other.placed(as: base) }
       throw EvidenceNotStored(key: base.key)
     }
-    let evidence = try EvidenceCollector.collect(base, outcome: outcome, before: before)
+    let evidence = try EvidenceCollector.collect(base, outcome: outcome, before: before, setting: setting)
     entries.withLock { $0[base.key, default: []].append(evidence) }
     return evidence
   }
@@ -56,8 +58,12 @@ extension RowEvidence {
   /// The same collected figures under another judgement.
   fileprivate func placed(as base: RowEvidence) -> RowEvidence {
     var result = self
-    result.measures = base.measures
-    result.plan = base.plan
+    // Of a sum of partials the figures are the sum's.
+    if !isSumOfPartials {
+      result.measures = base.measures
+      result.plan = base.plan
+      result.divergentRanks = base.divergentRanks
+    }
     result.judgement = base.judgement
     result.worldSize = base.worldSize
     result.referenceWorldSize = base.referenceWorldSize
@@ -65,7 +71,6 @@ extension RowEvidence {
     result.usualKind = base.usualKind
     result.aftermath = base.aftermath
     result.inputsAgree = base.inputsAgree
-    result.divergentRanks = base.divergentRanks
     return result
   }
 }

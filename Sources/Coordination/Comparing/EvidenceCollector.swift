@@ -8,26 +8,138 @@ enum EvidenceCollector {
   /// Elements sampled.
   private static let limit = 1 << 19
 
+  /// What a comparison knows beside the tensors.
+  struct Setting {
+    /// Sequences in the batch, where known.
+    var slots: Int?
+    /// Of a joined prefill the call of each row.
+    var rowCalls: [Int] = []
+    /// Tokens of the chosen call.
+    var tokens: Int?
+  }
+
   static func collect(
-    _ base: RowEvidence, outcome: PairOutcome, before: [PairOutcome]
+    _ base: RowEvidence, outcome: PairOutcome, before: [PairOutcome], setting: Setting = Setting()
   ) throws -> RowEvidence {
     guard let decision = outcome.decision, outcome.dtype.isFloatingPoint else { return base }
     var evidence = base
     let sample = TensorSample(shape: decision.reference.shape, limit: limit)
     let reference = try sample.values(of: decision.reference)
-    let target = try sample.values(of: decision.target)
+    var target = try sample.values(of: decision.target)
     guard !reference.isEmpty, target.count == reference.count else { return base }
     try addRanks(&evidence, outcome: outcome, decision: decision, sample: sample, reference: reference)
+    if let sum = try sumOfPartials(evidence, outcome: outcome, decision: decision, sample: sample) {
+      target = sum
+      evidence.isSumOfPartials = true
+      evidence.divergentRanks = []
+      evidence.plan.kind = .partial
+      evidence.measures.take(Agreement(target: target, reference: reference))
+    }
+    addPadding(&evidence, tokens: setting.tokens)
     let isFinite = reference.allSatisfy(\.isFinite) && target.allSatisfy(\.isFinite)
     guard isFinite else { return evidence }
+    evidence.difference = TensorSketch(zip(target, reference).map { $0 - $1 })
     addTokens(&evidence, sample: sample, target: target, reference: reference)
+    addSequences(&evidence, setting: setting)
+    addRowSources(&evidence, sample: sample, target: target, reference: reference)
     addChanges(&evidence, target: target, reference: reference)
     addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
+    try addForeignSlices(
+      &evidence, before: before, sample: sample, target: target, reference: reference, decision: decision)
     try addProjections(
       &evidence, outcome: outcome, before: before, sample: sample, target: target, reference: reference)
     try addSubsets(
       &evidence, before: before, sample: sample, target: target, layer: outcome.key.layer, shape: decision.target.shape)
     return evidence
+  }
+
+  /// The sum of ranks that differ, where a later stage of the layer is the same on all ranks: they hold partials, and
+  /// one of them alone says nothing.
+  private static func sumOfPartials(
+    _ evidence: RowEvidence, outcome: PairOutcome, decision: ShardDecision, sample: TensorSample
+  ) throws -> [Double]? {
+    guard evidence.aftermath == .agrees, !evidence.divergentRanks.isEmpty, outcome.targets.count > 1,
+      outcome.targets.allSatisfy({ $0.shape == decision.reference.shape }),
+      // Replicas that drifted agree with the reference, each by itself.
+      evidence.ranks.allSatisfy({ !($0.agreement.distance <= 0.25) })
+    else { return nil }
+    return try sample.values(
+      of: LogicalTensor(
+        parts: outcome.targets, layout: .sum(decision.reference.shape, ranks: outcome.targets.count),
+        place: outcome.key.description))
+  }
+
+  private static func addPadding(_ evidence: inout RowEvidence, tokens: Int?) {
+    let rows = evidence.measures.tokenRelL2
+    guard let tokens, tokens > 0, rows.count > tokens, rows.count < 2 * tokens else { return }
+    let worst = rows[..<tokens].max() ?? 0
+    guard worst.isFinite, rows[..<tokens].allSatisfy({ $0 <= max(evidence.tolerance, 8 * evidence.noise) }),
+      rows[tokens...].contains(where: { !($0 <= evidence.tolerance) })
+    else { return }
+    evidence.paddingRow = tokens
+  }
+
+  // MARK: sequences
+
+  /// From the measures of every token row, so that long prefills count whole.
+  private static func addSequences(_ evidence: inout RowEvidence, setting: Setting) {
+    let rows = evidence.measures.tokenRelL2
+    let norms = evidence.measures.tokenNorms
+    guard rows.count > 1, rows.count == norms.count, !evidence.isSumOfPartials else { return }
+    if setting.rowCalls.count == rows.count {
+      var calls: [Int: (difference: Double, reference: Double)] = [:]
+      for (row, call) in setting.rowCalls.enumerated() {
+        let size = norms[row] * norms[row]
+        calls[call, default: (0, 0)].reference += size
+        if rows[row] != 0 { calls[call, default: (0, 0)].difference += rows[row] * rows[row] * size }
+      }
+      evidence.callDistances = calls.keys.sorted().map { call in
+        let sums = calls[call] ?? (0, 0)
+        let distance = sums.difference == 0 ? 0 : (sums.difference / sums.reference).squareRoot()
+        return CallDistance(call: call, relL2: distance)
+      }
+    }
+    // Equal lengths where nothing else is known; the first token of all is one in any case.
+    var firsts: Set<Int> = [0]
+    if let slots = setting.slots, slots > 1, rows.count % slots == 0, setting.tokens == rows.count {
+      firsts = Set((0..<slots).map { $0 * (rows.count / slots) })
+    }
+    let later = rows.indices.filter { !firsts.contains($0) }.map { rows[$0] }.sorted()
+    evidence.firstTokensRelL2 = firsts.map { rows[$0] }.max()
+    evidence.laterTokensRelL2 = later.isEmpty ? nil : later[later.count / 2]
+  }
+
+  /// Finds each token row of the target among the reference's rows, up to 2048 rows; cheap by a few columns first.
+  private static func addRowSources(
+    _ evidence: inout RowEvidence, sample: TensorSample, target: [Double], reference: [Double]
+  ) {
+    let length = sample.rowLength
+    let count = sample.rows.count
+    guard count > 3, count <= 2048, length >= 8, sample.rows == Array(sample.rows.indices),
+      evidence.measures.relL2 > 2 * evidence.tolerance
+    else { return }
+    let columns = (0..<min(16, length)).map { $0 * length / min(16, length) }
+    func head(_ values: [Double], _ row: Int) -> [Double] { columns.map { values[row * length + $0] } }
+    let heads = (0..<count).map { head(reference, $0) }
+    var sources: [Int?] = []
+    for row in 0..<count {
+      let own = head(target, row)
+      var best: (row: Int, distance: Double)?
+      // Its own place first, so that equal rows stay where they are.
+      for candidate in [row] + Array(0..<count) {
+        var distance = 0.0
+        for (x, y) in zip(own, heads[candidate]) { distance += (x - y) * (x - y) }
+        if distance < best?.distance ?? .infinity { best = (candidate, distance) }
+      }
+      guard let best else { return }
+      let found = Agreement(
+        target: target[(row * length)..<((row + 1) * length)],
+        reference: reference[(best.row * length)..<((best.row + 1) * length)])
+      sources.append(found.distance <= max(2 * evidence.tolerance, 0.05) ? best.row : nil)
+      // Most rows must be found, or it is no rearrangement.
+      if sources.count(where: { $0 == nil }) > count / 8 { return }
+    }
+    evidence.rowSources = sources
   }
 
   // MARK: ranks
@@ -236,7 +348,8 @@ enum EvidenceCollector {
     let isSliced = [.concat, .heads].contains(decision.plan.kind)
     var seen: Set<[Int]> = []
     for axis in shape.indices where axis == 0 || axis == shape.count - 1 {
-      for count in [size, 2 * size, 2, 3] where count > 1 && count <= 64 && shape[axis] % count == 0 {
+      for count in [size, 2 * size, 2, 3] + (axis == 0 ? [4, 8, 16] : [])
+      where count > 1 && count <= 64 && shape[axis] % count == 0 {
         guard shape[axis] / count > 0, seen.insert([axis, count]).inserted else { continue }
         let isByRank = count == size && isSliced && decision.plan.axis == axis
         guard let match = match(target, reference, shape: shape, axis: axis, count: count, isByRank: isByRank) else {
@@ -281,6 +394,47 @@ enum EvidenceCollector {
 
   // MARK: other tensors
 
+  /// Slices of the last axis that are not the rank's own but a sibling's (q, k and v of one fused weight).
+  private static func addForeignSlices(
+    _ evidence: inout RowEvidence, before: [PairOutcome], sample: TensorSample, target: [Double], reference: [Double],
+    decision: ShardDecision
+  ) throws {
+    let ranks = evidence.plan.ranks
+    guard evidence.plan.kind == .concat, decision.target.layout.axis == decision.target.shape.count - 1,
+      sample.rowLength % max(1, ranks) == 0, ranks > 1, decision.target.shape.count == 2
+    else { return }
+    let width = sample.rowLength / ranks
+    func slice(_ values: [Double], _ number: Int, rowLength: Int) -> [Double] {
+      stride(from: number * width, to: values.count, by: rowLength).flatMap { values[$0..<($0 + width)] }
+    }
+    let mine = (0..<ranks).map { slice(target, $0, rowLength: sample.rowLength) }
+    let own = (0..<ranks).map { slice(reference, $0, rowLength: sample.rowLength) }
+    // What is a slice of the stage itself is another rank's.
+    let strange = (0..<ranks).filter { rank in
+      own.allSatisfy { Agreement(target: mine[rank], reference: $0).distance > max(evidence.tolerance, 0.05) }
+    }
+    guard !strange.isEmpty else { return }
+    for other in before where other.key.layer == evidence.key.layer && other.key.role == .output {
+      guard let decision = other.decision, other.key.stage != evidence.key.stage, other.dtype.isFloatingPoint,
+        decision.reference.shape.count == 2, decision.reference.shape[0] == sample.rows.count,
+        sample.rows == Array(sample.rows.indices), decision.reference.shape[1] % width == 0
+      else { continue }
+      let length = decision.reference.shape[1]
+      let all = TensorSample(shape: decision.reference.shape, limit: limit)
+      guard all.isWhole(of: decision.reference.shape) else { continue }
+      let values = try all.values(of: decision.reference)
+      for number in 0..<(length / width) {
+        let candidate = slice(values, number, rowLength: length)
+        for rank in strange {
+          let distance = Agreement(target: mine[rank], reference: candidate).distance
+          guard distance <= max(evidence.tolerance, 0.02) else { continue }
+          evidence.foreignSlices.append(
+            ForeignSlice(rank: rank, stage: other.key.stage, slice: number, residual: distance))
+        }
+      }
+    }
+  }
+
   private static func addProjections(
     _ evidence: inout RowEvidence, outcome: PairOutcome, before: [PairOutcome], sample: TensorSample,
     target: [Double], reference: [Double]
@@ -288,29 +442,52 @@ enum EvidenceCollector {
     let difference = zip(target, reference).map { $0 - $1 }
     var sumDifference: [Double] = []
     let shape = outcome.shape
-    if !outcome.divergentRanks.isEmpty, outcome.targets.allSatisfy({ $0.shape == shape }) {
+    if !evidence.divergentRanks.isEmpty, outcome.targets.allSatisfy({ $0.shape == shape }) {
       let sum = try LogicalTensor(
         parts: outcome.targets, layout: .sum(shape, ranks: outcome.targets.count), place: outcome.key.description)
       sumDifference = zip(try sample.values(of: sum), reference).map { $0 - $1 }
     }
+    var block: [Double]?
     for other in before where other.key.layer == outcome.key.layer {
       guard let decision = other.decision, decision.reference.shape == shape, other.dtype.isFloatingPoint,
         other.key != outcome.key
       else { continue }
       let values = try sample.values(of: decision.reference)
+      if StageOrder.heuristic(other.key.stage) == 90, other.key.tensor == "hidden" { block = values }
+      // The same tensor under another name (a sum before and after its reduce) explains nothing.
+      if Agreement(target: values, reference: reference).distance < 0.1 { continue }
       if let fit = project(difference, on: values, from: other.key) { evidence.projections.append(fit) }
       if !sumDifference.isEmpty, let fit = project(sumDifference, on: values, from: other.key) {
+        evidence.sumProjections.append(fit)
+      }
+      // What a block adds to the stream that it was given.
+      if other.key.stage == outcome.key.stage, other.key.tensor == "input", evidence.isContainer {
+        let update = zip(reference, values).map { $0 - $1 }
+        if let fit = project(difference, on: update, from: outcome.key, as: "update") {
+          evidence.projections.append(fit)
+        }
+      }
+    }
+    // The stream that a stage's output is added to: what its block gives without it.
+    if let block, !evidence.isContainer, outcome.key.role == .output {
+      let residual = zip(block, reference).map { $0 - $1 }
+      if let fit = project(difference, on: residual, from: outcome.key, as: "residual") {
+        evidence.projections.append(fit)
+      }
+      if !sumDifference.isEmpty, let fit = project(sumDifference, on: residual, from: outcome.key, as: "residual") {
         evidence.sumProjections.append(fit)
       }
     }
   }
 
-  private static func project(_ difference: [Double], on values: [Double], from key: CaptureKey) -> Projection? {
+  private static func project(
+    _ difference: [Double], on values: [Double], from key: CaptureKey, as name: String? = nil
+  ) -> Projection? {
     guard values.count == difference.count else { return nil }
     let agreement = Agreement(target: difference, reference: values)
     guard agreement.alpha.isFinite, agreement.residual.isFinite else { return nil }
     return Projection(
-      stage: key.stage, tensor: key.tensor, coefficient: agreement.alpha, residual: agreement.residual)
+      stage: key.stage, tensor: name ?? key.tensor, coefficient: agreement.alpha, residual: agreement.residual)
   }
 
   private static func addSubsets(
@@ -351,5 +528,16 @@ enum EvidenceCollector {
       let residual = Agreement(target: target, reference: sum).distance
       evidence.subsets.append(SubsetMatch(stage: stage, absentRanks: [ranks[absent]], residual: residual))
     }
+  }
+}
+
+extension Measures {
+  /// Takes over the figures of another reading of the same tensors (their sum instead of one).
+  fileprivate mutating func take(_ agreement: Agreement) {
+    cos = agreement.cos
+    relL2 = agreement.relL2
+    alpha = agreement.alpha
+    residual = agreement.residual
+    normRatio = agreement.normRatio
   }
 }

@@ -29,6 +29,10 @@ extension DumpComparer {
         let key = CaptureKey(layer: row.layer, stage: row.stage, tensor: row.tensor)
         guard let measures = row.measures, measures.relL2.isFinite else { continue }
         floors.relL2[key] = max(floors.relL2[key] ?? 0, measures.relL2)
+        floors.add(
+          NoiseFloor(
+            stage: row.stage, tensor: row.tensor, dtype: row.dtype, worldSize: report.target.worldSize,
+            relL2: measures.relL2, captures: 1, source: .repeats))
         if measures.byteEqual < 1 { nondeterministic.insert(key) }
       }
       if report.verdict == .inconclusive {
@@ -39,6 +43,27 @@ extension DumpComparer {
     if let key = floors.nondeterministic.first {
       floors.notes.append(
         "not deterministic: \(floors.nondeterministic.count) captures differ between repeats, first \(key)")
+    }
+    return floors
+  }
+
+  /// What comparisons that are known to be right differ by: floors by stage, type and world size.
+  ///
+  /// - Parameter good: reports whose verdict is PASS; others are named and left out.
+  public static func floors(knownGood good: [ComparisonReport]) -> NoiseFloors {
+    var floors = NoiseFloors()
+    for report in good {
+      guard report.verdict == .pass else {
+        floors.notes.append("\(report.target.label ?? report.target.path) did not pass, so it gives no floor")
+        continue
+      }
+      for row in report.rows {
+        guard let relL2 = row.measures?.relL2, relL2.isFinite, row.dtype.isFloatingPoint else { continue }
+        floors.add(
+          NoiseFloor(
+            stage: row.stage, tensor: row.tensor, dtype: row.dtype, worldSize: report.target.worldSize, relL2: relL2,
+            captures: 1, source: .knownGood))
+      }
     }
     return floors
   }

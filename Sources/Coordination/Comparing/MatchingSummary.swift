@@ -60,6 +60,10 @@ struct MatchingSummary: Sendable, Codable {
   var otherCalls: Int
   var callProblems: [StageProblem]
   var ledger: CoverageLedger
+  /// Of a joined prefill the target's call of each row; empty where it is one call.
+  var rowCalls: [Int]
+  /// Tokens of the target's chosen call.
+  var tokens: Int?
 
   /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
   init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
@@ -69,6 +73,7 @@ struct MatchingSummary: Sendable, Codable {
     unmatched = matching.unmatched
     otherCalls = matching.otherCalls
     callProblems = matching.callProblems.map { StageProblem(problem: $0.problem, stage: $0.stage) }
+    (rowCalls, tokens) = (matching.rowCalls, matching.tokens)
     ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
   }
 }

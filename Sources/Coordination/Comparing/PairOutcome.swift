@@ -21,6 +21,10 @@ struct PairOutcome: Sendable, Codable {
   var divergentRanks: [Int] = []
   /// The same for the reference.
   var divergentReferenceRanks: [Int] = []
+  /// The same as `divergentRanks`, of the rows before the padding alone; nil where no row is padding.
+  var divergentTokenRanks: [Int]?
+  /// Of a router: tokens that took other experts.
+  var routerChanges: RouterChanges?
   /// Why there are no measures, and the verdict for it.
   var problem: Problem?
   /// Ranks below the world size without this capture.
@@ -53,7 +57,7 @@ extension PairOutcome {
   static func make(
     key: CaptureKey, call: ComparisonReport.RowCall, reference: [Int: Capture], target: [Int: Capture],
     missingRanks: [Int], missingReferenceRanks: [Int], rule: ShardRule, usual: ShardLayout? = nil,
-    audit: StorageAudit? = nil
+    tokens: Int? = nil, audit: StorageAudit? = nil
   ) async -> (outcome: PairOutcome, unreadable: [Unreadable]) {
     let referenceRanks = reference.keys.sorted()
     let targetRanks = target.keys.sorted()
@@ -70,6 +74,7 @@ extension PairOutcome {
         guard try outcome.standsWithout(missingRanks, missingReferenceRanks) else { return (outcome, []) }
       }
       try await outcome.measure(rule: rule, usual: usual, audit: audit)
+      try outcome.lookAtRows(tokens: tokens)
       try outcome.verifyStorages(audit)
     } catch let error as AlignmentError {
       // Inputs may be kept in another way on each side; outputs of another shape are wrong.
@@ -80,7 +85,7 @@ extension PairOutcome {
       outcome.measures = nil
       let file =
         (Array(reference.values) + Array(target.values))
-        .first { $0.tensor.storage.path == error.file }?.file ?? error.file
+        .first { $0.tensor.storages.contains { $0.path == error.file } }?.file ?? error.file
       return (outcome, [Unreadable(file: file, why: error.reason)])
     } catch {
       outcome.problem = Problem(.inconclusive, "not read: \(error)")
@@ -106,10 +111,20 @@ extension PairOutcome {
     return true
   }
 
+  /// What judging may ask of single rows, so that it opens no file.
+  private mutating func lookAtRows(tokens: Int?) throws {
+    guard measures != nil else { return }
+    routerChanges = RoutingProbe.changes(self)
+    guard let tokens, !divergentRanks.isEmpty, let rows = shape.first, rows > tokens else { return }
+    let heads = targets.compactMap { $0.rows(0..<tokens) }
+    guard heads.count == targets.count else { return }
+    divergentTokenRanks = try PairMeasurer.divergent(heads).map { targetRanks[$0] }
+  }
+
   /// Bytes that do not fit their recorded checksum never contribute to a verdict.
   private func verifyStorages(_ audit: StorageAudit?) throws {
     guard let audit else { return }
-    for tensor in references + targets { try audit.verify(tensor.storage) }
+    for storage in (references + targets).flatMap(\.storages) { try audit.verify(storage) }
   }
 
   private mutating func measure(rule: ShardRule, usual: ShardLayout?, audit: StorageAudit?) async throws {

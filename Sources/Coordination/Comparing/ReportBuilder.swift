@@ -32,18 +32,24 @@ struct ReportBuilder {
   }
 
   func report(unreadable: [Unreadable]) throws -> ComparisonReport {
-    var lines = judged()
+    var notes: [String] = policyNotes + worldSizeNotes
     var findings: [Finding] = []
-    var notes: [String] = [policyNote] + worldSizeNotes
+    var lines = judged(notes: &notes, suspects: &findings)
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
-    if let first, findings.allSatisfy({ $0.cause != "fused-shard-layout" }) {
-      findings += try diagnose(first, lines: lines, notes: &notes)
+    var divergence: DivergenceEvidence?
+    if let first {
+      divergence = try? collected(first, lines, aftermath: afterPartial(first, lines)).divergence
+      if findings.allSatisfy({ $0.cause != "fused-shard-layout" }) {
+        findings += try diagnose(first, lines: lines, notes: &notes)
+      }
     }
+    findings += try paddingFindings(lines)
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
+    if let pattern = layerPattern(lines) { notes.append(pattern) }
     let broken = matching.reference.unreadable + matching.target.unreadable + unreadable
     let coverage = ComparisonReport.Coverage(
       expected: matching.expected, compared: lines.count { $0.outcome.measures != nil },
@@ -55,7 +61,7 @@ struct ReportBuilder {
       target: side(request.target, matching.target), coverage: coverage, rows: lines.map(row),
       firstDivergence: first.map {
         ComparisonReport.Divergence(layer: lines[$0].outcome.key.layer, stage: lines[$0].outcome.key.stage)
-      }, findings: ordered(findings), notes: notes)
+      }, findings: ordered(findings), notes: notes, evidence: divergence)
   }
 
   private func side(_ side: ComparisonSide, _ summary: SideSummary) -> ComparisonReport.Side {
@@ -71,31 +77,60 @@ struct ReportBuilder {
     }
   }
 
-  private var policyNote: String {
+  private var policyNotes: [String] {
     switch request.policy {
     case .measured(let floors):
-      floors.relL2.isEmpty
-        ? "noise: measured, from rounding and the stages before"
-        : "noise: measured, from \(floors.relL2.count) repeated captures, rounding and the stages before"
-    case .strict: "noise: strict, every byte must be equal"
-    case .atom: "noise: the fixed table of ATOM's compare"
-    case .triage: "noise: the fixed table of the triage method"
+      let source =
+        floors.relL2.isEmpty && floors.table.isEmpty
+        ? "noise: no history: rounding theory for the type and depth, and the onset over the stages before"
+        : "noise: measured, from \(floors.relL2.count) repeated captures, \(floors.table.count) floors by stage, rounding "
+          + "and the stages before"
+      return [source] + NoiseTable.lines(floors)
+    case .strict: return ["noise: strict, every byte must be equal"]
+    case .atom: return ["noise: the fixed table of ATOM's compare"]
+    case .triage: return ["noise: the fixed table of the triage method"]
     case .thresholds(let cos, let rel):
-      "noise: own limits, cos \(cos.map { "\($0)" } ?? "any"), rel \(rel.map { "\($0)" } ?? "any")"
+      return ["noise: own limits, cos \(cos.map { "\($0)" } ?? "any"), rel \(rel.map { "\($0)" } ?? "any")"]
     }
   }
 
   // MARK: judging
 
-  private func judged() -> [Line] {
+  /// Rows beyond the batch's tokens.
+  private func padding(_ outcome: PairOutcome) -> SetAside? {
+    guard let tokens = matching.tokens, tokens > 0, outcome.key.role == .output, let rows = outcome.shape.first,
+      outcome.shape.count > 1, rows > tokens, rows < 2 * tokens, outcome.measures?.tokenRelL2.count == rows
+    else { return nil }
+    return SetAside(
+      tokens: Set(tokens..<rows), why: "only rows beyond the batch's \(tokens) tokens differ: padding", mayPass: false)
+  }
+
+  private func suspected(_ key: CaptureKey, _ tokens: [Int], worst: Double) -> Finding {
+    Finding(
+      cause: "token-corruption", layer: key.layer, stage: key.stage, tokens: Array(tokens.prefix(64)),
+      confidence: .possible, evidence: ["tokens": Double(tokens.count), "worst_token_rel_l2": worst],
+      summary:
+        "\(key): token \(tokens.prefix(8).map(String.init).joined(separator: ", ")) is off and its input is not: "
+        + "corrupted rows, or tokens that took another expert at a near-tie of the router's scores.",
+      next: "Dump the router of this layer: a near-tie of its scores is rounding, anything else is a fault.")
+  }
+
+  private func judged(notes: inout [String], suspects: inout [Finding]) -> [Line] {
     let measured = outcomes.indices.filter { outcomes[$0].measures != nil }
+    var routing = RoutingWalk(slots: request.slots, outcomes: outcomes)
     let rows = measured.compactMap { index -> JudgedRow? in
       let outcome = outcomes[index]
       guard let measures = outcome.measures else { return nil }
+      let floor = Judge.roundingFloor(outcome.noisyType)
+      let padding = padding(outcome)
       return JudgedRow(
-        key: outcome.key, dtype: outcome.noisyType, measures: measures, divergentRanks: outcome.divergentRanks,
-        isSum: outcome.decision.map { $0.target.isSum || $0.reference.isSum } ?? false)
+        key: outcome.key, dtype: outcome.noisyType, measures: measures,
+        divergentRanks: padding == nil ? outcome.divergentRanks : outcome.divergentTokenRanks ?? outcome.divergentRanks,
+        isSum: outcome.decision.map { $0.target.isSum || $0.reference.isSum } ?? false,
+        setAside: padding ?? routing.setAside(outcome, noise: floor))
     }
+    notes += routing.notes
+    suspects = routing.suspects.first.map { [suspected($0.key, $0.tokens, worst: $0.worst)] } ?? []
     let judgements = Dictionary(uniqueKeysWithValues: zip(measured, Judge(policy: request.policy).judge(rows)))
     var noise = 0.0
     return outcomes.indices.map { index in
@@ -129,7 +164,7 @@ struct ReportBuilder {
         return !measures.isEqual && (line.outcome.key.role == .input || name.contains("ids"))
           && !name.contains("topk") && !name.contains("expert") && line.judgement.verdict != .pass
       })
-    else { return [] }
+    else { return stopOnFirstRows(&lines) }
     let key = stop.outcome.key
     for index in lines.indices where lines[index].judgement.verdict == .fail {
       lines[index].judgement.verdict = .inconclusive
@@ -143,6 +178,32 @@ struct ReportBuilder {
         evidence: ["byte_equal": equal],
         summary: "Stop: the two sides had different inputs (\(key) differs).",
         next: "Use the same tokenizer, chat template and prompts on both sides, and check input_ids first.")
+    ]
+  }
+
+  /// Without ids: the very first input of the model agrees byte for byte in some token rows and is another row
+  /// altogether in the rest, as embeddings of other tokens are.
+  private func stopOnFirstRows(_ lines: inout [Line]) -> [Finding] {
+    guard let first = lines.first(where: { $0.outcome.measures != nil }), first.outcome.key.role == .input,
+      first.outcome.dtype.isFloatingPoint, first.judgement.verdict == .fail, first.outcome.divergentRanks.isEmpty,
+      let rows = first.outcome.measures?.tokenRelL2, rows.count > 1, rows.allSatisfy({ $0 == 0 || $0 > 0.3 }),
+      rows.contains(0)
+    else { return [] }
+    let key = first.outcome.key
+    let tokens = rows.indices.filter { rows[$0] != 0 }
+    for index in lines.indices where lines[index].judgement.verdict == .fail {
+      lines[index].judgement.verdict = .inconclusive
+      lines[index].judgement.why =
+        "the first input differs (\(key)), so this is not a divergence: \(lines[index].judgement.why ?? "")"
+    }
+    return [
+      Finding(
+        cause: "input-mismatch", layer: key.layer, stage: key.stage, tokens: Array(tokens.prefix(64)),
+        confidence: .likely, evidence: ["tokens": Double(tokens.count), "of": Double(rows.count)],
+        summary:
+          "Stop: what the model is given differs at token \(tokens.prefix(8).map(String.init).joined(separator: ", ")) "
+          + "(\(key)) and is the same bytes at the others: other token ids, or a fault of the embedding.",
+        next: "Dump the token ids (the embedding's input) and align them first: same tokenizer, template and prompts.")
     ]
   }
 
@@ -304,7 +365,10 @@ struct ReportBuilder {
     var evidence = evidence(index, lines)
     evidence.aftermath = aftermath
     let all = neighbours(index, lines)
-    return try book.collected(evidence, outcome: lines[index].outcome, before: all)
+    return try book.collected(
+      evidence, outcome: lines[index].outcome, before: all,
+      setting: EvidenceCollector.Setting(
+        slots: request.slots, rowCalls: matching.rowCalls, tokens: matching.tokens))
   }
 
   /// What the diagnosis says of a row; where stored measures lack its evidence, a note says so.
@@ -335,9 +399,12 @@ struct ReportBuilder {
     for index in [first] + others.prefix(6) where lines[index].outcome.measures != nil {
       do {
         let found = try diagnosed(index, lines, aftermath: afterPartial(index, lines), notes: &notes)
-        findings += found.filter { new in
-          (index == first || new.confidence != .possible) && !findings.contains { $0.cause == new.cause }
+        let new = found.filter { index == first || $0.confidence != .possible }
+        // What one stage leaves possible another may show for sure.
+        findings.removeAll { known in
+          known.confidence == .possible && new.contains { $0.cause == known.cause && $0.confidence != .possible }
         }
+        findings += new.filter { new in !findings.contains { $0.cause == new.cause } }
       } catch let error as DumpError {
         findings.append(
           Finding(
@@ -348,6 +415,39 @@ struct ReportBuilder {
       if findings.contains(where: { $0.confidence != .possible }) { break }
     }
     return findings
+  }
+
+  /// Rows that differ in their padding only: no divergence, and no silence.
+  private func paddingFindings(_ lines: [Line]) throws -> [Finding] {
+    guard
+      let index = lines.indices.first(where: {
+        lines[$0].judgement.verdict == .inconclusive && padding(lines[$0].outcome) != nil
+          && lines[$0].outcome.measures != nil
+      })
+    else { return [] }
+    return Diagnostician.findings(try collected(index, lines, aftermath: .unknown))
+      .filter { $0.cause == "uninitialised-padding" }
+  }
+
+  /// Which layers go wrong by themselves: their output jumps although it is not their input's fault.
+  private func layerPattern(_ lines: [Line]) -> String? {
+    var local: [String: (wrong: Set<Int>, all: Set<Int>)] = [:]
+    for line in lines where line.outcome.key.role == .output && line.outcome.key.tensor == "hidden" {
+      guard let layer = line.outcome.key.layer, let own = line.outcome.measures?.relL2, own.isFinite,
+        let input = lines.first(where: {
+          $0.outcome.key.layer == layer && $0.outcome.key.stage == line.outcome.key.stage
+            && $0.outcome.key.tensor == "input"
+        })?.outcome.measures?.relL2, input.isFinite
+      else { continue }
+      local[line.outcome.key.stage, default: ([], [])].all.insert(layer)
+      if line.judgement.verdict == .fail, own > 2.5 * max(input, line.noise) {
+        local[line.outcome.key.stage, default: ([], [])].wrong.insert(layer)
+      }
+    }
+    let found = local.sorted { $0.key < $1.key }.compactMap { stage, layers in
+      LayerPattern.describe(stage: stage, wrong: layers.wrong, all: layers.all)
+    }
+    return found.isEmpty ? nil : found.joined(separator: "; ")
   }
 
   private func referenceReplicas(_ lines: inout [Line]) -> [Finding] {

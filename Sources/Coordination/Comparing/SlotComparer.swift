@@ -25,7 +25,7 @@ extension DumpComparer {
       reference: side, target: side, expectation: expectation, selection: selection, rule: rule, slots: slots,
       policy: .strict, rank: rank)
     let index = CaptureIndex(side, rank: rank)
-    let matching = CaptureMatching(request: request, reference: index, target: index)
+    let matching = CaptureMatching(request: request, reference: index, target: index, isSlots: true)
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
@@ -66,7 +66,7 @@ private struct SlotMeasurer {
       plan: ShardPlan(kind: .single, axis: nil, ranks: ranks.count, residual: nil, margin: nil, why: "one rank"),
       dtype: tensors.first?.dtype ?? .float32, shape: tensors.first?.shape ?? [], measures: [])
     do {
-      for tensor in tensors { try audit?.verify(tensor.storage) }
+      for storage in tensors.flatMap(\.storages) { try audit?.verify(storage) }
       let layout = try layout(tensors, plan: &stage.plan)
       let logical = try LogicalTensor(parts: tensors, layout: layout, place: pair.key.description)
       guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {

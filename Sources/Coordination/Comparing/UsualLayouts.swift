@@ -16,11 +16,13 @@ struct UsualLayouts: Sendable {
   private struct Kind: Hashable {
     var kind: ShardKind
     var axis: Int?
+    var order: ShardLayout.Order
     var detail: String?
 
     init(_ layout: ShardLayout) {
       kind = layout.kind
       axis = layout.axis
+      order = layout.order
       detail = layout.detail
     }
   }

@@ -4,11 +4,23 @@ import Comparison
 /// The right numbers in the wrong places.
 enum OrderFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
+    if let foreign = evidence.foreignSlices.first {
+      let ranks = Set(evidence.foreignSlices.map(\.rank)).sorted()
+      return [
+        evidence.finding(
+          "fused-shard-layout", .certain, ranks: ranks,
+          evidence: ["residual": foreign.residual, "slice": Double(foreign.slice)],
+          summary:
+            "\(evidence.place): rank \(foreign.rank) holds slice \(foreign.slice) of \(foreign.stage): the fused "
+            + "weight was cut as a whole, not block by block.",
+          next: "Check how the fused weight (qkv, gate_up) of this layer is cut: each block by itself, not the whole.")
+      ]
+    }
     // Fewer blocks say the same with less.
     let fits = evidence.blockMatches
       .filter { !$0.isIdentity && $0.residual <= max(evidence.tolerance, 0.02) }
       .sorted { ($0.sources.count, $0.isByRank ? 0 : 1, $0.axis) < ($1.sources.count, $1.isByRank ? 0 : 1, $1.axis) }
-    guard let match = fits.first else { return [] }
+    guard let match = fits.first else { return rows(evidence) }
     var numbers = ["residual": match.residual, "axis": Double(match.axis), "blocks": Double(match.sources.count)]
     for (block, source) in match.sources.enumerated() where block < 16 { numbers["source_\(block)"] = Double(source) }
     let seen =
@@ -18,10 +30,15 @@ enum OrderFamily {
       return [repeated(match, evidence, numbers: numbers, seen: seen)]
     }
     let moved = match.sources.indices.filter { match.sources[$0] != $0 }
-    if match.axis == 0, !match.isByRank {
+    if match.axis == 0, !match.isByRank || zigzag(match.sources) != nil {
+      let degree = zigzag(match.sources)
       return [
         evidence.finding(
-          "chunk-order", .likely, evidence: numbers, summary: "\(seen); put back, they agree.",
+          "chunk-order", degree == nil ? .likely : .certain, evidence: numbers,
+          summary: degree.map {
+            "\(seen): the zigzag order of \($0) context-parallel ranks (each holds a chunk from the front and one from "
+              + "the back)."
+          } ?? "\(seen); put back, they agree.",
           next: "Check that the context-parallel order is undone before this stage.")
       ]
     }
@@ -45,6 +62,39 @@ enum OrderFamily {
         match.sources.count == evidence.worldSize ? "rank-order" : "fused-shard-layout", .likely, evidence: numbers,
         summary: "\(seen); put back, they agree.",
         next: "Check the order of the fused blocks (gate and up; q, k and v) and of the ranks in the weight loader.")
+    ]
+  }
+
+  /// The degree of a zigzag order: rank r holds chunk r and chunk 2n-1-r.
+  private static func zigzag(_ sources: [Int]) -> Int? {
+    guard sources.count >= 4, sources.count % 2 == 0 else { return nil }
+    let degree = sources.count / 2
+    let order = (0..<degree).flatMap { [$0, sources.count - 1 - $0] }
+    return sources == order ? degree : nil
+  }
+
+  /// Token rows that are other rows of the reference, in runs: chunks of one sequence or of several.
+  private static func rows(_ evidence: RowEvidence) -> [Finding] {
+    let sources = evidence.rowSources
+    let found = sources.compactMap { $0 }
+    guard sources.count > 3, found.count == sources.count, Set(found).count == found.count,
+      found != Array(found.indices)
+    else { return [] }
+    var runs: [(start: Int, source: Int)] = []
+    for (row, source) in found.enumerated() where runs.isEmpty || found[row - 1] + 1 != source {
+      runs.append((row, source))
+    }
+    // One shift of all rows is told by the token family.
+    guard runs.count > 2, runs.count <= max(4, found.count / 2) else { return [] }
+    let moved = found.indices.filter { found[$0] != $0 }
+    return [
+      evidence.finding(
+        "chunk-order", .certain, tokens: Array(moved.prefix(64)),
+        evidence: ["runs": Double(runs.count), "moved_tokens": Double(moved.count)],
+        summary:
+          "\(evidence.place): every token row of the target is a row of the reference, in \(runs.count) runs that "
+          + "stand in another order (rows \(listed(runs.map(\.source)))… follow one another).",
+        next: "Check that the context-parallel order is undone before this stage, sequence by sequence.")
     ]
   }
 

@@ -17,7 +17,7 @@ enum RepetitionFamily {
       ]
     }
     guard
-      let best = evidence.projections.filter({ $0.residual <= evidence.differenceTolerance })
+      let best = evidence.projections.filter({ $0.tensor != "update" && $0.residual <= evidence.differenceTolerance })
         .min(by: { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) })
     else { return [] }
     let numbers = ["coefficient": best.coefficient, "residual": best.residual]
@@ -26,7 +26,7 @@ enum RepetitionFamily {
       "the difference at \(evidence.place) is \(figure(best.coefficient)) times \(source) "
       + "(residual \(figure(best.residual)))"
     let followsRanks = evidence.worldSize > 1 && abs(best.coefficient - extra) <= 0.1 * extra
-    let isResidual = best.tensor.hasPrefix("input")
+    let isResidual = best.tensor.hasPrefix("input") || best.tensor == "residual"
     if followsRanks {
       return [
         evidence.finding(
@@ -41,9 +41,9 @@ enum RepetitionFamily {
     }
     return [
       evidence.finding(
-        best.coefficient < 0 ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,
-        summary: "One term has another weight than in the reference: \(seen).",
-        next: "Look for a factor on \(source) where it is added.")
+        best.coefficient < 0 ? "missing-scale" : "repeated-scale", .likely, evidence: numbers,
+        summary: "One term has \(figure(1 + best.coefficient)) times its weight in the reference: \(seen).",
+        next: "Look for a factor on \(source) where it is added (routed_scaling_factor).")
     ]
   }
 }

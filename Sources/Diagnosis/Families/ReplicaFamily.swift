@@ -38,15 +38,19 @@ enum ReplicaFamily {
       .filter { abs($0.coefficient - extra) <= 0.05 * extra && $0.residual <= max(0.05, 3 * evidence.tolerance) }
       .min { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) }
     guard let fit else {
-      return [
-        evidence.finding(
-          "missing-reduce", .possible, ranks: ranks, evidence: numbers,
-          summary: "All ranks of \(evidence.place) are off and no two are alike, though they should be replicas: "
-            + "something was not reduced.",
-          next: "Dump finer stages before \(evidence.place) on every rank, to see which term differs by rank.")
-      ]
+      let seen =
+        "All ranks of \(evidence.place) are off and no two are alike, though they should be replicas: something was "
+        + "not reduced"
+      let next = "Dump finer stages before \(evidence.place) on every rank, to see which term differs by rank."
+      let whole = evidence.finding(
+        "missing-reduce", .possible, ranks: ranks, evidence: numbers, summary: "\(seen).", next: next)
+      // Were it the whole output, the ranks' sum would be the reference.
+      let branch = evidence.finding(
+        "branch-missing-reduce", .possible, ranks: ranks, evidence: numbers,
+        summary: "\(seen), and their sum is not the reference: one branch, added to what was reduced.", next: next)
+      return evidence.isContainer ? [whole, branch] : [branch, whole]
     }
-    let isInput = fit.tensor.hasPrefix("input")
+    let isInput = fit.tensor.hasPrefix("input") || fit.tensor == "residual"
     var figures = numbers
     figures["coefficient"] = fit.coefficient
     figures["residual"] = fit.residual

@@ -33,11 +33,11 @@ extension DumpSetLoader {
     if found.isEmpty {
       let sight =
         walk.files.first.map { "there are other files (\(walk.files.count)), for instance \($0.path)" }
-        ?? walk.unreadable.first.map { "\($0.file.isEmpty ? "it" : $0.file): \($0.why)" } ?? "it holds no file at all"
+        ?? walk.unreadable.first.map { "\($0.file.isEmpty ? "it" : $0.file): \($0.why)" } ?? "it holds no file at all; did the run write its dumps elsewhere?"
       throw DumpError(
         code: .noDumps, file: root,
-        message: "no file under this directory has a name of a layout that Rollcall knows: \(sight); did you mean the "
-          + "parent, or --layout custom with a --pattern?")
+        message: "no dump file of a layout that Rollcall knows (ATOM, SGLang, msprobe, weights, safetensors, npy) under "
+          + "this directory: \(sight); did you mean the parent, or --layout custom with a --pattern?")
     }
     let list = found.map { layout in
       "\(layout.rawValue) (\(examples[layout]?.count ?? 0), for instance \(examples[layout]?.path ?? ""))"

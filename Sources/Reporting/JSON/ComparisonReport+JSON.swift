@@ -76,6 +76,8 @@ extension ComparisonReport.Row {
       "norm_ratio": .optional(measures?.normRatio),
       "sglang_rel": .optional(measures?.sglangRel),
       "byte_equal": .optional(measures?.byteEqual),
+      "mean_abs": .optional(measures?.meanAbs),
+      "unequal_elements": .optional(measures?.unequalElements),
       "nonfinite": .object([
         "reference": .optional(measures?.nonfiniteReference), "target": .optional(measures?.nonfiniteTarget),
       ]),
@@ -211,6 +213,8 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var residual: Double?
     var normRatio: Double?
     var sglangRel: Double?
+    var meanAbs: Double?
+    var unequalElements: Int?
     var byteEqual: Double?
     var nonfinite: Counts
     var elements: Int?
@@ -242,6 +246,8 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       case normRatio = "norm_ratio"
       case sglangRel = "sglang_rel"
       case byteEqual = "byte_equal"
+      case meanAbs = "mean_abs"
+      case unequalElements = "unequal_elements"
       case nonfinite
       case elements
       case worstCoordinate = "worst_coordinate"
@@ -273,7 +279,8 @@ struct ComparisonRecord: Decodable, SchemaRecord {
         nonfiniteTarget: nonfinite.target ?? 0, elementCount: elements ?? 0,
         worstToken: worstToken.map {
           TokenMeasure(index: $0.index, cos: $0.cos ?? .nan, relL2: $0.relL2 ?? .nan)
-        }, tokenRelL2: (tokenRelL2 ?? []).map { $0 ?? .nan }, worstCoordinate: worstCoordinate ?? [])
+        }, tokenRelL2: (tokenRelL2 ?? []).map { $0 ?? .nan }, worstCoordinate: worstCoordinate ?? [],
+        meanAbs: meanAbs ?? .nan, unequalElements: unequalElements ?? 0)
     }
   }
 

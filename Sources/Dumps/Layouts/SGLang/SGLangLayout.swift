@@ -85,11 +85,8 @@ enum SGLangLayout {
           rank: file.name.rank, layer: place.layer, stage: place.stage, call: file.name.step,
           name: place.tensor + $0.name, value: $0.value, file: path)
       })
-    guard content.tensors.isEmpty, content.skipped.isEmpty else { return }
-    if content.plain.isEmpty {
+    if content.tensors.isEmpty, content.skipped.isEmpty, content.plain.isEmpty {
       ledger.note(path, "the dumped value holds nothing")
-    } else {
-      ledger.setAside("\(path) (holds no tensor)")
     }
   }
 

@@ -1,0 +1,90 @@
+import Dumps
+
+/// The pairs of layouts that the shapes allow.
+extension ShardPlanner {
+  /// Pairs of layouts with one logical shape: plain ones of the reference with every one of the target, and like with
+  /// like.
+  func candidates(
+    _ reference: [Tensor], _ target: [Tensor], references known: [ShardLayout]? = nil, _ probe: inout ShardProbe
+  ) throws -> [ShardProbe.Sides] {
+    let shapes = target.map(\.shape)
+    let order = Self.participants(target, targetMetadata)
+    let empty = order.filter { target[$0].elementCount == 0 }
+    guard empty.isEmpty || empty.count == order.count else {
+      throw AlignmentError(
+        code: .ruleMismatch, place: place,
+        message:
+          "rank positions \(empty.map(String.init).joined(separator: ", ")) hold no elements and the others do, and "
+          + "the dump does not say why; give compare.shard for the stage")
+    }
+    let references: [ShardLayout]
+    if let known {
+      references = known
+    } else if reference.count > 1, try probe.areEqual(reference, limit: sampleLimit) {
+      references = [.replicated(reference[0].shape, ranks: reference.count)]
+    } else if target.count == 1, reference.count > 1 {
+      references = ShardHypotheses.layouts(reference.map(\.shape), logical: target[0].shape)
+    } else {
+      references = ShardHypotheses.plain(reference.map(\.shape))
+    }
+    var result: [ShardProbe.Sides] = []
+    var seen: Set<[Int]> = []
+    for left in references {
+      let rights =
+        ShardHypotheses.layouts(order.map { shapes[$0] }, logical: left.shape).map { $0.renumbered(order) }
+      for right in rights where result.count < Self.candidateLimit {
+        if right.kind == .partial, !right.copies.isEmpty, !(try haveEqualCopies(right, target, &probe)) { continue }
+        result.append(try joined(reference, left, target, right))
+      }
+      // The reference may lie in blocks, too.
+      guard known == nil, reference.count > 1, target.count > 1, left.axis != nil, seen.insert(left.shape).inserted
+      else { continue }
+      for right in rights where right.axis != nil && right.kind != .concat && right.inner.isEmpty {
+        let same = ShardHypotheses.layouts(reference.map(\.shape), logical: left.shape).first { $0.isLike(right) }
+        if let same, result.count < Self.candidateLimit {
+          result.append(try joined(reference, same, target, right))
+        }
+      }
+    }
+    return result
+  }
+
+  /// The ranks that hold a part of the tensor, in the order of the one parallel axis that tells them apart: all of them
+  /// as they stand where the dump says nothing. Data-parallel groups without elements are idle, not slices.
+  static func participants(_ tensors: [Tensor], _ metadata: [CaptureMetadata?]) -> [Int] {
+    let all = Array(tensors.indices)
+    guard metadata.count == tensors.count else { return all }
+    var kept = all
+    for axis in ["dp", "attn_dp", "moe_dp"] {
+      let groups = Dictionary(grouping: kept) { metadata[$0]?.parallel[axis]?.rank }
+      guard groups[nil] == nil, groups.count > 1 else { continue }
+      let full = groups.values.filter { group in group.contains { tensors[$0].elementCount > 0 } }
+      if full.count == 1 { kept = full[0].sorted() }
+    }
+    let axes = Set(metadata.flatMap { $0.map { Array($0.parallel.keys) } ?? [] })
+    let orders = axes.compactMap { axis -> [Int]? in
+      let ranks = kept.compactMap { part in metadata[part]?.parallel[axis].map { (part: part, rank: $0.rank) } }
+      guard ranks.count == kept.count, ranks.map(\.rank).sorted() == Array(kept.indices) else { return nil }
+      return ranks.sorted { $0.rank < $1.rank }.map(\.part)
+    }
+    return Set(orders).count == 1 ? orders[0] : kept
+  }
+
+  func haveEqualCopies(
+    _ layout: ShardLayout, _ tensors: [Tensor], _ probe: inout ShardProbe
+  ) throws -> Bool {
+    for group in layout.copies where try !probe.areEqual(group.map { tensors[$0.part] }, limit: probeLimit) {
+      return false
+    }
+    return true
+  }
+
+  func joined(
+    _ reference: [Tensor], _ left: ShardLayout, _ target: [Tensor], _ right: ShardLayout
+  ) throws(AlignmentError) -> ShardProbe.Sides {
+    (
+      reference: try LogicalTensor(parts: reference, layout: left, place: place),
+      target: try LogicalTensor(parts: target, layout: right, place: place)
+    )
+  }
+}

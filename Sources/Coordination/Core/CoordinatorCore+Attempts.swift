@@ -1,0 +1,209 @@
+import Launching
+import Ledger
+import Planning
+import Scheduling
+
+extension CoordinatorCore {
+  // MARK: - What hosts say
+
+  /// How an attempt stands, by its host.
+  mutating func observed(_ status: AttemptStatus, of index: Int) {
+    guard let run = attempts[index].run, attempts[index].record.state.isOpen else { return }
+    let host = attempts[index].host
+    switch status {
+    case .absent, .claimed: break
+    // Its directory stays, so that no other launch of it starts anything.
+    case .running, .exited, .lost: attempts[index].doubtUntil = nil
+    }
+    let seen = aged(status, index)
+    let state = attempts[index].record.state
+    if isCancelling(run), state == .launching, status == .absent {
+      // A launch that was never answered may still arrive: only then is it sure that nothing starts.
+      guard !isInDoubt(index) else { return }
+      close(index, .failed, why: "cancelled before it started")
+      set(run, .cancelled, why: "cancelled before it started", host: name(host), attempt: id(index), kind: "cancelled")
+      return
+    }
+    if let transition = Transition.after(seen, of: attempts[index].record, now: now.wall) {
+      hosts[host].changed = now.steady
+      apply(transition, to: index, run)
+    }
+    stopIfCancelled(index, isThere: status != .absent)
+  }
+
+  /// A launch that was never answered may still arrive.
+  private func isInDoubt(_ index: Int) -> Bool { (attempts[index].doubtUntil ?? 0) > now.steady }
+
+  /// Our own patience with a claimed directory, since the host's clock may have jumped.
+  private mutating func aged(_ status: AttemptStatus, _ index: Int) -> AttemptStatus {
+    guard case .claimed(let age) = status else {
+      attempts[index].claimedSince = nil
+      return status
+    }
+    let since = attempts[index].claimedSince ?? now.steady
+    attempts[index].claimedSince = since
+    return .claimed(ageSeconds: max(age, now.steady - since))
+  }
+
+  mutating func launched(_ index: Int, _ outcome: LaunchOutcome, _ directory: String) {
+    guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
+    attempts[index].need = nil
+    attempts[index].record.directory = directory
+    hosts[attempts[index].host].changed = now.steady
+    switch outcome {
+    case .started, .adopted:
+      attempts[index].doubtUntil = nil
+      var next = attempts[index].record
+      next.state = .running
+      next.heard = now.wall
+      next.started = now.wall
+      apply(Transition(attempt: next, run: .running, event: "running", action: .none), to: index, run)
+      stopIfCancelled(index)
+    case .gpuBusy(let why): retry(index, run, .failed, why, ending: .gpuBusy, kind: "gpu-busy")
+    case .noSpace(let why): retry(index, run, .failed, why, ending: .noSpace, kind: "no-space")
+    case .refused(let why): retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
+    }
+  }
+
+  /// Nothing was sent.
+  mutating func refused(_ index: Int, _ why: String) {
+    guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
+    retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
+  }
+
+  mutating func stopped(_ index: Int) {
+    attempts[index].need = nil
+    guard !attempts[index].record.state.isOpen else {
+      // Cancelled: its exit record is there, or it never began.
+      hosts[attempts[index].host].polled = -.infinity
+      return
+    }
+    attempts[index].record.isFenced = true
+    let record = attempts[index].record
+    output.writes.append(.attempt(record))
+    note(record.sweep, record.run, record.id, "fenced", "nothing of it lives at \(record.host)")
+    unwatch(index)
+  }
+
+  mutating func gathered(_ index: Int, _ files: GatheredFiles) {
+    guard let run = attempts[index].run, attempts[index].record.state == .exited else { return }
+    close(index, .gathered, why: nil)
+    runs[run].record.fileCount = files.count
+    runs[run].record.byteCount = files.bytes
+    runs[run].record.missing = files.missing
+    let record = runs[run].record
+    output.writes.append(
+      .files(
+        sweep: record.sweep, run: record.name, count: files.count, bytes: files.bytes, missing: files.missing))
+    let ending = Transition.ending(of: attempts[index].record)
+    set(run, ending.state, why: ending.why, host: name(attempts[index].host), attempt: id(index), kind: "gathered")
+  }
+
+  mutating func notGathered(_ index: Int, _ why: String) {
+    guard attempts[index].record.state == .exited else { return }
+    attempts[index].gatherTries += 1
+    attempts[index].notBefore = now.steady + Double(1 << min(attempts[index].gatherTries, 6))
+    guard attempts[index].gatherTries >= settings.gatherTries else { return }
+    lose(index, "its files could not be gathered: \(why)", ending: .lost, kind: "gather-failed")
+  }
+
+  // MARK: - What follows
+
+  /// In a sweep that is being cancelled, what runs is stopped, and what was never sent ends here.
+  /// - Parameter isThere: Its host has a directory of it, so that a stop is not in vain.
+  mutating func stopIfCancelled(_ index: Int, isThere: Bool = false) {
+    guard let run = attempts[index].run, isCancelling(run), attempts[index].command == nil else { return }
+    hosts[attempts[index].host].restsUntil = -.infinity
+    switch attempts[index].record.state {
+    case .launching where attempts[index].need == .launch && attempts[index].doubtUntil == nil:
+      close(index, .failed, why: "cancelled before it started")
+      set(
+        run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
+        kind: "cancelled")
+    case .launching where !isThere && isInDoubt(index):
+      // Whether there is anything to stop, a look will tell.
+      attempts[index].need = nil
+    case .launching, .running: attempts[index].need = .stop
+    case .exited, .gathered, .failed, .lost: return
+    }
+  }
+
+  private mutating func apply(_ transition: Transition, to index: Int, _ run: Int) {
+    if let ending = transition.ending {
+      lose(index, transition.why ?? "", ending: ending, kind: transition.event)
+      return
+    }
+    let old = attempts[index].record
+    attempts[index].record = transition.attempt
+    if old.state != transition.attempt.state { output.writes.append(.attempt(transition.attempt)) }
+    switch transition.action {
+    case .launchAgain: attempts[index].need = .launch
+    case .gather: attempts[index].need = .gather
+    case .none: break
+    }
+    isPlacingDue = isPlacingDue || transition.action == .gather
+    set(
+      run, transition.run, why: transition.why, host: name(attempts[index].host), attempt: id(index),
+      kind: transition.event)
+  }
+
+  /// It is over for us; whether anything of it lives, its host must tell before its GPUs are free.
+  mutating func lose(_ index: Int, _ why: String, ending: AttemptEnding, kind: String) {
+    guard let run = attempts[index].run else { return }
+    retry(index, run, .lost, why, ending: ending, kind: kind)
+  }
+
+  private mutating func retry(
+    _ index: Int, _ run: Int, _ state: AttemptRecord.State, _ why: String, ending: AttemptEnding, kind: String
+  ) {
+    let earlier = runs[run].attempts.filter { $0 != index }.map { attempts[$0].record }
+    let next = retryPolicy(of: run).next(
+      after: ending, charged: earlier.count { $0.isCharged }, uncharged: earlier.count { !$0.isCharged })
+    let host = name(attempts[index].host)
+    switch next {
+    case .retry(_, let isCharged, _) where isCancelling(run):
+      attempts[index].record.isCharged = isCharged
+      close(index, state, why: why)
+      set(run, .cancelled, why: "cancelled: \(why)", host: host, attempt: id(index), kind: kind)
+    case .retry(let delay, let isCharged, _):
+      attempts[index].record.isCharged = isCharged
+      close(index, state, why: why)
+      set(run, .queued, why: "to be tried again: \(why)", host: host, attempt: id(index), kind: kind)
+      enqueue(run, after: delay)
+    case .end(let final):
+      close(index, state, why: why)
+      set(run, final, why: why, host: host, attempt: id(index), kind: kind)
+    case .gather: return
+    }
+  }
+
+  /// Ends an attempt. What exited holds nothing any more; what was lost, or may still be on its way to its host, is to
+  /// be fenced.
+  private mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
+    hosts[attempts[index].host].restsUntil = -.infinity
+    let isInDoubt = isInDoubt(index)
+    let hasExited = attempts[index].record.state == .exited
+    attempts[index].record.state = state
+    attempts[index].record.why = why
+    attempts[index].record.heard = now.wall
+    if !hasExited { attempts[index].record.ended = now.wall }
+    attempts[index].record.isFenced = hasExited || (state == .failed && !isInDoubt)
+    if attempts[index].record.isFenced {
+      attempts[index].need = nil
+      unwatch(index)
+    } else {
+      attempts[index].need = .stop
+      attempts[index].notBefore = isInDoubt ? attempts[index].doubtUntil ?? 0 : 0
+    }
+    isPlacingDue = true
+    output.writes.append(.attempt(attempts[index].record))
+  }
+
+  private mutating func unwatch(_ index: Int) {
+    hosts[attempts[index].host].watched.removeAll { $0 == index }
+    isPlacingDue = true
+  }
+
+  private func name(_ host: Int) -> String { hosts[host].host.name }
+  private func id(_ index: Int) -> String { attempts[index].record.id }
+}

@@ -1,0 +1,199 @@
+import Launching
+import Ledger
+import Planning
+import Scheduling
+import Transports
+
+extension CoordinatorCore {
+  /// One host as the core sees it.
+  struct Host: Sendable {
+    let host: Fleet.Host
+    /// What it last told of itself.
+    var facts: HostFacts?
+    /// It told so since its last trouble: it takes runs.
+    var isEnrolled = false
+    /// It answered since its last trouble: it is given work.
+    var isReachable = false
+    var trouble: TransportError?
+    var failures = 0
+    /// Steady time before which it is left alone.
+    var retryAt = 0.0
+    /// Waiting does not mend its trouble.
+    var isBlocked = false
+    /// Steady time of the first failed contact since its last answer.
+    var silentSince = 0.0
+    /// The enrolment or poll under way: never more than one.
+    var question: Int?
+    /// Steady time of the last poll's answer; before all time: a poll is due at once.
+    var polled = -Double.infinity
+    /// Steady time of the last launch or news: polls come quickly at first, then ever more slowly.
+    var changed: Double
+    /// Attempts that it is still to be asked about.
+    var watched: [Int] = []
+    /// Steady time until which there is nothing to ask of it, unless something happens to it.
+    var restsUntil = -Double.infinity
+    var launches = 0
+    var gathers = 0
+    var stops = 0
+
+    init(_ host: Fleet.Host, now: Double) {
+      self.host = host
+      changed = now
+    }
+
+    var gpuCount: Int? {
+      switch host.gpus {
+      case .count(let count): count
+      case .auto: facts?.gpuIDs.count
+      }
+    }
+  }
+
+  mutating func enrolled(_ host: Int, _ facts: HostFacts) {
+    hosts[host].facts = facts
+    hosts[host].isEnrolled = true
+    isPlacingDue = true
+    let summary = "\(facts.cpuCount) CPUs, \(hosts[host].gpuCount ?? 0) GPUs"
+    output.progress.append(.hostReady(host: hosts[host].host.name, summary: summary))
+  }
+
+  mutating func recovered(_ host: Int) {
+    hosts[host].silentSince = now.steady
+    guard !hosts[host].isBlocked else { return }
+    if hosts[host].trouble != nil { isPlacingDue = true }
+    hosts[host].isReachable = true
+    hosts[host].trouble = nil
+    hosts[host].failures = 0
+    hosts[host].retryAt = 0
+  }
+
+  /// A command that may or may not have arrived.
+  mutating func failed(_ command: Pending, _ trouble: TransportError) {
+    if case .launch(let attempt) = command.kind {
+      attempts[attempt].doubtUntil = now.steady + settings.launchDelay
+      attempts[attempt].need = nil
+    }
+    var host = hosts[command.host]
+    let isNews = host.trouble != trouble
+    if host.trouble == nil { host.silentSince = now.steady }
+    // Commands that were under way together fail together, and count once.
+    if host.trouble == nil || host.retryAt <= now.steady {
+      host.failures += 1
+      host.retryAt = now.steady + min(60, Double(1 << min(host.failures, 6)))
+    }
+    host.trouble = trouble
+    host.isBlocked = host.isBlocked || trouble.isPermanent
+    host.isReachable = false
+    host.isEnrolled = false
+    hosts[command.host] = host
+    isPlacingDue = true
+    if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+  }
+
+  /// In trouble for so long that its work counts as lost.
+  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > patience }
+
+  /// No launch may be under way any more when work is given up.
+  private var patience: Double { max(settings.lostAfter, settings.launchDelay) }
+
+  /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
+  mutating func giveUpSilentHosts() {
+    for host in hosts.indices {
+      guard isSilent(hosts[host]), hosts[host].question == nil, let trouble = hosts[host].trouble else { continue }
+      let silence = now.steady - hosts[host].silentSince
+      let why = "host \(hosts[host].host.name) was not heard of for \(Int(silence)) s: \(trouble.message)"
+      for attempt in hosts[host].watched
+      where attempts[attempt].record.state.isOpen && attempts[attempt].command == nil {
+        lose(attempt, why, ending: .unreachable, kind: "lost")
+      }
+    }
+  }
+
+  /// Steady time at which the host is to be asked how its attempts stand.
+  private func pollDue(_ host: Host) -> Double {
+    let age = max(0, host.polled - host.changed)
+    return host.polled + min(settings.slowestPoll, max(settings.quickestPoll, age * settings.pollShare))
+  }
+
+  /// Gives out what each host may be asked now, and finds the time of the next look.
+  mutating func issue() {
+    for host in hosts.indices {
+      if hosts[host].restsUntil <= now.steady {
+        hosts[host].restsUntil = .infinity
+        issue(host)
+      }
+      output.wakeAt = min(output.wakeAt, hosts[host].restsUntil)
+    }
+    for run in delayed { output.wakeAt = min(output.wakeAt, runs[run].notBefore) }
+    if !queue.isEmpty, !isPlacingAllowed { output.wakeAt = min(output.wakeAt, started + settings.enrolPatience) }
+  }
+
+  private mutating func issue(_ host: Int) {
+    if hosts[host].trouble != nil, !isSilent(hosts[host]) {
+      rest(host, until: hosts[host].silentSince + patience + 0.001)
+    }
+    guard !hosts[host].isBlocked else { return }
+    guard hosts[host].retryAt <= now.steady else {
+      rest(host, until: hosts[host].retryAt)
+      return
+    }
+    work(host)
+    ask(host)
+  }
+
+  private mutating func rest(_ host: Int, until time: Double) {
+    hosts[host].restsUntil = min(hosts[host].restsUntil, time)
+  }
+
+  /// Launches, gathers and stops.
+  private mutating func work(_ host: Int) {
+    guard hosts[host].isReachable else { return }
+    for index in hosts[host].watched {
+      guard let need = attempts[index].need, attempts[index].command == nil else { continue }
+      guard attempts[index].notBefore <= now.steady else {
+        rest(host, until: attempts[index].notBefore)
+        continue
+      }
+      let record = attempts[index].record
+      switch need {
+      case .launch:
+        guard let run = attempts[index].run, hosts[host].launches < settings.launchesPerHost else { continue }
+        hosts[host].launches += 1
+        give(.launch(record, runs[run].record), .launch(index), host)
+      case .gather:
+        guard let run = attempts[index].run, hosts[host].gathers < settings.gathersPerHost else { continue }
+        hosts[host].gathers += 1
+        give(.gather(record, runs[run].record), .gather(index), host)
+      case .stop:
+        guard hosts[host].stops < settings.launchesPerHost else { continue }
+        hosts[host].stops += 1
+        give(.stop(record, reason: record.state.isOpen ? "cancelled" : "superseded"), .stop(index), host)
+      }
+      attempts[index].command = lastCommand
+    }
+  }
+
+  /// How its attempts stand, or who it is.
+  private mutating func ask(_ host: Int) {
+    guard hosts[host].question == nil else { return }
+    let open = hosts[host].watched.filter {
+      attempts[$0].record.state.isOpen && attempts[$0].need == nil && attempts[$0].command == nil
+    }
+    let due = pollDue(hosts[host])
+    if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {
+      give(.poll(open.map { attempts[$0].record.id }), .poll(open), host)
+      hosts[host].question = lastCommand
+    } else if !hosts[host].isEnrolled {
+      give(.enrol, .enrol, host)
+      hosts[host].question = lastCommand
+    } else if !open.isEmpty {
+      rest(host, until: due)
+    }
+  }
+
+  private mutating func give(_ action: Command.Action, _ kind: Pending.Kind, _ host: Int) {
+    lastCommand += 1
+    pending[lastCommand] = Pending(kind: kind, host: host)
+    output.commands.append(Command(id: lastCommand, host: hosts[host].host.name, action: action))
+  }
+}

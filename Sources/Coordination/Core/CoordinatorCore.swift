@@ -1,0 +1,335 @@
+import Launching
+import Ledger
+import Planning
+import Scheduling
+import Transports
+
+/// The coordinator's thinking: a state machine without input or output, clock or randomness.
+///
+/// Made from the ledger's rows alone, so that a restart at any point is the same as a start. Each step takes what has
+/// happened, has the rows that follow committed, and only then gives out commands: whatever a host may ever have heard
+/// of stands in the ledger.
+struct CoordinatorCore: Sendable {
+  typealias Settings = Coordinator.Settings
+
+  /// A run is named by its sweep and its name.
+  struct RunKey: Hashable, Sendable {
+    var sweep: String
+    var name: String
+  }
+
+  struct Sweep: Sendable {
+    let id: String
+    let plan: Plan
+    let cells: [String: Cell]
+    var runs: Range<Int>
+    var openRuns: Int
+    var isCancelling: Bool
+    var isFinished = false
+  }
+
+  struct Run: Sendable {
+    var record: RunRecord
+    let sweep: Int
+    /// In the order of their making.
+    var attempts: [Int] = []
+    var lastNumber = 0
+    /// Steady time before which it is not tried again.
+    var notBefore = 0.0
+  }
+
+  struct Attempt: Sendable {
+    enum Need: Sendable {
+      case launch
+      case gather
+      case stop
+    }
+
+    var record: AttemptRecord
+    /// nil: of a sweep that is not driven here; only to be stopped.
+    let run: Int?
+    let host: Int
+    /// What is to be asked of its host next; nil: how it stands.
+    var need: Need?
+    /// The command under way for it.
+    var command: Int?
+    /// Until then a launch that was never answered may still arrive.
+    var doubtUntil: Double?
+    /// Since when its directory was seen without a supervisor.
+    var claimedSince: Double?
+    var gatherTries = 0
+    /// Steady time before which its need waits.
+    var notBefore = 0.0
+
+    /// Whether GPUs or a CPU slot of its host are its own.
+    var occupies: Bool { record.state == .launching || record.state == .running || !record.isFenced }
+    /// Whether its host is still to be asked anything about it.
+    var isWatched: Bool { record.state.isOpen || !record.isFenced }
+  }
+
+  let settings: Settings
+  /// Makes this core's tokens unlike those of any other; letters and digits.
+  let nonce: String
+  let started: Double
+
+  /// By name.
+  var hosts: [Host]
+  let hostIndex: [String: Int]
+  var sweeps: [Sweep] = []
+  var runs: [Run] = []
+  var attempts: [Attempt] = []
+  var attemptIndex: [String: Int] = [:]
+  /// Runs that wait for a place, in the order of the sweeps and of their positions.
+  var queue: Set<Int> = []
+  /// Runs that are tried again later.
+  var delayed: Set<Int> = []
+  /// Run → host that the scheduler keeps for it.
+  var reservations: [String: [String]] = [:]
+  /// Something that placing depends on has changed.
+  var isPlacingDue = true
+  /// How many hosts were silent for too long when runs were last placed.
+  var silentHosts = 0
+  /// Commands under way.
+  var pending: [Int: Pending] = [:]
+  var lastCommand = 0
+  var tokens = 0
+
+  /// Of the step under way.
+  var now: Moment
+  var output = Output()
+
+  struct Pending: Sendable {
+    enum Kind: Sendable {
+      case enrol
+      case poll([Int])
+      case launch(Int)
+      case stop(Int)
+      case gather(Int)
+    }
+
+    var kind: Kind
+    var host: Int
+  }
+
+  /// - Parameters:
+  ///   - stragglers: Attempts of any sweep that are not fenced.
+  ///   - nonce: Random letters and digits, other ones for each core.
+  init(hosts: [Fleet.Host], stragglers: [AttemptRecord], settings: Settings, nonce: String, at now: Moment) {
+    self.settings = settings
+    self.nonce = nonce
+    self.now = now
+    started = now.steady
+    let known = hosts.sorted { $0.name < $1.name }.map { Host($0, now: now.steady) }
+    self.hosts = known
+    hostIndex = Dictionary(known.enumerated().map { ($1.host.name, $0) }) { first, _ in first }
+    for record in stragglers where attemptIndex[record.id] == nil { add(record, run: nil) }
+  }
+
+  /// Takes what has happened; what follows is committed before it is given out.
+  /// - Throws: What `commit` throws; the core is then of no use any more.
+  mutating func step(
+    _ events: [Event], at now: Moment, commit: ([LedgerWrite]) throws -> Void
+  ) rethrows -> Output {
+    self.now = now
+    output = Output()
+    for event in events { take(event) }
+    giveUpSilentHosts()
+    output.failure = hopelessness
+    if output.failure == nil {
+      place()
+      issue()
+    }
+    conclude()
+    if !output.writes.isEmpty { try commit(output.writes) }
+    return output
+  }
+
+  /// Hosts that could not be used, with the reason.
+  var troubles: [String: TransportError] {
+    Dictionary(hosts.compactMap { host in host.trouble.map { (host.host.name, $0) } }) { first, _ in first }
+  }
+
+  // MARK: - Events
+
+  private mutating func take(_ event: Event) {
+    switch event {
+    case .added(let rows): add(rows)
+    case .cancelRequested(let id):
+      if let sweep = sweeps.firstIndex(where: { $0.id == id }) { cancel(sweep) }
+    case .answered(let id, let answer): take(answer, to: id)
+    case .tick: return
+    }
+  }
+
+  /// An answer to a command that is not under way, one that was answered before say, means nothing.
+  private mutating func take(_ answer: Answer, to id: Int) {
+    guard let command = pending.removeValue(forKey: id) else { return }
+    hosts[command.host].restsUntil = -.infinity
+    release(command)
+    if case .trouble(let trouble) = answer {
+      failed(command, trouble)
+      return
+    }
+    if case .unprepared = answer {} else { recovered(command.host) }
+    switch (command.kind, answer) {
+    case (.enrol, .facts(let facts)): enrolled(command.host, facts)
+    case (.poll(let asked), .statuses(let statuses)):
+      hosts[command.host].polled = now.steady
+      for attempt in asked where attempts[attempt].command == nil {
+        if let status = statuses[attempts[attempt].record.id] { observed(status, of: attempt) }
+      }
+    case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
+    case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
+    case (.stop(let attempt), .stopped): stopped(attempt)
+    case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
+    case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
+    default: return
+    }
+  }
+
+  private mutating func release(_ command: Pending) {
+    switch command.kind {
+    case .enrol, .poll: hosts[command.host].question = nil
+    case .launch(let attempt):
+      attempts[attempt].command = nil
+      hosts[command.host].launches -= 1
+    case .gather(let attempt):
+      attempts[attempt].command = nil
+      hosts[command.host].gathers -= 1
+    case .stop(let attempt):
+      attempts[attempt].command = nil
+      hosts[command.host].stops -= 1
+    }
+  }
+
+  // MARK: - Rows
+
+  private mutating func add(_ rows: SweepRows) {
+    guard !sweeps.contains(where: { $0.id == rows.sweep.id }) else { return }
+    let sweep = sweeps.count
+    let first = runs.count
+    sweeps.append(
+      Sweep(
+        id: rows.sweep.id, plan: rows.plan,
+        cells: Dictionary(rows.plan.cells.map { ($0.id, $0) }) { first, _ in first },
+        runs: first..<(first + rows.runs.count), openRuns: rows.runs.count { !$0.state.isFinal },
+        isCancelling: false))
+    var index: [String: Int] = [:]
+    for record in rows.runs {
+      index[record.name] = runs.count
+      runs.append(Run(record: record, sweep: sweep))
+    }
+    for record in rows.attempts {
+      if let run = index[record.run] { add(record, run: run) }
+    }
+    for run in first..<runs.count where !runs[run].record.state.isFinal {
+      // Attempt and run are committed together, so this is the run of an attempt that is over, or of none.
+      if !runs[run].attempts.contains(where: { attempts[$0].record.state.isOpen }) { enqueue(run) }
+    }
+    if rows.sweep.state == .cancelling { cancel(sweep) }
+  }
+
+  mutating func add(_ record: AttemptRecord, run: Int?) {
+    if let run { runs[run].lastNumber = max(runs[run].lastNumber, record.number) }
+    guard let host = hostIndex[record.host] else {
+      // Nobody can be asked about it.
+      if let run, record.state.isOpen { abandon(record, run) }
+      return
+    }
+    var attempt = Attempt(record: record, run: run, host: host)
+    if record.state == .launching {
+      // Sent or not, arrived or not: the host is asked.
+      attempt.doubtUntil = now.steady + settings.launchDelay
+    } else if record.state == .exited {
+      attempt.need = .gather
+    } else if !record.isFenced {
+      attempt.need = .stop
+      attempt.notBefore = record.state == .failed ? now.steady + settings.launchDelay : 0
+    }
+    let index = attempts.count
+    if let known = attemptIndex[record.id] {
+      // A straggler whose sweep is driven now.
+      hosts[host].watched.removeAll { $0 == known }
+    }
+    attempts.append(attempt)
+    attemptIndex[record.id] = index
+    if let run { runs[run].attempts.append(index) }
+    if attempt.isWatched { hosts[host].watched.append(index) }
+    hosts[host].restsUntil = -.infinity
+  }
+
+  /// The attempt's host is not in the fleet: its run ends, since a second one might run beside it.
+  private mutating func abandon(_ record: AttemptRecord, _ run: Int) {
+    var next = record
+    next.state = .lost
+    next.why = "its host \(record.host) is not in the fleet"
+    next.ended = now.wall
+    next.isFenced = false
+    output.writes.append(.attempt(next))
+    set(run, .lost, why: next.why, host: record.host, attempt: record.id, kind: "lost")
+  }
+
+  // MARK: - Runs
+
+  func isCancelling(_ run: Int) -> Bool { sweeps[runs[run].sweep].isCancelling }
+
+  func retryPolicy(of run: Int) -> RetryPolicy {
+    RetryPolicy(retries: sweeps[runs[run].sweep].cells[runs[run].record.cell]?.run.retries ?? 0)
+  }
+
+  /// Writes a run's new state with the line of the diary that says why.
+  mutating func set(
+    _ run: Int, _ state: RunState, why: String?, host: String?, attempt: String?, kind: String, detail: String? = nil
+  ) {
+    let wasFinal = runs[run].record.state.isFinal
+    runs[run].record.state = state
+    runs[run].record.why = why
+    if state.isFinal, !wasFinal { sweeps[runs[run].sweep].openRuns -= 1 }
+    let record = runs[run].record
+    output.writes.append(.run(sweep: record.sweep, name: record.name, state: state, why: why))
+    note(record.sweep, record.name, attempt, kind, detail ?? why ?? "")
+    output.progress.append(.run(name: record.name, state: state, host: host, why: why))
+  }
+
+  mutating func note(_ sweep: String, _ run: String?, _ attempt: String?, _ kind: String, _ detail: String) {
+    output.writes.append(
+      .event(EventRecord(at: now.wall, sweep: sweep, run: run, attempt: attempt, kind: kind, detail: detail)))
+  }
+
+  /// Ends what waits; what runs is stopped at its host.
+  private mutating func cancel(_ sweep: Int) {
+    guard !sweeps[sweep].isCancelling else { return }
+    sweeps[sweep].isCancelling = true
+    for run in sweeps[sweep].runs where runs[run].record.state == .queued {
+      dequeue(run)
+      set(run, .cancelled, why: "cancelled before it started", host: nil, attempt: nil, kind: "cancelled")
+    }
+    for run in sweeps[sweep].runs {
+      for attempt in runs[run].attempts where attempts[attempt].command == nil { stopIfCancelled(attempt) }
+    }
+  }
+
+  /// The trouble of the first host, where no host can be used and waiting does not mend it.
+  private var hopelessness: TransportError? {
+    guard hosts.allSatisfy(\.isBlocked) || hosts.allSatisfy({ $0.facts == nil && $0.trouble != nil }),
+      sweeps.contains(where: { $0.openRuns > 0 })
+    else { return nil }
+    return hosts.first?.trouble
+  }
+
+  /// The sweeps that are over.
+  private mutating func conclude() {
+    for sweep in sweeps.indices where sweeps[sweep].openRuns == 0 && !sweeps[sweep].isFinished {
+      let isBusy = hosts.contains { host in
+        host.watched.contains { index in
+          guard let run = attempts[index].run, runs[run].sweep == sweep else { return false }
+          return attempts[index].command != nil || host.trouble == nil
+        }
+      }
+      if !isBusy {
+        sweeps[sweep].isFinished = true
+        output.finished.append(sweeps[sweep].id)
+      }
+    }
+  }
+}

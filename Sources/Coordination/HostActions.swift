@@ -1,0 +1,74 @@
+import Gathering
+import Launching
+import Ledger
+import Planning
+import Transports
+
+/// Carries out the core's commands at the hosts.
+struct HostActions: Sendable {
+  let connections: [String: HostConnection]
+  let artifacts: ArtifactStore
+  /// Of the sweep that is driven.
+  let plan: Plan
+  let cells: [String: Cell]
+
+  init(connections: [String: HostConnection], artifacts: ArtifactStore, plan: Plan) {
+    self.connections = connections
+    self.artifacts = artifacts
+    self.plan = plan
+    cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
+  }
+
+  /// - Throws: `GatheringError.noSpace`, since with a full store nothing can go on; `CancellationError`.
+  func perform(_ command: Command) async throws -> Answer {
+    guard let connection = connections[command.host] else {
+      return .trouble(TransportError(code: .configuration, host: command.host, message: "it is not in the fleet"))
+    }
+    do {
+      return try await answer(command.action, connection)
+    } catch let error as LaunchPreparationError {
+      return .unprepared(error.message)
+    } catch let error as GatheringError where error.code == .noSpace {
+      throw error
+    } catch {
+      try Task.checkCancellation()
+      if let error = error as? GatheringError, error.transport == nil { return .notGathered("\(error)") }
+      let cause = (error as? GatheringError)?.transport ?? error
+      return .trouble(HostTrouble.of(cause, host: command.host))
+    }
+  }
+
+  private func answer(_ action: Command.Action, _ connection: HostConnection) async throws -> Answer {
+    let launcher = connection.launcher
+    switch action {
+    case .enrol: return .facts(try await launcher.enrol())
+    case .poll(let attempts): return .statuses(try await launcher.status(of: attempts))
+    case .launch(let attempt, let run):
+      guard let cell = cells[run.cell] else {
+        throw LaunchPreparationError(message: "the plan has no cell \(run.cell)")
+      }
+      let files = try Launch.files(cell, plan)
+      let directory = try await launcher.directory(of: attempt.id)
+      let spec = Launch.spec(attempt, run: run, cell: cell, host: connection.host, directory: directory)
+      return .launched(try await launcher.launch(spec, files: files), directory: directory)
+    case .stop(let attempt, let reason):
+      try await launcher.stop(attempt.id, reason: reason)
+      return .stopped
+    case .gather(let attempt, let run):
+      let directory: String
+      if let known = attempt.directory {
+        directory = known
+      } else {
+        directory = try await launcher.directory(of: attempt.id)
+      }
+      let result = try await Gatherer().gather(
+        attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
+        run: attempt.run)
+      var missing = result.refused.map { "refused file: \($0)" }
+      if let cell = cells[run.cell] { missing += Launch.missing(result.entries, cell) }
+      return .gathered(
+        GatheredFiles(
+          count: result.entries.count, bytes: result.entries.reduce(0) { $0 + $1.byteCount }, missing: missing))
+    }
+  }
+}

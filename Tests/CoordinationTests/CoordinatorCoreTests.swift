@@ -1,0 +1,262 @@
+import Launching
+import Ledger
+import OrderedCollections
+import Planning
+import Scheduling
+import Testing
+import Transports
+
+@testable import Coordination
+
+/// Single courses of the core that a person can follow; `SimulationTests` tries the many.
+@Suite struct CoordinatorCoreTests {
+  private struct StoreFull: Error {}
+
+  /// A core with its clock and what it has asked for.
+  private struct Bench {
+    var core: CoordinatorCore
+    var time = 0.0
+    var writes: [LedgerWrite] = []
+    var commands: [Command] = []
+    var last = Output()
+
+    init(
+      hosts: [String], gpus: Int = 1, runs count: Int = 1, retries: Int = 1, state: SweepRecord.State = .active,
+      attempts: [AttemptRecord] = [], stragglers: [AttemptRecord] = []
+    ) {
+      core = CoordinatorCore(
+        hosts: hosts.map { Fleet.Host(name: $0, address: .local, gpus: .count(1)) }, stragglers: stragglers,
+        settings: Coordinator.Settings(), nonce: "n", at: Moment(wall: 1e9, steady: 0))
+      let cells = (0..<count).map {
+        Cell(id: "c\($0)", values: [:], run: RunSpec(command: "true", gpus: gpus, retries: retries))
+      }
+      var runs = (0..<count).map { RunRecord(sweep: "s", name: "r\($0)", position: $0, cell: "c\($0)", repetition: 1) }
+      for attempt in attempts where attempt.state.isOpen {
+        for index in runs.indices where runs[index].name == attempt.run { runs[index].state = .running }
+      }
+      tell(
+        .added(
+          SweepRows(
+            sweep: SweepRecord(id: "s", job: "s", state: state, created: 0),
+            plan: Plan(name: "s", baseDirectory: "/", axes: [], cells: cells), runs: runs, attempts: attempts)))
+    }
+
+    mutating func tell(_ events: Event..., wall: Double? = nil) {
+      last = core.step(events, at: Moment(wall: wall ?? 1e9 + time, steady: time)) { writes += $0 }
+      commands += last.commands
+    }
+
+    /// Answers the newest command for which `answer` has one.
+    mutating func answer(_ answer: (Command) -> Answer?) {
+      for index in commands.indices.reversed() {
+        guard let reply = answer(commands[index]) else { continue }
+        let command = commands.remove(at: index)
+        tell(.answered(command.id, reply))
+        return
+      }
+      Issue.record("nothing of the kind was asked: \(commands)")
+    }
+
+    mutating func enrol(_ host: String) {
+      answer { $0.host == host && $0.action == .enrol ? .facts(Bench.facts) : nil }
+    }
+
+    mutating func trouble(_ host: String, _ code: TransportError.Code = .unreachable) {
+      answer { $0.host == host ? .trouble(TransportError(code: code, host: host, message: "\(code)")) : nil }
+    }
+
+    mutating func pass(_ seconds: Double) {
+      time += seconds
+      tell(.tick)
+    }
+
+    static let facts = HostFacts(
+      bootID: "b", home: "/", workdir: "/w", cpuCount: 1, gpuNames: ["A"], gpuIDs: ["0"], gpuDriver: nil,
+      freeDiskBytes: 1, clockOffset: 0, versions: [:])
+
+    var launches: [AttemptRecord] {
+      commands.compactMap { if case .launch(let attempt, _) = $0.action { attempt } else { nil } }
+    }
+
+    var stops: [String] {
+      commands.compactMap {
+        if case .stop(let attempt, let reason) = $0.action { "\(attempt.id) \(reason)" } else { nil }
+      }
+    }
+
+    func state(of run: String) -> RunState? {
+      writes.compactMap { if case .run(_, run, let state, _) = $0 { state } else { nil } }.last
+    }
+  }
+
+  private func running(_ host: String, state: AttemptRecord.State = .running) -> AttemptRecord {
+    var attempt = AttemptRecord(
+      id: "s-run1-try1", sweep: "s", run: "r0", number: 1, host: host, token: "t", gpus: 1, now: 1e9)
+    attempt.state = state
+    return attempt
+  }
+
+  @Test func theIntentIsCommittedBeforeTheLaunchIsGivenOut() throws {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    let launch = try #require(bench.launches.first)
+    #expect(bench.writes.contains(.begin(launch)))
+  }
+
+  @Test func aFullStoreGivesOutNothing() {
+    var bench = Bench(hosts: ["a"])
+    let enrol = bench.commands[0].id
+    #expect(throws: StoreFull.self) {
+      _ = try bench.core.step([.answered(enrol, .facts(Bench.facts))], at: Moment(wall: 1e9, steady: 1)) { _ in
+        throw StoreFull()
+      }
+    }
+  }
+
+  @Test func aSupersededAttemptIsStoppedBeforeItsGPUCountsAsFree() {
+    var bench = Bench(hosts: ["a"], attempts: [running("a")])
+    bench.answer { command in
+      guard case .poll = command.action else { return nil }
+      return .statuses(["s-run1-try1": .running(outputBytes: 1)])
+    }
+    bench.enrol("a")
+    bench.pass(10)
+    bench.trouble("a")
+    while bench.state(of: "r0") != .queued, bench.time < 4000 {
+      bench.pass(61)
+      if !bench.commands.isEmpty { bench.trouble("a") }
+    }
+    #expect(bench.time > 1800, "an unreachable host is not dead")
+    #expect(bench.state(of: "r0") == .queued)
+    // The host is back, with the old attempt on its only GPU.
+    bench.pass(120)
+    bench.enrol("a")
+    bench.pass(60)
+    #expect(bench.stops == ["s-run1-try1 superseded"])
+    #expect(bench.launches.isEmpty)
+    bench.answer { command in
+      guard case .stop = command.action else { return nil }
+      return .stopped
+    }
+    #expect(bench.launches.map(\.number) == [2])
+  }
+
+  @Test func whatAnEarlierSweepLeftBehindIsStoppedToo() {
+    var left = running("a", state: .lost)
+    left.sweep = "earlier"
+    left.isFenced = false
+    var bench = Bench(hosts: ["a"], stragglers: [left])
+    bench.enrol("a")
+    #expect(bench.stops == ["s-run1-try1 superseded"])
+    #expect(bench.launches.isEmpty)
+    bench.answer { command in
+      guard case .stop = command.action else { return nil }
+      return .stopped
+    }
+    #expect(bench.launches.count == 1)
+  }
+
+  @Test func hostsThatAreAllBlockedEndTheDriveAndNotTheRuns() {
+    var bench = Bench(hosts: ["a", "b"])
+    bench.trouble("b", .hostKeyChanged)
+    #expect(bench.last.failure == nil)
+    bench.trouble("a", .hostKeyUnknown)
+    #expect(bench.last.failure?.host == "a")
+    #expect(bench.state(of: "r0") == nil)
+  }
+
+  @Test func aHostThatHangsDelaysNoOther() {
+    var bench = Bench(hosts: ["a", "b"], runs: 2)
+    bench.enrol("a")
+    #expect(bench.launches.isEmpty, "the hardware must not depend on who answers first")
+    bench.pass(Coordinator.Settings().enrolPatience)
+    #expect(bench.launches.count == 1)
+  }
+
+  @Test func theNextLaunchFollowsTheExitInOneStep() {
+    var bench = Bench(hosts: ["a"], runs: 2)
+    bench.enrol("a")
+    bench.answer { command in
+      guard case .launch = command.action else { return nil }
+      return .launched(.started, directory: "/w/x")
+    }
+    bench.pass(1)
+    let ended = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, let id = ids.first else { return nil }
+      return .statuses([id: .exited(ended)])
+    }
+    #expect(bench.launches.map(\.run) == ["r1"])
+  }
+
+  @Test func pollsComeQuicklyAtFirstAndSlowlyLater() {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    bench.answer { command in
+      guard case .launch = command.action else { return nil }
+      return .launched(.started, directory: "/w/x")
+    }
+    var gaps: [Double] = []
+    for _ in 0..<60 {
+      bench.answer { command in
+        guard case .poll(let ids) = command.action, let id = ids.first else { return nil }
+        return .statuses([id: .running(outputBytes: 1)])
+      }
+      gaps.append(bench.last.wakeAt - bench.time)
+      bench.time = bench.last.wakeAt
+      bench.tell(.tick)
+    }
+    let settings = Coordinator.Settings()
+    #expect(abs(gaps[0] - settings.quickestPoll) < 1e-9)
+    #expect(abs(gaps[59] - settings.slowestPoll) < 1e-9)
+    #expect(zip(gaps, gaps.dropFirst()).allSatisfy { $0 <= $1 + 1e-9 })
+    #expect(bench.commands.count == 1, "never more than one question to one host")
+  }
+
+  @Test func aHostThatWasIdleForLongIsNotSilentForLong() throws {
+    var bench = Bench(hosts: ["a"], runs: 1)
+    bench.enrol("a")
+    let launch = try #require(bench.commands.first { if case .launch = $0.action { true } else { false } })
+    // Nothing was asked of it, and nothing heard, for longer than an attempt is waited for.
+    bench.time += 4000
+    bench.tell(.answered(launch.id, .trouble(TransportError(code: .unreachable, host: "a", message: "cut"))))
+    #expect(bench.state(of: "r0") == .launching)
+  }
+
+  @Test func aJumpOfOurClockLosesNothing() {
+    var bench = Bench(hosts: ["a"], attempts: [running("a")])
+    bench.trouble("a")
+    bench.time += 70
+    bench.tell(.tick, wall: 9e9)
+    #expect(bench.state(of: "r0") == nil)
+  }
+
+  @Test func aCancelledLaunchThatMayStillArriveIsWaitedFor() {
+    var bench = Bench(hosts: ["a"], state: .cancelling, attempts: [running("a", state: .launching)])
+    func absent(_ bench: inout Bench) {
+      bench.answer { command in
+        guard case .poll = command.action else { return nil }
+        return .statuses(["s-run1-try1": .absent])
+      }
+    }
+    absent(&bench)
+    bench.enrol("a")
+    #expect(bench.state(of: "r0") == nil)
+    bench.pass(Coordinator.Settings().launchDelay)
+    absent(&bench)
+    #expect(bench.state(of: "r0") == .cancelled)
+    #expect(bench.last.finished == ["s"])
+    #expect(bench.launches.isEmpty)
+  }
+
+  @Test func anAnswerThatComesTwiceCountsOnce() throws {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    let launch = try #require(bench.commands.first { if case .launch = $0.action { true } else { false } })
+    bench.tell(.answered(launch.id, .launched(.gpuBusy("busy"), directory: "/w/x")))
+    let count = bench.writes.count
+    bench.tell(.answered(launch.id, .launched(.started, directory: "/w/x")))
+    #expect(bench.writes.count == count)
+    #expect(bench.state(of: "r0") == .queued)
+  }
+}

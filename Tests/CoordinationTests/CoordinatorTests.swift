@@ -1,0 +1,168 @@
+import Foundation
+import Gathering
+import Launching
+import Ledger
+import Planning
+import Scheduling
+import Synchronization
+import TestSupport
+import Testing
+import Transports
+
+@testable import Coordination
+
+/// The actor around the core, with a real store and a host that does what the test says.
+@Suite struct CoordinatorTests {
+  /// Starts nothing: an attempt runs until the test, or a stop, ends it.
+  private final class ScriptedLauncher: Launcher {
+    struct State {
+      var ended: [String: ExitRecord] = [:]
+      var launched: [String] = []
+      var stopped: [String] = []
+      var asking = 0
+      var mostAsking = 0
+    }
+
+    let state = Mutex(State())
+    let directory: String
+    /// Called before a launch is answered.
+    let onLaunch: @Sendable (AttemptSpec) throws -> ExitRecord?
+
+    init(directory: String, onLaunch: @escaping @Sendable (AttemptSpec) throws -> ExitRecord?) {
+      self.directory = directory
+      self.onLaunch = onLaunch
+    }
+
+    func enrol() async throws -> HostFacts {
+      HostFacts(
+        bootID: "b", home: "/", workdir: directory, cpuCount: 1, gpuNames: [], gpuIDs: [], gpuDriver: nil,
+        freeDiskBytes: 1 << 30, clockOffset: 0, versions: [:])
+    }
+
+    func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
+      let ended = try onLaunch(spec)
+      for folder in ["dumps", "files"] {
+        try FileManager.default.createDirectory(
+          atPath: "\(directory)/attempts/\(spec.id)/\(folder)", withIntermediateDirectories: true)
+      }
+      for log in ["stdout.log", "stderr.log"] {
+        try Data().write(to: URL(fileURLWithPath: "\(directory)/attempts/\(spec.id)/\(log)"))
+      }
+      state.withLock { state in
+        state.launched.append(spec.run)
+        state.ended[spec.id] = ended
+      }
+      return .started
+    }
+
+    func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
+      state.withLock { state in
+        state.asking += 1
+        state.mostAsking = max(state.mostAsking, state.asking)
+      }
+      await Task.yield()
+      return state.withLock { state in
+        state.asking -= 1
+        return Dictionary(
+          uniqueKeysWithValues: attempts.map { id in
+            (id, state.ended[id].map(AttemptStatus.exited) ?? .running(outputBytes: 0))
+          })
+      }
+    }
+
+    func stop(_ attempt: String, reason: String) async throws {
+      state.withLock { state in
+        state.stopped.append(attempt)
+        state.ended[attempt] = ExitRecord(code: 143, signal: 15, started: 1, ended: 2, reason: reason)
+      }
+    }
+
+    func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] { [] }
+    func directory(of attempt: String) async throws -> String { "\(directory)/attempts/\(attempt)" }
+  }
+
+  private func with(
+    runs: Int, onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
+    _ body: (Coordinator, SweepLedger, ScriptedLauncher) async throws -> Void
+  ) async throws {
+    try await Scratch.with { scratch in
+      let ledger = try SweepLedger(store: scratch.path("store"))
+      let plan = try Planner.plan(
+        text: """
+          name: scripted
+          repeat: \(runs)
+          run: {command: "true"}
+          """, path: scratch.path("job.yaml"))
+      let host = Fleet.Host(name: "here", address: .local)
+      try ledger.create(
+        sweep: "s", plan: plan, fleet: Fleet(hosts: [host]), runs: Naming.runs(of: plan, sweep: "s"), now: 1)
+      let launcher = ScriptedLauncher(directory: try scratch.directory("work")) { try onLaunch($0, ledger) }
+      let coordinator = Coordinator(
+        ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
+        hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)]
+      ) { _ in }
+      try await body(coordinator, ledger, launcher)
+      await coordinator.close()
+    }
+  }
+
+  private static let well = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
+
+  @Test(.timeLimit(.minutes(2))) func theIntentIsOnDiskBeforeTheHostHearsOfIt() async throws {
+    let seen = Mutex<[AttemptRecord.State?]>([])
+    try await with(runs: 3) { spec, ledger in
+      let row = try ledger.attempts(of: "s").first { $0.id == spec.id && $0.token == spec.token }
+      seen.withLock { $0.append(row?.state) }
+      return Self.well
+    } _: { coordinator, ledger, launcher in
+      try await coordinator.drive(sweep: "s")
+      #expect(seen.withLock { $0 } == [.launching, .launching, .launching])
+      #expect(try ledger.runs(of: "s").allSatisfy { $0.state == .succeeded })
+      #expect(launcher.state.withLock { $0.mostAsking } == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aCancelThatAnotherProcessAsksForStopsWhatRuns() async throws {
+    try await with(runs: 2) { _, ledger in
+      try ledger.requestCancel(sweep: "s", now: 2)
+      return nil
+    } _: { coordinator, ledger, launcher in
+      try await coordinator.drive(sweep: "s")
+      #expect(try ledger.runs(of: "s").map(\.state) == [.cancelled, .cancelled])
+      #expect(launcher.state.withLock { $0.stopped } == ["s-run1-try1"])
+      #expect(launcher.state.withLock { $0.launched.count } == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aDetachedSweepIsTakenUpWhereItStood() async throws {
+    try await with(runs: 1) { _, _ in
+      nil
+    } _: { coordinator, ledger, launcher in
+      let first = Task { try await coordinator.drive(sweep: "s") }
+      while try ledger.runs(of: "s")[0].state != .running { try await Task.sleep(for: .milliseconds(5)) }
+      first.cancel()
+      await #expect(throws: CancellationError.self) { try await first.value }
+      #expect(launcher.state.withLock { $0.stopped }.isEmpty)
+
+      launcher.state.withLock { $0.ended["s-run1-try1"] = Self.well }
+      try await coordinator.drive(sweep: "s")
+      #expect(try ledger.runs(of: "s")[0].state == .succeeded)
+      #expect(launcher.state.withLock { $0.launched.count } == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {
+    try await with(runs: 1) { _, _ in
+      throw LaunchError(code: .missingTool, host: "here", message: "no flock")
+    } _: { coordinator, ledger, _ in
+      // Waiting does not mend it: the run stays to be resumed.
+      do {
+        try await coordinator.drive(sweep: "s")
+        Issue.record("the drive must end with the host's trouble")
+      } catch let error as TransportError {
+        #expect(error.message == "no flock")
+      }
+      #expect(try ledger.runs(of: "s")[0].state == .launching)
+    }
+  }
+}
