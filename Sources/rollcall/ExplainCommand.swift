@@ -129,7 +129,7 @@ struct PlacementView {
     let drained = try DrainList(store: store).hosts()
     let cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
     // Other sweeps of the store take room, too.
-    var open: [AttemptRecord] = []
+    var open = try ledger.unfencedAttempts()
     for other in try ledger.sweeps(limit: 1000) where other.ended == nil {
       open += try ledger.attempts(of: other.id).filter { $0.state == .launching || $0.state == .running }
     }
