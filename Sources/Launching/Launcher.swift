@@ -172,3 +172,11 @@ public protocol Launcher: Sendable {
   /// Absolute path of the attempt's directory on the host.
   func directory(of attempt: String) async throws -> String
 }
+
+extension Launcher {
+  /// A launcher that cannot hold a share back has none to release.
+  public func release(_ attempt: String) async throws {
+    throw LaunchError(
+      code: .absent, host: "this host", message: "attempt \(attempt) is not held: its launcher starts attempts at once")
+  }
+}
