@@ -50,7 +50,8 @@ public struct SweepComparison: Sendable {
     var plan = try ledger.plan(of: id)
     if let rules = again?.rules { plan.compare = rules }
     let runs = try ledger.runs(of: id)
-    let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
+    let runLogs = RunLogs(artifacts: artifacts, sweep: id)
+    let attempts = Dictionary(grouping: try ledger.attempts(of: id).map(runLogs.withEnvironment), by: \.run)
     // The gravest first: the sentence takes its reason from the front.
     var notes: [String] = []
     var verdicts: [Verdict] = []
@@ -77,6 +78,7 @@ public struct SweepComparison: Sendable {
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
+    notes += EnvironmentDifferences.notes(pairs, plan, runs, attempts)
     notes += hostNotes + plan.warnings
     if again != nil { notes += originNotes(origins) }
 

@@ -16,6 +16,10 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
   /// Seconds.
   public var timeout: Double
   public var stallTimeout: Double?
+  /// The run has the host for itself: no other run on GPUs, and none of these beside it.
+  public var isExclusive: Bool
+  /// One share of a gang: takes its GPUs, then waits so many whole seconds for `Launcher.release`; nil: begins at once.
+  public var holdSeconds: Int?
 
   public struct EnvironmentEntry: Sendable, Hashable, Codable {
     public var name: String
@@ -29,7 +33,8 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
 
   public init(
     id: String, token: String, sweep: String, run: String, number: Int, command: String,
-    environment: [EnvironmentEntry], gpuCount: Int, timeout: Double, stallTimeout: Double?
+    environment: [EnvironmentEntry], gpuCount: Int, timeout: Double, stallTimeout: Double?,
+    isExclusive: Bool = false, holdSeconds: Int? = nil
   ) {
     self.id = id
     self.token = token
@@ -41,6 +46,8 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
     self.gpuCount = gpuCount
     self.timeout = timeout
     self.stallTimeout = stallTimeout
+    self.isExclusive = isExclusive
+    self.holdSeconds = holdSeconds
   }
 }
 
@@ -89,15 +96,22 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// Seconds since 1970 by the host's clock.
   public var started: Double
   public var ended: Double
-  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`; nil for a plain end.
+  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`; nil for a plain end.
   public var reason: String?
+  /// What the run found on its host when it began: `kernel`, `gpu` (the models it has), `gpu_driver`, `python`, `torch`, `torch_commit`,
+  /// `cuda`, `hip`, `commit` (of the directory that `ENGINE_SOURCE` names), `job_commit`. `python` and `torch` are
+  /// those of the interpreter that the command names. nil where it could not be told.
+  public var environment: [String: String]?
 
-  public init(code: Int, signal: Int?, started: Double, ended: Double, reason: String?) {
+  public init(
+    code: Int, signal: Int?, started: Double, ended: Double, reason: String?, environment: [String: String]? = nil
+  ) {
     self.code = code
     self.signal = signal
     self.started = started
     self.ended = ended
     self.reason = reason
+    self.environment = environment
   }
 }
 
@@ -118,10 +132,13 @@ public struct HostFacts: Sendable, Hashable, Codable {
   public var clockOffset: Double
   /// `uname -sr`, and so on.
   public var versions: [String: String]
+  /// What the host calls itself on its network (`uname -n`).
+  public var nodeName: String
 
   public init(
     bootID: String, home: String, workdir: String, cpuCount: Int, gpuNames: [String], gpuIDs: [String],
-    gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String]
+    gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String],
+    nodeName: String = ""
   ) {
     self.bootID = bootID
     self.home = home
@@ -133,6 +150,7 @@ public struct HostFacts: Sendable, Hashable, Codable {
     self.freeDiskBytes = freeDiskBytes
     self.clockOffset = clockOffset
     self.versions = versions
+    self.nodeName = nodeName
   }
 }
 
@@ -142,6 +160,9 @@ public protocol Launcher: Sendable {
   func enrol() async throws -> HostFacts
   /// Idempotent: the same spec again starts nothing twice.
   func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome
+  /// Lets a share that was launched with `holdSeconds` begin; again does no harm.
+  /// - Throws: `LaunchError.absent` where there is none, or it has ended already.
+  func release(_ attempt: String) async throws
   /// One command for all.
   func status(of attempts: [String]) async throws -> [String: AttemptStatus]
   /// TERM to the whole session, then KILL; returns when nothing of it lives or throws.
@@ -150,4 +171,12 @@ public protocol Launcher: Sendable {
   func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8]
   /// Absolute path of the attempt's directory on the host.
   func directory(of attempt: String) async throws -> String
+}
+
+extension Launcher {
+  /// A launcher that cannot hold a share back has none to release.
+  public func release(_ attempt: String) async throws {
+    throw LaunchError(
+      code: .absent, host: "this host", message: "attempt \(attempt) is not held: its launcher starts attempts at once")
+  }
 }

@@ -274,3 +274,13 @@ public struct SweepLedger: Sendable {
     return (underlying ?? error).localizedDescription
   }
 }
+
+extension SweepLedger {
+  /// One transaction of the module's other files, with the lines of the diary that belong to it.
+  func write(events: [EventRecord], _ body: (Database) throws -> Void) throws {
+    try write { database in
+      try body(database)
+      for event in events { try append(event, database) }
+    }
+  }
+}

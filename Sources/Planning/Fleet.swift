@@ -27,11 +27,16 @@ public struct Fleet: Sendable, Hashable, Codable {
     public var workdir: String
     /// One lock file a GPU, shared by all coordinators of the host. Default `/tmp/rollcall-leases`.
     public var leaseDir: String
+    /// One run at a time has the host for itself. Kept by a lock on the host, so it holds between coordinators, too.
+    public var isExclusive: Bool
+    /// What the other hosts of the fleet reach it by (`MASTER_ADDR` of a gang); nil: what it calls itself.
+    public var networkAddress: String?
 
     public init(
       name: String, address: Address, gpus: GPUs = .auto, cpuSlots: Int = 1,
       labels: OrderedDictionary<String, String> = [:], env: OrderedDictionary<String, String> = [:],
-      workdir: String = Host.defaultWorkdir, leaseDir: String = Host.defaultLeaseDir
+      workdir: String = Host.defaultWorkdir, leaseDir: String = Host.defaultLeaseDir,
+      isExclusive: Bool = false, networkAddress: String? = nil
     ) {
       self.name = name
       self.address = address
@@ -41,6 +46,23 @@ public struct Fleet: Sendable, Hashable, Codable {
       self.env = env
       self.workdir = workdir
       self.leaseDir = leaseDir
+      self.isExclusive = isExclusive
+      self.networkAddress = networkAddress
+    }
+
+    /// Sweeps of stores that are older than a key have its default.
+    public init(from decoder: any Decoder) throws {
+      let values = try decoder.container(keyedBy: CodingKeys.self)
+      name = try values.decode(String.self, forKey: .name)
+      address = try values.decode(Address.self, forKey: .address)
+      gpus = try values.decode(GPUs.self, forKey: .gpus)
+      cpuSlots = try values.decode(Int.self, forKey: .cpuSlots)
+      labels = try values.decode(OrderedDictionary<String, String>.self, forKey: .labels)
+      env = try values.decode(OrderedDictionary<String, String>.self, forKey: .env)
+      workdir = try values.decode(String.self, forKey: .workdir)
+      leaseDir = try values.decode(String.self, forKey: .leaseDir)
+      isExclusive = try values.decodeIfPresent(Bool.self, forKey: .isExclusive) ?? false
+      networkAddress = try values.decodeIfPresent(String.self, forKey: .networkAddress)
     }
 
     public static let defaultWorkdir = "~/.rollcall"

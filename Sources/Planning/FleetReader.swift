@@ -100,11 +100,14 @@ struct HostKeys: KeyTable {
   let workdir = Key("workdir", .text, "Where attempts live; default ~/.rollcall.")
   let leaseDir = Key(
     "lease_dir", .text, "One lock file a GPU, shared by all coordinators; default /tmp/rollcall-leases.")
+  let exclusive = Key("exclusive", .boolean, "true: one run at a time has the host for itself.")
+  let address = Key(
+    "address", .text, "What the other hosts reach it by (MASTER_ADDR of a gang); default: what it calls itself.")
 
   var keys: [AnyKey] {
     [
       name.erased, ssh.erased, local.erased, gpus.erased, cpuSlots.erased, labels.erased, env.erased,
-      workdir.erased, leaseDir.erased,
+      workdir.erased, leaseDir.erased, exclusive.erased, address.erased,
     ]
   }
 
@@ -119,6 +122,11 @@ struct HostKeys: KeyTable {
       let env = fields(keys.env, &reading) ?? [:]
       let workdir = directory(fields, keys.workdir, &reading) ?? Fleet.Host.defaultWorkdir
       let leaseDir = directory(fields, keys.leaseDir, &reading) ?? Fleet.Host.defaultLeaseDir
+      let exclusive = fields(keys.exclusive, &reading) ?? false
+      let networkAddress = fields(keys.address, &reading)
+      if let networkAddress, !isNetworkAddress(networkAddress) {
+        reading.report(fields.place(keys.address), "`address` must be a host name or an IP address")
+      }
       if let ssh, ssh.hasPrefix("-") || ssh.contains(where: \.isWhitespace) {
         reading.report(fields.place(keys.ssh), "`ssh` must be a host alias")
       }
@@ -135,8 +143,18 @@ struct HostKeys: KeyTable {
       guard let name else { return nil }
       return Fleet.Host(
         name: name, address: address, gpus: gpus, cpuSlots: cpuSlots, labels: labels.mapValues(\.description),
-        env: env.mapValues(\.environmentText), workdir: workdir, leaseDir: leaseDir)
+        env: env.mapValues(\.environmentText), workdir: workdir, leaseDir: leaseDir,
+        isExclusive: exclusive, networkAddress: networkAddress)
     }
+  }
+
+  private static func isNetworkAddress(_ text: String) -> Bool {
+    (1...253).contains(text.utf8.count) && !text.hasPrefix("-")
+      && text.unicodeScalars.allSatisfy { scalar in
+        scalar.isASCII
+          && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil
+            || ".-:_%".unicodeScalars.contains(scalar))
+      }
   }
 
   private static func directory(_ fields: Fields, _ key: Key<String>, _ reading: inout Reading) -> String? {

@@ -11,6 +11,9 @@ struct CancelCommand: AsyncParsableCommand, HasJSONOutput {
   @Argument(help: "The sweep: its name, the beginning of it, or `last`.")
   var sweep: String
 
+  @Flag(name: .long, help: "Return when nothing of the sweep runs any more.")
+  var wait = false
+
   @OptionGroup var store: StoreOptions
 
   var wantsJSON: Bool { store.json }
@@ -24,12 +27,18 @@ struct CancelCommand: AsyncParsableCommand, HasJSONOutput {
     try ledger.requestCancel(sweep: record.id, now: Date().timeIntervalSince1970)
     if StoreLock.isHeld(store: store.directory) {
       Console.error("rollcall: its coordinator was asked to stop \(record.id).")
+      if wait {
+        while StoreLock.isHeld(store: store.directory), try ledger.sweep(named: record.id).ended == nil {
+          try await Task.sleep(for: .milliseconds(200))
+        }
+        guard try ledger.sweep(named: record.id).ended != nil else {
+          throw UsageError(message: "The coordinator went away before it had stopped \(record.id); cancel it again.")
+        }
+      }
       if store.json { Console.print(#"{"schema": "rollcall.cancel/1", "sweep": "\#(record.id)"}"#) }
       return
     }
     // Nobody drives it: stop the runs ourselves.
-    let runs = try ledger.runs(of: record.id).map(\.name)
-    try await SweepOutcome.drive(
-      SweepSession(store), sweep: record.id, runs: runs, json: store.json, verbose: false)
+    try await SweepOutcome.drive(SweepSession(store), sweep: record.id, json: store.json, verbose: false)
   }
 }

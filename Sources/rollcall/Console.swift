@@ -14,8 +14,12 @@ enum Console {
   /// To standard output as it is; a reader that went away (`| head`) is no error.
   static func write(_ text: String) { try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8)) }
 
+  static func write(bytes: [UInt8]) { try? FileHandle.standardOutput.write(contentsOf: Data(bytes)) }
+
   /// To standard error as it is.
   static func draw(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
+
+  static var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
   static var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
@@ -29,6 +33,13 @@ enum Console {
 
   /// Of the terminal that standard error is.
   static var errorWidth: Int { width(of: STDERR_FILENO) }
+
+  /// Lines of the terminal that standard error is; 24 where that is not told.
+  static var errorHeight: Int {
+    var size = winsize()
+    guard ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 4 else { return 24 }
+    return Int(size.ws_row)
+  }
 
   private static func width(of descriptor: Int32) -> Int {
     var size = winsize()

@@ -1,71 +1,109 @@
 import ArgumentParser
-import Coordination
 import Foundation
-import Launching
+import Ledger
 import Planning
-import Transports
 
-struct HostsCommand: AsyncParsableCommand, HasJSONOutput {
+struct HostsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "hosts",
-    abstract: "Ask every host of the fleet who it is: reachability, host key, GPUs, free disk, clock.",
-    discussion: "Example: rollcall hosts --fleet fleet.yaml")
+    abstract: "Check the hosts of the fleet; drain one, or let it take runs again.",
+    discussion: """
+      Examples: rollcall hosts --fleet fleet.yaml
+                rollcall hosts drain gpu3 --why "fan is broken"
+                rollcall hosts resume gpu3
+      """,
+    subcommands: [HostsCheckCommand.self, HostsDrainCommand.self, HostsResumeCommand.self],
+    defaultSubcommand: HostsCheckCommand.self)
+}
 
+struct HostsDrainCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "drain",
+    abstract: "Keep new runs from a host; what runs there goes on to its end.",
+    discussion: "Example: rollcall hosts drain gpu3 --why \"fan is broken\"")
+
+  @Argument(help: "The host's name in the fleet file.")
+  var host: String
+
+  @Option(name: .long, help: "The reason, for those who ask why a run waits.")
+  var why: String?
+
+  @OptionGroup var store: StoreOptions
   @OptionGroup var fleet: FleetOptions
 
-  @Flag(name: .long, help: "Print one JSON document on standard output.")
-  var json = false
-
-  var wantsJSON: Bool { json }
-
-  private struct Answer: Encodable {
-    var name: String
-    var reachable: Bool
-    var trouble: String?
-    var facts: HostFacts?
-  }
-
-  private struct Document: Encodable {
-    var schema = "rollcall.hosts/1"
-    var hosts: [Answer]
-  }
+  var wantsJSON: Bool { store.json }
 
   func run() async throws {
-    let connections = HostConnection.connections(for: try fleet.read())
-    let answers = await withTaskGroup(of: (Int, Answer).self) { group in
-      for (index, connection) in connections.enumerated() {
-        group.addTask { (index, await Self.ask(connection)) }
-      }
-      var answers: [(Int, Answer)] = []
-      for await answer in group { answers.append(answer) }
-      return answers.sorted { $0.0 < $1.0 }.map(\.1)
-    }
-    if json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      Console.print(String(decoding: try encoder.encode(Document(hosts: answers)), as: UTF8.self))
-    } else {
-      let rows = answers.map { answer -> [String] in
-        guard let facts = answer.facts else { return [answer.name, "NO", "-", "-", "-", "-", answer.trouble ?? ""] }
-        let gpus = facts.gpuNames.isEmpty ? "0" : "\(facts.gpuIDs.count) × \(facts.gpuNames[0])"
-        return [
-          answer.name, "yes", String(facts.cpuCount), gpus, "\(facts.freeDiskBytes >> 30) GiB",
-          String(format: "%+.1f s", facts.clockOffset), facts.workdir,
-        ]
-      }
-      Console.print(StatusTable.table([["HOST", "OK", "CPUS", "GPUS", "FREE", "CLOCK", "WORKDIR OR TROUBLE"]] + rows))
-    }
-    if answers.contains(where: { !$0.reachable }) { throw ExitCode(Failure.unavailable) }
+    try DrainAnswer.check(host, fleet)
+    try DrainList(store: store.directory).drain(host, why: why.map(shown), now: Date().timeIntervalSince1970)
+    try DrainAnswer(host: host, isDrained: true).show(json: store.json, "\(host) takes no new runs.")
+  }
+}
+
+struct HostsResumeCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "resume",
+    abstract: "Let a drained host take runs again.",
+    discussion: "Example: rollcall hosts resume gpu3")
+
+  @Argument(help: "The host's name in the fleet file.")
+  var host: String
+
+  @OptionGroup var store: StoreOptions
+  @OptionGroup var fleet: FleetOptions
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let wasDrained = try DrainList(store: store.directory).resume(host)
+    if !wasDrained { try DrainAnswer.check(host, fleet) }
+    try DrainAnswer(host: host, isDrained: false).show(
+      json: store.json, wasDrained ? "\(host) takes runs again." : "\(host) was not drained.")
+  }
+}
+
+/// `rollcall.drain/1`.
+private struct DrainAnswer: Encodable {
+  var schema = "rollcall.drain/1"
+  var host: String
+  var isDrained: Bool
+
+  enum CodingKeys: String, CodingKey {
+    case schema
+    case host
+    case isDrained = "drained"
   }
 
-  private static func ask(_ connection: HostConnection) async -> Answer {
-    do {
-      let facts = try await connection.launcher.enrol()
-      await connection.transport.close()
-      return Answer(name: connection.host.name, reachable: true, facts: facts)
-    } catch {
-      await connection.transport.close()
-      return Answer(name: connection.host.name, reachable: false, trouble: "\(error)")
+  func show(json: Bool, _ sentence: String) throws {
+    Console.print(json ? try JSONOutput.text(self) : sentence)
+  }
+
+  /// A misspelt name would drain nothing, and say nothing.
+  static func check(_ host: String, _ fleet: FleetOptions) throws {
+    let names = try fleet.read().hosts.map(\.name)
+    guard names.contains(host) else {
+      throw UsageError(
+        message: "The fleet has no host \(host.debugDescription); its hosts are: \(names.joined(separator: ", "))")
     }
   }
+}
+
+/// JSON documents on standard output.
+enum JSONOutput {
+  static func text(_ document: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    return String(decoding: try encoder.encode(document), as: UTF8.self)
+  }
+}
+
+/// Words of hosts and of users as a terminal may show them: without control characters, on one line.
+func shown(_ text: String) -> String {
+  let kept = text.unicodeScalars.map { scalar -> Unicode.Scalar in
+    switch scalar.properties.generalCategory {
+    case .control, .format, .lineSeparator, .paragraphSeparator, .surrogate, .privateUse: " "
+    default: scalar
+    }
+  }
+  return String(String(String.UnicodeScalarView(kept)).prefix(500))
 }

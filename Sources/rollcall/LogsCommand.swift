@@ -8,14 +8,20 @@ import Planning
 import Scheduling
 import Transports
 
-struct LogsCommand: AsyncParsableCommand {
+struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
     commandName: "logs",
-    abstract: "Print a run's output: from the store once it is gathered, from its host before.",
-    discussion: "Example: rollcall logs world_size=8 --follow")
+    abstract: "Print what runs have printed: from the store once it is gathered, from their hosts before.",
+    discussion: """
+      One run and one stream are printed as they are. Several runs, or both streams, are printed line by line, each \
+      line with the run and the stream that it comes from.
 
-  @Argument(help: "The run: its name or a part of it that no other run of the sweep has.")
-  var run: String
+      Examples: rollcall logs world_size=8 --follow
+                rollcall logs --both --follow
+      """)
+
+  @Argument(help: "The runs: names, or parts of them that no other run has. Without them: all runs of the sweep.")
+  var runs: [String] = []
 
   @Option(name: .long, help: "The sweep: its name, the beginning of it, or `last`.")
   var sweep = "last"
@@ -23,55 +29,123 @@ struct LogsCommand: AsyncParsableCommand {
   @Flag(name: .long, help: "Standard error in place of standard output.")
   var stderr = false
 
+  @Flag(name: .long, help: "Standard output and standard error.")
+  var both = false
+
   @Option(name: .long, help: "Only the lines of this rank: those that begin with [rankN] or rank N:")
   var rank: Int?
 
-  @Flag(name: .shortAndLong, help: "Go on until the run ends.")
+  @Flag(name: .shortAndLong, help: "Go on until the runs end.")
   var follow = false
 
   @OptionGroup var store: StoreOptions
 
+  var wantsJSON: Bool { store.json }
+
+  func validate() throws {
+    if follow, store.json { throw ValidationError("--json prints one document; it cannot --follow.") }
+    if both, stderr { throw ValidationError("Either --both or --stderr.") }
+  }
+
+  /// `rollcall.logs/1`.
+  private struct Document: Encodable {
+    struct Stream: Encodable {
+      var run: String
+      var stream: String
+      var text: String
+    }
+
+    var schema = "rollcall.logs/1"
+    var sweep: String
+    var streams: [Stream] = []
+  }
+
   func run() async throws {
     let (ledger, artifacts) = try store.open()
     let record = try ledger.sweep(named: sweep)
-    let run = try Self.find(self.run, in: try ledger.runs(of: record.id), sweep: record.id)
-    let name = stderr ? "stderr.log" : "stdout.log"
-    var offset = 0
-    let connections = HostConnection.connections(for: try ledger.fleet(of: record.id))
-    var remainder = ""
-    while true {
-      let state = try ledger.runs(of: record.id).first { $0.name == run.name }?.state ?? run.state
-      guard let attempt = try ledger.attempts(of: record.id).last(where: { $0.run == run.name }) else {
-        throw UsageError(message: "Run \(run.name) has not started yet: it is \(state.rawValue).")
-      }
-      if attempt.state == .gathered,
-        let text = RunLogs(artifacts: artifacts, sweep: record.id).text(of: attempt, name)
-      {
-        show(String(text.utf8.dropFirst(offset)) ?? text, &remainder)
-        break
-      }
-      guard let host = connections.first(where: { $0.host.name == attempt.host }) else { break }
-      let piece = try await host.launcher.log(of: attempt.id, name: name, offset: offset, limit: 1 << 20)
-      offset += piece.count
-      show(String(decoding: piece, as: UTF8.self), &remainder)
-      if piece.isEmpty {
-        if !follow || state.isFinal { break }
-        try await Task.sleep(for: .seconds(1))
-      }
+    let all = try ledger.runs(of: record.id)
+    let chosen = runs.isEmpty ? all.map(\.name) : try runs.map { try Self.find($0, in: all, sweep: record.id).name }
+    let names = both ? ["stdout.log", "stderr.log"] : [stderr ? "stderr.log" : "stdout.log"]
+    var followers = chosen.flatMap { run in names.map { RunLogFollower(run: run, name: $0) } }
+    let isLabelled = followers.count > 1
+    if !isLabelled, !follow, let run = chosen.first, try ledger.attempts(of: record.id).allSatisfy({ $0.run != run }) {
+      let state = all.first { $0.name == run }?.state ?? .queued
+      throw UsageError(message: "Run \(run) has not started yet: it is \(state.rawValue).")
     }
+    let connections = HostConnection.connections(for: try ledger.fleet(of: record.id))
+    let logs = RunLogs(artifacts: artifacts, sweep: record.id)
+    let width = chosen.map(\.count).max() ?? 0
+    var document = Document(sweep: record.id)
+    if store.json {
+      document.streams = followers.map { .init(run: $0.run, stream: Self.word($0.name), text: "") }
+    }
+    var ended: Set<Int> = []
+    var troubles: [String: String] = [:]
+    while ended.count < followers.count {
+      var isQuiet = true
+      // Asked before reading: what is written in between comes with the next round.
+      let states = Dictionary(try ledger.runs(of: record.id).map { ($0.name, $0.state) }) { $1 }
+      for index in followers.indices where !ended.contains(index) {
+        let isFinal = states[followers[index].run]?.isFinal ?? true
+        var piece = RunLogFollower.Piece.nothingYet
+        do {
+          piece = try await followers[index].next(ledger, record.id, logs, connections)
+        } catch let error as TransportError where isLabelled || follow {
+          // One host that cannot be reached silences no other, and is named once.
+          if troubles.updateValue(error.message, forKey: error.host) != error.message {
+            Console.error("rollcall: host \(error.host): \(shown(error.message))")
+          }
+          if error.isPermanent || !follow { ended.insert(index) }
+        }
+        switch piece {
+        case .bytes(let bytes, let isNewAttempt):
+          isQuiet = false
+          if store.json {
+            document.streams[index].text += String(decoding: bytes, as: UTF8.self)
+            continue
+          }
+          if isNewAttempt { Console.error("rollcall: \(followers[index].run) was tried again; its output begins anew") }
+          show(bytes, &followers[index], isLabelled: isLabelled, width: width)
+        case .end where isFinal || !follow: ended.insert(index)
+        case .nothingYet where isFinal || !follow: ended.insert(index)
+        case .end, .nothingYet: continue
+        }
+      }
+      if isQuiet, ended.count < followers.count { try await Task.sleep(for: .milliseconds(500)) }
+    }
+    for index in followers.indices {
+      if let line = followers[index].lastLine() { showLine(line, followers[index], isLabelled, width) }
+    }
+    if store.json { Console.print(try JSONOutput.text(document)) }
     for connection in connections { await connection.transport.close() }
   }
 
-  private func show(_ text: String, _ remainder: inout String) {
-    guard let rank else {
-      Console.write(text)
+  private static func word(_ name: String) -> String { name == "stdout.log" ? "out" : "err" }
+
+  private func show(_ bytes: [UInt8], _ follower: inout RunLogFollower, isLabelled: Bool, width: Int) {
+    if !isLabelled, rank == nil, !Console.isOutputTerminal {
+      // Into a file or a pipe: byte by byte as the run wrote it.
+      Console.write(bytes: bytes)
       return
     }
-    let lines = (remainder + text).split(separator: "\n", omittingEmptySubsequences: false)
-    remainder = String(lines.last ?? "")
-    for line in lines.dropLast() where line.hasPrefix("[rank\(rank)]") || line.hasPrefix("rank \(rank):") {
-      Console.print(String(line))
+    for line in follower.lines(of: bytes) { showLine(line, follower, isLabelled, width) }
+  }
+
+  private func showLine(_ line: String, _ follower: RunLogFollower, _ isLabelled: Bool, _ width: Int) {
+    if let rank, !line.hasPrefix("[rank\(rank)]"), !line.hasPrefix("rank \(rank):") { return }
+    let clean = isLabelled || Console.isOutputTerminal ? Self.harmless(line) : line
+    guard isLabelled else { return Console.print(clean) }
+    let name = follower.run.padding(toLength: width, withPad: " ", startingAt: 0)
+    Console.print(both ? "\(name) \(Self.word(follower.name)) | \(clean)" : "\(name) | \(clean)")
+  }
+
+  /// Without what a terminal would obey; tabs stay.
+  static func harmless(_ line: String) -> String {
+    guard line.unicodeScalars.contains(where: { $0.properties.generalCategory == .control && $0 != "\t" }) else {
+      return line
     }
+    let kept = line.unicodeScalars.filter { $0 == "\t" || $0.properties.generalCategory != .control }
+    return String(String.UnicodeScalarView(kept))
   }
 
   static func find(_ name: String, in runs: [RunRecord], sweep: String) throws -> RunRecord {

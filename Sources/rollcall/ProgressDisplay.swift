@@ -13,45 +13,73 @@ protocol ProgressDisplay: Sendable {
 /// Not a terminal: only what needs a person.
 struct QuietDisplay: ProgressDisplay {
   func show(_ progress: Coordination.Progress) {
-    if case .hostTrouble(let host, let message) = progress { Console.error("rollcall: host \(host): \(message)") }
+    if case .hostTrouble(let host, let message) = progress {
+      Console.error("rollcall: host \(host): \(shown(message))")
+    }
   }
 
   func end() {}
 }
 
-/// A table on standard error that is drawn anew at each change: one line a run that is under way or ended badly,
-/// counts for the rest.
+/// A table on standard error that is drawn anew while a sweep runs: cells × state, hosts × GPUs, bytes gathered, time
+/// left, as the store has them.
 final class LiveDisplay: ProgressDisplay {
   private struct State {
-    var names: [String]
-    var runs: [String: (state: RunState, host: String?, why: String?, since: Date)] = [:]
     var note = ""
     var drawn = 0
+    var last: ContinuousClock.Instant?
+    var isOver = false
   }
 
-  private let state: Mutex<State>
+  private let state = Mutex(State())
+  /// The lines to show; nil: the store cannot be read now.
+  private let table: @Sendable () -> [String]?
 
-  init(runs: [String]) {
-    state = Mutex(State(names: runs))
+  init(table: @escaping @Sendable () -> [String]?) {
+    self.table = table
+  }
+
+  /// Draws every second while `body` works: time passes even where nothing happens.
+  func during<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
+    try await withThrowingTaskGroup(of: Value?.self) { group in
+      group.addTask { try await body() }
+      group.addTask {
+        while !Task.isCancelled {
+          try? await Task.sleep(for: .seconds(1))
+          self.state.withLock { self.draw(&$0) }
+        }
+        return nil
+      }
+      defer { group.cancelAll() }
+      while let value = try await group.next() {
+        if let value { return value }
+      }
+      throw CancellationError()
+    }
   }
 
   func show(_ progress: Coordination.Progress) {
     state.withLock { state in
       switch progress {
-      case .hostReady(let host, let summary): state.note = "host \(host): \(summary)"
+      case .hostReady(let host, let summary): state.note = "host \(host): \(shown(summary))"
       case .hostTrouble(let host, let message):
         erase(&state)
-        Console.error("host \(host): \(message)")
-      case .run(let name, let run, let host, let why):
-        state.runs[name] = (run, host ?? state.runs[name]?.host, why, Date())
+        Console.error("host \(host): \(shown(message))")
+        state.last = nil
+      case .run: break
       case .comparing(let done, let total, let pair): state.note = "comparing \(done + 1) of \(total): \(pair)"
       }
+      // A thousand short runs are no thousand drawings.
+      if let last = state.last, ContinuousClock.now - last < .milliseconds(200) { return }
       draw(&state)
     }
   }
 
   func end() {
-    state.withLock { erase(&$0) }
+    state.withLock { state in
+      erase(&state)
+      state.isOver = true
+    }
   }
 
   private func erase(_ state: inout State) {
@@ -60,21 +88,14 @@ final class LiveDisplay: ProgressDisplay {
   }
 
   private func draw(_ state: inout State) {
+    guard !state.isOver, let lines = table(), !lines.isEmpty else { return }
     erase(&state)
-    var lines: [String] = []
-    let width = state.names.map(\.count).max() ?? 0
-    var counts: [RunState: Int] = [:]
-    for name in state.names {
-      let run = state.runs[name]
-      counts[run?.state ?? .queued, default: 0] += 1
-      guard let run, ![.queued, .succeeded].contains(run.state) else { continue }
-      let padded = name.padding(toLength: width, withPad: " ", startingAt: 0)
-      lines.append("  \(padded)  \(run.state.rawValue)  \(run.host ?? "")  \(run.why ?? "")")
-    }
-    let summary = RunState.allCases.compactMap { state in counts[state].map { "\($0) \(state.rawValue)" } }
-    let shown = lines.prefix(20) + [summary.joined(separator: ", "), state.note].filter { !$0.isEmpty }
-    for line in shown { Console.draw(line.prefix(Console.width - 1) + "\n") }
+    // What has left the screen at its top cannot be drawn over.
+    let shown = ([lines[0], state.note] + lines.dropFirst()).filter { !$0.isEmpty }.prefix(Console.errorHeight - 1)
+    let width = Console.errorWidth - 1
+    Console.draw(shown.map { $0.prefix(width) + "\n" }.joined())
     state.drawn = shown.count
+    state.last = .now
   }
 }
 

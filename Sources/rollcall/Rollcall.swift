@@ -18,7 +18,7 @@ struct Rollcall: AsyncParsableCommand {
         name: "Sweep",
         subcommands: [
           RunCommand.self, PlanCommand.self, StatusCommand.self, LogsCommand.self, ResumeCommand.self,
-          CancelCommand.self, ReportCommand.self,
+          CancelCommand.self, RetryCommand.self, ExplainCommand.self, ReportCommand.self,
         ]),
       CommandGroup(
         name: "Dump",

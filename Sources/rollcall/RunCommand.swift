@@ -27,7 +27,7 @@ struct RunCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
-    let plan = try Planner.plan(jobFile: job)
+    let plan = await JobCommit.noted(in: try Planner.plan(jobFile: job))
     let fleet = try fleet.read()
     for warning in plan.warnings { Console.error("rollcall: warning: \(warning)") }
     let session = try SweepSession(store)
@@ -35,7 +35,7 @@ struct RunCommand: AsyncParsableCommand, HasJSONOutput {
     let sweep = Naming.sweep(job: plan.name, now: now, random: UInt16.random(in: 0...UInt16.max))
     let runs = Naming.runs(of: plan, sweep: sweep)
     try session.ledger.create(sweep: sweep, plan: plan, fleet: fleet, runs: runs, now: now)
-    try await SweepOutcome.drive(session, sweep: sweep, runs: runs.map(\.name), json: store.json, verbose: verbose)
+    try await SweepOutcome.drive(session, sweep: sweep, json: store.json, verbose: verbose)
   }
 }
 
@@ -63,22 +63,32 @@ struct ResumeCommand: AsyncParsableCommand, HasJSONOutput {
         try ReportCommand.stored(record, session.ledger), store: session.storeDirectory, json: store.json,
         verbose: verbose)
     }
-    let runs = try session.ledger.runs(of: record.id).map(\.name)
-    try await SweepOutcome.drive(session, sweep: record.id, runs: runs, json: store.json, verbose: verbose)
+    try await SweepOutcome.drive(session, sweep: record.id, json: store.json, verbose: verbose)
   }
 }
 
 /// What `run` and `resume` do once there is a sweep.
 enum SweepOutcome {
-  static func drive(_ session: SweepSession, sweep: String, runs: [String], json: Bool, verbose: Bool) async throws {
-    let display: any ProgressDisplay = Console.isErrorTerminal ? LiveDisplay(runs: runs) : QuietDisplay()
-    if Console.isErrorTerminal { Console.error("sweep \(sweep)") }
-    guard let report = try await session.drive(sweep: sweep, display: display) else {
+  static func drive(_ session: SweepSession, sweep: String, json: Bool, verbose: Bool) async throws {
+    guard let report = try await report(session, sweep) else {
       if json { Console.print(#"{"schema": "rollcall.detached/1", "sweep": "\#(sweep)"}"#) }
       Console.error("rollcall: detached; the runs go on. Come back with: rollcall resume \(sweep)")
       throw ExitCode(Failure.detached)
     }
     try print(report, store: session.storeDirectory, json: json, verbose: verbose)
+  }
+
+  /// nil: detached.
+  private static func report(_ session: SweepSession, _ sweep: String) async throws -> SweepReport? {
+    guard Console.isErrorTerminal else { return try await session.drive(sweep: sweep, display: QuietDisplay()) }
+    Console.error("sweep \(sweep)")
+    let display = LiveDisplay {
+      guard let record = try? session.ledger.sweep(named: sweep) else { return nil }
+      return try? SweepTable.read(
+        session.ledger, sweep: record, store: session.storeDirectory, isCoordinated: true
+      ).lines
+    }
+    return try await display.during { try await session.drive(sweep: sweep, display: display) }
   }
 
   /// Prints the report and leaves with its exit code.

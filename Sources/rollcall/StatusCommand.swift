@@ -8,6 +8,8 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
     commandName: "status",
     abstract: "List the sweeps, or the runs of one.",
     discussion: """
+      With --watch: cells and their states, hosts and their GPUs, bytes gathered, time left.
+
       Examples: rollcall status
                 rollcall status last --watch
       """)
@@ -25,6 +27,8 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
 
   var wantsJSON: Bool { store.json }
 
+  private static let clear = "\u{1B}[H\u{1B}[2J"
+
   func run() async throws {
     let ledger = try SweepLedger(store: store.directory)
     let coordinated = StoreLock.isHeld(store: store.directory)
@@ -33,16 +37,28 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
       Console.print(store.json ? try StatusDocument(sweeps).json : StatusTable.sweeps(sweeps, coordinated: coordinated))
       return
     }
+    // `last` may be another one soon.
+    let id = try ledger.sweep(named: name).id
+    var former: [String] = []
     while true {
-      let record = try ledger.sweep(named: name)
-      let runs = try ledger.runs(of: record.id)
-      let attempts = try ledger.attempts(of: record.id)
+      let record = try ledger.sweep(named: id)
+      let table = try SweepTable.read(
+        ledger, sweep: record, store: store.directory, isCoordinated: StoreLock.isHeld(store: store.directory))
       let isLast = !watch || record.ended != nil
-      if !store.json {
-        if watch, Console.isErrorTerminal { Console.print("\u{1B}[H\u{1B}[2J") }
-        Console.print(StatusTable.runs(record, runs, attempts, coordinated: coordinated))
+      if store.json {
+        if isLast { Console.print(try StatusDocument(table).json) }
       } else if isLast {
-        Console.print(try StatusDocument(record, runs, attempts).json)
+        if watch, Console.isOutputTerminal { Console.write(Self.clear) }
+        Console.print(StatusTable.runs(record, table.runs, table.attempts, coordinated: table.isCoordinated))
+        Console.print("\n" + table.hostLines(limit: 100).joined(separator: "\n"))
+      } else if Console.isOutputTerminal {
+        let width = Console.width
+        Console.write(Self.clear)
+        Console.print(table.lines.map { String($0.prefix(width)) }.joined(separator: "\n"))
+      } else if table.cellLines(limit: .max) != former {
+        // Not a terminal: what has changed, not what it looks like each second.
+        former = table.cellLines(limit: .max)
+        Console.print(table.lines.joined(separator: "\n"))
       }
       if isLast { return }
       try await Task.sleep(for: .seconds(1))
@@ -70,7 +86,7 @@ enum StatusTable {
       }
       return [
         run.name, run.state.rawValue, last?.host ?? "-", String(last?.number ?? 0), seconds.map(duration) ?? "-",
-        String(run.fileCount), run.why ?? run.missing.first ?? "",
+        String(run.fileCount), shown(run.why ?? run.missing.first ?? ""),
       ]
     }
     let head = "\(sweep.id): \(state(sweep, coordinated))\(sweep.verdict.map { ", " + $0.uppercased() } ?? "")"
@@ -134,7 +150,25 @@ struct StatusDocument: Encodable {
     var verdict: String?
     var created: String
     var ended: String?
+    /// Bytes gathered.
+    var bytes: Int?
+    /// An estimate; absent where there is no ground for one.
+    var secondsLeft: Double?
     var runs: [Run]?
+    var hosts: [SweepTable.HostLine]?
+
+    enum CodingKeys: String, CodingKey {
+      case id
+      case job
+      case state
+      case verdict
+      case created
+      case ended
+      case bytes
+      case secondsLeft = "seconds_left"
+      case runs
+      case hosts
+    }
   }
 
   var schema = "rollcall.status/1"
@@ -144,18 +178,21 @@ struct StatusDocument: Encodable {
     sweeps = records.map { Self.sweep($0, runs: nil) }
   }
 
-  init(_ record: SweepRecord, _ runs: [RunRecord], _ attempts: [AttemptRecord]) {
-    let byRun = Dictionary(grouping: attempts, by: \.run)
+  init(_ table: SweepTable) {
+    let byRun = Dictionary(grouping: table.attempts, by: \.run)
     sweeps = [
       Self.sweep(
-        record,
-        runs: runs.map { run in
+        table.sweep,
+        runs: table.runs.map { run in
           let last = byRun[run.name]?.last
           return Run(
             name: run.name, state: run.state, why: run.why, host: last?.host, attempt: last?.number,
             files: run.fileCount, bytes: run.byteCount, missing: run.missing)
         })
     ]
+    sweeps[0].bytes = table.bytes
+    sweeps[0].secondsLeft = table.secondsLeft
+    sweeps[0].hosts = table.hosts
   }
 
   private static func sweep(_ record: SweepRecord, runs: [Run]?) -> Sweep {

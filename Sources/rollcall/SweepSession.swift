@@ -27,7 +27,7 @@ struct SweepSession {
   func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
     let fleet = try ledger.fleet(of: sweep)
     let coordinator = Coordinator(
-      ledger: ledger, artifacts: artifacts, hosts: HostConnection.connections(for: fleet),
+      ledger: ledger, artifacts: artifacts, hosts: HostConnection.ruled(for: fleet, store: storeDirectory),
       report: { display.show($0) })
     do {
       let report = try await Interruption.race {

@@ -5,6 +5,24 @@ import TestSupport
 import Testing
 
 @Suite struct FleetTests {
+  @Test func exclusiveHostsAndAddressesAreReadAndOldFleetsStayReadable() throws {
+    let fleet = try FleetReader.read(
+      text: "hosts: [{name: a, local: true, exclusive: true, address: 10.0.0.7}, {name: b, ssh: b}]", path: "fleet.yaml"
+    )
+    #expect(fleet.hosts.map(\.isExclusive) == [true, false])
+    #expect(fleet.hosts.map(\.networkAddress) == ["10.0.0.7", nil])
+    let again = try JSONDecoder().decode(Fleet.self, from: JSONEncoder().encode(fleet))
+    #expect(again == fleet)
+    // As a store has it that was written before these keys.
+    var old = try #require(
+      try JSONSerialization.jsonObject(with: JSONEncoder().encode(fleet.hosts[1])) as? [String: Any])
+    old["isExclusive"] = nil
+    let host = try JSONDecoder().decode(Fleet.Host.self, from: JSONSerialization.data(withJSONObject: old))
+    #expect(host == fleet.hosts[1])
+    #expect(
+      Self.problems("hosts: [{name: a, local: true, address: 'x; rm -rf'}]").contains { $0.contains("IP address") })
+  }
+
   static func problems(_ text: String) -> [String] {
     do {
       _ = try FleetReader.read(text: text, path: "fleet.yaml")

@@ -7,7 +7,7 @@ public import Transports
 /// The run directory on the host is the truth: a supervisor there keeps the limits, holds the GPU locks and writes
 /// the exit record, whether or not anybody is connected. `agent.sh` is its text.
 public final class DetachedLauncher: Launcher {
-  private let agent: Agent
+  let agent: Agent
   /// The absolute work directory, once the host has told it.
   private let absoluteWorkdir: Mutex<String?>
 
@@ -72,7 +72,8 @@ public final class DetachedLauncher: Launcher {
     return HostFacts(
       bootID: try value("boot"), home: try value("home"), workdir: workdir, cpuCount: try number("cpus"),
       gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
-      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions)
+      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions,
+      nodeName: values["node"] ?? "")
   }
 
   public func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
@@ -98,6 +99,18 @@ public final class DetachedLauncher: Launcher {
     case "gpu-busy": .gpuBusy(String(reason))
     case "refused": .refused(String(reason))
     default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a launch")
+    }
+  }
+
+  public func release(_ attempt: String) async throws {
+    try checkName(attempt)
+    let reply = try await agent.call("go", [attempt])
+    switch reply.lines[0].firstWord.0 {
+    case "released": return
+    case "ended": throw agent.error(.absent, "attempt \(attempt) ended before it could begin")
+    case "absent": throw agent.error(.absent, "the host knows no attempt \(attempt)")
+    case "no-space": throw agent.error(.noSpace, "no room on the host's disk to let \(attempt) begin")
+    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a release")
     }
   }
 
@@ -181,7 +194,7 @@ public final class DetachedLauncher: Launcher {
 
 extension Substring {
   /// The text before the first blank, and the text behind it.
-  fileprivate var firstWord: (Substring, Substring) {
+  var firstWord: (Substring, Substring) {
     guard let blank = firstIndex(of: " ") else { return (self, "") }
     return (self[..<blank], self[index(after: blank)...])
   }

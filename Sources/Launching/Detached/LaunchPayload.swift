@@ -20,6 +20,9 @@ struct LaunchPayload {
     }
     let limit = try Self.seconds(spec.timeout, "timeout")
     let stall = try spec.stallTimeout.map { try Self.seconds($0, "stall_timeout") } ?? 0
+    guard (0...86_400).contains(spec.holdSeconds ?? 0) else {
+      throw Refusal(reason: "a share of a gang cannot wait \(spec.holdSeconds ?? 0) seconds for the others")
+    }
     guard (0...1024).contains(spec.gpuCount) else { throw Refusal(reason: "\(spec.gpuCount) GPUs cannot be taken") }
     try Self.check(spec.command, limit: 96 << 10, "the command")
     guard !spec.command.isEmpty else { throw Refusal(reason: "the command is empty") }
@@ -40,7 +43,12 @@ struct LaunchPayload {
     append("environment.sh", mode: "600", Array(environment.utf8))
     append(
       "settings.sh", mode: "644",
-      Array("token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall)\n".utf8))
+      Array(
+        """
+        token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
+        exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
+
+        """.utf8))
 
     var names: Set<String> = []
     for file in files {

@@ -8,7 +8,7 @@
 #
 #   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY
 #
-# File descriptor 9 is the work directory's launch lock; 3 to 8, and with bash 30 and up, are GPU locks.
+# File descriptor 9 is the work directory's launch lock; 3 the host's lock; 4 to 8, and with bash 30 and up, GPU locks.
 
 nonce=$1 verb=$2 workdir=$3 leases=$4 declared=$5
 shift 5
@@ -110,15 +110,120 @@ write_exit() {
   if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
   reason=null
   [ -z "$4" ] || reason="\"$4\""
+  told=$(environment_json "$1")
   rm -f "$1/.reserve"
   tries=0
-  until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s}\n' \
-    "$2" "$signal" "$3" "$(date +%s.%N)" "$reason" 2>/dev/null >"$1/exit.json.tmp" &&
+  until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
+    "$2" "$signal" "$3" "$(date +%s.%N)" "$reason" "$told" 2>/dev/null >"$1/exit.json.tmp" &&
     sync "$1/exit.json.tmp" 2>/dev/null && mv "$1/exit.json.tmp" "$1/exit.json"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
   done
+}
+
+# --- The environment of a run
+
+# A value that neither JSON nor a terminal takes for anything else.
+plain() { LC_ALL=C tr -cd ' -~' | tr -d '"\\\\' | head -c 200; }
+
+# `,"environment":{...}` from the lines "KEY VALUE" of DIRECTORY/environment; nothing where there are none.
+environment_json() {
+  [ -s "$1/environment" ] || return 0
+  members=
+  while read -r key value; do
+    case $key in '' | *[!a-z_]*) continue ;; esac
+    members="$members${members:+,}\"$key\":\"$(printf '%s' "$value" | plain)\""
+  done <"$1/environment"
+  printf ',"environment":{%s}' "$members"
+}
+
+# What a Python has of torch, without importing it.
+torch_facts='
+import importlib.util, os, re, sys
+print("python", "%d.%d.%d" % sys.version_info[:3])
+spec = importlib.util.find_spec("torch")
+if spec is None or not spec.origin:
+    print("torch none")
+else:
+    text = open(os.path.join(os.path.dirname(spec.origin), "version.py"), errors="replace").read()
+    for key, name in (("torch", "__version__"), ("torch_commit", "git_version"), ("cuda", "cuda"), ("hip", "hip")):
+        found = re.search("^" + name + r"\b[^=\n]*= *[\"\x27]([^\"\x27\n]*)", text, re.M)
+        if found:
+            print(key, found.group(1))
+'
+
+# The commit of a directory, with -dirty where tracked files differ from it.
+commit_of() {
+  head=$(timeout --foreground 10 git -C "$1" rev-parse HEAD 2>&1) || {
+    echo "unknown: $(printf '%s' "$head" | one_line)"
+    return
+  }
+  if [ -n "$(timeout --foreground 10 git -C "$1" status --porcelain --untracked-files=no 2>/dev/null | head -n 1)" ]; then
+    head=$head-dirty
+  fi
+  echo "$head"
+}
+
+# The interpreter that a command names: its word for it, else python3; empty where it speaks of none.
+python_of() {
+  case $1 in *python* | *PYTHON* | *torchrun*) ;; *) return 0 ;; esac
+  case $1 in *ROLLCALL_PYTHON*)
+    echo "${ROLLCALL_PYTHON-python3}"
+    return
+    ;;
+  esac
+  set -f
+  # shellcheck disable=SC2086
+  set -- $1
+  set +f
+  for word in "$@"; do
+    case ${word##*/} in
+    python | python[0-9]*)
+      echo "$word"
+      return
+      ;;
+    esac
+  done
+  echo python3
+}
+
+# Lines "KEY VALUE" of what a run finds. In a process of its own, since names may be the user's. Arguments: directory,
+# command, GPU names, GPU kind.
+describe_environment() {
+  . "$1/environment.sh"
+  echo "kernel $(uname -sr)"
+  [ -z "$3" ] || echo "gpu $3"
+  case $4 in
+  nvidia) echo "gpu_driver $(timeout --foreground 10 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)" ;;
+  amd) [ ! -r /sys/module/amdgpu/version ] || echo "gpu_driver $(cat /sys/module/amdgpu/version)" ;;
+  esac
+  [ -z "${ROLLCALL_JOB_COMMIT-}" ] || echo "job_commit $ROLLCALL_JOB_COMMIT"
+  [ -z "${ENGINE_SOURCE-}" ] || echo "commit $(commit_of "$ENGINE_SOURCE")"
+  interpreter=$(python_of "$2")
+  [ -n "$interpreter" ] || return 0
+  # In the run's own directory, where a relative path means what it means for the run; its files are no modules here.
+  cd "$1/files" && timeout --foreground 10 "$interpreter" -c "import sys; sys.path[:1] = []$torch_facts" 2>/dev/null ||
+    echo "python unknown: $interpreter did not answer"
+}
+
+# The same, written to DIRECTORY/environment: aside and renamed, beside the run, so that nothing waits for it.
+take_environment() {
+  trap - TERM USR1 USR2
+  close_locks
+  describe_environment "$1" "$2" "$3" "$4" 2>/dev/null >"$1/environment.tmp" </dev/null
+  mv "$1/environment.tmp" "$1/environment"
+}
+
+# Waits for it, but not long.
+await_environment() {
+  tries=0
+  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 60 ]; do
+    tries=$((tries + 1))
+    # Most are told at once; a short run should not wait for a long sleep.
+    if [ "$tries" -le 10 ]; then sleep 0.01; else sleep 0.1; fi
+  done
+  [ "$tries" -lt 60 ] || { kill -KILL "$1" && echo "environment unknown: it was not told in time" >"$dir/environment"; } 2>/dev/null
 }
 
 # --- GPUs
@@ -184,10 +289,36 @@ is_contended() {
   done | grep -q stranger
 }
 
+# Writes into a lock that is held who holds it, for `check`. Opened without making it: another user's file in a sticky
+# directory may not be opened so.
+sign_lock() {
+  printf '%s %s %s\n' "${dir##*/}" "$(id -un 2>/dev/null || id -u)" "$workdir" |
+    dd of="$1" conv=nocreat 2>/dev/null
+}
+
+# The host's own lock: a run that wants the host for itself holds it alone, runs on GPUs hold it together. Argument: 1
+# for alone. Says why not in gpu_problem.
+take_host() {
+  file=$leases/host.lock
+  mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
+  [ -e "$file" ] || (umask 0 && : >>"$file") 2>/dev/null
+  gpu_problem="the lock $file cannot be opened"
+  [ -r "$file" ] && exec 3<"$file" || return 1
+  if [ "$1" = 1 ]; then
+    gpu_problem="the run wants the host for itself, and others are on it"
+    flock -n 3 || return 1
+    sign_lock "$file"
+  else
+    gpu_problem="a run has the host for itself"
+    flock -n -s 3 || return 1
+  fi
+  lock_descriptors=3
+}
+
 # Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem.
 take_gpus() {
-  gpu_kind='' gpu_ids='' lock_descriptors='' gpu_problem='' taken=0
-  descriptor=3
+  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0
+  descriptor=4
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   list=$(list_gpus)
   if [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
@@ -217,8 +348,10 @@ take_gpus() {
       eval "exec $descriptor<&-"
       continue
     fi
+    sign_lock "$file"
     gpu_kind=$kind
     gpu_ids="$gpu_ids${gpu_ids:+,}$id"
+    gpu_names="$gpu_names${gpu_names:+, }$(printf '%s\n' "$list" | sed -n "s/^$kind $id //p" | head -n 1)"
     lock_descriptors="$lock_descriptors $descriptor"
     taken=$((taken + 1))
     descriptor=$((descriptor + 1))
@@ -309,16 +442,35 @@ watch() {
   done
 }
 
+# One share of a gang: holds what it took until all the others have theirs. Argument: seconds.
+await_release() {
+  end=$(($(uptime_seconds) + $1))
+  until [ -e "$dir/go" ]; do
+    if [ -z "$event" ] && [ "$(uptime_seconds)" -ge "$end" ]; then event=not-released; fi
+    if [ -n "$event" ]; then
+      [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
+      close_locks
+      write_exit "$dir" 143 "$began" "$event"
+      exit 0
+    fi
+    sleep 0.05
+  done
+  began=$(date +%s.%N)
+}
+
 supervise() {
   dir=$1
   # shellcheck disable=SC1091
   . "$dir/settings.sh" || refuse refused "settings.sh is missing"
-  if [ "$gpus" -gt 6 ] && [ -z "${BASH_VERSION-}" ]; then
-    command -v bash >/dev/null 2>&1 || refuse refused "a gang of more than 6 GPUs needs bash on the host"
+  if [ "$gpus" -gt 5 ] && [ -z "${BASH_VERSION-}" ]; then
+    command -v bash >/dev/null 2>&1 || refuse refused "more than 5 GPUs on one host need bash on the host"
     exec bash "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir"
   fi
   real_kind=
-  gpu_kind='' gpu_ids='' lock_descriptors=''
+  gpu_kind='' gpu_ids='' gpu_names='' lock_descriptors=''
+  if [ "$gpus" -gt 0 ] || [ "${exclusive:-0}" = 1 ]; then
+    take_host "${exclusive:-0}" || refuse gpu-busy "$gpu_problem"
+  fi
   if [ "$gpus" -gt 0 ]; then
     take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
   else
@@ -342,7 +494,10 @@ supervise() {
   mv "$dir/identity.tmp" "$dir/identity" || refuse refused "the identity cannot be written"
   # Known to all: the next launch may go on.
   exec 9<&-
+  [ "${hold:-0}" -eq 0 ] || await_release "$hold"
 
+  take_environment "$dir" "$text" "$gpu_names" "$gpu_kind" &
+  describer=$!
   (
     trap - TERM USR1 USR2
     become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind"
@@ -365,6 +520,7 @@ supervise() {
   end_members $$ "$mark"
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
+  await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
   if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   # Whoever reads the record may launch at once.
@@ -539,6 +695,22 @@ stop() {
   fi
 }
 
+# Lets a share that was launched with `hold` begin.
+go() {
+  dir=$workdir/attempts/$1
+  if [ ! -d "$dir" ]; then
+    say absent
+  elif [ -e "$dir/go" ]; then
+    say released
+  elif [ -e "$dir/exit.json" ]; then
+    say ended
+  elif { : >"$dir/go"; } 2>/dev/null; then
+    say released
+  else
+    say no-space "$workdir"
+  fi
+}
+
 log() {
   dir=$workdir/attempts/$1
   if [ ! -d "$dir" ]; then
@@ -574,6 +746,7 @@ enrol() {
   say boot "$(boot_id)"
   say home "$HOME"
   say workdir "$(pwd -P)"
+  say node "$(uname -n)"
   say cpus "$(nproc 2>/dev/null || echo 1)"
   say disk "$(df -B1 --output=avail . | tail -n 1 | tr -d ' ')"
   say version kernel "$(uname -sr)"
@@ -590,7 +763,97 @@ enrol() {
   say end
 }
 
+# Runs a tool and says its output line by line under a word; says `WORD-failed` with its first line where it fails.
+forward() {
+  word=$1
+  shift
+  told=$(timeout -k 2 10 "$@" 2>&1 </dev/null)
+  status=$?
+  if [ "$status" -ne 0 ]; then
+    say "$word-failed" "$status $(printf '%s' "$told" | one_line)"
+    return
+  fi
+  printf '%s\n' "$told" | tr -d '\000-\010\013-\037' | cut -c 1-400 | head -n 1000 |
+    while IFS= read -r line; do [ -z "$line" ] || say "$word" "$line"; done
+}
+
+# Who is on this host, for a person: GPUs as their tools tell, locks, our processes, memory, Python.
+check() {
+  { while read -r key value _; do
+    case $key in
+    MemTotal:) say memory total "$value" ;;
+    MemAvailable:) say memory available "$value" ;;
+    esac
+  done </proc/meminfo; } 2>/dev/null
+  say user "$(id -un 2>/dev/null || id -u)"
+  if command -v nvidia-smi >/dev/null 2>&1; then
+    say tool nvidia-smi
+    forward nvidia nvidia-smi --query-gpu=uuid,memory.used,memory.total,utilization.gpu,name --format=csv,noheader,nounits
+    forward nvidia-app nvidia-smi --query-compute-apps=gpu_uuid,pid,used_memory,process_name --format=csv,noheader,nounits
+  elif command -v amd-smi >/dev/null 2>&1; then
+    say tool amd-smi
+    forward amd-list amd-smi static --asic --csv
+    forward amd-memory amd-smi metric --mem-usage --csv
+    forward amd-process amd-smi process --csv
+  elif command -v rocm-smi >/dev/null 2>&1; then
+    say tool rocm-smi
+    forward rocm rocm-smi --showproductname --showmeminfo vram --csv
+    forward rocm-process rocm-smi --showpids
+  fi
+  for file in "$leases"/*.lock; do
+    [ -f "$file" ] || continue
+    lease=${file##*/}
+    lease=$(printf '%s' "${lease%.lock}" | plain | tr ' ' '_')
+    if [ ! -r "$file" ]; then
+      say lease "$lease" unknown
+    elif (exec 3<"$file" && flock -n 3) 2>/dev/null; then
+      say lease "$lease" free
+    elif (exec 3<"$file" && flock -n -s 3) 2>/dev/null; then
+      say lease "$lease" shared
+    else
+      say lease "$lease" held "$(head -c 300 "$file" 2>/dev/null | head -n 1 | plain)"
+    fi
+  done
+  # Our processes, by attempt; the token stays here.
+  grep -lzs '^ROLLCALL_LAUNCH=' /proc/[0-9]*/environ 2>/dev/null | head -n 4096 |
+    while read -r file; do
+      mark=$(tr '\0' '\n' <"$file" 2>/dev/null | grep -m 1 '^ROLLCALL_LAUNCH=')
+      file=${file#/proc/}
+      [ -z "$mark" ] || say ours "${file%/environ}" "$(printf '%s' "${mark##*/}" | plain)"
+    done
+  # Whose the processes on AMD and NVIDIA GPUs are.
+  {
+    ls /sys/class/kfd/kfd/proc 2>/dev/null
+    command -v nvidia-smi >/dev/null 2>&1 &&
+      timeout -k 2 10 nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null </dev/null
+  } | sort -un | head -n 512 | while read -r number; do
+    case $number in '' | *[!0-9]*) continue ;; esac
+    [ ! -d "/proc/$number" ] || say owner "$number" "$(stat -c %U "/proc/$number" 2>/dev/null)"
+  done
+  forward python python3 -c "$torch_facts"
+  say end
+}
+
+# A process that nothing but the end of the connection could end, and whether it still lives.
+sleeper() {
+  setsid sleep 60 </dev/null >/dev/null 2>&1 &
+  sleeping=$!
+  look_at "$sleeping" && say sleeper "$sleeping" "$started"
+}
+awake() {
+  if look_at "$1" && [ "$started" = "$2" ] && [ "$state" != Z ]; then
+    kill -KILL "$1" 2>/dev/null
+    say awake
+  else
+    say gone
+  fi
+}
+
 case $verb in
+check) check ;;
+sleeper) sleeper ;;
+awake) awake "$@" ;;
+go) go "$@" ;;
 enrol) enrol ;;
 launch) launch "$@" ;;
 status) for id in "$@"; do status_one "$id"; done ;;

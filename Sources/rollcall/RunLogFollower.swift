@@ -1,0 +1,76 @@
+import Coordination
+import Foundation
+import Launching
+import Ledger
+import Planning
+import Transports
+
+/// Reads one stream of one run's output piece by piece, over its attempts.
+struct RunLogFollower {
+  let run: String
+  /// `stdout.log` or `stderr.log`.
+  let name: String
+  private var attempt: String?
+  private var offset = 0
+  /// A line that has not ended yet.
+  private var remainder: [UInt8] = []
+
+  init(run: String, name: String) {
+    self.run = run
+    self.name = name
+  }
+
+  enum Piece {
+    case nothingYet
+    /// Another attempt than before: its output begins anew.
+    case bytes([UInt8], isNewAttempt: Bool)
+    /// Everything that there is has been read.
+    case end
+  }
+
+  /// What has been written since the last call.
+  ///
+  /// - Throws: `TransportError`, `LaunchError` where the host holds the log and cannot be asked.
+  mutating func next(
+    _ ledger: SweepLedger, _ sweep: String, _ logs: RunLogs, _ hosts: [HostConnection]
+  ) async throws -> Piece {
+    guard let record = try ledger.attempts(of: sweep).last(where: { $0.run == run }) else { return .nothingYet }
+    let isNew = attempt != nil && attempt != record.id
+    if attempt != record.id {
+      attempt = record.id
+      offset = 0
+    }
+    // The store keeps the last part of a log alone: who is in the middle of it reads on at the host.
+    if record.state == .gathered, offset == 0 {
+      guard let text = logs.text(of: record, name) else { return .end }
+      offset = .max
+      return text.isEmpty ? .end : .bytes(Array(text.utf8), isNewAttempt: isNew)
+    }
+    guard offset < .max, let host = hosts.first(where: { $0.host.name == record.host }) else { return .end }
+    let piece: [UInt8]
+    do {
+      piece = try await host.launcher.log(of: record.id, name: name, offset: offset, limit: 1 << 20)
+    } catch let error as LaunchError where error.code == .absent {
+      return record.state.isOpen ? .nothingYet : .end
+    }
+    offset += piece.count
+    if piece.isEmpty { return record.state.isOpen ? .nothingYet : .end }
+    return .bytes(piece, isNewAttempt: isNew)
+  }
+
+  /// The whole lines of a piece, with what was left of the one before.
+  mutating func lines(of piece: [UInt8]) -> [String] {
+    remainder += piece
+    guard let end = remainder.lastIndex(of: UInt8(ascii: "\n")) else { return [] }
+    let whole = remainder[..<end]
+    remainder = Array(remainder[(end + 1)...])
+    return whole.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
+      .map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// The last line, where nothing ended it.
+  mutating func lastLine() -> String? {
+    defer { remainder = [] }
+    return remainder.isEmpty ? nil : String(decoding: remainder, as: UTF8.self)
+  }
+}

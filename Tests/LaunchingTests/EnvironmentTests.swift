@@ -1,0 +1,89 @@
+import Foundation
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// The environment fingerprint that an attempt takes at its host when it begins.
+@Suite(.timeLimit(.minutes(4)))
+struct EnvironmentTests {
+  @Test(arguments: HostKind.allCases)
+  func `kernel, torch of the interpreter that the command names, commit of the source`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let source = try host.scratch.directory("engine")
+      try await runTool(
+        "sh",
+        [
+          "-c",
+          """
+          cd "$1" && git init -q && echo one > a && git add a \
+            && git -c user.name=t -c user.email=t@example.org commit -q -m one && git rev-parse HEAD > ../head
+          """, "sh", source,
+        ])
+      let head = try #require(host.scratch.text("head")?.trimmingCharacters(in: .newlines))
+      let oracle = try await runPython(
+        """
+        import platform, sys, torch
+        print(platform.python_version(), torch.__version__, torch.version.git_version, sys.executable)
+        """)
+      let expected = oracle.output.split(whereSeparator: \.isWhitespace).map(String.init)
+
+      let launcher = host.launcher()
+      let environment = [
+        ("ENGINE_SOURCE", source), ("ROLLCALL_PYTHON", expected[3]), ("ROLLCALL_JOB_COMMIT", "0123abc"),
+        ("SECRET_TOKEN", "hunter2"),
+      ]
+      let command = "\"$ROLLCALL_PYTHON\" -c 'print(1)'"
+      let outcome = try await launcher.launch(spec("clean", command, environment: environment), files: [])
+      #expect(outcome == .started)
+      let clean = try #require(try await launcher.end(of: "clean").environment)
+      #expect(clean["python"] == expected[0])
+      #expect(clean["torch"] == expected[1])
+      #expect(clean["torch_commit"] == expected[2])
+      #expect(clean["commit"] == head)
+      #expect(clean["job_commit"] == "0123abc")
+      #expect(clean["kernel"]?.hasPrefix("Linux ") == true)
+      #expect(!clean.description.contains("hunter2"))
+
+      try host.scratch.write("engine/a", "two\n")
+      let again = try await launcher.launch(spec("dirty", command, environment: environment), files: [])
+      #expect(again == .started)
+      let dirty = try await launcher.end(of: "dirty").environment
+      #expect(dirty?["commit"] == head + "-dirty")
+    }
+  }
+
+  @Test func `what cannot be told is said, and a command without Python is not kept waiting for one`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher()
+      let environment = [("ENGINE_SOURCE", host.scratch.path("nowhere")), ("ROLLCALL_PYTHON", "/no/such/python")]
+      let answers = [
+        try await launcher.launch(spec("plain", "true", environment: environment), files: []),
+        try await launcher.launch(spec("bad", "$ROLLCALL_PYTHON x.py", environment: environment), files: []),
+      ]
+      #expect(answers == [.started, .started])
+      let plain = try await launcher.end(of: "plain").environment
+      #expect(plain?["python"] == nil)
+      #expect(plain?["commit"]?.hasPrefix("unknown") == true)
+      let bad = try await launcher.end(of: "bad")
+      #expect(bad.code == 127)
+      #expect(bad.environment?["python"]?.contains("/no/such/python") == true)
+    }
+  }
+
+  /// An interpreter that hangs costs the run seconds, and neither its record nor its GPU lock.
+  @Test func `an interpreter that hangs does not keep a run`() async throws {
+    try await HostKind.local.with { host in
+      let slow = try host.scratch.write("slow-python", "#!/bin/sh\nsleep 300\n", permissions: 0o755)
+      let launcher = host.launcher()
+      let outcome = try await launcher.launch(
+        spec("a1", "echo $ROLLCALL_PYTHON", environment: [("ROLLCALL_PYTHON", slow)]), files: [])
+      #expect(outcome == .started)
+      let record = try await launcher.end(of: "a1")
+      #expect(record.code == 0)
+      #expect(record.reason == nil)
+      #expect(record.environment?["torch"] == nil)
+      #expect(record.environment?["environment"]?.hasPrefix("unknown") == true)
+    }
+  }
+}

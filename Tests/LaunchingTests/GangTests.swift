@@ -1,0 +1,233 @@
+import Foundation
+import Glibc
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// Gangs over several hosts: what their processes read, and that all shares begin or none does.
+@Suite(.timeLimit(.minutes(4)))
+struct GangTests {
+  static func facts(boot: String, node: String) -> HostFacts {
+    HostFacts(
+      bootID: boot, home: "/root", workdir: "/w", cpuCount: 2, gpuNames: [], gpuIDs: [], gpuDriver: nil,
+      freeDiskBytes: 1 << 40, clockOffset: 0, versions: [:], nodeName: node)
+  }
+
+  @Test func `the environment is what torchrun and torch.distributed read`() throws {
+    let hosts = [Self.facts(boot: "b1", node: "gpu1"), Self.facts(boot: "b2", node: "gpu2")]
+    let shares = GangShare.all(attempt: "s-run1-try1", hosts: hosts, gpusPerNode: 8)
+    #expect(shares.map(\.nodeRank) == [0, 1])
+    #expect(Set(shares.map(\.masterAddress)) == ["gpu1"])
+    #expect(Set(shares.map(\.masterPort)).count == 1)
+    #expect((20_000..<32_000).contains(shares[0].masterPort))
+    let names = Dictionary(uniqueKeysWithValues: shares[1].environment.map { ($0.name, $0.value) })
+    #expect(names["MASTER_ADDR"] == "gpu1")
+    #expect(names["NODE_RANK"] == "1")
+    #expect(names["NNODES"] == "2")
+    #expect(names["WORLD_SIZE"] == "16")
+    #expect(names["PET_NPROC_PER_NODE"] == "8")
+    #expect(names["PET_MASTER_PORT"] == names["MASTER_PORT"])
+    // One machine twice, and an address that the fleet file gives.
+    let twice = GangShare.all(attempt: "a", hosts: [hosts[0], hosts[0]], gpusPerNode: 0)
+    #expect(twice[0].masterAddress == "127.0.0.1")
+    let declared = GangShare.all(attempt: "a", hosts: hosts, gpusPerNode: 1, masterAddress: "10.0.0.7")
+    #expect(declared[1].masterAddress == "10.0.0.7")
+    let retry = GangShare.all(attempt: "s-run1-try2", hosts: hosts, gpusPerNode: 8)
+    #expect(retry[0].masterPort != shares[0].masterPort)
+  }
+
+  // MARK: - The state machine
+
+  private static func record(_ code: Int, at: Double, signal: Int? = nil, reason: String? = nil) -> ExitRecord {
+    ExitRecord(code: code, signal: signal, started: 0, ended: at, reason: reason)
+  }
+
+  private static func claimed(_ offsets: [Double] = [0, 0, 0]) -> GangLaunch {
+    var gang = GangLaunch(clockOffsets: offsets)
+    for share in offsets.indices { _ = gang.take(.launched(share: share, .started)) }
+    for share in offsets.indices { _ = gang.take(.released(share: share)) }
+    return gang
+  }
+
+  @Test func `nothing is released before the last share is claimed`() {
+    var gang = GangLaunch(clockOffsets: [0, 0])
+    #expect(gang.start == [.launch(share: 0), .launch(share: 1)])
+    #expect(gang.take(.launched(share: 1, .started)) == [])
+    #expect(gang.take(.launched(share: 0, .adopted)) == [.release(share: 0), .release(share: 1)])
+    // An answer that came twice, and a release whose answer was lost.
+    #expect(gang.take(.launched(share: 0, .started)) == [])
+    #expect(gang.take(.observed(share: 0, .running(outputBytes: 0))) == [.release(share: 0)])
+    #expect(gang.outcome == nil)
+    #expect(gang.take(.observed(share: 0, .exited(Self.record(0, at: 5)))) == [])
+    #expect(gang.take(.observed(share: 1, .exited(Self.record(0, at: 6)))) == [])
+    #expect(gang.outcome == .succeeded)
+  }
+
+  @Test func `one host that refuses ends the claims of the others`() {
+    var gang = GangLaunch(clockOffsets: [0, 0, 0])
+    _ = gang.take(.launched(share: 0, .started))
+    #expect(gang.take(.launched(share: 2, .gpuBusy("locked"))) == [.stop(share: 0), .stop(share: 1)])
+    #expect(gang.take(.stopped(share: 0)) == [])
+    // Its launch was still under way: what arrived late is ended, too.
+    #expect(gang.take(.launched(share: 1, .started)) == [.stop(share: 1)])
+    #expect(gang.outcome == nil)
+    _ = gang.take(.stopped(share: 1))
+    #expect(gang.outcome == .notTaken(share: 2, .gpuBusy("locked")))
+  }
+
+  @Test func `the share that failed by itself first is the cause, not its victims`() {
+    var gang = Self.claimed([0, 100, 0])
+    // Seen first: a victim that a signal ended.
+    let stops = gang.take(.observed(share: 0, .exited(Self.record(143, at: 50, signal: 15))))
+    #expect(stops == [.stop(share: 1), .stop(share: 2)])
+    // Its clock is 100 s ahead: it ended at 49 of ours.
+    _ = gang.take(.observed(share: 1, .exited(Self.record(3, at: 149))))
+    _ = gang.take(.observed(share: 2, .exited(Self.record(143, at: 51, signal: 15, reason: "gang"))))
+    #expect(gang.outcome == .failed(share: 1, Self.record(3, at: 149)))
+  }
+
+  @Test func `a lost share ends the rest, and is told as lost`() {
+    var gang = Self.claimed([0, 0])
+    #expect(gang.take(.observed(share: 1, .lost("the host was rebooted"))) == [.stop(share: 0), .stop(share: 1)])
+    _ = gang.take(.observed(share: 0, .exited(Self.record(143, at: 9, signal: 15, reason: "gang"))))
+    #expect(gang.outcome == nil)
+    _ = gang.take(.stopped(share: 1))
+    #expect(gang.outcome == .lost(share: 1, why: "the host was rebooted"))
+  }
+
+  @Test func `abandoned: everything is stopped once`() {
+    var gang = Self.claimed([0, 0])
+    #expect(gang.take(.abandon(why: "cancelled")) == [.stop(share: 0), .stop(share: 1)])
+    #expect(gang.take(.abandon(why: "again")) == [])
+    _ = gang.take(.stopped(share: 0))
+    _ = gang.take(.observed(share: 1, .absent))
+    #expect(gang.outcome == .abandoned(why: "cancelled"))
+  }
+
+  // MARK: - Real hosts
+
+  @Test(arguments: HostKind.allCases)
+  func `a held share has its GPU and does not begin before it is released`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 1)
+      var share = spec("a1", "echo \"begun $ROLLCALL_GPUS\"", gpus: 1)
+      share.holdSeconds = 100
+      let outcome = try await launcher.launch(share, files: [])
+      #expect(outcome == .started)
+      guard case .gpuBusy = try await launcher.launch(spec("a2", "true", gpus: 1), files: []) else {
+        Issue.record("the GPU of a claimed share was given away")
+        return
+      }
+      let held = try await launcher.status(of: "a1")
+      #expect(held == .running(outputBytes: 0))
+      try await launcher.release("a1")
+      try await launcher.release("a1")
+      let record = try await launcher.end(of: "a1")
+      #expect(record.code == 0)
+      #expect(host.text("a1", "stdout.log") == "begun 0\n")
+
+      // Stopped in place of released: it never begins, and its GPU is free.
+      share.id = "b1"
+      let second = try await launcher.launch(share, files: [])
+      #expect(second == .started)
+      try await launcher.stop("b1", reason: "gang")
+      let stopped = try await launcher.end(of: "b1")
+      #expect(stopped.reason == "gang")
+      #expect(host.text("b1", "stdout.log") == "")
+      await #expect(throws: LaunchError.self) { try await launcher.release("b1") }
+
+      // Forgotten: it lets go by itself.
+      share.id = "c1"
+      share.holdSeconds = 1
+      let third = try await launcher.launch(share, files: [])
+      #expect(third == .started)
+      let forgotten = try await launcher.end(of: "c1")
+      #expect(forgotten.reason == "not-released")
+      let fourth = try await launcher.launch(spec("d1", "true", gpus: 1), files: [])
+      #expect(fourth == .started)
+      _ = try await launcher.end(of: "d1")
+    }
+  }
+
+  /// Two hosts (two work directories), one real process group: gloo finds its peers by the environment alone.
+  @Test func `two shares sum over torch.distributed`() async throws {
+    try await HostKind.local.with { host in
+      let launchers = [host.launcher(), host.launcher(workdir: host.scratch.path("second"))]
+      let program = ShippedFile(
+        name: "sum.py",
+        contents: Array(
+          """
+          import os, torch, torch.distributed as dist
+          os.environ["RANK"] = os.environ["NODE_RANK"]
+          dist.init_process_group("gloo")
+          x = torch.tensor([1.0 + dist.get_rank()])
+          dist.all_reduce(x)
+          print(dist.get_world_size(), int(x.item()), flush=True)
+          dist.barrier()
+          dist.destroy_process_group()
+
+          """.utf8), isExecutable: false)
+      var facts: [HostFacts] = []
+      for launcher in launchers { facts.append(try await launcher.enrol()) }
+      let shares = GangShare.all(attempt: "gang-\(getpid())", hosts: facts, gpusPerNode: 0)
+      var gang = GangLaunch(clockOffsets: facts.map(\.clockOffset))
+      var actions = gang.start
+      while gang.outcome == nil {
+        let due = actions
+        actions = []
+        for action in due {
+          switch action {
+          case .launch(let share):
+            var spec = spec("a1", "GLOO_SOCKET_IFNAME=lo '\(testPython)' sum.py")
+            spec.environment = shares[share].environment
+            spec.holdSeconds = 60
+            actions += gang.take(.launched(share: share, try await launchers[share].launch(spec, files: [program])))
+          case .release(let share):
+            try await launchers[share].release("a1")
+            actions += gang.take(.released(share: share))
+          case .stop(let share):
+            try await launchers[share].stop("a1", reason: "gang")
+            actions += gang.take(.stopped(share: share))
+          }
+        }
+        for share in launchers.indices where actions.isEmpty {
+          actions += gang.take(.observed(share: share, try await launchers[share].status(of: "a1")))
+        }
+        if actions.isEmpty { try await Task.sleep(for: .milliseconds(100)) }
+      }
+      let errors = (host.text("a1", "stderr.log") ?? "") + (host.scratch.text("second/attempts/a1/stderr.log") ?? "")
+      #expect(gang.outcome == .succeeded, "\(errors)")
+      #expect(host.text("a1", "stdout.log") == "2 3\n")
+      #expect(host.scratch.text("second/attempts/a1/stdout.log") == "2 3\n")
+    }
+  }
+
+  /// An exclusive run has the host alone; runs on GPUs share it.
+  @Test func `an exclusive run waits for all others, and they for it`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher(gpus: 2)
+      var alone = spec("alone", "sleep 300")
+      alone.isExclusive = true
+      let first = try await launcher.launch(spec("a1", "sleep 300", gpus: 1), files: [])
+      let beside = try await launcher.launch(spec("a2", "sleep 300", gpus: 1), files: [])
+      #expect([first, beside] == [.started, .started])
+      guard case .gpuBusy(let why) = try await launcher.launch(alone, files: []) else {
+        Issue.record("an exclusive run began beside others")
+        return
+      }
+      #expect(why.contains("itself"))
+      for id in ["a1", "a2"] { try await launcher.stop(id, reason: "cancelled") }
+      let then = try await launcher.launch(alone, files: [])
+      #expect(then == .started)
+      guard case .gpuBusy = try await launcher.launch(spec("a3", "true", gpus: 1), files: []) else {
+        Issue.record("a run began beside an exclusive one")
+        return
+      }
+      try await launcher.stop("alone", reason: "cancelled")
+      let last = try await launcher.launch(spec("a4", "true", gpus: 1), files: [])
+      #expect(last == .started)
+      _ = try await launcher.end(of: "a4")
+    }
+  }
+}
