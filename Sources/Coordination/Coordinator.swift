@@ -78,7 +78,8 @@ public actor Coordinator {
       hosts: connections.values.map(\.host), stragglers: try ledger.unfencedAttempts(), settings: settings,
       nonce: Launch.nonce(), at: moment)
     let mailbox = Mailbox<Letter>()
-    var events: [Event] = [.added(rows)]
+    let drains = DrainList(store: artifacts.root)
+    var events: [Event] = [.drained(Set(try drains.hosts().keys)), .added(rows)]
     var isCancelling = rows.sweep.state == .cancelling
     var nextLook = moment.steady + settings.tick
     var alarm = Double.infinity
@@ -87,6 +88,7 @@ public actor Coordinator {
         let time = moment
         if time.steady >= nextLook {
           nextLook = time.steady + settings.tick
+          events.append(.drained(Set(try drains.hosts().keys)))
           if !isCancelling, try ledger.sweep(named: id).state == .cancelling {
             isCancelling = true
             events.append(.cancelRequested(sweep: id))

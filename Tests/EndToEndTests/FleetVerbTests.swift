@@ -130,6 +130,21 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(4))) func runsGoToTheHostsThatAreNotDrained() async throws {
+    try await with { rollcall, scratch in
+      let hosts = ["a", "b"].map { "  - {name: \($0), local: true, gpus: 1, workdir: \(scratch.path)/w-\($0)}" }
+      try scratch.write("fleet.yaml", "hosts:\n" + hosts.joined(separator: "\n") + "\n")
+      try scratch.write("job.yaml", "name: around\nmatrix: {part: [1, 2, 3]}\nrun: {command: 'true'}\n")
+      _ = try await rollcall("hosts", "drain", "a")
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 2, "\(outcome.errorOutput)")
+      let cells = try #require(try outcome.json()["cells"] as? [[String: Any]])
+      let attempts = cells.flatMap { ($0["runs"] as? [[String: Any]]) ?? [] }
+        .map { ($0["attempts"] as? [[String: Any]])?.compactMap { $0["host"] as? String } }
+      #expect(attempts == [["b"], ["b"], ["b"]], "each at its first try")
+    }
+  }
+
   @Test(.timeLimit(.minutes(4))) func anExclusiveHostHasOneRunAtATime() async throws {
     try await with(gpus: 2) { rollcall, scratch in
       let fleet = try #require(scratch.text("fleet.yaml"))

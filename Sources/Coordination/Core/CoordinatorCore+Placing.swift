@@ -137,10 +137,14 @@ extension CoordinatorCore {
   private func placementHost(_ host: Host) -> Placement.Host {
     let held = host.watched.filter { attempts[$0].occupies }.map { attempts[$0].record.gpus }
     let total = host.gpuCount
+    let isTaken = host.host.isExclusive && !held.isEmpty
+    let open: Placement.Host.State = drained.contains(host.host.name) ? .draining : .ready
     return Placement.Host(
-      name: host.host.name, labels: host.host.labels, state: host.isEnrolled ? .ready : .unreachable,
-      totalGPUs: total, freeGPUs: max(0, (total ?? 0) - held.reduce(0, +)), cpuSlots: host.host.cpuSlots,
-      freeCPUSlots: max(0, host.host.cpuSlots - held.count { $0 == 0 }), hardware: Launch.hardware(host.facts))
+      name: host.host.name, labels: host.host.labels, state: host.isEnrolled ? open : .unreachable,
+      totalGPUs: total, freeGPUs: isTaken ? 0 : max(0, (total ?? 0) - held.reduce(0, +)),
+      cpuSlots: host.host.cpuSlots,
+      freeCPUSlots: isTaken ? 0 : max(0, host.host.cpuSlots - held.count { $0 == 0 }),
+      hardware: Launch.hardware(host.facts))
   }
 
   /// Comparison → the hardware that its first attempt took.

@@ -89,6 +89,8 @@ struct CoordinatorCore: Sendable {
   var isPlacingDue = true
   /// How many hosts were silent for too long when runs were last placed.
   var silentHosts = 0
+  /// Hosts that a person keeps from new runs.
+  var drained: Set<String> = []
   /// Commands under way.
   var pending: [Int: Pending] = [:]
   var lastCommand = 0
@@ -157,6 +159,9 @@ struct CoordinatorCore: Sendable {
     case .cancelRequested(let id):
       if let sweep = sweeps.firstIndex(where: { $0.id == id }) { cancel(sweep) }
     case .answered(let id, let answer): take(answer, to: id)
+    case .drained(let names):
+      isPlacingDue = isPlacingDue || names != drained
+      drained = names
     case .tick: return
     }
   }

@@ -17,6 +17,8 @@ enum Event: Sendable {
   /// A sweep to drive, as its rows stand.
   case added(SweepRows)
   case cancelRequested(sweep: String)
+  /// The hosts that take nothing new, all of them.
+  case drained(Set<String>)
   /// The outcome of the command with this id.
   case answered(Int, Answer)
   /// Nothing but the time has changed.
