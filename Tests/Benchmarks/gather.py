@@ -29,8 +29,9 @@ parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--scratch", help="where the files are written and deleted (default: /dev/shm)")
 parser.add_argument("--bytes", type=int, default=1 << 30, help="of the large file")
 parser.add_argument("--files", type=int, default=10_000)
+parser.add_argument("--quick", action="store_true", help="only rollcall and the quickest peers: tar, ssh cat, rsync")
 parser.add_argument("--far-bytes", type=int, default=256 << 20)
-parser.add_argument("--far-files", type=int, default=1_000)
+parser.add_argument("--far-files", type=int, default=500)
 arguments = parser.parse_args()
 if unknown := set(arguments.cases) - {"large", "small", "far"}:
     parser.error(f"no such case: {', '.join(sorted(unknown))}")
@@ -64,7 +65,7 @@ def contenders(dumps, target, alias, config):
         return lambda: Run(["bash", "-c", "set -euo pipefail; " + text])
 
     def sured(text):
-        check = f"sha256sum * | sort"
+        check = "sha256sum * | sort"
         return shell(f"{text}; cmp <({remote} {alias} 'cd {dumps} && {check}') <(cd {target} && {check})")
 
     def peers(extra, label):
@@ -84,6 +85,8 @@ def contenders(dumps, target, alias, config):
     plain, best = peers("", "")
     quick, quick_best = peers(f"-c {CIPHER}", f" ({CIPHER.split('@')[0]})")
     name = "ssh cat" if single else "tar | ssh"
+    if arguments.quick:
+        plain, quick = ({k: v for k, v in peers.items() if not k.startswith(("scp", "sftp"))} for peers in (plain, quick))
     return {
         "rollcall": lambda: Run([arguments.binary, "gather", config, alias, dumps.parent, target]),
         **plain, **quick, f"{name} ({CIPHER.split('@')[0]}) + sha256sum": sured(quick_best),

@@ -57,7 +57,7 @@ public final class LocalTransport: Transport {
       .send(signal: .terminate, toProcessGroup: true, allowedDurationToNextStep: .milliseconds(200))
     ]
     let outcome = try await Subprocess.run(
-      .path("/bin/sh"), arguments: ["-c", command], platformOptions: options,
+      .name("sh"), arguments: ["-c", command], platformOptions: options,
       input: .inputWriter, output: .sequence, error: .sequence
     ) { execution in
       try await withThrowingTaskGroup(of: [UInt8]?.self) { group in
