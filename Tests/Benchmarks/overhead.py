@@ -136,7 +136,7 @@ def over_ssh(fresh, server, alias):
             lambda: Run([arguments.binary, "execute", server.config, alias, str(peers), str(at_once)]),
         ("ssh, ControlMaster", peers, "nothing"): lambda: Run([
             "bash", "-c", f"s=$1/s; ssh -F {server.config} -o ControlPath=$s -MNf {alias}; "
-            f"seq {peers} | xargs -P {at_once} -I{{}} ssh -F {server.config} -o ControlPath=$s {alias} true </dev/null; "
+            f"seq {peers} | xargs -P {at_once} -I{{}} ssh -n -F {server.config} -o ControlPath=$s {alias} true; "
             f"ssh -F {server.config} -o ControlPath=$s -O exit {alias} 2>/dev/null", "sh", fresh()]),
     }
     if arguments.rollcall:
