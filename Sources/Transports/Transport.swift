@@ -22,8 +22,15 @@ public protocol Transport: Sendable {
     onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
   ) async throws -> CommandResult
 
+  /// Says that streams will follow soon: what they need may be made ready meanwhile. Waits for nothing.
+  func prepareToStream()
+
   /// Closes connections; later calls throw.
   func close() async
+}
+
+extension Transport {
+  public func prepareToStream() {}
 }
 
 /// How a command ended.

@@ -2,16 +2,21 @@
 import PackageDescription
 
 // Apart from the root package, so that nobody who builds Rollcall builds this.
+let features: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+]
 let package = Package(
   name: "Benchmarks",
   dependencies: [.package(name: "rollcall", path: "../..")],
   targets: [
     .executableTarget(
       name: "Benchmarks", dependencies: [.product(name: "RollcallNumbers", package: "rollcall")],
-      swiftSettings: [
-        .enableUpcomingFeature("ExistentialAny"),
-        .enableUpcomingFeature("MemberImportVisibility"),
-        .enableUpcomingFeature("InternalImportsByDefault"),
-      ])
+      swiftSettings: features),
+    // Over hosts: gather, overhead, fanout.
+    .executableTarget(
+      name: "HostBenchmarks", dependencies: [.product(name: "RollcallHosts", package: "rollcall")],
+      swiftSettings: features),
   ]
 )

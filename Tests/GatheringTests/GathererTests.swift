@@ -108,25 +108,75 @@ struct GathererTests {
     }
   }
 
+  /// Above 32 MiB several commands hash, with openssl where the host has a good one.
+  @Test(arguments: HostKind.allCases, [nil, "return 1", "echo deadbeef *stdin"])
+  func `many bytes are hashed by several commands, with openssl or without`(
+    _ kind: HostKind, _ openssl: String?
+  ) async throws {
+    try await kind.with { scratch, transport in
+      let attempt = try Attempt(scratch)
+      let large = Array(repeating: noise(7 << 10, seed: 1), count: 1 << 10).flatMap(\.self)
+      for rank in 0..<6 {
+        try attempt.dump("layer00 it's \\n ü_rank\(rank).pt", large.dropLast(rank) + [])
+        try attempt.dump("-layer01_rank\(rank).pt", noise(10 + rank, seed: UInt64(rank + 2)))
+      }
+      try attempt.dump("replica_rank7.pt", large)
+      let host = CountingTransport(transport, preamble: openssl.map { "openssl() { \($0); }\n" } ?? "")
+      let result = try await attempt.gather(over: host)
+      #expect(result.entries.count == 13)
+      #expect(result.refused.isEmpty)
+      #expect(result.bytesDeduplicated == large.count)
+      #expect(try attempt.everyObjectIsWhole())
+      #expect(try attempt.stored("rank5/layer00 it's \\n ü_rank5.pt") == large.dropLast(5) + [])
+      let hashers = host.commands.filter { $0.contains("xargs -0 -r sha256sum") }
+      #expect(hashers.count == 4)
+      #expect(hashers.allSatisfy { $0.contains("openssl") })
+    }
+  }
+
+  @Test func `a file that cannot be hashed is refused by name, whoever hashes`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      try attempt.dump("large_rank0.pt", [UInt8](repeating: 7, count: 33 << 20))
+      try attempt.dump("gone_rank1.pt", "x")
+      let path = attempt.directory + "/dumps/gone_rank1.pt"
+      let host = CountingTransport(LocalTransport()) { command in
+        if command.contains("openssl") { unlink(path) }
+      }
+      let result = try await attempt.gather(over: host)
+      #expect(result.entries.map(\.path) == ["large_rank0.pt"])
+      #expect(result.refused.count == 1)
+      #expect(result.refused.allSatisfy { $0.hasPrefix("gone_rank1.pt: could not be read") })
+    }
+  }
+
   @Test func `a list with harmful paths is refused whoever wrote it`() throws {
-    let hash = String(repeating: "a", count: 64)
-    func listing(_ path: String) -> [UInt8] {
-      Array("f 3 1600000000.5000000000 \(path)\0\0\(hash)  ./\(path)\0".utf8)
-    }
+    func listing(_ path: String) -> [UInt8] { Array("f 3 1600000000.5000000000 \(path)\0".utf8) }
     for path in ["../x", "/etc/passwd", "a/../../x", "a//b", "."] {
-      let manifest = try Manifest.parse(listing(path)[...], directory: "/d")
-      #expect(manifest.entries.isEmpty)
-      #expect(manifest.refused.count == 1)
+      let listed = try Listing(listing(path)[...], directory: "/d")
+      #expect(listed.files.isEmpty)
+      #expect(listed.refused.count == 1)
     }
-    #expect(try Manifest.parse(listing("x")[...], directory: "/d").entries.first?.modified == 1_600_000_000_500_000_000)
+    #expect(try Listing(listing("x")[...], directory: "/d").files.first?.modified == 1_600_000_000_500_000_000)
     for broken in [
-      "", "f", "f 3\0\0", "f -1 0 x\0\0", "f 99999999999999999999 0 x\0\0", "f 1 0 x\0", "f 1 zz x\0\0\(hash)  ./x\0",
-      "f 1 0 x\0\0abc  ./x\0", "f \(Int.max) 0 x\0f \(Int.max) 0 y\0\0\(hash)  ./x\0\(hash)  ./y\0",
+      "f", "f 3\0", "f -1 0 x\0", "f 99999999999999999999 0 x\0", "f 1 0 x", "f 1 zz x\0", "\0",
+      "f \(Int.max) 0 x\0f \(Int.max) 0 y\0",
     ] {
       #expect(throws: GatheringError.self, "\(printable(broken))") {
-        try Manifest.parse(Array(broken.utf8)[...], directory: "/d")
+        try Listing(Array(broken.utf8)[...], directory: "/d")
       }
     }
+    let hash = String(repeating: "a", count: 64)
+    #expect(try Manifest.parseHashes(Array("\(hash)  ./x\0".utf8)[...], directory: "/d") == ["x": hash])
+    for broken in ["abc  ./x\0", "\(hash)  x\0", "\(hash)\0"] {
+      #expect(throws: GatheringError.self, "\(printable(broken))") {
+        try Manifest.parseHashes(Array(broken.utf8)[...], directory: "/d")
+      }
+    }
+    // A file that could not be hashed, or that the host hashed under another name, is refused by name.
+    let manifest = try Listing(listing("x")[...], directory: "/d").manifest(hashes: ["y": hash])
+    #expect(manifest.entries.isEmpty)
+    #expect(manifest.refused.count == 1)
   }
 
   @Test(arguments: HostKind.allCases)

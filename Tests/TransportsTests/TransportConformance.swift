@@ -233,6 +233,20 @@ struct TransportConformance {
   }
 
   @Test(arguments: TransportKind.allCases)
+  func `a command with a syntax error fails as a command does`(_ kind: TransportKind) async throws {
+    try await kind.with { transport in
+      for command in ["echo $( (", "if true", "echo 'open"] {
+        let result = try await transport.sh(command)
+        #expect(result.status != 0)
+        #expect(result.output.isEmpty)
+        #expect(!result.errorOutput.isEmpty)
+      }
+      let count = try await transport.sh("echo $#; set -- a b; echo $2").text
+      #expect(count == "0\nb\n")
+    }
+  }
+
+  @Test(arguments: TransportKind.allCases)
   func `after close every call throws`(_ kind: TransportKind) async throws {
     try await kind.with { transport in
       let result11 = try await transport.sh("echo on")

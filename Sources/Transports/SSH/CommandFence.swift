@@ -1,7 +1,7 @@
 /// Tells what a command prints from what login files print before it.
 ///
-/// The host is asked to print a random marker line on both outputs and then to become the command; everything before
-/// the marker is noise.
+/// The host is asked to print a random marker line on both outputs before the command's own first line; everything
+/// before the marker is noise.
 struct CommandFence: Sendable {
   let marker: String
 
@@ -12,10 +12,12 @@ struct CommandFence: Sendable {
     marker = "rollcall-\(high)-\(low)"
   }
 
-  /// What is sent to the login shell. The shell, whatever it is, only has to read two quoted words.
+  /// What is sent to the login shell. The shell, whatever it is, only has to read one quoted word.
+  ///
+  /// The command stands on lines of its own, so that the marker is out before the shell reads them.
   func wrapped(_ command: String) -> String {
-    let preamble = #"printf '\n%s\n' \#(marker); printf '\n%s\n' \#(marker) >&2; exec /bin/sh -c "$0""#
-    return "exec /bin/sh -c \(shellQuote(preamble)) \(shellQuote(command))"
+    let preamble = #"printf '\n%s\n' \#(marker); printf '\n%s\n' \#(marker) >&2"#
+    return "exec /bin/sh -c \(shellQuote(preamble + "\n" + command))"
   }
 
   /// A filter for one of the two outputs.

@@ -14,6 +14,7 @@ final class SSHCall: Sendable {
     var waiting: CheckedContinuation<[UInt8]?, any Error>?
   }
   private let state = Mutex(State())
+  private static let joinLimit = 64 << 10
 
   init(command: String, input: [UInt8], window: Int) {
     self.command = command
@@ -67,11 +68,16 @@ final class SSHCall: Sendable {
       let answer = state.withLock { state -> Result<[UInt8]?, any Error>? in
         if !state.pieces.isEmpty {
           let wasFull = state.queuedBytes >= window
+          // Small ones together; copying big ones again would cost more than it saves.
           var joined = state.pieces[0]
-          for piece in state.pieces.dropFirst() { joined += piece }
-          state.pieces.removeAll(keepingCapacity: true)
-          state.queuedBytes = 0
-          madeRoom = wasFull
+          var count = 1
+          while count < state.pieces.count, joined.count + state.pieces[count].count <= Self.joinLimit {
+            joined += state.pieces[count]
+            count += 1
+          }
+          state.pieces.removeFirst(count)
+          state.queuedBytes -= joined.count
+          madeRoom = wasFull && state.queuedBytes < window
           return .success(joined)
         }
         switch state.outcome {

@@ -14,6 +14,8 @@ final class SSHConnection: Sendable {
     var calls: [SSHCall] = []
     var hasThread = false
     var isClosed = false
+    /// Somebody will call soon: connect now.
+    var isWanted = false
     var closing: [CheckedContinuation<Void, Never>] = []
   }
   private let inbox = Mutex(Inbox())
@@ -32,19 +34,25 @@ final class SSHConnection: Sendable {
 
   /// Queues a call; its outcome comes through it.
   func submit(_ call: SSHCall) {
+    if !change({ $0.calls.append(call) }) { call.settle(.failure(TransportError.closed(host: target.name))) }
+  }
+
+  /// Connects without a call; where that fails, the next call tries again and says why.
+  func prepare() {
+    _ = change { $0.isWanted = true }
+  }
+
+  /// Leaves something to do for the thread, and starts it where there is none.
+  /// - Returns: False where the connection is closed; nothing is changed then.
+  private func change(_ body: (inout sending Inbox) -> Void) -> Bool {
     let state = inbox.withLock { inbox -> (isClosed: Bool, needsThread: Bool) in
       if inbox.isClosed { return (true, false) }
-      inbox.calls.append(call)
+      body(&inbox)
       defer { inbox.hasThread = true }
       return (false, !inbox.hasThread)
     }
-    if state.isClosed {
-      call.settle(.failure(TransportError.closed(host: target.name)))
-    } else if state.needsThread {
-      startThread()
-    } else {
-      wake()
-    }
+    if state.needsThread { startThread() } else { wake() }
+    return !state.isClosed
   }
 
   /// Makes the thread look again.
@@ -99,12 +107,13 @@ final class SSHConnection: Sendable {
   private func work() {
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SSHTransport.streamWindow, alignment: 16)
     defer { buffer.deallocate() }
-    var loop = Loop(target: target, wakeDescriptor: wakeDescriptor, buffer: buffer)
+    var loop = Loop(connection: self, buffer: buffer)
     while true {
-      let (calls, isClosed) = inbox.withLock { inbox in
-        defer { inbox.calls = [] }
-        return (inbox.calls, inbox.isClosed)
+      let (calls, isWanted, isClosed) = inbox.withLock { inbox in
+        defer { (inbox.calls, inbox.isWanted) = ([], false) }
+        return (inbox.calls, inbox.isWanted, inbox.isClosed)
       }
+      if isWanted { loop.isWanted = true }
       loop.waiting += calls.map { Loop.Waiting(call: $0) }
       if isClosed { break }
       loop.turn()
@@ -128,12 +137,13 @@ final class SSHConnection: Sendable {
       var refusals = 0
     }
 
-    let target: SSHTarget
-    let wakeDescriptor: Int32
+    let connection: SSHConnection
     let buffer: UnsafeMutableRawBufferPointer
     var waiting: [Waiting] = []
     var active: [(channel: SSHChannel, origin: Waiting)] = []
     var session: SSHSession?
+    /// To be connected although nobody waits yet.
+    var isWanted = false
     /// Falls where the host allows fewer channels.
     var limit = SSHConnection.channelLimit
     /// After a refusal nothing is opened before.
@@ -142,11 +152,20 @@ final class SSHConnection: Sendable {
     private static let refusalLimit = 20
     private static let refusalPause = Duration.milliseconds(50)
 
-    init(target: SSHTarget, wakeDescriptor: Int32, buffer: UnsafeMutableRawBufferPointer) {
-      self.target = target
-      self.wakeDescriptor = wakeDescriptor
+    /// How often in a row the host closed the connection unheard.
+    var timesTurnedAway = 0
+    /// Nothing is connected before.
+    var connectAgain = ContinuousClock.now
+    /// With the pauses below: over five seconds.
+    private static let turnedAwayLimit = 12
+
+    init(connection: SSHConnection, buffer: UnsafeMutableRawBufferPointer) {
+      self.connection = connection
       self.buffer = buffer
     }
+
+    private var target: SSHTarget { connection.target }
+    private var wakeDescriptor: Int32 { connection.wakeDescriptor }
 
     /// Does what can be done, then waits for the next event.
     mutating func turn() {
@@ -210,17 +229,40 @@ final class SSHConnection: Sendable {
     /// The session; nil where there is none: then either nobody waits, or all who waited were told why.
     private mutating func connected() -> SSHSession? {
       if let session { return session }
-      guard !waiting.isEmpty else {
+      guard !waiting.isEmpty || isWanted else {
+        ConnectGate.shared.forget(connection)
         sleep(milliseconds: -1)
+        return nil
+      }
+      guard connectAgain <= .now else {
+        sleep(milliseconds: 20)
+        return nil
+      }
+      guard ConnectGate.shared.enter(connection) else {
+        // The gate wakes us.
+        sleep(milliseconds: 1000)
         return nil
       }
       do {
         let session = try SSHSession(target, wakeDescriptor: wakeDescriptor)
+        ConnectGate.shared.leave(.connected)
         self.session = session
         limit = SSHConnection.channelLimit
+        timesTurnedAway = 0
+        isWanted = false
         return session
+      } catch is TurnedAway where timesTurnedAway < Self.turnedAwayLimit {
+        ConnectGate.shared.leave(.turnedAway)
+        timesTurnedAway += 1
+        let most = min(1000, 20 << timesTurnedAway)
+        connectAgain = .now + .milliseconds(Int.random(in: most / 2...most))
+        return nil
       } catch {
-        for entry in waiting { entry.call.settle(.failure(error)) }
+        ConnectGate.shared.leave(error is TurnedAway ? .turnedAway : .failed)
+        timesTurnedAway = 0
+        isWanted = false
+        let reason = (error as? TurnedAway)?.error ?? error
+        for entry in waiting { entry.call.settle(.failure(reason)) }
         waiting = []
         return nil
       }
@@ -251,6 +293,7 @@ final class SSHConnection: Sendable {
     }
 
     mutating func end() {
+      ConnectGate.shared.forget(connection)
       let error = TransportError.closed(host: target.name)
       for entry in waiting { entry.call.settle(.failure(error)) }
       for entry in active {

@@ -13,8 +13,8 @@ public final class SSHTransport: Transport {
   private let commands: SSHConnection
   private let streams: SSHConnection
 
-  /// Bytes on their way: what lets a stream fill a line with 25 ms of delay.
-  static let streamWindow = 8 << 20
+  /// Bytes on their way: half of it is what a stream carries in one round trip at least.
+  static let streamWindow = 16 << 20
   private static let commandWindow = 1 << 20
 
   /// Connects nowhere yet.
@@ -55,6 +55,8 @@ public final class SSHTransport: Transport {
     try await perform(
       command, input: input, timeout: timeout, window: Self.streamWindow, on: streams, onOutput: onOutput)
   }
+
+  public func prepareToStream() { streams.prepare() }
 
   public func close() async {
     await commands.close()

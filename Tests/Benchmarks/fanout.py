@@ -1,0 +1,46 @@
+"""Connects to many loopback hosts and runs a command on each, then again on the connections that stand.
+
+One sshd with its default MaxStartups and MaxSessions stands behind all of them. Start it through
+`Tests/Benchmarks/fanout`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from loopback import Run, Server
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("hosts", nargs="*", type=int, default=[300, 500])
+parser.add_argument("--binary", required=True, help="HostBenchmarks, release")
+parser.add_argument("--rounds", type=int, default=3)
+arguments = parser.parse_args()
+
+with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
+    server = Server(folder)
+    try:
+        aliases = [
+            server.host(f"h{index}", address=f"127.0.{1 + index // 250}.{1 + index % 250}")
+            for index in range(max(arguments.hosts))]
+        print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; sshd's default MaxStartups and MaxSessions\n")
+        print("| hosts | connect and execute, s | warm, s (median of 5) | warm, best | failures | resident MiB | CPU-s here |")
+        print("|---|---|---|---|---|---|---|")
+        for count in arguments.hosts:
+            results = []
+            for _ in range(arguments.rounds):
+                done = subprocess.run(
+                    [arguments.binary, "fanout", server.config, *aliases[:count]], capture_output=True, text=True)
+                if done.stderr:
+                    print(done.stderr, file=sys.stderr)
+                results.append(json.loads(done.stdout))
+            def middle(key):
+                return statistics.median(result[key] for result in results)
+            print(f"| {count} | {middle('connect'):.2f} | {middle('warm'):.2f} | {min(r['warm_best'] for r in results):.2f} "
+                  f"| {sum(r['failures'] for r in results)} | {middle('resident_KiB') / 1024:.0f} | {middle('cpu'):.2f} |")
+            sys.stdout.flush()
+    finally:
+        server.stop()

@@ -1,0 +1,173 @@
+"""Times no-op runs: how many a second this machine starts, runs and records, beside other launchers, in turns.
+
+Whole processes from start to exit. What each keeps when it is killed stands in the table: only what is on disk outlives
+its process. A peer that is not installed is left out and said. Start it through `Tests/Benchmarks/overhead`.
+
+  local   on this machine
+  ssh     over a warm connection to a loopback sshd
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from loopback import Run, Server, in_turns, median
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("cases", nargs="*", default=["local", "ssh"], help="local, ssh (default: both)")
+parser.add_argument("--binary", required=True, help="HostBenchmarks, release")
+parser.add_argument("--rollcall", default=os.environ.get("ROLLCALL"), help="the release binary (default: $ROLLCALL)")
+parser.add_argument("--count", type=int, default=500, help="runs of the peers")
+parser.add_argument("--own-count", type=int, default=100, help="runs of ours")
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--at-once", type=int, default=2)
+parser.add_argument("--peers", type=pathlib.Path, help="a Python with parsl and hyperqueue")
+parser.add_argument(
+    "--slurm", help="a command that runs COUNT no-op jobs and waits for them, `{count}` in it; left out where not given")
+arguments = parser.parse_args()
+if unknown := set(arguments.cases) - {"local", "ssh"}:
+    parser.error(f"no such case: {', '.join(sorted(unknown))}")
+
+PARSL = """
+import sys, parsl
+from parsl.config import Config
+from parsl.executors import ThreadPoolExecutor
+folder, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+@parsl.bash_app
+def no_op():
+    return "true"
+with parsl.load(Config(executors=[ThreadPoolExecutor(max_threads=at_once)], run_dir=folder, usage_tracking=0)):
+    for task in [no_op() for _ in range(count)]:
+        task.result()
+"""
+HYPERQUEUE = """
+import sys
+from hyperqueue import Job, LocalCluster
+from hyperqueue.cluster import WorkerConfig
+folder, count, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with LocalCluster(folder) as cluster:
+    cluster.start_worker(WorkerConfig(cores=at_once))
+    client = cluster.client()
+    job = Job(folder)
+    for _ in range(count):
+        job.program(["true"], stdout=None, stderr=None)
+    client.wait_for_jobs([client.submit(job)])
+"""
+
+
+class Fresh:
+    """A new folder for each run."""
+
+    def __init__(self, root):
+        self.root, self.number = pathlib.Path(root), 0
+
+    def __call__(self):
+        self.number += 1
+        folder = self.root / f"fresh{self.number}"
+        folder.mkdir()
+        return folder
+
+
+def coordinator(folder, host):
+    """`rollcall run` over one host: the whole way, with its database, its gather and its report."""
+    runs = ", ".join(map(str, range(arguments.own_count)))
+    (folder / "job.yaml").write_text(f'name: no-op\nmatrix:\n  n: [{runs}]\nrun:\n  command: "true"\n  gpus: 0\n  timeout: 10m\n')
+    (folder / "fleet.yaml").write_text(
+        f"{host}\n    gpus: 0\n    cpu_slots: {arguments.at_once}\n    workdir: {folder}/work\n    lease_dir: {folder}/leases\n")
+    # 2: nothing is compared.
+    return Run(
+        [arguments.rollcall, "run", folder / "job.yaml", "--fleet", folder / "fleet.yaml", "--store", folder / "store"],
+        accepted=(0, 2))
+
+
+def present(module):
+    return arguments.peers and subprocess.run(
+        [arguments.peers, "-c", f"import {module}"], capture_output=True).returncode == 0
+
+
+def local(fresh):
+    own, peers, at_once = arguments.own_count, arguments.count, arguments.at_once
+    listing = "\n".join(["true"] * peers).encode()
+    contenders = {
+        ("rollcall's launcher", own, "each run's directory on the host"):
+            lambda: Run([arguments.binary, "launch-local", fresh(), str(own), str(at_once)]),
+        ("rollcall's bare command", peers, "nothing"):
+            lambda: Run([arguments.binary, "execute-local", str(peers), str(at_once)]),
+        ("xargs", peers, "nothing"):
+            lambda: Run(["xargs", "-P", str(at_once), "-I{}", "sh", "-c", "{}"], input=listing),
+    }
+    left_out = []
+    if arguments.rollcall:
+        contenders["rollcall run", own, "SQLite, synchronous=FULL"] = lambda: coordinator(
+            fresh(), "hosts:\n  - name: here\n    local: true")
+    else:
+        left_out.append("rollcall run (no --rollcall)")
+    if shutil.which("parallel"):
+        contenders["GNU parallel", peers, "job log"] = lambda: Run(
+            ["parallel", "--will-cite", f"-j{at_once}", "--joblog", fresh() / "log"], input=listing)
+    else:
+        left_out.append("GNU parallel")
+    for module, name, keeps, program in [
+        ("parsl", "Parsl, bash_app, threads", "log", PARSL), ("hyperqueue", "HyperQueue", "nothing (no journal)", HYPERQUEUE)]:
+        if present(module):
+            contenders[name, peers, keeps] = lambda program=program: Run(
+                [arguments.peers, "-c", program, fresh(), str(peers), str(at_once)])
+        else:
+            left_out.append(name)
+    if arguments.slurm:
+        contenders["Slurm", peers, "job state"] = lambda: Run(["sh", "-c", arguments.slurm.format(count=peers)])
+    else:
+        left_out.append("Slurm (no --slurm)")
+    return contenders, left_out
+
+
+def over_ssh(fresh, server, alias):
+    own, peers, at_once = arguments.own_count, arguments.count, 8
+    contenders = {
+        ("rollcall's launcher", own, "each run's directory on the host"):
+            lambda: Run([arguments.binary, "launch", server.config, alias, fresh(), str(own), str(at_once)]),
+        ("rollcall's bare command", peers, "nothing"):
+            lambda: Run([arguments.binary, "execute", server.config, alias, str(peers), str(at_once)]),
+        ("ssh, ControlMaster", peers, "nothing"): lambda: Run([
+            "bash", "-c", f"s=$1/s; ssh -F {server.config} -o ControlPath=$s -MNf {alias}; "
+            f"seq {peers} | xargs -P {at_once} -I{{}} ssh -n -F {server.config} -o ControlPath=$s {alias} true; "
+            f"ssh -F {server.config} -o ControlPath=$s -O exit {alias} 2>/dev/null", "sh", fresh()]),
+    }
+    if arguments.rollcall:
+        def run():
+            folder = fresh()
+            return coordinator(folder, f"ssh_config: {server.config}\nhosts:\n  - name: {alias}\n    ssh: {alias}")
+        contenders["rollcall run", own, "SQLite, synchronous=FULL"] = run
+    return contenders, []
+
+
+def table(title, contenders, left_out):
+    runs = in_turns(arguments.rounds, {key: run for key, run in contenders.items()})
+    print(f"\n### {title}\n\n| | runs | seconds (median) | runs/s | CPU-ms a run | kept on disk |\n|---|---|---|---|---|---|")
+    for key in sorted(runs, key=lambda key: median(runs[key]) / key[1]):
+        name, count, keeps = key
+        wall = median(runs[key])
+        cpu = statistics.median(run.cpu for run in runs[key]) / count
+        print(f"| {name} | {count} | {wall:.2f} | {count / wall:.0f} | {cpu * 1000:.1f} | {keeps} |")
+    if left_out:
+        print(f"\nLeft out: {', '.join(left_out)}.")
+    sys.stdout.flush()
+
+
+with tempfile.TemporaryDirectory(prefix="rollcall-overhead-") as name:
+    print(f"{platform.platform()}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+    fresh = Fresh(name)
+    if "local" in arguments.cases:
+        table(f"Local, {arguments.at_once} at once", *local(fresh))
+    if "ssh" in arguments.cases:
+        server = Server(name)
+        try:
+            table("Over warm SSH, 8 at once", *over_ssh(fresh, server, server.host("near")))
+        finally:
+            server.stop()

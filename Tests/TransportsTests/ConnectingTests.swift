@@ -1,0 +1,170 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@testable import Transports
+
+/// How connections come about: many at once, ahead of time, with which cipher.
+@Suite(.timeLimit(.minutes(2)))
+struct ConnectingTests {
+  @Test func `a host that turns connections away is reached by all in the end`() async throws {
+    try await Scratch.with { scratch in
+      // From the third connection on that is not logged in yet, every one is closed unheard.
+      try await LoopbackSSHD.with(in: scratch, serverOptions: ["MaxStartups 2:100:3"]) { server in
+        let transports = (0..<24).map { _ in
+          SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        }
+        let answers = try await withThrowingTaskGroup(of: String.self) { group in
+          for (number, transport) in transports.enumerated() {
+            group.addTask { try await transport.sh("echo \(number)").text }
+          }
+          return try await group.reduce(into: Set<String>()) { $0.insert($1) }
+        }
+        #expect(answers == Set((0..<24).map { "\($0)\n" }))
+        for transport in transports { await transport.close() }
+      }
+    }
+  }
+
+  @Test func `a host that turns every connection away is unreachable`() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch, serverOptions: ["MaxStartups 1:100:1"]) { server in
+        // One that never logs in takes the only place.
+        var found: Holder?
+        for _ in 0..<200 where found == nil {
+          found = Holder(port: server.port)
+          if found == nil { try await Task.sleep(for: .milliseconds(25)) }
+        }
+        let holder = try #require(found)
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        let error = await #expect(throws: TransportError.self) { _ = try await transport.sh("echo in") }
+        #expect(error?.code == .unreachable)
+        #expect(error?.isPermanent == false)
+        holder.close()
+        let text = try await transport.sh("echo in").text
+        #expect(text == "in\n")
+        await transport.close()
+      }
+    }
+  }
+
+  @Test func `so many may connect as the gate's bound says, in the order they came`() {
+    let gate = ConnectGate()
+    let target = SSHTarget(name: "x", alias: "x", configurationFile: nil)
+    let connections = (0..<12).map { _ in SSHConnection(target) }
+    for connection in connections[..<8] { #expect(gate.enter(connection)) }
+    for connection in connections[8...] { #expect(!gate.enter(connection)) }
+    gate.leave(.connected)
+    #expect(!gate.enter(connections[9]))
+    #expect(gate.enter(connections[8]))
+    // Whoever gave up holds no place in the queue.
+    gate.forget(connections[9])
+    gate.leave(.failed)
+    #expect(gate.enter(connections[10]))
+    // Half of eight from now on: five of the eight inside must leave before the next.
+    gate.leave(.turnedAway)
+    for _ in 0..<3 {
+      #expect(!gate.enter(connections[11]))
+      // Turned away together counts once.
+      gate.leave(.turnedAway)
+    }
+    #expect(!gate.enter(connections[11]))
+    gate.leave(.failed)
+    #expect(gate.enter(connections[11]))
+  }
+
+  @Test func `a connection is made ahead of the first stream`() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch) { server in
+        func logins() throws -> Int {
+          try String(contentsOfFile: server.path("log"), encoding: .utf8).split(separator: "\n")
+            .filter { $0.contains("Accepted publickey") }.count
+        }
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        transport.prepareToStream()
+        var waits = 0
+        while try logins() == 0, waits < 400 {
+          try await Task.sleep(for: .milliseconds(25))
+          waits += 1
+        }
+        let result = try await transport.stream("true", input: [], timeout: .seconds(60)) { _ in }
+        #expect(result.status == 0)
+        let count = try logins()
+        #expect(count == 1)
+        await transport.close()
+        // Nothing is done for one that is closed.
+        transport.prepareToStream()
+      }
+    }
+  }
+
+  @Test func `a preparation that fails leaves the error to the call`() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch) { server in
+        try server.writeKnownHosts(key: nil)
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        transport.prepareToStream()
+        let error = await #expect(throws: TransportError.self) {
+          _ = try await transport.stream("true", input: [], timeout: .seconds(60)) { _ in }
+        }
+        #expect(error?.code == .hostKeyUnknown)
+        await transport.close()
+      }
+    }
+  }
+
+  @Test(arguments: ["chacha20-poly1305@openssh.com", "aes256-ctr", "aes128-gcm@openssh.com"])
+  func `a host with one cipher is reached with that one`(_ cipher: String) async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch, serverOptions: ["Ciphers \(cipher)"]) { server in
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        let text = try await transport.sh("echo in").text
+        #expect(text == "in\n")
+        await transport.close()
+      }
+    }
+  }
+
+  @Test func `the user's own Ciphers stand`() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(
+        in: scratch, serverOptions: ["Ciphers aes128-gcm@openssh.com"], clientOptions: ["Ciphers aes256-ctr"]
+      ) { server in
+        let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)
+        let error = await #expect(throws: TransportError.self) { _ = try await transport.sh("echo in") }
+        #expect(error?.code == .unreachable)
+        await transport.close()
+      }
+    }
+  }
+}
+
+/// A connection that says nothing.
+private struct Holder {
+  private let descriptor: Int32
+
+  init?(port: Int) {
+    descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    var address = sockaddr_in()
+    address.sin_family = sa_family_t(AF_INET)
+    address.sin_port = UInt16(port).bigEndian
+    address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+    let descriptor = descriptor
+    let isConnected =
+      withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+          connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+        }
+      } == 0
+    guard isConnected else { return nil }
+    // sshd's greeting, `SSH-2.0`, not that it has too many: it counts the connection from here on.
+    var byte: UInt8 = 0
+    guard read(descriptor, &byte, 1) == 1, byte == UInt8(ascii: "S") else {
+      Glibc.close(descriptor)
+      return nil
+    }
+  }
+
+  func close() { Glibc.close(descriptor) }
+}
