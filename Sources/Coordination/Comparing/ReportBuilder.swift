@@ -434,10 +434,9 @@ struct ReportBuilder {
     var local: [String: (wrong: Set<Int>, all: Set<Int>)] = [:]
     for line in lines where line.outcome.key.role == .output && line.outcome.key.tensor == "hidden" {
       guard let layer = line.outcome.key.layer, let own = line.outcome.measures?.relL2, own.isFinite,
-        let input = lines.first(where: {
-          $0.outcome.key.layer == layer && $0.outcome.key.stage == line.outcome.key.stage
-            && $0.outcome.key.tensor == "input"
-        })?.outcome.measures?.relL2, input.isFinite
+        let place = places[layer]?.first(where: {
+          lines[$0].outcome.key.stage == line.outcome.key.stage && lines[$0].outcome.key.tensor == "input"
+        }), let input = lines[place].outcome.measures?.relL2, input.isFinite
       else { continue }
       local[line.outcome.key.stage, default: ([], [])].all.insert(layer)
       if line.judgement.verdict == .fail, own > 2.5 * max(input, line.noise) {
