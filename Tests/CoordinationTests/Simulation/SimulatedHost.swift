@@ -58,7 +58,7 @@ final class SimulatedHost {
 
   var facts: HostFacts {
     HostFacts(
-      bootID: "boot\(boot)", home: "/root", workdir: "/root/.rollcall", cpuCount: 8,
+      bootID: "boot\(boot)", home: "/home/sim", workdir: "/home/sim/.rollcall", cpuCount: 8,
       gpuNames: Array(repeating: hardware, count: gpuCount), gpuIDs: (0..<gpuCount).map { "GPU-\($0)" },
       gpuDriver: "1", freeDiskBytes: 1 << 40, clockOffset: clockOffset, versions: [:])
   }

@@ -145,7 +145,7 @@ final class Simulation {
         powerCut(host)
         return nil
       }
-      return .launched(outcome, directory: "/root/.rollcall/attempts/\(attempt.id)")
+      return .launched(outcome, directory: "/home/sim/.rollcall/attempts/\(attempt.id)")
     case .stop(let attempt, let reason):
       say("\(host.name): stop \(attempt.id) (\(reason))")
       host.stop(attempt.id, reason: reason, at: time)
