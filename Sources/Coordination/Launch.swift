@@ -80,6 +80,6 @@ enum Launch {
 
   /// The same of an attempt's fingerprint.
   static func hardware(_ fingerprint: [String: String]) -> String {
-    fingerprint["gpus"].map { $0.split(separator: ",")[0] }.map(String.init) ?? fingerprint["cpu"] ?? ""
+    fingerprint["gpus"]?.split(separator: ",").first.map(String.init) ?? fingerprint["cpu"] ?? ""
   }
 }

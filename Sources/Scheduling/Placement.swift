@@ -93,14 +93,40 @@ public enum Placement {
     public var pinnedHardware: [String: String]
     /// Run → hosts of the `reserve` decisions of last time: kept while they can be.
     public var reservations: [String: [String]]
+    /// What runs now; the hosts' free GPUs and slots are those without it.
+    public var holdings: [Holding]
+    /// Seconds by the clock of the holdings' `endsBy`.
+    public var now: Double
 
     public init(
-      runs: [QueuedRun], hosts: [Host], pinnedHardware: [String: String] = [:], reservations: [String: [String]] = [:]
+      runs: [QueuedRun], hosts: [Host], pinnedHardware: [String: String] = [:], reservations: [String: [String]] = [:],
+      holdings: [Holding] = [], now: Double = 0
     ) {
       self.runs = runs
       self.hosts = hosts
       self.pinnedHardware = pinnedHardware
       self.reservations = reservations
+      self.holdings = holdings
+      self.now = now
+    }
+  }
+
+  /// What one run, or a run that may still live, holds.
+  public struct Holding: Sendable, Hashable {
+    public var run: String
+    public var sweep: String
+    public var hosts: [String]
+    /// On each host; 0: a CPU slot.
+    public var gpus: Int
+    /// When its time limit ends it; nil: not known.
+    public var endsBy: Double?
+
+    public init(run: String, sweep: String, hosts: [String], gpus: Int, endsBy: Double? = nil) {
+      self.run = run
+      self.sweep = sweep
+      self.hosts = hosts
+      self.gpus = gpus
+      self.endsBy = endsBy
     }
   }
 
@@ -150,9 +176,10 @@ public enum Placement {
   public static func decide(_ snapshot: Snapshot) -> [Decision] {
     var scheduler = Scheduler(hosts: snapshot.hosts, pinnedHardware: snapshot.pinnedHardware)
     for run in snapshot.runs.sorted(by: RunQueue.isBefore) { scheduler.add(run) }
+    for holding in snapshot.holdings { scheduler.hold(holding) }
     scheduler.keep(snapshot.reservations)
     var answers: [String: [Decision]] = [:]
-    for decision in scheduler.decide() { answers[decision.run, default: []].append(decision) }
+    for decision in scheduler.decide(now: snapshot.now) { answers[decision.run, default: []].append(decision) }
     var reasons: [Shape: [HostReason]] = [:]
     return snapshot.runs.sorted { ($1.priority, $0.order, $0.id) < ($0.priority, $1.order, $1.id) }.flatMap { run in
       var decisions = answers[run.id] ?? []

@@ -42,6 +42,11 @@ public struct Scheduler: Sendable {
     hold(id, sweep: sweep, on: hosts.compactMap { table.indices[$0] }, gpus: gpus, endsBy: endsBy)
   }
 
+  public mutating func hold(_ holding: Placement.Holding) {
+    hold(
+      holding.run, sweep: holding.sweep, hosts: holding.hosts, gpus: holding.gpus, endsBy: holding.endsBy)
+  }
+
   /// A run has ended: what it held is free.
   public mutating func release(_ id: String) {
     guard let (sweep, hosts) = held.removeValue(forKey: id) else { return }
@@ -379,6 +384,6 @@ extension Scheduler {
     if shape.gpus == 0 { return .cpuSlotsBusy }
     if let other { return .reserved(for: other) }
     if host.totalGPUs == nil { return .gpusUnknown }
-    return .gpusBusy(wanted: shape.gpus, free: host.freeGPUs)
+    return .gpusBusy(wanted: shape.gpus, free: max(0, host.freeGPUs))
   }
 }

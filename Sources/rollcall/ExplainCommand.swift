@@ -1,11 +1,8 @@
 import ArgumentParser
 import Coordination
 import Foundation
-import Launching
 import Ledger
-import Planning
 import Scheduling
-import Transports
 
 struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
@@ -90,7 +87,8 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
   private func explainWaiting(
     _ run: RunRecord, _ record: SweepRecord, _ ledger: SweepLedger, _ document: inout Document
   ) async throws {
-    let view = try await PlacementView.read(ledger, record, store: store.directory)
+    let view = try await QueueView(
+      ledger, record, store: store.directory, now: Date().timeIntervalSince1970)
     document.hosts = view.hostNotes.sorted { $0.key < $1.key }.map { .init(host: $0.key, why: shown($0.value)) }
     switch view.decision(for: run.name) {
     case .place(_, let hosts, _):
@@ -108,101 +106,6 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
           why: Explanation.text(reason.why) + (view.hostNotes[reason.host].map { " (\(shown($0)))" } ?? ""))
       }
     case .reserve, nil: document.answer = "waits"
-    }
-  }
-}
-
-/// What the scheduler would decide for a sweep's queue now: the hosts as they answer, and what the store says runs
-/// there.
-struct PlacementView {
-  private var snapshot: Placement.Snapshot
-  /// Host → what a person should know of it beside the scheduler's reasons.
-  var hostNotes: [String: String] = [:]
-
-  /// The last decision about a run is the answer: a reservation is followed by the wait.
-  func decision(for run: String) -> Placement.Decision? { Placement.decide(snapshot).last { $0.run == run } }
-
-  /// - Throws: `LedgerError`. A host that does not answer within ten seconds counts as unreachable.
-  static func read(_ ledger: SweepLedger, _ sweep: SweepRecord, store: String) async throws -> PlacementView {
-    let plan = try ledger.plan(of: sweep.id)
-    let fleet = try ledger.fleet(of: sweep.id)
-    let drained = try DrainList(store: store).hosts()
-    let cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
-    // Other sweeps of the store take room, too.
-    var open = try ledger.unfencedAttempts()
-    for other in try ledger.sweeps(limit: 1000) where other.ended == nil {
-      open += try ledger.attempts(of: other.id).filter { $0.state == .launching || $0.state == .running }
-    }
-    let own = try ledger.attempts(of: sweep.id)
-    let answers = await facts(of: fleet)
-    var view = PlacementView(snapshot: Placement.Snapshot(runs: [], hosts: []))
-    for host in fleet.hosts {
-      let held = open.filter { $0.host == host.name }
-      var facts: HostFacts?
-      switch answers[host.name] {
-      case .success(let told): facts = told
-      case .failure(let error): view.hostNotes[host.name] = "\(error)"
-      case nil: view.hostNotes[host.name] = "it did not answer"
-      }
-      let total: Int? =
-        switch host.gpus {
-        case .count(let count): count
-        case .auto: facts?.gpuIDs.count
-        }
-      if let entry = drained[host.name] { view.hostNotes[host.name] = entry.why ?? "drained by a person" }
-      let isTaken = host.isExclusive && !held.isEmpty
-      view.snapshot.hosts.append(
-        Placement.Host(
-          name: host.name, labels: host.labels,
-          state: facts == nil ? .unreachable : drained[host.name] == nil ? .ready : .draining, totalGPUs: total,
-          freeGPUs: isTaken ? 0 : max(0, (total ?? 0) - held.reduce(0) { $0 + $1.gpus }), cpuSlots: host.cpuSlots,
-          freeCPUSlots: isTaken ? 0 : max(0, host.cpuSlots - held.count { $0.gpus == 0 }),
-          hardware: facts.map { $0.gpuNames.first ?? $0.versions["cpu"] ?? "" } ?? ""))
-    }
-    for run in try ledger.runs(of: sweep.id) where run.state == .queued {
-      guard let cell = cells[run.cell] else { continue }
-      let failedOn = own.filter { $0.run == run.name && ($0.state == .lost || $0.state == .failed) && $0.isCharged }
-      view.snapshot.runs.append(
-        Placement.QueuedRun(
-          id: run.name, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: run.position,
-          comparison: plan.compare.sameHardware ? sweep.id : nil, excludedHosts: Set(failedOn.map(\.host))))
-    }
-    if plan.compare.sameHardware, let used = own.first(where: { $0.state != .failed && $0.state != .lost }) {
-      let gpu = used.facts["gpus"].flatMap { $0.split(separator: ",").first.map(String.init) }
-      // An attempt that has told nothing took what its host is.
-      let host = view.snapshot.hosts.first { $0.name == used.host }
-      view.snapshot.pinnedHardware[sweep.id] =
-        used.facts.isEmpty ? host?.hardware ?? "" : gpu ?? used.facts["cpu"] ?? ""
-    }
-    return view
-  }
-
-  private static func facts(of fleet: Fleet) async -> [String: Result<HostFacts, any Error>] {
-    await withTaskGroup(of: (String, Result<HostFacts, any Error>).self) { group in
-      for connection in HostConnection.connections(for: fleet) {
-        group.addTask { (connection.host.name, await enrol(connection)) }
-      }
-      return await group.reduce(into: [:]) { $0[$1.0] = $1.1 }
-    }
-  }
-
-  private static func enrol(_ connection: HostConnection) async -> Result<HostFacts, any Error> {
-    do {
-      let facts = try await withThrowingTaskGroup(of: HostFacts.self) { group in
-        group.addTask { try await connection.launcher.enrol() }
-        group.addTask {
-          try await Task.sleep(for: .seconds(10))
-          throw TransportError(code: .timedOut, host: connection.host.name, message: "no answer within 10 s")
-        }
-        defer { group.cancelAll() }
-        guard let facts = try await group.next() else { throw CancellationError() }
-        return facts
-      }
-      // Only one that answers is waited for.
-      await connection.transport.close()
-      return .success(facts)
-    } catch {
-      return .failure(error)
     }
   }
 }

@@ -221,7 +221,7 @@ struct LauncherConformance {
       let launcher = host.launcher()
       // A child in another session, that ignores TERM, and a command that does, too.
       let command = "trap '' TERM; setsid sh -c 'trap \"\" TERM; echo $$; sleep 300' & echo $$; sleep 300; sleep 300"
-      let answer24 = try await launcher.launch(spec("a1", command, timeout: 1), files: [])
+      let answer24 = try await launcher.launch(spec("a1", command, timeout: 5), files: [])
       #expect(answer24 == .started)
       host.server?.stop()
       await host.transport.close()
@@ -241,7 +241,7 @@ struct LauncherConformance {
     try await kind.with { host in
       let launcher = host.launcher()
       let command = "trap 'echo saved; exit 7' TERM; while :; do sleep 0.1; done"
-      let answer25 = try await launcher.launch(spec("a1", command, timeout: 1), files: [])
+      let answer25 = try await launcher.launch(spec("a1", command, timeout: 5), files: [])
       #expect(answer25 == .started)
       let record = try await launcher.end(of: "a1")
       #expect(record.reason == "timeout")
@@ -254,10 +254,10 @@ struct LauncherConformance {
   func `a stalled run is ended, one whose dumps grow is not`(_ kind: HostKind) async throws {
     try await kind.with { host in
       let launcher = host.launcher()
-      let busy = "for i in 1 2 3 4 5 6 7 8; do echo x >> ../dumps/d; sleep 0.5; done"
-      let answer26 = try await launcher.launch(spec("busy", busy, stall: 2), files: [])
+      let busy = "for i in $(seq 24); do echo x >> ../dumps/d; sleep 0.5; done"
+      let answer26 = try await launcher.launch(spec("busy", busy, stall: 8), files: [])
       #expect(answer26 == .started)
-      let answer27 = try await launcher.launch(spec("idle", "echo x; sleep 300", stall: 2), files: [])
+      let answer27 = try await launcher.launch(spec("idle", "echo x; sleep 300", stall: 8), files: [])
       #expect(answer27 == .started)
       let idle = try await launcher.end(of: "idle")
       #expect(idle.reason == "stalled")

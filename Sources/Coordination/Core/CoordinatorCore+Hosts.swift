@@ -41,12 +41,7 @@ extension CoordinatorCore {
       changed = now
     }
 
-    var gpuCount: Int? {
-      switch host.gpus {
-      case .count(let count): count
-      case .auto: facts?.gpuIDs.count
-      }
-    }
+    var gpuCount: Int? { SchedulerInput.gpuCount(of: host, facts) }
   }
 
   mutating func enrolled(_ host: Int, _ facts: HostFacts) {

@@ -72,9 +72,11 @@ extension CoordinatorCore {
 
   /// The one place where the scheduler is asked.
   private mutating func decide(_ ready: [Int]) -> [Placement.Decision] {
+    let usable = hosts.filter(isInPlay)
     let snapshot = Placement.Snapshot(
-      runs: ready.compactMap(queuedRun), hosts: hosts.filter(isInPlay).map(placementHost),
-      pinnedHardware: pinnedHardware(ready), reservations: reservations)
+      runs: ready.compactMap(queuedRun), hosts: usable.map(placementHost), pinnedHardware: pinnedHardware(ready),
+      reservations: reservations, holdings: usable.flatMap(\.watched).compactMap(holding),
+      now: now.steady)
     reservations = [:]
     return Placement.decide(snapshot)
   }
@@ -119,44 +121,38 @@ extension CoordinatorCore {
     return sweeps.count == 1 ? record.name : record.sweep + "/" + record.name
   }
 
-  /// Runs of one sweep are compared with each other.
-  private func comparison(_ run: Int) -> String? {
-    let sweep = sweeps[runs[run].sweep]
-    return sweep.plan.compare.sameHardware ? sweep.id : nil
-  }
-
   private func queuedRun(_ run: Int) -> Placement.QueuedRun? {
-    guard let cell = sweeps[runs[run].sweep].cells[runs[run].record.cell] else { return nil }
-    let failedOn = runs[run].attempts.map { attempts[$0].record }
-      .filter { ($0.state == .lost || $0.state == .failed) && $0.isCharged }
-    return Placement.QueuedRun(
-      id: scheduledName(run), gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: run,
-      comparison: comparison(run), excludedHosts: Set(failedOn.map(\.host)), sweep: runs[run].record.sweep)
+    let record = runs[run].record
+    let sweep = sweeps[runs[run].sweep]
+    guard let cell = sweep.cells[record.cell] else { return nil }
+    return SchedulerInput.run(
+      record, id: scheduledName(run), cell: cell, plan: sweep.plan,
+      attempts: runs[run].attempts.map { attempts[$0].record },
+      order: run)
   }
 
   private func placementHost(_ host: Host) -> Placement.Host {
-    let held = host.watched.filter { attempts[$0].occupies }.map { attempts[$0].record.gpus }
-    let total = host.gpuCount
-    let isTaken = host.host.isExclusive && !held.isEmpty
-    let open: Placement.Host.State = drained.contains(host.host.name) ? .draining : .ready
-    return Placement.Host(
-      name: host.host.name, labels: host.host.labels, state: host.isEnrolled ? open : .unreachable,
-      totalGPUs: total, freeGPUs: isTaken ? 0 : max(0, (total ?? 0) - held.reduce(0, +)),
-      cpuSlots: host.host.cpuSlots,
-      freeCPUSlots: isTaken ? 0 : max(0, host.host.cpuSlots - held.count { $0 == 0 }),
-      hardware: Launch.hardware(host.facts))
+    SchedulerInput.host(
+      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name),
+      isTaken: host.watched.contains { attempts[$0].occupies })
+  }
+
+  private func holding(_ attempt: Int) -> Placement.Holding? {
+    guard attempts[attempt].occupies else { return nil }
+    let record = attempts[attempt].record
+    // Of a sweep that is not driven here only its room is known.
+    let cell = attempts[attempt].run.flatMap { sweeps[runs[$0].sweep].cells[runs[$0].record.cell] }
+    return SchedulerInput.holding(record, cell: cell, age: now.wall - record.created, now: now.steady)
   }
 
   /// Comparison → the hardware that its first attempt took.
   private func pinnedHardware(_ ready: [Int]) -> [String: String] {
     var pinned: [String: String] = [:]
     for sweep in Set(ready.map { runs[$0].sweep }) where sweeps[sweep].plan.compare.sameHardware {
-      let used = sweeps[sweep].runs.lazy.flatMap { self.runs[$0].attempts }.map { self.attempts[$0] }
-        .first { $0.record.state != .failed && $0.record.state != .lost }
-      guard let used else { continue }
-      let isTold = !used.record.facts.isEmpty || hosts[used.host].facts == nil
-      pinned[sweeps[sweep].id] =
-        isTold ? Launch.hardware(used.record.facts) : Launch.hardware(hosts[used.host].facts)
+      let own = sweeps[sweep].runs.flatMap { runs[$0].attempts }.map { attempts[$0].record }
+      pinned[sweeps[sweep].id] = SchedulerInput.pinned(own) { record in
+        hosts.first { $0.host.name == record.host }?.facts
+      }
     }
     return pinned
   }

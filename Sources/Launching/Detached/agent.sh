@@ -215,15 +215,15 @@ take_environment() {
   mv "$1/environment.tmp" "$1/environment"
 }
 
-# Waits for it, but not long.
+# Waits for it, but not long: an interpreter on a cold disk takes seconds.
 await_environment() {
   tries=0
-  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 60 ]; do
+  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 160 ]; do
     tries=$((tries + 1))
     # Most are told at once; a short run should not wait for a long sleep.
     if [ "$tries" -le 10 ]; then sleep 0.01; else sleep 0.1; fi
   done
-  [ "$tries" -lt 60 ] || { kill -KILL "$1" && echo "environment unknown: it was not told in time" >"$dir/environment"; } 2>/dev/null
+  [ "$tries" -lt 160 ] || { kill -KILL "$1" && echo "environment unknown: it was not told in time" >"$dir/environment"; } 2>/dev/null
 }
 
 # --- GPUs

@@ -1,0 +1,69 @@
+import Launching
+import Ledger
+import Planning
+import Scheduling
+
+/// How hosts, attempts and runs look to the scheduler: the same for the coordinator, which acts on its answer, and for
+/// `explain`, which tells it.
+enum SchedulerInput {
+  /// - Parameters:
+  ///   - isReachable: the host has told who it is, and answers.
+  ///   - isTaken: an attempt holds something on it.
+  static func host(
+    _ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool, isTaken: Bool
+  ) -> Placement.Host {
+    let total = gpuCount(of: host, facts)
+    let isClosed = host.isExclusive && isTaken
+    return Placement.Host(
+      name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
+      totalGPUs: total, freeGPUs: isClosed ? 0 : total ?? 0, cpuSlots: host.cpuSlots,
+      freeCPUSlots: isClosed ? 0 : host.cpuSlots, hardware: Launch.hardware(facts))
+  }
+
+  /// nil while the host has not told yet.
+  static func gpuCount(of host: Fleet.Host, _ facts: HostFacts?) -> Int? {
+    switch host.gpus {
+    case .count(let count): count
+    case .auto: facts?.gpuIDs.count
+    }
+  }
+
+  /// - Parameters:
+  ///   - attempts: of the run.
+  ///   - order: lower is older.
+  static func run(
+    _ run: RunRecord, id: String, cell: Cell, plan: Plan, attempts: [AttemptRecord], order: Int
+  ) -> Placement.QueuedRun {
+    let failedOn = attempts.filter { ($0.state == .lost || $0.state == .failed) && $0.isCharged }
+    return Placement.QueuedRun(
+      id: id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: order,
+      comparison: plan.compare.sameHardware ? run.sweep : nil, excludedHosts: Set(failedOn.map(\.host)),
+      sweep: run.sweep, timeLimit: cell.run.timeout)
+  }
+
+  /// What an attempt holds of its host.
+  ///
+  /// - Parameters:
+  ///   - cell: nil where it is not known; the attempt then has no time limit here.
+  ///   - age: seconds since it was sent to its host.
+  ///   - now: seconds by the clock that the scheduler is asked with.
+  static func holding(_ attempt: AttemptRecord, cell: Cell?, age: Double, now: Double) -> Placement.Holding {
+    // A lost attempt ends when its host says so, and no earlier.
+    let isLimited = attempt.state == .launching || attempt.state == .running
+    return Placement.Holding(
+      run: attempt.id, sweep: attempt.sweep, hosts: [attempt.host], gpus: attempt.gpus,
+      endsBy: isLimited ? cell.map { now + max(0, $0.run.timeout + launchGrace - age) } : nil)
+  }
+
+  /// Seconds that launching and ending may take beside the time limit.
+  private static let launchGrace = 60.0
+
+  /// The hardware class that the runs of a comparison keep to: that of its first attempt; nil where there is none.
+  ///
+  /// - Parameter facts: of that attempt's host.
+  static func pinned(_ attempts: [AttemptRecord], facts: (AttemptRecord) -> HostFacts?) -> String? {
+    guard let used = attempts.first(where: { $0.state != .failed && $0.state != .lost }) else { return nil }
+    let host = facts(used)
+    return used.facts.isEmpty && host != nil ? Launch.hardware(host) : Launch.hardware(used.facts)
+  }
+}
