@@ -83,7 +83,9 @@ struct EnvironmentTests {
       #expect(record.code == 0)
       #expect(record.reason == nil)
       #expect(record.environment?["torch"] == nil)
-      #expect(record.environment?["environment"]?.hasPrefix("unknown") == true)
+      // Either its own time limit ended it, or the wait for all of the description.
+      let told = ["python", "environment"].compactMap { record.environment?[$0] }
+      #expect(told.count == 1 && told.allSatisfy { $0.hasPrefix("unknown") }, "\(told)")
     }
   }
 }
