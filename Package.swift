@@ -124,7 +124,9 @@ let package = Package(
       ]),
     .testTarget(
       name: "SchedulingTests",
-      dependencies: ["Scheduling", "Planning", .product(name: "OrderedCollections", package: "swift-collections")]),
+      dependencies: [
+        "Scheduling", "Planning", "TestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .testTarget(
       name: "LedgerTests",
       dependencies: [
@@ -138,7 +140,7 @@ let package = Package(
     .testTarget(
       name: "TensorKernelsTests", dependencies: ["TensorKernels", "TensorLanes", "TestSupport"],
       swiftSettings: hasWideTwins),
-    .testTarget(name: "AlignmentTests", dependencies: ["Alignment", "Dumps"]),
+    .testTarget(name: "AlignmentTests", dependencies: ["Alignment", "Dumps", "TestSupport"]),
     .testTarget(name: "ComparisonTests", dependencies: ["Comparison", "Alignment", "Dumps", "TestSupport"]),
     // Diagnosis is tested through the driver, on real dumps.
     .testTarget(

@@ -1,4 +1,5 @@
 import Alignment
+import TestSupport
 import Testing
 
 @Suite("SGLang dims text")
@@ -57,7 +58,7 @@ struct DimsTextTests {
   func odd() {
     let long = String(repeating: "a ", count: 5000)
     #expect(throws: AlignmentError.self) { _ = try DimsText(long) }
-    var dice = Dice(7)
+    var dice = SplitMix64(seed: 7)
     let letters = Array("tsh1([*])#:,+=_ cp\u{301}é\u{0}")
     for _ in 0..<3000 {
       let text = String(

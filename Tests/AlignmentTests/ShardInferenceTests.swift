@@ -1,6 +1,7 @@
 import Alignment
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 /// Generated tensors cut up as engines do, with the noise of bfloat16, for the planner to recover.
@@ -16,7 +17,7 @@ struct ShardInferenceTests {
     var worldSizes = [2, 4, 8]
     var shape = [64, 96]
     /// The ranks' tensors of the whole one.
-    var cut: @Sendable (Grid, Int, inout Dice) -> [Grid]
+    var cut: @Sendable (Grid, Int, inout SplitMix64) -> [Grid]
 
     var testDescription: String { name }
   }
@@ -128,7 +129,7 @@ struct ShardInferenceTests {
 
   private static func plan(_ cut: Cut, _ worldSize: Int, seed: Int, wrong: Bool = false) throws -> Case {
     let files = try TensorFiles()
-    var dice = Dice(seed)
+    var dice = SplitMix64(seed: UInt64(seed))
     let whole = Grid.random(cut.shape, &dice)
     // Copies are copies after the noise, too.
     let source = wrong ? Grid.random(cut.shape, &dice) : whole.noisy(0.004, &dice)
@@ -173,7 +174,7 @@ struct ShardInferenceTests {
         continue
       }
       let files = try TensorFiles()
-      var dice = Dice(worldSize)
+      var dice = SplitMix64(seed: UInt64(worldSize))
       let whole = Grid.random(cut.shape, &dice)
       let parts = try cut.cut(whole.noisy(0.004, &dice), worldSize, &dice).map { try files.tensor($0) }
       // Rank r holds what rank r + 1 should.
@@ -194,7 +195,7 @@ struct ShardInferenceTests {
   @Test("a shard that was loaded twice is no permutation")
   func duplicate() throws {
     let files = try TensorFiles()
-    var dice = Dice(3)
+    var dice = SplitMix64(seed: 3)
     let whole = Grid.random([64, 96], &dice)
     let parts = try [0, 0, 1, 1].map { try files.tensor(whole.part(1, $0, of: 4)) }
     let plan = try ShardPlanner(rule: .auto, place: "k").plan(reference: [files.tensor(whole)], target: parts).plan
@@ -206,7 +207,7 @@ struct ShardInferenceTests {
   @Test("reduces that are wrong stay what they are", arguments: [2, 4, 8])
   func reduces(worldSize: Int) throws {
     let files = try TensorFiles()
-    var dice = Dice(worldSize)
+    var dice = SplitMix64(seed: UInt64(worldSize))
     let whole = Grid.random([64, 96], &dice)
     let reference = try files.tensor(whole)
     func plan(_ parts: [Grid]) throws -> ShardPlan {
@@ -241,7 +242,7 @@ struct ShardInferenceTests {
   func nearlyPlain() throws {
     // The columns of a row nearly alike, so that any slice is nearly any other: the plain reading leaves 4 %.
     let files = try TensorFiles()
-    var dice = Dice(11)
+    var dice = SplitMix64(seed: 11)
     let whole = Grid.random([64, 96], &dice)
     let flat = Grid(
       shape: whole.shape,
@@ -273,7 +274,7 @@ struct ShardInferenceTests {
   @Test("padding that is not empty is told, with the rows that it wins")
   func padding() throws {
     let files = try TensorFiles()
-    var dice = Dice(5)
+    var dice = SplitMix64(seed: 5)
     let whole = Grid.random([32, 125], &dice)
     let reference = try files.tensor(whole)
     for (fill, isEmpty, won) in [(0.0, true, 0), (-Double.infinity, true, 0), (40.0, false, 32), (.nan, false, 0)] {
@@ -292,7 +293,7 @@ struct ShardInferenceTests {
   @Test("the values of one rank that are not finite do not hide the layout")
   func nonfinite() throws {
     let files = try TensorFiles()
-    var dice = Dice(6)
+    var dice = SplitMix64(seed: 6)
     let whole = Grid.random([64, 96], &dice)
     var parts = (0..<4).map { whole.part(1, $0, of: 4) }
     for index in parts[2].values.indices { parts[2].values[index] = .nan }
@@ -305,7 +306,7 @@ struct ShardInferenceTests {
   @Test("the search reads no more of a large tensor than of a small one, and no more than it says")
   func bound() throws {
     let files = try TensorFiles()
-    var dice = Dice(9)
+    var dice = SplitMix64(seed: 9)
     var read: [Int] = []
     for rows in [256, 1024] {
       let whole = Grid.random([rows, 256], &dice)
@@ -327,7 +328,7 @@ struct ShardInferenceTests {
   func bothSharded(name: String) throws {
     let cut = try #require(Self.cuts.first { $0.name == name })
     let files = try TensorFiles()
-    var dice = Dice(21)
+    var dice = SplitMix64(seed: 21)
     let whole = Grid.random(cut.shape, &dice)
     let reference = try cut.cut(whole, 2, &dice).map { try files.tensor($0) }
     let target = try cut.cut(whole.noisy(0.004, &dice), 4, &dice).map { try files.tensor($0) }

@@ -1,5 +1,6 @@
 import Alignment
 import Dumps
+import TestSupport
 import Testing
 
 @Suite("Shard rules and metadata")
@@ -17,7 +18,7 @@ struct ShardRuleTests {
 
   init() throws {
     files = try TensorFiles()
-    var dice = Dice(77)
+    var dice = SplitMix64(seed: 77)
     whole = Grid.random([48, 64], &dice)
     reference = try files.tensor(whole, .float32)
   }
@@ -119,7 +120,7 @@ struct ShardRuleTests {
     let sharded = try plan(columns, .dims(DimsText("t h[tp]")))
     #expect(sharded.plan.kind == .concat && sharded.plan.axis == 1 && sharded.plan.residual == 0)
     #expect(sharded.plan.why.contains("rule: dims “t h[tp]”") && sharded.plan.source == .given)
-    var dice = Dice(1)
+    var dice = SplitMix64(seed: 1)
     #expect(try plan(whole.terms(4, &dice), .dims(DimsText("t h[tp:partial]"))).plan.kind == .partial)
     let copies = try plan([whole, whole], .dims(DimsText("t h # tp:replicated")))
     #expect(copies.plan.kind == .replicated)
@@ -189,7 +190,7 @@ struct ShardRuleTests {
       #expect(all == whole.values.map { Double(Float($0)) })
     }
     // Sums inside slices.
-    var dice = Dice(2)
+    var dice = SplitMix64(seed: 2)
     let terms = whole.terms(2, &dice)
     let sums = try plan(
       (0..<4).map { terms[$0 / 2].part(1, $0 % 2, of: 2) },

@@ -1,5 +1,6 @@
 import Dumps
 import Foundation
+import TestSupport
 
 /// Tensors in files of their own, removed with the last reference.
 final class TensorFiles {
@@ -38,7 +39,7 @@ struct Grid: Equatable {
 
   var count: Int { shape.reduce(1, *) }
 
-  static func random(_ shape: [Int], _ generator: inout Dice) -> Grid {
+  static func random(_ shape: [Int], _ generator: inout SplitMix64) -> Grid {
     Grid(shape: shape, values: (0..<shape.reduce(1, *)).map { _ in generator.normal() })
   }
 
@@ -80,7 +81,7 @@ struct Grid: Equatable {
   }
 
   /// With relative noise on every value, as another order of additions gives.
-  func noisy(_ size: Double, _ generator: inout Dice) -> Grid {
+  func noisy(_ size: Double, _ generator: inout SplitMix64) -> Grid {
     var result = self
     for index in values.indices { result.values[index] *= 1 + size * generator.normal() }
     return result
@@ -93,7 +94,7 @@ struct Grid: Equatable {
   }
 
   /// `count` terms of which this is the sum.
-  func terms(_ count: Int, _ generator: inout Dice) -> [Grid] {
+  func terms(_ count: Int, _ generator: inout SplitMix64) -> [Grid] {
     var rest = self
     var result: [Grid] = []
     for _ in 1..<count {
@@ -111,20 +112,7 @@ struct Grid: Equatable {
   }
 }
 
-/// Numbers that are the same in every run.
-struct Dice: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(_ seed: Int) { state = UInt64(bitPattern: Int64(seed)) &* 0x9E37_79B9_7F4A_7C15 | 1 }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-
+extension SplitMix64 {
   /// Roughly normal, of unit variance: four uniform numbers of 16 bits.
   mutating func normal() -> Double {
     let bits = next()

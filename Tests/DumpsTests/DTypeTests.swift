@@ -1,5 +1,6 @@
 import Dumps
 import TensorKernels
+import TestSupport
 import Testing
 
 @Suite struct DTypeTests {
@@ -37,7 +38,7 @@ import Testing
   func crc32(step: Int) {
     let check = Array("123456789".utf8)
     #expect(check.withUnsafeBytes { Kernels.crc32($0) } == 0xCBF4_3926)
-    var random = Seeded(state: 3)
+    var random = SplitMix64(seed: 3)
     let bytes = (0..<1000).map { _ in UInt8.random(in: 0...255, using: &random) }
     // The definition, bit by bit.
     var slow: UInt32 = .max

@@ -63,7 +63,7 @@ import Testing
     let scratch = try Scratch()
     defer { scratch.remove() }
     let whole = try corpus.contents(seed.isMultiple(of: 2) ? "small.pt" : "opaque.pt")
-    var random = Seeded(state: seed)
+    var random = SplitMix64(seed: seed)
     let interesting: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF] + Array("()0122QRbcehjlqrstux}]".utf8) + [0x81, 0x8A, 0x94]
     let pickle = try #require(whole.firstRange(of: [0x80, 0x02])).lowerBound
     let pickleEnd = try #require(whole[pickle...].firstRange(of: [0x50, 0x4B, 0x07, 0x08])).lowerBound

@@ -69,7 +69,7 @@ func expectNoHarm(
 ) throws {
   let scratch = try Scratch()
   defer { scratch.remove() }
-  var random = Seeded(state: seed)
+  var random = SplitMix64(seed: seed)
   let interesting: [UInt8] = [0, 1, 0x7F, 0x80, 0xFF] + Array("{}[](),:'\"\\0195-eTF<>|fVO .".utf8)
   for _ in 0..<rounds {
     var bytes = whole

@@ -1,5 +1,6 @@
 import Dumps
 import Foundation
+import TestSupport
 import Testing
 
 /// Files that PyTorch wrote hold what PyTorch says.
@@ -35,7 +36,7 @@ import Testing
 
   @Test func partsOfAViewAreThoseOfTheWhole() async throws {
     let corpus = try await Corpus("views")
-    var random = Seeded(state: 7)
+    var random = SplitMix64(seed: 7)
     for tensor in try DumpFileReader.read(path: corpus.file("views.pt")).tensors {
       let reader = try TensorReader(tensor)
       var whole: [UInt8] = []

@@ -1,8 +1,10 @@
+import TestSupport
+
 /// Makes one input from seeds, the same for the same number.
 struct Mutator {
   private var random: SplitMix64
 
-  init(seed: UInt64) { random = SplitMix64(state: seed &* 0x9E37_79B9_7F4A_7C15) }
+  init(seed: UInt64) { random = SplitMix64(seed: seed &* 0x9E37_79B9_7F4A_7C15) }
 
   mutating func int(_ range: Range<Int>) -> Int { Int.random(in: range, using: &random) }
 
@@ -70,18 +72,5 @@ struct Mutator {
 
   private mutating func block(_ bytes: [UInt8], from start: Int) -> Range<Int> {
     start..<min(bytes.count, start + pick([1, 2, 4, 8, 16, 64, 256]))
-  }
-}
-
-/// The same numbers in every run.
-private struct SplitMix64: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
   }
 }

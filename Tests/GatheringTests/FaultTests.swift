@@ -15,7 +15,7 @@ struct FaultTests {
   private func fill(_ attempt: Attempt) throws -> [String: [UInt8]] {
     var files: [String: [UInt8]] = [:]
     for (index, size) in [0, 1, 4096, 0, 100_000, 7, 65_536, 0].enumerated() {
-      files["layer0\(index)_Block_rank\(index % 2).pt"] = noise(size, seed: UInt64(index))
+      files["layer0\(index)_Block_rank\(index % 2).pt"] = SplitMix64.bytes(size, seed: UInt64(index))
     }
     for (name, bytes) in files { try attempt.dump(name, bytes) }
     return files
@@ -75,7 +75,7 @@ struct FaultTests {
   @Test func `a big file is gone on with by offset, also by a later gather`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      let bytes = noise(3 << 20, seed: 9)
+      let bytes = SplitMix64.bytes(3 << 20, seed: 9)
       try attempt.dump("layer00_Block_rank0.pt", bytes)
       let cut = FaultyTransport(LocalTransport(), faults: [.cut(after: 2 << 20)])
       await #expect(throws: GatheringError.self) { try await attempt.gather(over: cut) { $0.retries = 0 } }
@@ -91,7 +91,7 @@ struct FaultTests {
   @Test func `a leftover with wrong bytes is found by the hash and fetched anew`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      let bytes = noise(500_000, seed: 9)
+      let bytes = SplitMix64.bytes(500_000, seed: 9)
       try attempt.dump("layer00_Block_rank0.pt", bytes)
       let cut = FaultyTransport(LocalTransport(), faults: [.cut(after: 200_000)])
       await #expect(throws: GatheringError.self) { try await attempt.gather(over: cut) { $0.retries = 0 } }
@@ -126,7 +126,7 @@ struct FaultTests {
 
         let other = try Attempt(Scratch())
         defer { other.scratch.remove() }
-        try other.dump("layer03_Block_rank1.pt", noise(200_000, seed: 77))
+        try other.dump("layer03_Block_rank1.pt", SplitMix64.bytes(200_000, seed: 77))
         let error = await #expect(throws: GatheringError.self) {
           try await other.gather(over: FaultyTransport(LocalTransport(), always: .flip(at: position)))
         }
@@ -164,7 +164,7 @@ struct FaultTests {
       _ = try fill(attempt)
       let name = "layer04_Block_rank0.pt"
       let transport = FaultyTransport(LocalTransport()) { stream in
-        try attempt.dump(name, noise(100_000 + stream, seed: UInt64(stream + 50)))
+        try attempt.dump(name, SplitMix64.bytes(100_000 + stream, seed: UInt64(stream + 50)))
       }
       let error = await #expect(throws: GatheringError.self) { try await attempt.gather(over: transport) }
       #expect(error?.code == .fileChanged)
@@ -193,7 +193,9 @@ struct FaultTests {
   @Test func `two gathers of the same contents at once both end whole`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      for index in 0..<6 { try attempt.dump("layer0\(index)_Block_rank0.pt", noise(400_000, seed: UInt64(index))) }
+      for index in 0..<6 {
+        try attempt.dump("layer0\(index)_Block_rank0.pt", SplitMix64.bytes(400_000, seed: UInt64(index)))
+      }
       try await withThrowingTaskGroup(of: Void.self) { group in
         for run in ["r1", "r2", "r3"] {
           group.addTask { _ = try await attempt.gather(over: LocalTransport(), run: run) }

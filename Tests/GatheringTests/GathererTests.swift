@@ -11,10 +11,10 @@ struct GathererTests {
   func `files arrive whole, with their times, and replicas cost one object`(_ kind: HostKind) async throws {
     try await kind.with { scratch, transport in
       let attempt = try Attempt(scratch)
-      let replica = noise(300_000, seed: 1)
+      let replica = SplitMix64.bytes(300_000, seed: 1)
       for rank in 0..<8 {
         try attempt.dump("layer00_Block_rank\(rank).pt", replica)
-        try attempt.dump("layer01_Block_rank\(rank).pt", noise(1000 + rank, seed: UInt64(rank + 2)))
+        try attempt.dump("layer01_Block_rank\(rank).pt", SplitMix64.bytes(1000 + rank, seed: UInt64(rank + 2)))
       }
       try attempt.dump("empty_rank0.pt", [])
       try attempt.dump("notes.txt", "no rank")
@@ -34,7 +34,8 @@ struct GathererTests {
       for rank in 0..<8 {
         #expect(try attempt.stored("rank\(rank)/layer00_Block_rank\(rank).pt") == replica)
         #expect(
-          try attempt.stored("rank\(rank)/layer01_Block_rank\(rank).pt") == noise(1000 + rank, seed: UInt64(rank + 2)))
+          try attempt.stored("rank\(rank)/layer01_Block_rank\(rank).pt")
+            == SplitMix64.bytes(1000 + rank, seed: UInt64(rank + 2)))
       }
       #expect(try attempt.stored("rank0/empty_rank0.pt") == [])
       #expect(try attempt.stored("shared/notes.txt") == Array("no rank".utf8))
@@ -57,7 +58,7 @@ struct GathererTests {
   func `a second gather moves no byte, also for another run, and mends a deleted link`(_ kind: HostKind) async throws {
     try await kind.with { scratch, transport in
       let attempt = try Attempt(scratch)
-      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(5000, seed: UInt64(rank))) }
+      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", SplitMix64.bytes(5000, seed: UInt64(rank))) }
       #expect(try await attempt.gather(over: transport).bytesTransferred == 20_000)
 
       let lost = try attempt.store.runDirectory(sweep: "s1", run: "r1") + "/rank2/layer00_Block_rank2.pt"
@@ -69,7 +70,7 @@ struct GathererTests {
 
       let other = try await attempt.gather(over: transport, run: "r2")
       #expect(other.bytesTransferred == 0)
-      #expect(try attempt.stored("rank2/layer00_Block_rank2.pt", run: "r2") == noise(5000, seed: 2))
+      #expect(try attempt.stored("rank2/layer00_Block_rank2.pt", run: "r2") == SplitMix64.bytes(5000, seed: 2))
       #expect(attempt.objects.count == 4)
     }
   }
@@ -115,10 +116,10 @@ struct GathererTests {
   ) async throws {
     try await kind.with { scratch, transport in
       let attempt = try Attempt(scratch)
-      let large = Array(repeating: noise(7 << 10, seed: 1), count: 1 << 10).flatMap(\.self)
+      let large = Array(repeating: SplitMix64.bytes(7 << 10, seed: 1), count: 1 << 10).flatMap(\.self)
       for rank in 0..<6 {
         try attempt.dump("layer00 it's \\n ü_rank\(rank).pt", large.dropLast(rank) + [])
-        try attempt.dump("-layer01_rank\(rank).pt", noise(10 + rank, seed: UInt64(rank + 2)))
+        try attempt.dump("-layer01_rank\(rank).pt", SplitMix64.bytes(10 + rank, seed: UInt64(rank + 2)))
       }
       try attempt.dump("replica_rank7.pt", large)
       let host = CountingTransport(transport, preamble: openssl.map { "openssl() { \($0); }\n" } ?? "")
@@ -205,7 +206,9 @@ struct GathererTests {
   func `two thousand small files come in one stream`(_ kind: HostKind) async throws {
     try await kind.with { scratch, base in
       let attempt = try Attempt(scratch)
-      for index in 0..<2000 { try attempt.dump("rank\(index % 8)/call\(index).pt", noise(64, seed: UInt64(index))) }
+      for index in 0..<2000 {
+        try attempt.dump("rank\(index % 8)/call\(index).pt", SplitMix64.bytes(64, seed: UInt64(index)))
+      }
       let transport = FaultyTransport(base)
       let result = try await attempt.gather(over: transport)
       #expect(transport.streams == 1)
@@ -218,9 +221,9 @@ struct GathererTests {
   @Test func `noise of login files is no harm`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      try attempt.dump("x_rank0.pt", noise(100_000, seed: 3))
+      try attempt.dump("x_rank0.pt", SplitMix64.bytes(100_000, seed: 3))
       let result = try await attempt.gather(over: NoisyTransport(base: LocalTransport()))
-      #expect(try attempt.stored("rank0/x_rank0.pt") == noise(100_000, seed: 3))
+      #expect(try attempt.stored("rank0/x_rank0.pt") == SplitMix64.bytes(100_000, seed: 3))
       #expect(result.entries.count == 1)
     }
   }

@@ -10,7 +10,7 @@ struct StoreTests {
   @Test func `a rank file deleted or changed after the gather is named`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(5000, seed: UInt64(rank))) }
+      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", SplitMix64.bytes(5000, seed: UInt64(rank))) }
       _ = try await attempt.gather(over: LocalTransport())
       let run = try attempt.store.runDirectory(sweep: "s1", run: "r1")
 
@@ -23,7 +23,7 @@ struct StoreTests {
 
       // Same size, one byte other, in place as far as the file system goes.
       try FileManager.default.removeItem(atPath: run + "/rank1/layer00_Block_rank1.pt")
-      var bytes = noise(5000, seed: 1)
+      var bytes = SplitMix64.bytes(5000, seed: 1)
       bytes[4999] ^= 1
       try Data(bytes).write(to: URL(fileURLWithPath: run + "/rank1/layer00_Block_rank1.pt"))
       try FileManager.default.removeItem(atPath: run + "/rank2/layer00_Block_rank2.pt")
@@ -42,7 +42,7 @@ struct StoreTests {
   @Test func `an object cut short is named, and fetched again`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      try attempt.dump("layer00_Block_rank0.pt", noise(5000, seed: 1))
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
       _ = try await attempt.gather(over: LocalTransport())
       let object = attempt.store.objectPath(attempt.objects[0])
       #expect(chmod(object, 0o644) == 0)
@@ -57,7 +57,7 @@ struct StoreTests {
   @Test func `a manifest that is missing, damaged or hostile is refused`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      try attempt.dump("layer00_Block_rank0.pt", noise(50, seed: 1))
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(50, seed: 1))
       var error = #expect(throws: GatheringError.self) { try attempt.store.verify(sweep: "s1", run: "r1") }
       #expect(error?.code == .notGathered)
       _ = try await attempt.gather(over: LocalTransport())
@@ -80,7 +80,7 @@ struct StoreTests {
   @Test func `too little room is said with figures before a byte moves`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
-      try attempt.dump("layer00_Block_rank0.pt", noise(5000, seed: 1))
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
       let transport = FaultyTransport(LocalTransport())
       let error = await #expect(throws: GatheringError.self) {
         try await attempt.gather(over: transport) { $0.freeSpaceFloor = .max - 6000 }
@@ -95,7 +95,9 @@ struct StoreTests {
   func `a disk that fills up meanwhile costs no whole file, and room mends it`() async throws {
     try await SmallDisk.with(megabytes: 1) { disk, scratch in
       let attempt = try Attempt(scratch, store: disk)
-      for rank in 0..<4 { try attempt.dump("layer00_Block_rank\(rank).pt", noise(150_000, seed: UInt64(rank))) }
+      for rank in 0..<4 {
+        try attempt.dump("layer00_Block_rank\(rank).pt", SplitMix64.bytes(150_000, seed: UInt64(rank)))
+      }
       let filler = disk + "/filler"
       let transport = FaultyTransport(LocalTransport()) { _ in
         try Data(count: 700_000).write(to: URL(fileURLWithPath: filler))

@@ -1,4 +1,5 @@
 import Scheduling
+import TestSupport
 import Testing
 
 /// Sweeps run to their end by the clock of the test, on hosts of eight GPUs.
@@ -15,7 +16,7 @@ import Testing
   ]
 
   private func jobs(_ mix: [Int: Int], scale: Int, seed: UInt64) -> [Job] {
-    var random = Seeded(state: seed)
+    var random = SplitMix64(seed: seed)
     var sizes = mix.sorted { $0.key < $1.key }.flatMap { Array(repeating: $0.key, count: $0.value * scale) }
     sizes.shuffle(using: &random)
     return sizes.enumerated().map { index, gpus in

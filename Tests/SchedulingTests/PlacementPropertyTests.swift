@@ -1,23 +1,11 @@
 import OrderedCollections
 import Scheduling
+import TestSupport
 import Testing
-
-/// SplitMix64: the same seed gives the same case on every machine.
-struct Seeded: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
-}
 
 @Suite struct PlacementPropertyTests {
   static func snapshot(_ seed: UInt64) -> Placement.Snapshot {
-    var random = Seeded(state: seed)
+    var random = SplitMix64(seed: seed)
     let hosts = (0..<Int.random(in: 0...6, using: &random)).map { index in
       let total = [0, 1, 2, 4, 8, nil].randomElement(using: &random) ?? 8
       let slots = Int.random(in: 0...2, using: &random)
@@ -48,7 +36,7 @@ struct Seeded: RandomNumberGenerator {
       let decisions = Placement.decide(snapshot)
 
       // The same question in another order has the same answer.
-      var random = Seeded(state: seed ^ 0xFFFF)
+      var random = SplitMix64(seed: seed ^ 0xFFFF)
       var shuffled = snapshot
       shuffled.runs.shuffle(using: &random)
       shuffled.hosts.shuffle(using: &random)
@@ -121,7 +109,7 @@ struct Seeded: RandomNumberGenerator {
   func drainsTheQueueAndNeverDelaysAHead(block: Int) throws {
     for offset in 0..<10 {
       let seed = UInt64(1_000 + block * 10 + offset)
-      var random = Seeded(state: seed)
+      var random = SplitMix64(seed: seed)
       let hosts = (0..<3).map { gpuHost("h\($0)", [4, 8, 8][$0]) }
       var queue = (0..<40).map { index in
         Run(id: "r\(index)", gpus: [0, 1, 1, 2, 4, 8].randomElement(using: &random) ?? 1, order: index)

@@ -41,7 +41,7 @@ struct TransportConformance {
 
   @Test(arguments: TransportKind.allCases)
   func `a mebibyte of bytes goes in and comes back`(_ kind: TransportKind) async throws {
-    let bytes = pseudoRandomBytes(count: 1 << 20)
+    let bytes = SplitMix64.bytes(1 << 20)
     try await kind.with { transport in
       let result = try await transport.sh("cat; cat >&2 /dev/null", input: bytes, limit: 2 << 20)
       #expect(result.status == 0)
@@ -51,7 +51,7 @@ struct TransportConformance {
 
   @Test(arguments: TransportKind.allCases)
   func `large both ways at once does not deadlock`(_ kind: TransportKind) async throws {
-    let bytes = pseudoRandomBytes(count: 12 << 20)
+    let bytes = SplitMix64.bytes(12 << 20)
     try await kind.with { transport in
       // Writes as much to both outputs while it still reads.
       let received = Mutex<[UInt8]>([])
@@ -68,7 +68,7 @@ struct TransportConformance {
 
   @Test(arguments: TransportKind.allCases)
   func `a command need not read its input`(_ kind: TransportKind) async throws {
-    let bytes = pseudoRandomBytes(count: 8 << 20)
+    let bytes = SplitMix64.bytes(8 << 20)
     try await kind.with { transport in
       let result4 = try await transport.sh("exit 4", input: bytes)
       #expect(result4.status == 4)
@@ -294,18 +294,4 @@ extension Transport {
 
 extension CommandResult {
   var text: String { String(decoding: output, as: UTF8.self) }
-}
-
-/// Reproducible bytes without structure.
-func pseudoRandomBytes(count: Int) -> [UInt8] {
-  var state: UInt64 = 0x9E37_79B9_7F4A_7C15
-  return [UInt8](unsafeUninitializedCapacity: count + 8) { buffer, initialized in
-    for offset in stride(from: 0, to: count, by: 8) {
-      state ^= state << 13
-      state ^= state >> 7
-      state ^= state << 17
-      UnsafeMutableRawBufferPointer(buffer).storeBytes(of: state, toByteOffset: offset, as: UInt64.self)
-    }
-    initialized = count
-  }
 }

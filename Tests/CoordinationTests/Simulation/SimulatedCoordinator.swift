@@ -3,6 +3,7 @@ import Ledger
 import OrderedCollections
 import Planning
 import Scheduling
+import TestSupport
 import Transports
 
 @testable import Coordination
@@ -71,7 +72,7 @@ final class SimulatedCoordinator {
   }
 
   /// Mostly fine; some fail by themselves, die of a signal, or hang until their time limit.
-  private static func workload(_ random: inout SeededGenerator) -> SimulatedHost.Workload {
+  private static func workload(_ random: inout SplitMix64) -> SimulatedHost.Workload {
     let seconds = random.chance(0.2) ? random.between(60, 400) : random.between(0.1, 40)
     return switch random.unit() {
     case ..<0.7: SimulatedHost.Workload(seconds: seconds, code: 0)

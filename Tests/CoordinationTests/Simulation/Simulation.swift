@@ -2,6 +2,7 @@ import Launching
 import Ledger
 import Planning
 import Scheduling
+import TestSupport
 import Transports
 
 @testable import Coordination
@@ -34,7 +35,7 @@ final class Simulation {
     var badFiles: Bool
     var cancel: Bool
 
-    init(_ random: inout SeededGenerator) {
+    init(_ random: inout SplitMix64) {
       let isCalm = random.chance(0.05)
       func on(_ probability: Double) -> Bool { random.chance(probability) && !isCalm }
       crashes = on(0.6)
@@ -57,7 +58,7 @@ final class Simulation {
 
   let seed: UInt64
   let isTraced: Bool
-  var random: SeededGenerator
+  var random: SplitMix64
   let faults: Faults
   /// Until then faults happen.
   let horizon: Double
@@ -77,7 +78,7 @@ final class Simulation {
   init(seed: UInt64, traced: Bool = false) {
     self.seed = seed
     isTraced = traced
-    random = SeededGenerator(seed: seed)
+    random = SplitMix64(seed: seed &* 0x9E37_79B9_7F4A_7C15 &+ 0xD1B5_4A32_D192_ED03)
     faults = Faults(&random)
     horizon = random.between(60, 900)
     isMixed = random.chance(0.3)
