@@ -93,21 +93,18 @@ struct JSONReader {
 
   /// A whole number, not negative.
   mutating func count() throws(DumpError) -> Int {
-    guard let first = peek(), first.isDigit else { throw malformed("a whole number should stand here") }
-    let start = position
-    var value = 0
-    while position < bytes.count, bytes[position].isDigit {
-      let (product, overflow) = value.multipliedReportingOverflow(by: 10)
-      let (sum, carry) = product.addingReportingOverflow(Int(bytes[position] - UInt8(ascii: "0")))
-      guard !overflow, !carry else { throw malformed("the number is too large") }
-      value = sum
-      position += 1
+    skipSpace()
+    let number: WholeNumber
+    do {
+      number = try WholeNumber(bytes, at: position)
+    } catch {
+      throw malformed(error.message)
     }
-    guard position - start == 1 || first != UInt8(ascii: "0") else { throw malformed("a number begins with 0") }
+    position = number.end
     if position < bytes.count, [UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E")].contains(bytes[position]) {
       throw malformed("a whole number should stand here")
     }
-    return value
+    return number.value
   }
 
   /// Reads over any value.

@@ -5,30 +5,15 @@ import Testing
 
 /// Damaged files end in an error or in tensors that are whole, never in a crash and never in fewer bytes.
 @Suite struct DamageTests {
-  /// Reads everything; what comes back without an error must be complete.
-  private func readAll(_ path: String, verifyChecksums: Bool = true) throws {
-    let dump = try DumpFileReader.read(path: path, verifyChecksums: verifyChecksums)
-    for tensor in dump.tensors {
-      let reader = try TensorReader(tensor)
-      guard reader.elementCount < 1 << 20 else { continue }
-      var bytes: [UInt8] = []
-      try reader.read(0..<reader.elementCount, into: &bytes)
-      #expect(bytes.count == reader.elementCount * tensor.dtype.byteCount)
-      var values: [Double] = []
-      try reader.readDoubles(0..<reader.elementCount, into: &values)
-      #expect(values.count == reader.elementCount * tensor.dtype.valuesPerElement)
-    }
-  }
-
   @Test func aCutFileIsAnErrorAtEveryLength() async throws {
     let corpus = try await Corpus("small")
     let scratch = try Scratch()
     defer { scratch.remove() }
     let whole = try corpus.contents("small.pt")
-    try readAll(corpus.file("small.pt"))
+    try readWhole(corpus.file("small.pt"))
     for length in Array(stride(from: 0, to: whole.count, by: 97)) + Array((whole.count - 100)..<whole.count) {
       try scratch.write("cut.pt", Array(whole[..<length]))
-      let error = #expect(throws: DumpError.self, "\(length) bytes") { try readAll(scratch.path("cut.pt")) }
+      let error = #expect(throws: DumpError.self, "\(length) bytes") { try readWhole(scratch.path("cut.pt")) }
       #expect(error?.code == .truncated || length < 4, "\(length) bytes: \(error?.description ?? "")")
     }
   }
@@ -83,7 +68,7 @@ import Testing
       // Without checksums, so that the damage gets past the gate.
       try clearChecksums(&bytes)
       try scratch.write("mutant.pt", bytes)
-      do { try readAll(scratch.path("mutant.pt"), verifyChecksums: false) } catch is DumpError {}
+      do { try readWhole(scratch.path("mutant.pt"), verifyChecksums: false) } catch is DumpError {}
     }
   }
 

@@ -73,20 +73,17 @@ struct NPYLiteral {
   }
 
   private mutating func count() throws(DumpError) -> Int {
-    guard let first = peek(), first.isDigit else { throw malformed("a whole number should stand here") }
-    let start = position
-    var value = 0
-    while position < bytes.count, bytes[position].isDigit {
-      let (product, overflow) = value.multipliedReportingOverflow(by: 10)
-      let (sum, carry) = product.addingReportingOverflow(Int(bytes[position] - UInt8(ascii: "0")))
-      guard !overflow, !carry else { throw malformed("the number is too large") }
-      value = sum
-      position += 1
+    _ = peek()
+    let number: WholeNumber
+    do {
+      number = try WholeNumber(bytes, at: position)
+    } catch {
+      throw malformed(error.message)
     }
-    guard position - start == 1 || first != UInt8(ascii: "0") else { throw malformed("a number begins with 0") }
+    position = number.end
     // Python 2 wrote 3L.
     if position < bytes.count, bytes[position] == UInt8(ascii: "L") { position += 1 }
-    return value
+    return number.value
   }
 
   private mutating func string() throws(DumpError) -> String {
