@@ -14,6 +14,10 @@ struct BookedSweep {
   struct Form {
     /// Shell text that each run executes between its entry in the book and its dumps.
     var work = ":"
+    /// Shell text that each run executes at its end.
+    var last = ":"
+    /// Runs at once on one host.
+    var slots = 2
     /// Of the same cells.
     var repetitions = 1
     /// More lines of the job's `run`.
@@ -48,9 +52,9 @@ struct BookedSweep {
     try scratch.write("ssh_config", configurations.joined(separator: "\n"), permissions: 0o600)
     try writeSources(scratch, ballast: form.ballast)
     for book in ["book", "twin-book"] { try scratch.directory(book) }
-    try scratch.write("work.sh", script(form.work), permissions: 0o755)
+    try scratch.write("work.sh", script(form.work, last: form.last), permissions: 0o755)
     // The twin works at once and on disks that do not fill.
-    try scratch.write("twin/work.sh", script(":"), permissions: 0o755)
+    try scratch.write("twin/work.sh", script(":", last: ":"), permissions: 0o755)
     try scratch.write("job.yaml", job(form, book: scratch.path("book"), in: scratch))
     try scratch.write("twin/job.yaml", job(form, book: scratch.path("twin-book"), in: scratch))
     try scratch.write("fleet.yaml", fleet(form, in: scratch, workdirs: form.workdirs, leases: "leases"))
@@ -93,7 +97,7 @@ struct BookedSweep {
       + values.flatMap { value in withUnsafeBytes(of: value.bitPattern.littleEndian) { Array($0) } }
   }
 
-  private static func script(_ work: String) -> String {
+  private static func script(_ work: String, last: String) -> String {
     """
     set -e
     echo "$ROLLCALL_RUN $ROLLCALL_ATTEMPT $PLACE" >> "$BOOK/starts"
@@ -103,6 +107,7 @@ struct BookedSweep {
     cd "$ROLLCALL_DUMP_DIR"
     sums=$(sha256sum * | sed "s/^/$ROLLCALL_RUN $ROLLCALL_ATTEMPT /")
     echo "$sums" >> "$BOOK/sums"
+    \(last)
     echo done
 
     """
@@ -134,7 +139,7 @@ struct BookedSweep {
   private static func fleet(_ form: Form, in scratch: Scratch, workdirs: [String: String], leases: String) -> String {
     let hosts = form.hosts.map { name in
       "  - {name: \(name), ssh: \(name), workdir: \(workdirs[name] ?? scratch.path("work-\(name)")), "
-        + "lease_dir: \(scratch.path(leases)), cpu_slots: 2}"
+        + "lease_dir: \(scratch.path(leases)), cpu_slots: \(form.slots)}"
     }
     return "ssh_config: \(scratch.path("ssh_config"))\nhosts:\n" + hosts.joined(separator: "\n") + "\n"
   }
@@ -149,10 +154,49 @@ struct BookedSweep {
     return RollcallBinary.Outcome(status: result.status, output: result.output, errorOutput: result.errorOutput)
   }
 
-  /// Waits until so many runs have entered themselves into the book.
-  func begun(_ count: Int) async throws {
-    while starts.count < count { try await Task.sleep(for: .milliseconds(50)) }
+  /// Starts a verb, calls `body` with its process id while it works, and gives how it ended.
+  func during(_ arguments: String..., body: (Int32) async throws -> Void) async throws -> RollcallBinary.Outcome {
+    let file = "pid-\(UInt32.random(in: 0...UInt32.max))"
+    async let ended = runTool(
+      "sh",
+      ["-c", #"echo $$ > "$1"; shift; exec "$@""#, "sh", scratch.path(file), try RollcallBinary.path] + arguments,
+      environment: rollcall.variables, directory: rollcall.directory, mustSucceed: false)
+    var pid: Int32?
+    while pid == nil {
+      try await Task.sleep(for: .milliseconds(20))
+      pid = scratch.text(file).flatMap { Int32($0.trimmingCharacters(in: .newlines)) }
+    }
+    if let pid { try await body(pid) }
+    let result = try await ended
+    return RollcallBinary.Outcome(status: result.status, output: result.output, errorOutput: result.errorOutput)
   }
+
+  /// Shell text that waits for `open`.
+  static let gate = #"until [ -e "$BOOK/open" ]; do sleep 0.1; done"#
+
+  func openGate() throws { try scratch.write("book/open", "") }
+
+  /// What the store says of the sweep's runs while it is driven.
+  func states() async throws -> [String] {
+    let sweeps = try #require(try await rollcall("status", "last", "--json").json()["sweeps"] as? [[String: Any]])
+    return (sweeps.first?["runs"] as? [[String: Any]] ?? []).compactMap { $0["state"] as? String }
+  }
+
+  /// Whether `status` tells a text.
+  func told(_ text: String) async throws -> Bool { try await rollcall("status", "last").output.contains(text) }
+
+  /// Waits until something holds.
+  /// - Throws: `ToolFailure` after a minute: it never will.
+  func until(_ condition: () async throws -> Bool) async throws {
+    let end = ContinuousClock.now + .seconds(60)
+    while try await !condition() {
+      guard ContinuousClock.now < end else { throw ToolFailure(description: "what the test waits for never came") }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+  }
+
+  /// Waits until so many runs have entered themselves into the book.
+  func begun(_ count: Int) async throws { try await until { starts.count >= count } }
 
   // MARK: - The book
 
