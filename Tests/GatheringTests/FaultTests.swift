@@ -208,6 +208,23 @@ struct FaultTests {
     }
   }
 
+  @Test func `what a killed gather left aside is no file of the run`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let files = try fill(attempt)
+      _ = try await attempt.gather(over: LocalTransport())
+      // Killed right before the last rename, with an older manifest's name gone already.
+      let run = URL(fileURLWithPath: try attempt.store.runDirectory(sweep: "s1", run: "r1"))
+      let manifest = run.appendingPathComponent("manifest.json")
+      try FileManager.default.removeItem(at: manifest)
+      try Data("{".utf8).write(to: run.appendingPathComponent("manifest.json.part"))
+      _ = try await attempt.gather(over: LocalTransport())
+      try check(attempt, files)
+      let names = try FileManager.default.contentsOfDirectory(atPath: run.path).sorted()
+      #expect(names == ["attempts", "manifest.json", "rank0", "rank1"])
+    }
+  }
+
   @Test func `a cancelled gather leaves nothing half`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)

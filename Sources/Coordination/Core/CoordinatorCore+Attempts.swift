@@ -13,26 +13,19 @@ extension CoordinatorCore {
     switch status {
     case .absent, .claimed: break
     // Its directory stays, so that no other launch of it starts anything.
-    case .running, .exited, .lost: attempts[index].doubtUntil = nil
+    case .running, .exited, .lost: attempts[index].isInDoubt = false
     }
     let seen = aged(status, index)
-    let state = attempts[index].record.state
-    if isCancelling(run), state == .launching, status == .absent {
-      // A launch that was never answered may still arrive: only then is it sure that nothing starts.
-      guard !isInDoubt(index) else { return }
-      close(index, .failed, why: "cancelled before it started")
-      set(run, .cancelled, why: "cancelled before it started", host: name(host), attempt: id(index), kind: "cancelled")
+    if isCancelling(run), attempts[index].record.state == .launching, status == .absent {
+      stopIfCancelled(index)
       return
     }
     if let transition = Transition.after(seen, of: attempts[index].record, now: now.wall) {
       hosts[host].changed = now.steady
       apply(transition, to: index, run)
     }
-    stopIfCancelled(index, isThere: status != .absent)
+    stopIfCancelled(index)
   }
-
-  /// A launch that was never answered may still arrive.
-  private func isInDoubt(_ index: Int) -> Bool { (attempts[index].doubtUntil ?? 0) > now.steady }
 
   /// Our own patience with a claimed directory, since the host's clock may have jumped.
   private mutating func aged(_ status: AttemptStatus, _ index: Int) -> AttemptStatus {
@@ -52,7 +45,7 @@ extension CoordinatorCore {
     hosts[attempts[index].host].changed = now.steady
     switch outcome {
     case .started, .adopted:
-      attempts[index].doubtUntil = nil
+      attempts[index].isInDoubt = false
       var next = attempts[index].record
       next.state = .running
       next.heard = now.wall
@@ -110,19 +103,15 @@ extension CoordinatorCore {
   // MARK: - What follows
 
   /// In a sweep that is being cancelled, what runs is stopped, and what was never sent ends here.
-  /// - Parameter isThere: Its host has a directory of it, so that a stop is not in vain.
-  mutating func stopIfCancelled(_ index: Int, isThere: Bool = false) {
+  mutating func stopIfCancelled(_ index: Int) {
     guard let run = attempts[index].run, isCancelling(run), attempts[index].command == nil else { return }
     hosts[attempts[index].host].restsUntil = -.infinity
     switch attempts[index].record.state {
-    case .launching where attempts[index].need == .launch && attempts[index].doubtUntil == nil:
+    case .launching where attempts[index].need == .launch && !attempts[index].isInDoubt:
       close(index, .failed, why: "cancelled before it started")
       set(
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
-    case .launching where !isThere && isInDoubt(index):
-      // Whether there is anything to stop, a look will tell.
-      attempts[index].need = nil
     case .launching, .running: attempts[index].need = .stop
     case .exited, .gathered, .failed, .lost: return
     }
@@ -181,19 +170,18 @@ extension CoordinatorCore {
   /// be fenced.
   private mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
     hosts[attempts[index].host].restsUntil = -.infinity
-    let isInDoubt = isInDoubt(index)
     let hasExited = attempts[index].record.state == .exited
     attempts[index].record.state = state
     attempts[index].record.why = why
     attempts[index].record.heard = now.wall
     if !hasExited { attempts[index].record.ended = now.wall }
-    attempts[index].record.isFenced = hasExited || (state == .failed && !isInDoubt)
+    attempts[index].record.isFenced = hasExited || (state == .failed && !attempts[index].isInDoubt)
     if attempts[index].record.isFenced {
       attempts[index].need = nil
       unwatch(index)
     } else {
       attempts[index].need = .stop
-      attempts[index].notBefore = isInDoubt ? attempts[index].doubtUntil ?? 0 : 0
+      attempts[index].notBefore = 0
     }
     isPlacingDue = true
     output.writes.append(.attempt(attempts[index].record))

@@ -65,7 +65,7 @@ extension CoordinatorCore {
   /// A command that may or may not have arrived.
   mutating func failed(_ command: Pending, _ trouble: TransportError) {
     if case .launch(let attempt) = command.kind {
-      attempts[attempt].doubtUntil = now.steady + settings.launchDelay
+      attempts[attempt].isInDoubt = true
       attempts[attempt].need = nil
     }
     var host = hosts[command.host]
@@ -86,10 +86,7 @@ extension CoordinatorCore {
   }
 
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > patience }
-
-  /// No launch may be under way any more when work is given up.
-  private var patience: Double { max(settings.lostAfter, settings.launchDelay) }
+  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > settings.lostAfter }
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
@@ -125,7 +122,7 @@ extension CoordinatorCore {
 
   private mutating func issue(_ host: Int) {
     if hosts[host].trouble != nil, !isSilent(hosts[host]) {
-      rest(host, until: hosts[host].silentSince + patience + 0.001)
+      rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
     }
     guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {

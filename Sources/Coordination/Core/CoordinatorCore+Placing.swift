@@ -106,7 +106,7 @@ extension CoordinatorCore {
     add(attempt, run: run)
     if let index = runs[run].attempts.last {
       attempts[index].need = .launch
-      attempts[index].doubtUntil = nil
+      attempts[index].isInDoubt = false
     }
     dequeue(run)
     set(

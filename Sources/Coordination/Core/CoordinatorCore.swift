@@ -53,8 +53,8 @@ struct CoordinatorCore: Sendable {
     var need: Need?
     /// The command under way for it.
     var command: Int?
-    /// Until then a launch that was never answered may still arrive.
-    var doubtUntil: Double?
+    /// A launch was sent and never answered: it may still arrive, until its host has said that it stopped it.
+    var isInDoubt = false
     /// Since when its directory was seen without a supervisor.
     var claimedSince: Double?
     var gatherTries = 0
@@ -244,12 +244,11 @@ struct CoordinatorCore: Sendable {
     var attempt = Attempt(record: record, run: run, host: host)
     if record.state == .launching {
       // Sent or not, arrived or not: the host is asked.
-      attempt.doubtUntil = now.steady + settings.launchDelay
+      attempt.isInDoubt = true
     } else if record.state == .exited {
       attempt.need = .gather
     } else if !record.isFenced {
       attempt.need = .stop
-      attempt.notBefore = record.state == .failed ? now.steady + settings.launchDelay : 0
     }
     let index = attempts.count
     if let known = attemptIndex[record.id] {

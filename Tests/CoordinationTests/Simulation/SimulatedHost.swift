@@ -87,7 +87,7 @@ final class SimulatedHost {
   ) -> LaunchOutcome? {
     if isFull { return .noSpace("no room on the host's disk") }
     if let known = attempts[id] {
-      if known.token != token { return .refused("the run directory is another launch's") }
+      if !known.token.isEmpty, known.token != token { return .refused("the run directory is another launch's") }
       switch known.state {
       case .claimed: break
       case .running, .exited, .orphaned, .cutOff: return .adopted
@@ -118,12 +118,19 @@ final class SimulatedHost {
     finish(id, code: workload.code, signal: workload.signal, reason: workload.reason, at: time)
   }
 
-  func stop(_ id: String, reason: String, at time: Double) {
+  /// False where its full disk takes no note that it was stopped.
+  func stop(_ id: String, owner: Int, reason: String, at time: Double) -> Bool {
     switch attempts[id]?.state {
     case .claimed?, .running?: finish(id, code: 143, signal: 15, reason: reason, at: time)
     case .orphaned?: attempts[id]?.state = .orphaned(isAlive: false)
-    case .exited?, .cutOff?, nil: return
+    case .exited?, .cutOff?: break
+    case nil where isFull: return false
+    case nil:
+      // A launch may still arrive: it finds an end.
+      attempts[id] = Attempt(token: "", owner: owner, state: .claimed(at: time), gpuCount: 0, startedAt: time)
+      finish(id, code: 143, signal: 15, reason: reason, at: time)
     }
+    return true
   }
 
   private func finish(_ id: String, code: Int, signal: Int?, reason: String?, at time: Double) {

@@ -52,8 +52,8 @@ final class Simulation {
     }
   }
 
-  /// Longest way of a question; shorter than what the core reckons with.
-  static let longestDelay = 80.0
+  /// Longest way of a question: longer than its sender waits.
+  static let longestDelay = 400.0
   static let patience = 3 * 3600.0
 
   let seed: UInt64
@@ -149,7 +149,9 @@ final class Simulation {
       return .launched(outcome, directory: "/home/sim/.rollcall/attempts/\(attempt.id)")
     case .stop(let attempt, let reason):
       say("\(host.name): stop \(attempt.id) (\(reason))")
-      host.stop(attempt.id, reason: reason, at: time)
+      guard host.stop(attempt.id, owner: owner.index, reason: reason, at: time) else {
+        return .trouble(TransportError(code: .unreachable, host: host.name, message: "no room"))
+      }
       return .stopped
     case .gather(let attempt, _):
       guard case .exited? = host.attempts[attempt.id]?.state else {
