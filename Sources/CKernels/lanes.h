@@ -231,6 +231,14 @@ KERNELS_INLINE double kernels_value_float16(const void *from) {
   return kernels_floats_float16(codes)[0];
 }
 
+// Calls `body` with memory of its own on the stack, of 64 bytes' alignment: from the heap it would cost more than a
+// short row.
+#define KERNELS_SCRATCH_BYTES 16384
+static inline void kernels_with_scratch(void (*body)(void *context, void *scratch), void *context) {
+  _Alignas(64) uint8_t scratch[KERNELS_SCRATCH_BYTES];
+  body(context, scratch);
+}
+
 // 2: AVX-512 as x86-64-v4 has it; 1: AVX2, FMA and F16C; 0: neither. The operating system's consent included.
 static inline int kernels_cpu_level(void) {
 #if defined(__x86_64__)

@@ -17,21 +17,40 @@ package enum PairLoops {
   /// Adds a run of pairs.
   @inline(never)
   package static func add(_ format: LaneFormat, _ run: PairRun, to lanes: inout PairLanes) {
-    switch format {
-    case .float64: PairPass<Float64Format>.add(run, &lanes)
-    case .float32: PairPass<Float32Format>.add(run, &lanes)
-    case .float16: PairPass<Float16Format>.add(run, &lanes)
-    case .bfloat16: PairPass<BFloat16Format>.add(run, &lanes)
-    case .int64: PairPass<Int64Format>.add(run, &lanes)
-    case .int32: PairPass<Int32Format>.add(run, &lanes)
-    case .int16: PairPass<Int16Format>.add(run, &lanes)
-    case .uint64: PairPass<UInt64Format>.add(run, &lanes)
-    case .uint32: PairPass<UInt32Format>.add(run, &lanes)
-    case .uint16: PairPass<UInt16Format>.add(run, &lanes)
-    case .int8: PairPass<Int8Format>.add(run, &lanes)
-    case .uint8: PairPass<UInt8Format>.add(run, &lanes)
-    case .byteCodes: PairPass<ByteCodeFormat>.add(run, &lanes)
-    case .nibbleCodes: PairPass<NibbleCodeFormat>.add(run, &lanes)
+    withUnsafeMutablePointer(to: &lanes) { lanes in
+      var work = Work(format: format, run: run, lanes: lanes)
+      kernels_with_scratch(
+        { work, scratch in
+          guard let work, let scratch else { return }
+          PairLoops.add(work.assumingMemoryBound(to: Work.self).pointee, scratch)
+        }, &work)
+    }
+  }
+
+  private struct Work {
+    var format: LaneFormat
+    var run: PairRun
+    var lanes: UnsafeMutablePointer<PairLanes>
+  }
+
+  @inline(__always)
+  private static func add(_ work: Work, _ scratch: UnsafeMutableRawPointer) {
+    let (run, lanes) = (work.run, work.lanes)
+    switch work.format {
+    case .float64: PairPass<Float64Format>.add(run, &lanes.pointee, scratch)
+    case .float32: PairPass<Float32Format>.add(run, &lanes.pointee, scratch)
+    case .float16: PairPass<Float16Format>.add(run, &lanes.pointee, scratch)
+    case .bfloat16: PairPass<BFloat16Format>.add(run, &lanes.pointee, scratch)
+    case .int64: PairPass<Int64Format>.add(run, &lanes.pointee, scratch)
+    case .int32: PairPass<Int32Format>.add(run, &lanes.pointee, scratch)
+    case .int16: PairPass<Int16Format>.add(run, &lanes.pointee, scratch)
+    case .uint64: PairPass<UInt64Format>.add(run, &lanes.pointee, scratch)
+    case .uint32: PairPass<UInt32Format>.add(run, &lanes.pointee, scratch)
+    case .uint16: PairPass<UInt16Format>.add(run, &lanes.pointee, scratch)
+    case .int8: PairPass<Int8Format>.add(run, &lanes.pointee, scratch)
+    case .uint8: PairPass<UInt8Format>.add(run, &lanes.pointee, scratch)
+    case .byteCodes: PairPass<ByteCodeFormat>.add(run, &lanes.pointee, scratch)
+    case .nibbleCodes: PairPass<NibbleCodeFormat>.add(run, &lanes.pointee, scratch)
     }
   }
 }
@@ -42,20 +61,15 @@ private enum PairPass<Format: PairFormat> {
   typealias Number = Format.Numbers.Number
 
   /// Values of a piece at most.
-  static var pieceValues: Int { 8192 / MemoryLayout<Number>.size }
+  static var pieceValues: Int { Int(KERNELS_SCRATCH_BYTES) / 2 / MemoryLayout<Number>.size }
 
   @inline(__always)
   static func byteCount(_ values: Int) -> Int { (values &* Format.bitCount) &>> 3 }
 
   @inline(__always)
-  static func add(_ run: PairRun, _ lanes: inout PairLanes) {
-    withUnsafeTemporaryAllocation(
-      byteCount: 2 &* pieceValues &* MemoryLayout<Number>.size, alignment: 64
-    ) { scratch in
-      guard let base = scratch.baseAddress else { return }
-      let left = base.assumingMemoryBound(to: Number.self)
-      add(run, &lanes, left, left + pieceValues)
-    }
+  static func add(_ run: PairRun, _ lanes: inout PairLanes, _ scratch: UnsafeMutableRawPointer) {
+    let left = scratch.assumingMemoryBound(to: Number.self)
+    add(run, &lanes, left, left + pieceValues)
   }
 
   @inline(__always)
