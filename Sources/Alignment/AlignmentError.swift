@@ -9,6 +9,8 @@ public struct AlignmentError: Error, Sendable, Hashable, CustomStringConvertible
     case malformedDims = "malformed-dims"
     /// A rule that the shapes or the ranks' places contradict.
     case ruleMismatch = "rule-mismatch"
+    /// A pattern of names that is not in its grammar, or a rule whose patterns do not fit each other.
+    case malformedNames = "malformed-names"
   }
 
   public var code: Code

@@ -85,8 +85,10 @@ struct SweepDumps {
     case .path(let path):
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       do {
-        let source = try DumpSource(
-          directory: full, layout: Self.layout(of: target), pattern: target.dumps?.pattern)
+        // With name rules it may be of another format.
+        var layout = Self.layout(of: target)
+        if plan.compare.names != nil { layout = (try? DumpSetLoader.detectLayout(directory: full)) ?? layout }
+        let source = try DumpSource(directory: full, layout: layout, pattern: target.dumps?.pattern)
         return [.success(Loaded(source: source, label: path, worldSize: source.worldSize, started: nil))]
       } catch {
         return [.failure(NothingToCompare(message: "\(error)"))]
@@ -132,7 +134,7 @@ struct SweepDumps {
       reference: side(reference), target: side(target), expectation: expectation(of: cell),
       selection: selection(of: cell), slots: cell.dumps?.slots, shardRule: Self.rule(plan.compare.shard),
       shardRules: plan.compare.shardByStage.map { ($0.key, Self.rule($0.value)) },
-      policy: Self.policy(plan.compare.noise, floors))
+      policy: Self.policy(plan.compare.noise, floors), names: plan.compare.names ?? NameRules())
   }
 
   private static func policy(_ noise: CompareSpec.Noise, _ floors: NoiseFloors) -> NoisePolicy {

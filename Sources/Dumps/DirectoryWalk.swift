@@ -9,6 +9,9 @@ struct DirectoryWalk {
     var name: String
     /// Nanoseconds since 1970.
     var modified: Int64
+
+    /// What stands before the name, with its `/`; empty for the root.
+    var folder: String { String(path.dropLast(name.count)) }
   }
 
   /// Regular files and links to regular files, by path.

@@ -52,6 +52,8 @@ public enum DumpLayout: String, Sendable, Hashable, Codable, CaseIterable {
   case sglang
   case weights
   case msprobe
+  /// Trees of transformers' model debugger.
+  case huggingFace = "hf"
   case safetensors
   case npy
   case custom

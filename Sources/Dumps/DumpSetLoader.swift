@@ -20,13 +20,15 @@ public enum DumpSetLoader {
     let times = modificationTimes ?? [:]
     var loaded: DumpSet
     switch layout {
-    case .sglang, .msprobe:
+    case .sglang, .msprobe, .huggingFace:
       let root = withoutTrailingSlashes(directory)
       let walk = try DirectoryWalk(root)
       let set =
-        layout == .sglang
-        ? SGLangLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
-        : MSProbeLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+        switch layout {
+        case .sglang: SGLangLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+        case .huggingFace: HuggingFaceLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+        default: MSProbeLayout.load(root, walk, times: times, verifyChecksums: verifyChecksums)
+        }
       guard let set else { throw nothingFound(root, layout, walk) }
       loaded = set
     case .atom, .weights, .safetensors, .npy, .custom:
@@ -75,7 +77,7 @@ public enum DumpSetLoader {
           message: "the layout custom needs a pattern (dumps.pattern in the job file)")
       }
       parse = try CustomPattern(pattern, directory: directory).name(of:)
-    case .sglang, .msprobe:
+    case .sglang, .msprobe, .huggingFace:
       throw DumpError(
         code: .unsupported, file: directory,
         message: "the files of the layout \(layout.rawValue) are not told by their names alone")
@@ -121,6 +123,7 @@ public enum DumpSetLoader {
       case .custom: "no file that the pattern matches wholly"
       case .sglang: "no file of SGLang's dumper (step=…___rank=…___dump_index=…___name=….pt)"
       case .msprobe: "no dump of msprobe (step<n>/rank<n>/dump.json)"
+      case .huggingFace: "no tree of transformers' model debugger (…\(HuggingFaceTree.suffix))"
       case .atom, .weights: nil
       }
     if let expectation {

@@ -82,6 +82,25 @@ extension Tensor {
     return view
   }
 
+  /// The two leading dimensions as one; nil where there are fewer, or too many of the first to be strung together.
+  public var flattened: Tensor? {
+    guard shape.count >= 2, pieces.isEmpty, shape[0] <= 65_536 else { return nil }
+    func item(_ index: Int) -> Tensor {
+      var item = self
+      item.shape = Array(shape.dropFirst())
+      item.strides = Array(strides.dropFirst())
+      item.storageOffset += index * strides[0]
+      return item
+    }
+    if shape[0] == 1 { return item(0) }
+    if strides[0] == shape[1].multipliedReportingOverflow(by: strides[1]).partialValue {
+      var whole = item(0)
+      whole.shape[0] = shape[0] * shape[1]
+      return whole
+    }
+    return Tensor.joined((0..<shape[0]).map(item))
+  }
+
   /// The tensors' rows one after the other, as one tensor; nil where shapes differ beyond dimension 0, or types do.
   public static func joined(_ tensors: [Tensor]) -> Tensor? {
     let parts = tensors.flatMap { $0.pieces.isEmpty ? [$0] : $0.pieces }

@@ -1,3 +1,4 @@
+public import Alignment
 public import OrderedCollections
 
 /// One value of one matrix axis.
@@ -107,7 +108,7 @@ public struct RunSpec: Sendable, Hashable, Codable {
 
 /// Where and how a run writes its dumps.
 public struct DumpsSpec: Sendable, Hashable, Codable {
-  /// A `DumpLayout` raw value: atom, sglang, weights, msprobe, safetensors, npy, custom.
+  /// A `DumpLayout` raw value: atom, sglang, weights, msprobe, hf, safetensors, npy, custom.
   public var layout: String
   /// Regular expression with named groups, for layout custom.
   public var pattern: String?
@@ -190,10 +191,12 @@ public struct CompareSpec: Sendable, Hashable, Codable {
   public var shardByStage: OrderedDictionary<String, ShardRule>
   /// All runs that are compared go to hosts of one hardware class.
   public var sameHardware: Bool
+  /// How names of two formats are joined; nil: only the same names are compared.
+  public var names: NameRules?
 
   public init(
     mode: Mode = .reference, reference: Reference? = nil, noise: Noise = .measured, shard: ShardRule = .auto,
-    shardByStage: OrderedDictionary<String, ShardRule> = [:], sameHardware: Bool = true
+    shardByStage: OrderedDictionary<String, ShardRule> = [:], sameHardware: Bool = true, names: NameRules? = nil
   ) {
     self.mode = mode
     self.reference = reference
@@ -201,6 +204,7 @@ public struct CompareSpec: Sendable, Hashable, Codable {
     self.shard = shard
     self.shardByStage = shardByStage
     self.sameHardware = sameHardware
+    self.names = names
   }
 }
 

@@ -1,7 +1,7 @@
 /// Finds the word that a typing error probably stood for.
-enum Spelling {
+public enum Spelling {
   /// The candidate with the smallest edit distance to `word`, if it is near enough to be meant.
-  static func nearest(to word: String, in candidates: some Sequence<String>) -> String? {
+  public static func nearest(to word: String, in candidates: some Sequence<String>) -> String? {
     let typed = normalised(word)
     guard !typed.isEmpty, typed.count <= 64 else { return nil }
     var best: (word: String, distance: Int)?

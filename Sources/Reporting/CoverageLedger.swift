@@ -14,6 +14,8 @@ public struct CoverageLedger: Sendable, Hashable, Codable {
     case duplicate
     /// The other side has no capture of this place, or none in its chosen call.
     case noPartner = "no-partner"
+    /// On this side only, and no name rule joins it with anything.
+    case noRule = "no-rule"
     /// No call could be chosen for the stage.
     case undecidedCall = "undecided-call"
     /// Has a partner and could not be joined with it or read.

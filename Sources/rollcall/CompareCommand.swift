@@ -80,6 +80,14 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "Slots of the batch, for --rule atom.")
   var slots = 4
 
+  @Option(
+    name: .long,
+    help: """
+      Join names of two formats: \(NamePreset.allCases.map(\.rawValue).joined(separator: ", ")), or a YAML file with \
+      the rules that compare.names of a job file would have.
+      """, completion: .file())
+  var names: String?
+
   @Option(name: .long, help: "Keep the measures in this file, to be judged again.", completion: .file())
   var saveMeasures: String?
 
@@ -102,12 +110,13 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
+    let rules = try NamesArgument.rules(names)
     let left = try DumpSource(directory: reference, layout: try options.layout(of: reference), pattern: options.pattern)
     let right = try DumpSource(directory: target, layout: try options.layout(of: target), pattern: options.pattern)
     let request = ComparisonRequest(
       reference: ComparisonSide(set: left.emptySet, worldSize: referenceWorldSize ?? left.worldSize),
       target: ComparisonSide(set: right.emptySet, worldSize: targetWorldSize ?? right.worldSize),
-      selection: options.select, rule: options.rule, slots: slots, policy: noise.policy)
+      selection: options.select, rule: options.rule, slots: slots, policy: noise.policy, names: rules)
     let report = try await ProgressBar.during("comparing") { try await compare(request, left, right, progress: $0) }
     try options.show(report)
   }
@@ -225,6 +234,23 @@ enum NoiseArgument: ExpressibleByArgument, Equatable {
     case .triage: .triage
     case .limits(let cos, let rel): .thresholds(cos: cos, rel: rel)
     }
+  }
+}
+
+/// `--names`.
+enum NamesArgument {
+  /// - Throws: `PlanningError` for a file that holds no rules; `UsageError` for what is neither file nor preset.
+  static func rules(_ argument: String?) throws -> NameRules {
+    guard let argument else { return NameRules() }
+    if let preset = NamePreset(rawValue: argument) { return NameRules([.preset(preset)]) }
+    guard FileManager.default.fileExists(atPath: argument) else {
+      let words = NamePreset.allCases.map(\.rawValue)
+      let nearest = Spelling.nearest(to: argument, in: words).map { "; did you mean `\($0)`?" } ?? ""
+      throw UsageError(
+        message: "--names \(argument): there is no such file, and no such preset (\(words.joined(separator: ", ")))"
+          + nearest)
+    }
+    return try NameRulesReader.read(path: argument)
   }
 }
 

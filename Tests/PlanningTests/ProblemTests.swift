@@ -59,7 +59,7 @@ import Testing
       ("name: t\nrepeat: 0\nrun: {command: a}\n", "2:9: expected a whole number from 1 to 1000, found the number 0"),
       (
         "name: t\nrun: {command: a}\ndumps: {layout: atomm}\n",
-        "3:17: expected one of atom, sglang, weights, msprobe, safetensors, npy, custom, found \"atomm\" [atom]"
+        "3:17: expected one of atom, sglang, weights, msprobe, hf, safetensors, npy, custom, found \"atomm\" [atom]"
       ),
       ("name: t\nrun: {command: a}\ndumps: {slots: 4}\n", "3:8: `dumps` needs the key `layout`"),
       (

@@ -46,11 +46,15 @@ enum CallResolver {
     }
     let left = Side(reference)
     let right = Side(target)
-    let choices = CallChooser.auto(
+    var choices = CallChooser.auto(
       reference: left.observations, target: right.observations, selection: request.selection, slots: request.slots)
+    if let only = onlyCall(reference, request.selection) { choices.reference = .success(only) }
+    if let only = onlyCall(target, request.selection) { choices.target = .success(only) }
     var result = (
       reference: left.resolved(choices.reference), target: right.resolved(choices.target)
     )
+    if onlyCall(reference, request.selection) != nil { result.reference.tokens = nil }
+    if onlyCall(target, request.selection) != nil { result.target.tokens = nil }
     if isSlots {
       RowOrder.arrangeBySlot(&result.target, slots: request.slots ?? 1)
       result.reference = result.target
@@ -58,6 +62,14 @@ enum CallResolver {
       RowOrder.arrange(&result.reference, reference, &result.target, target, slots: request.slots)
     }
     return result
+  }
+
+  /// Layouts that know no calls hold what their user dumped: weights, or one forward pass.
+  private static func onlyCall(_ index: CaptureIndex, _ selection: CallSelection) -> CallChoice? {
+    guard [.weights, .safetensors, .npy, .huggingFace].contains(index.side.set.layout), selection == .prefill,
+      index.captures.values.allSatisfy({ $0.keys.allSatisfy { $0 == nil } })
+    else { return nil }
+    return CallChoice(call: nil, rule: .auto, why: "the \(index.side.set.layout.rawValue) layout has no calls")
   }
 
   private static func atom(_ index: CaptureIndex, request: ComparisonRequest) -> ResolvedCalls {

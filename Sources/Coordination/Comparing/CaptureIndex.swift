@@ -14,8 +14,13 @@ struct CaptureIndex: Sendable {
   /// Two captures for one place, call and rank: named, the first is kept.
   private(set) var duplicates: [String] = []
   private(set) var duplicateCaptures: Set<Capture> = []
+  /// Under which names its captures are compared.
+  let names: NameJoin.Side
+  /// Tensors that were to be strung together and are not all there, or do not fit: a sentence each.
+  private(set) var unfused: [String] = []
 
-  init(_ side: ComparisonSide, rank: Int?) {
+  init(_ side: ComparisonSide, rank: Int?, names: NameJoin.Side = NameJoin.Side()) {
+    self.names = names
     self.side = side
     var kept = side.set.captures.filter { rank == nil || $0.rank == rank }
     // Without a known start, files a day older than those that follow them are of another run.
@@ -25,8 +30,15 @@ struct CaptureIndex: Sendable {
     }
     ranks = Set(kept.map(\.rank)).sorted()
     worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, (side.set.captures.map(\.rank).max() ?? -1) + 1)
-    for capture in kept.sorted(by: { $0.file < $1.file }) {
-      let key = CaptureKey(capture)
+    var parts: [CaptureKey: [Int?: [Int: [CaptureKey: Capture]]]] = [:]
+    for var capture in kept.sorted(by: { $0.file < $1.file }) {
+      let own = CaptureKey(capture)
+      let key = names.name(of: own)
+      if names.flattened.contains(own), let flat = capture.tensor.flattened { capture.tensor = flat }
+      if names.fused[key]?.contains(own) == true {
+        parts[key, default: [:]][capture.call, default: [:]][capture.rank, default: [:]][own] = capture
+        continue
+      }
       if captures[key]?[capture.call]?[capture.rank] != nil {
         duplicates.append("\(capture.file): \(key) of rank \(capture.rank) is there twice")
         duplicateCaptures.insert(capture)
@@ -34,6 +46,31 @@ struct CaptureIndex: Sendable {
         captures[key, default: [:]][capture.call, default: [:]][capture.rank] = capture
       }
     }
+    for (key, byCall) in parts {
+      for (call, byRank) in byCall {
+        for (rank, found) in byRank { fuse(key, names.fused[key] ?? [], found, call: call, rank: rank) }
+      }
+    }
+    unfused.sort()
+  }
+
+  /// Strings the rows of several tensors together, as the other side has them.
+  private mutating func fuse(
+    _ key: CaptureKey, _ names: [CaptureKey], _ found: [CaptureKey: Capture], call: Int?, rank: Int
+  ) {
+    let parts = names.compactMap { found[$0] }
+    guard parts.count == names.count, var whole = parts.first else {
+      let lost = names.filter { found[$0] == nil }.map(\.description).joined(separator: ", ")
+      unfused.append("\(key): rank \(rank) lacks \(lost), so its parts cannot be put together")
+      return
+    }
+    guard let tensor = Tensor.joined(parts.map(\.tensor)) else {
+      let shapes = parts.map { "\($0.tensor.dtype.rawValue) \($0.tensor.shape)" }.joined(separator: ", ")
+      unfused.append("\(key): the parts of rank \(rank) cannot be put together: \(shapes)")
+      return
+    }
+    whole.tensor = tensor
+    captures[key, default: [:]][call, default: [:]][rank] = whole
   }
 
   /// The time after the last gap of more than a day; nil where there is none.

@@ -37,13 +37,20 @@ struct CaptureMatching: Sendable {
     /// The chosen call has none.
     case notThere
     case undecided(String)
+    /// On this side only, and no name rule claims it.
+    case outside(String)
   }
   /// Of a joined prefill the target's call of each row; empty where it is one call.
   private(set) var rowCalls: [Int] = []
   /// Tokens of the target's chosen call.
   private(set) var tokens: Int?
+  /// How many names of each side no rule joins, and an example; nil without rules.
+  private(set) var namesNote: String?
 
-  init(request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex, isSlots: Bool = false) {
+  init(
+    request: ComparisonRequest, reference: CaptureIndex, target: CaptureIndex, names: NameJoin = .none,
+    isSlots: Bool = false
+  ) {
     self.reference = reference
     self.target = target
     let (referenceCalls, targetCalls) = CallResolver.resolve(
@@ -55,6 +62,7 @@ struct CaptureMatching: Sendable {
     var chosen = 0
     var problemStages: Set<String> = []
     for key in order {
+      if isOutside(key, names) { continue }
       expected += 1
       let left = side(key, reference, referenceCalls, otherRows: rows(key, target, targetCalls))
       let right = side(key, target, targetCalls, otherRows: rows(key, reference, referenceCalls))
@@ -85,7 +93,9 @@ struct CaptureMatching: Sendable {
         for (name, outcome) in [("reference", left), ("target", right)] {
           switch outcome {
           case .found(let choice, let ranks): chosen += ranks.count * choice.calls.count
-          case .absent(let why): unmatched.append("\(key): \(why) in the \(name)")
+          case .absent(let why):
+            let reason = (names.reference.reasons[key] ?? names.target.reasons[key]).map { " (\($0))" } ?? ""
+            unmatched.append("\(key): \(why) in the \(name)\(reason)")
           case .problem(let problem):
             unmatched.append("\(key): \(name): \(problem.message)")
             let isCommon = callProblems.contains { $0.problem == problem && $0.stage == nil }
@@ -96,6 +106,38 @@ struct CaptureMatching: Sendable {
     }
     otherCalls = reference.count + target.count - chosen
     expectMore(request.expectation)
+    noteNames(names)
+  }
+
+  // MARK: names
+
+  /// Names on one side only that no rule claims: listed in the ledger, no more.
+  private mutating func isOutside(_ key: CaptureKey, _ names: NameJoin) -> Bool {
+    let why = "no name rule joins it with a name of the"
+    if names.reference.outside.contains(key), target.captures[key] == nil {
+      fates[key] = (.outside("\(why) target"), .notThere)
+      return true
+    }
+    if names.target.outside.contains(key), reference.captures[key] == nil {
+      fates[key] = (.notThere, .outside("\(why) reference"))
+      return true
+    }
+    return false
+  }
+
+  /// What the rules left undone: a layer of which nothing is compared is no PASS.
+  private mutating func noteNames(_ names: NameJoin) {
+    unmatched += names.problems + reference.unfused + target.unfused
+    let outside = names.reference.outside.union(names.target.outside)
+    let compared = Set(pairs.filter { $0.key.role == .output }.map(\.key.layer))
+    for layer in Set(outside.compactMap(\.layer)).subtracting(compared.compactMap { $0 }).sorted() {
+      unmatched.append("layer \(layer): no name rule joins any of its outputs")
+    }
+    guard !names.reference.outside.isEmpty || !names.target.outside.isEmpty else { return }
+    let texts = [("reference", names.reference.outside), ("target", names.target.outside)].compactMap { side, keys in
+      keys.min().map { "\(keys.count) of the \(side) (\($0)\(keys.count > 1 ? ", …" : ""))" }
+    }
+    namesNote = "names: joined \(names.count); on one side only, and in the ledger: " + texts.joined(separator: ", ")
   }
 
   // MARK: one place
@@ -247,7 +289,7 @@ struct CaptureMatching: Sendable {
     // What belongs to no layer comes before the layers or after them, by its name.
     let loose = byLayer[nil] ?? []
     let isLate: (CaptureKey) -> Bool = {
-      StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm")
+      StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm") || $0.stage == "outputs"
     }
     // Most layers have the same stages: each set of them is ordered once.
     var known: [Set<String>: [String]] = [:]

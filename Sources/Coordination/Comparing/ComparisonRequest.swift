@@ -45,6 +45,8 @@ public struct ComparisonRequest: Sendable {
   /// match the whole stage name.
   public var shardRules: [(stage: String, rule: ShardRule)]
   public var policy: NoisePolicy
+  /// How names of the two sides are joined where they are not the same; empty: only the same names are compared.
+  public var names: NameRules
   /// Rank that is compared alone; nil: all.
   public var rank: Int?
 
@@ -52,7 +54,7 @@ public struct ComparisonRequest: Sendable {
     reference: ComparisonSide, target: ComparisonSide, expectation: CaptureExpectation? = nil,
     selection: CallSelection = .prefill, rule: CallRule = .auto, slots: Int? = nil, shardRule: ShardRule = .auto,
     shardRules: [(stage: String, rule: ShardRule)] = [], policy: NoisePolicy = .measured(NoiseFloors()),
-    rank: Int? = nil
+    names: NameRules = NameRules(), rank: Int? = nil
   ) {
     self.reference = reference
     self.target = target
@@ -63,6 +65,7 @@ public struct ComparisonRequest: Sendable {
     self.shardRule = shardRule
     self.shardRules = shardRules
     self.policy = policy
+    self.names = names
     self.rank = rank
   }
 }

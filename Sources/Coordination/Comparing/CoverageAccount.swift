@@ -28,12 +28,13 @@ enum CoverageAccount {
       if let rank, capture.rank != rank { return Cause(reason: .otherRank) }
       if stale.contains(capture) { return Cause(reason: .stale) }
       if index.duplicateCaptures.contains(capture) { return Cause(reason: .duplicate) }
-      let key = CaptureKey(capture)
+      let key = index.names.name(of: CaptureKey(capture))
       switch fate(key) {
       case .paired(let calls) where calls.contains(capture.call):
         return unmeasured[key].map { Cause(reason: .notMeasured, why: $0) }
       case .partnerless(let calls, let why) where calls.contains(capture.call):
         return Cause(reason: .noPartner, why: why)
+      case .outside(let why): return Cause(reason: .noRule, why: why)
       case .undecided(let why): return Cause(reason: .undecidedCall, why: why)
       case .paired, .partnerless, .notThere: return Cause(reason: .otherCall)
       case nil: return Cause(reason: .notMeasured, why: "the place was not looked at")

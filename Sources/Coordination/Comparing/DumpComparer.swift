@@ -25,12 +25,14 @@ public enum DumpComparer {
     _ request: ComparisonRequest, progress: MeasuringProgress? = nil
   ) async throws -> MeasuredComparison {
     let rules = try StageRules(request)
-    let reference = CaptureIndex(request.reference, rank: request.rank)
-    let target = CaptureIndex(request.target, rank: request.rank)
-    let matching = CaptureMatching(request: request, reference: reference, target: target)
+    let names = try Self.names(request)
+    let reference = CaptureIndex(request.reference, rank: request.rank, names: names.reference)
+    let target = CaptureIndex(request.target, rank: request.rank, names: names.target)
+    let matching = CaptureMatching(request: request, reference: reference, target: target, names: names)
     let areVerified = request.reference.set.areChecksumsVerified && request.target.set.areChecksumsVerified
     let measured = try await measure(
-      matching, rules: rules, audit: areVerified ? nil : StorageAudit(), progress: progress)
+      matching, rules: rules, areNamesJoined: !request.names.isEmpty, audit: areVerified ? nil : StorageAudit(),
+      progress: progress)
     let open = measured.outcomes.filter { $0.measures == nil }
     let unmeasured = Dictionary(
       open.map { ($0.key, $0.problem?.why ?? "not measured") }, uniquingKeysWith: { first, _ in first })
@@ -52,7 +54,8 @@ public enum DumpComparer {
 
   /// Measures all pairs, as many at a time as there are cores; the order of the result is that of `matching`.
   static func measure(
-    _ matching: CaptureMatching, rules: StageRules, audit: StorageAudit?, progress: MeasuringProgress? = nil
+    _ matching: CaptureMatching, rules: StageRules, areNamesJoined: Bool = false, audit: StorageAudit?,
+    progress: MeasuringProgress? = nil
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
     let counter = MeasuringCounter(matching.pairs, progress)
     var results = try await Bounded.map(matching.pairs) { pair in
@@ -75,7 +78,26 @@ public enum DumpComparer {
       await make($0.pair, rules: rules, usual: $0.usual, tokens: matching.tokens, audit: audit)
     }
     for (place, result) in zip(again, repeated) { results[place.index] = result }
+    // Two formats may keep one quantity in different shapes: that is for the rules to mend, and no wrong result.
+    if areNamesJoined {
+      for index in results.indices where results[index].outcome.problem?.verdict == .fail {
+        if results[index].outcome.decision == nil { results[index].outcome.problem?.verdict = .inconclusive }
+      }
+    }
     return (results.map(\.outcome), results.flatMap(\.unreadable))
+  }
+
+  /// Which names belong together, by the request's rules.
+  static func names(_ request: ComparisonRequest) throws(AlignmentError) -> NameJoin {
+    guard !request.names.isEmpty else { return .none }
+    func shapes(_ side: ComparisonSide) -> [CaptureKey: [Int]] {
+      side.set.captures.reduce(into: [:]) { shapes, capture in
+        if request.rank == nil || capture.rank == request.rank { shapes[CaptureKey(capture)] = capture.tensor.shape }
+      }
+    }
+    return try NameJoin(
+      rules: request.names, reference: shapes(request.reference), target: shapes(request.target),
+      layouts: (request.reference.set.layout, request.target.set.layout))
   }
 
   private static func make(

@@ -64,6 +64,7 @@ struct MatchingSummary: Sendable, Codable {
   var rowCalls: [Int]
   /// Tokens of the target's chosen call.
   var tokens: Int?
+  var namesNote: String?
 
   /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
   init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
@@ -73,6 +74,7 @@ struct MatchingSummary: Sendable, Codable {
     unmatched = matching.unmatched
     otherCalls = matching.otherCalls
     callProblems = matching.callProblems.map { StageProblem(problem: $0.problem, stage: $0.stage) }
+    namesNote = matching.namesNote
     (rowCalls, tokens) = (matching.rowCalls, matching.tokens)
     ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
   }

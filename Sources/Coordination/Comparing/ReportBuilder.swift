@@ -49,6 +49,7 @@ struct ReportBuilder {
     findings += try paddingFindings(lines)
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
+    if let note = matching.namesNote { notes.append(note) }
     if let pattern = layerPattern(lines) { notes.append(pattern) }
     let broken = matching.reference.unreadable + matching.target.unreadable + unreadable
     let coverage = ComparisonReport.Coverage(

@@ -15,8 +15,14 @@ extension DumpSetLoader {
     for folder in folders { count(.msprobe, folder.path.isEmpty ? MSProbeFolder.dataFolder : folder.path) }
     // Tensors in msprobe's folders are no layout of their own.
     let outside = Set(others)
+    // Nor are the tensors beside a tree of transformers' debugger.
+    let trees = Set(walk.files.filter { HuggingFaceLayout.isTree($0.name) }.map(\.folder))
     for entry in walk.files where outside.contains(entry.path) {
-      if SGLangFileName(path: entry.path) != nil {
+      if HuggingFaceLayout.isTree(entry.name) {
+        count(.huggingFace, entry.path)
+      } else if entry.name.hasSuffix(".safetensors"), trees.contains(entry.folder) {
+        continue
+      } else if SGLangFileName(path: entry.path) != nil {
         count(.sglang, entry.path)
       } else if DumpFileName(forward: entry.name) != nil {
         count(.atom, entry.path)
@@ -37,7 +43,8 @@ extension DumpSetLoader {
         ?? "it holds no file at all; did the run write its dumps elsewhere?"
       throw DumpError(
         code: .noDumps, file: root,
-        message: "no dump file of a layout that Rollcall knows (ATOM, SGLang, msprobe, weights, safetensors, npy) "
+        message:
+          "no dump file of a layout that Rollcall knows (ATOM, SGLang, msprobe, Hugging Face, weights, safetensors, npy) "
           + "under this directory: \(sight); did you mean the parent, or --layout custom with a --pattern?")
     }
     let list = found.map { layout in

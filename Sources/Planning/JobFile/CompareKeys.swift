@@ -18,7 +18,10 @@ struct CompareKeys: KeyTable {
   let sameHardware = Key(
     "same_hardware", .boolean, "All runs that are compared go to hosts of one hardware class; default true.")
 
-  var keys: [AnyKey] { [mode.erased, reference.erased, noise.erased, shard.erased, sameHardware.erased] }
+  let names = Key(
+    "names", NamesKeys.shape, "How names of two formats are joined: a preset, or a list of presets and rules.")
+
+  var keys: [AnyKey] { [mode.erased, reference.erased, noise.erased, shard.erased, sameHardware.erased, names.erased] }
 
   static var shape: Shape<Source> {
     .object(CompareKeys()) { fields, keys, reading in
@@ -27,9 +30,12 @@ struct CompareKeys: KeyTable {
       let noise = fields(keys.noise, &reading) ?? .measured
       let shard = fields(keys.shard, &reading)
       let sameHardware = fields(keys.sameHardware, &reading) ?? true
+      let names = fields(keys.names, &reading)
       switch mode {
       case .reference where !fields.has(keys.reference):
         reading.report(fields.value.place, "`compare` needs the key `reference` (or `mode: slots`)")
+      case .slots where fields.has(keys.names):
+        reading.report(fields.place(keys.names), "`mode: slots` compares within a run; remove `names`")
       case .slots where fields.has(keys.reference):
         reading.report(fields.place(keys.reference), "`mode: slots` compares within a run; remove `reference`")
       default: break
@@ -37,7 +43,7 @@ struct CompareKeys: KeyTable {
       return Source(
         spec: CompareSpec(
           mode: mode, reference: reference?.reference, noise: noise, shard: shard?.rule ?? .auto,
-          shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware),
+          shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware, names: names),
         place: fields.value.place, reference: fields.value["reference"])
     }
   }

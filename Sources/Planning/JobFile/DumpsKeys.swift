@@ -1,6 +1,6 @@
 /// The keys of `dumps`.
 struct DumpsKeys: KeyTable {
-  static let layouts = ["atom", "sglang", "weights", "msprobe", "safetensors", "npy", "custom"]
+  static let layouts = ["atom", "sglang", "weights", "msprobe", "hf", "safetensors", "npy", "custom"]
 
   let title = "dumps"
   let layout = Key("layout", .word(layouts), required: true, "How the dump files are named and what they hold.")
