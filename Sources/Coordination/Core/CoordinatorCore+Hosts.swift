@@ -66,7 +66,7 @@ extension CoordinatorCore {
   mutating func failed(_ command: Pending, _ trouble: TransportError) {
     if case .launch(let attempt) = command.kind {
       attempts[attempt].isInDoubt = true
-      attempts[attempt].need = nil
+      if attempts[attempt].record.state.isOpen { attempts[attempt].need = nil }
     }
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
@@ -152,24 +152,32 @@ extension CoordinatorCore {
         guard let run = attempts[index].run, hosts[host].launches < settings.launchesPerHost else { continue }
         hosts[host].launches += 1
         give(.launch(record, runs[run].record), .launch(index), host)
+      case .release: give(.release(record), .release(index), host)
       case .gather:
         guard let run = attempts[index].run, hosts[host].gathers < settings.gathersPerHost else { continue }
         hosts[host].gathers += 1
-        give(.gather(record, runs[run].record), .gather(index), host)
+        give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:
         guard hosts[host].stops < settings.launchesPerHost else { continue }
         hosts[host].stops += 1
-        give(.stop(record, reason: record.state.isOpen ? "cancelled" : "superseded"), .stop(index), host)
+        give(.stop(record, reason: stopReason(index)), .stop(index), host)
       }
       attempts[index].command = lastCommand
     }
+  }
+
+  private func stopReason(_ index: Int) -> String {
+    guard attempts[index].record.state.isOpen else { return "superseded" }
+    return attempts[index].run.map(isCancelling) == false ? "gang" : "cancelled"
   }
 
   /// How its attempts stand, or who it is.
   private mutating func ask(_ host: Int) {
     guard hosts[host].question == nil else { return }
     let open = hosts[host].watched.filter {
-      attempts[$0].record.state.isOpen && attempts[$0].need == nil && attempts[$0].command == nil
+      // A share that has ended waits for its gang.
+      attempts[$0].record.state.isOpen && attempts[$0].record.state != .exited && attempts[$0].need == nil
+        && attempts[$0].command == nil
     }
     let due = pollDue(hosts[host])
     if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {
