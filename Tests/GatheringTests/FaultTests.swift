@@ -230,8 +230,8 @@ struct FaultTests {
       let first = try Attempt(scratch)
       let second = try Attempt(Scratch())
       defer { second.scratch.remove() }
-      try first.dump("layer00_Block_rank0.pt", noise(1000, seed: 1))
-      try second.dump("layer00_Block_rank1.pt", noise(1000, seed: 2))
+      try first.dump("layer00_Block_rank0.pt", SplitMix64.bytes(1000, seed: 1))
+      try second.dump("layer00_Block_rank1.pt", SplitMix64.bytes(1000, seed: 2))
       for attempt in [first, second] { try attempt.dump("config.json", "same") }
       try first.dump("notes.txt", "of node 0")
       try second.dump("notes.txt", "of node 1")
