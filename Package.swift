@@ -109,9 +109,11 @@ let package = Package(
       name: "TensorKernels",
       dependencies: ["CDeflate", "CKernels", "TensorLanes"] + wideTwins.map { .target(name: $0.name) },
       swiftSettings: [optimised] + hasWideTwins),
-    .target(name: "Dumps", dependencies: ["TensorKernels"]),
-    .target(name: "Alignment", dependencies: ["Dumps"]),
-    .target(name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels", "TensorLanes"]),
+    .target(name: "Dumps", dependencies: ["TensorKernels"], swiftSettings: [optimised]),
+    .target(name: "Alignment", dependencies: ["Dumps"], swiftSettings: [optimised]),
+    .target(
+      name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels", "TensorLanes"],
+      swiftSettings: [optimised]),
     .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
     .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
 

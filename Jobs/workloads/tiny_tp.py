@@ -11,6 +11,9 @@ attention (RoPE, a norm over the whole width of q and of k, a bias on the output
 then a SwiGLU MLP (layer 0) or a mixture of experts with a shared expert (the other layers). The full
 weights come from one seed a parameter, so every world size computes the same model.
 
+--dense makes every layer's feed-forward an MLP, --no-qk-norm leaves out QNorm and KNorm; with both, fewer
+key/value heads than ranks are replicated, as grouped-query models do. --layers 36 makes it deep.
+
 Calls: 0 is the warm-up (64 dummy tokens), 1 the prefill (4 x 13 tokens), then one call a decode step.
 --prefill-chunks, --decode-tokens, --warm-up-tokens, --per-sequence, --one-by-one, --dummy and --again
 make the other orders of calls that engines have.
@@ -91,9 +94,9 @@ BUGS = {
     "duplicate-shard": (REDUCED, "every rank loads shard 0 of the row-parallel weight"),
     "fused-shard-layout": (REDUCED, "the fused gate_up (or q, k, v) is cut in contiguous pieces"),
     "halves-swapped": (FFN, "gate and up change places"),
-    "head-map": ((ATTENTION,), "rank r loads the key/value heads of rank r // 2"),
+    "head-map": ((ATTENTION,), "rank r loads the key/value heads of rank r // 2 (of r modulo the heads where ranks share them)"),
     "rank-order": (REDUCED + (HEAD,), "the column-parallel shards stand in reversed rank order"),
-    "shard-local-statistics": ((ATTENTION,), "the q and k norms see only their rank's slice"),
+    "shard-local-statistics": ((ATTENTION,), "the q and k norms see only their rank's slice (not with --no-qk-norm)"),
     "missing-scale": ((MOE_STAGE,), "the routed scaling factor is left out"),
     "repeated-scale": ((MOE_STAGE,), "the routed scaling factor is applied twice"),
     "float8-variant": (REDUCED, "the row-parallel weight is read with a doubled scale"),
@@ -142,14 +145,14 @@ class Bug(object):
             raise UserError("--layer %d: the model has layers 0-%d" % (self.layer, options.layers - 1))
         if self.stage is None:
             self.stage = stages[0]
-            if self.stage == MOE_STAGE and self.layer == 0 and MLP_STAGE in stages:
-                self.stage = MLP_STAGE
+            if self.stage in FFN and options.feed_forward(self.layer) in stages:
+                self.stage = options.feed_forward(self.layer)
         if self.stage not in stages:
             raise UserError("bug '%s' cannot stand in stage '%s'; it can in: %s" % (
                 self.name, self.stage, ", ".join(stages)))
-        if (self.stage == MLP_STAGE and self.layer != 0) or (self.stage == MOE_STAGE and self.layer == 0):
-            raise UserError("layer %d has no stage '%s' (layer 0 has MLP, the others MoE)" % (
-                self.layer, self.stage))
+        if self.stage in FFN and self.stage != options.feed_forward(self.layer):
+            raise UserError("layer %d has no stage '%s' but %s" % (
+                self.layer, self.stage, options.feed_forward(self.layer)))
         if self.stage == HEAD:
             self.layer = options.layers - 1
         if not 0 <= self.rank < world:
@@ -385,8 +388,8 @@ class Weights(object):
         tensor = tensor.to(dtype or self.dtype).contiguous().clone()
         return nn.Parameter(tensor.to(self.ranks.device), requires_grad=False)
 
-    def piece(self, tensor, axis, rank):
-        width = tensor.shape[axis] // self.ranks.world
+    def piece(self, tensor, axis, rank, parts=None):
+        width = tensor.shape[axis] // (parts or self.ranks.world)
         return tensor.narrow(axis, rank * width, width)
 
 
@@ -605,7 +608,8 @@ class AttnContext(Part):
 
     def forward(self, q, k, v, context):
         d = self.shared.options.head_dim
-        group = self.shared.options.heads // self.shared.options.kv_heads
+        # Query heads of this rank for each of its key/value heads.
+        group = q.shape[1] // k.shape[1]
         outputs, start = [], 0
         for slot, size, past in context.sequences:
             rows = slice(start, start + size)
@@ -689,16 +693,23 @@ class Attention(Reduced):
         full = [weights.draw("%s.%s.weight" % (prefix, name), (width, hidden), std)
                 for name, width in zip(("q_proj", "k_proj", "v_proj"), widths)]
         shard = ranks.world - 1 - ranks.rank if bug == "rank-order" else ranks.rank
-        kv_shard = ranks.rank // 2 if bug == "head-map" else shard
-        if bug == "fused-shard-layout":
+        # Ranks that share a key/value head, where there are fewer heads than ranks.
+        copies = max(1, ranks.world // options.kv_heads)
+        kv_shard = shard // copies
+        if bug == "head-map":
+            kv_shard = ranks.rank // 2 if copies == 1 else ranks.rank % options.kv_heads
+        if bug == "fused-shard-layout" and copies == 1:
             mine = weights.piece(torch.cat(full), 0, ranks.rank).split([w // ranks.world for w in widths])
         else:
-            mine = [weights.piece(full[0], 0, shard)] + [weights.piece(w, 0, kv_shard) for w in full[1:]]
+            mine = [weights.piece(full[0], 0, shard)]
+            mine += [weights.piece(w, 0, kv_shard, ranks.world // copies) for w in full[1:]]
         self.q_proj = QProj(model, layer, mine[0])
         self.k_proj = KProj(model, layer, mine[1])
         self.v_proj = VProj(model, layer, mine[2])
-        self.q_norm = QNorm(model, layer, prefix + ".q_norm", widths[0], ranks.rank, bug)
-        self.k_norm = KNorm(model, layer, prefix + ".k_norm", widths[1], ranks.rank, bug)
+        self.q_norm = self.k_norm = None
+        if options.qk_norm:
+            self.q_norm = QNorm(model, layer, prefix + ".q_norm", widths[0], ranks.rank, bug)
+            self.k_norm = KNorm(model, layer, prefix + ".k_norm", widths[1], ranks.rank, bug)
         self.q_rope = QRope(model, layer, bug)
         self.k_rope = KRope(model, layer, bug)
         self.context = AttnContext(model, layer, bug)
@@ -708,7 +719,8 @@ class Attention(Reduced):
     def forward(self, x, context):
         x = self.prepare(x)
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
-        q, k = self.q_norm(q), self.k_norm(k)
+        if self.q_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         q, k = self.q_rope(q, context), self.k_rope(k, context)
         return self.finish(self.o_proj(self.mix(q, k, v, context), context), context)
 
@@ -859,7 +871,7 @@ class Block(Part):
     def __init__(self, model, layer):
         super().__init__(model, layer)
         prefix = "model.layers.%d" % layer
-        kind = MLP if layer == 0 else MoE
+        kind = MLP if model.options.feed_forward(layer) == MLP_STAGE else MoE
         self.attn_norm = AttnNorm(model, layer, prefix + ".attn_norm", model.bug.at(layer, ATTENTION))
         self.attn = Attention(model, layer, prefix + ".attn")
         self.ffn_norm = FfnNorm(model, layer, prefix + ".ffn_norm", model.bug.at(layer, kind.__name__))
@@ -1194,6 +1206,8 @@ def serve(options, ranks, bug, model):
 
 def check_shapes(options, world):
     for name in ("heads", "kv_heads", "intermediate", "expert_width"):
+        if name == "kv_heads" and not options.qk_norm and world % options.kv_heads == 0:
+            continue
         if getattr(options, name) % world:
             raise UserError("world size %d does not divide --%s %d" % (
                 world, name.replace("_", "-"), getattr(options, name)))
@@ -1368,6 +1382,8 @@ def parse(arguments):
     add("--again", type=int, default=0, metavar="TOKENS",
         help="the prompts once more, all but their last tokens from the prefix cache")
     add("--routing", choices=("hash", "topk"), default="hash")
+    add("--dense", action="store_true", help="an MLP in every layer, no experts")
+    add("--no-qk-norm", dest="qk_norm", action="store_false", help="no norm of q and k; key/value heads may be shared")
     add("--layers", type=int, default=4)
     add("--hidden", type=int, default=256)
     add("--heads", type=int, default=16)
@@ -1394,6 +1410,7 @@ def parse(arguments):
     add("--at", choices=("start", "warm-up", "prefill", "decode"), default="start",
         help="where --fail, --hang and --sleep act")
     options = parser.parse_args(arguments)
+    options.feed_forward = lambda layer: MLP_STAGE if options.dense or layer == 0 else MOE_STAGE
     for name in ("layers", "batch", "decode_steps", "prefill_chunks", "experts", "top_k"):
         if getattr(options, name) < (0 if name == "decode_steps" else 1):
             raise UserError("--%s %d is too small" % (name.replace("_", "-"), getattr(options, name)))

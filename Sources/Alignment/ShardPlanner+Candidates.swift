@@ -25,7 +25,8 @@ extension ShardPlanner {
     } else if target.count == 1, reference.count > 1 {
       references = ShardHypotheses.layouts(reference.map(\.shape), logical: target[0].shape)
     } else {
-      references = ShardHypotheses.plain(reference.map(\.shape))
+      let mayBeReplicas = try mayBeReplicas(reference, &probe)
+      references = ShardHypotheses.plain(reference.map(\.shape)).filter { mayBeReplicas || $0.kind != .replicated }
     }
     var result: [ShardProbe.Sides] = []
     var seen: Set<[Int]> = []
@@ -68,6 +69,22 @@ extension ShardPlanner {
       return ranks.sorted { $0.rank < $1.rank }.map(\.part)
     }
     return Set(orders).count == 1 ? orders[0] : kept
+  }
+
+  /// Whether most ranks hold nearly what the first or the last holds: one that drifted leaves the others replicas,
+  /// slices of one shape are none.
+  private func mayBeReplicas(_ tensors: [Tensor], _ probe: inout ShardProbe) throws -> Bool {
+    guard tensors.count > 1, tensors.allSatisfy({ $0.shape == tensors[0].shape }) else { return false }
+    for part in [0, tensors.count - 1] {
+      let own = ShardLayout.whole(tensors[0].shape, kind: .replicated, part: part)
+      var near = 0
+      for other in tensors.indices {
+        let sides = try joined(tensors, own, tensors, .whole(tensors[0].shape, kind: .replicated, part: other))
+        if try probe.distance(sides, limit: probeLimit / 4).relL2 <= Self.fitLimit { near += 1 }
+      }
+      if 2 * near > tensors.count { return true }
+    }
+    return false
   }
 
   func haveEqualCopies(

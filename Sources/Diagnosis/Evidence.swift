@@ -285,10 +285,14 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   /// What counts as nothing left: a few times the noise.
   public var tolerance: Double { max(3 * noise, 1e-6) }
 
-  /// What counts as nothing left of the difference a - b, which carries the noise of both.
+  /// What counts as nothing left of the difference a - b: it carries the noise of both, and a term that it repeats
+  /// comes from the target, where it has noise of its own.
   var differenceTolerance: Double {
-    min(0.3, max(0.02, 3 * noise / max(measures.relL2, 1e-12)))
+    min(0.3, max(0.02, 2 * noise, 3 * noise / max(measures.relL2, 1e-12)))
   }
+
+  /// A norm multiplies by a weight of its own and by nothing else.
+  var isNorm: Bool { key.stage.lowercased().contains("norm") }
 
   func near(_ value: Double, _ wanted: Double) -> Bool {
     abs(value - wanted) <= max(0.02, 3 * noise) * max(abs(wanted), 0.05)

@@ -55,6 +55,30 @@ struct NoiseTests {
     #expect(verdicts([row("MoE", layer: 0, relL2: 0.9)], floors) == [.fail])
   }
 
+  @Test("what one layer adds to its input stands out; a class of layers, a few tokens and a few layers do not")
+  func localGrowth() {
+    func point(_ layer: Int, _ growth: Double, tokens: Double? = nil) -> LocalGrowth.Point {
+      func measures(_ relL2: Double, _ token: Double) -> Measures {
+        row("GateUp", layer: layer, relL2: relL2, tokens: [token, token, token, 8 * token]).measures
+      }
+      // Layers differ a little, as they do.
+      let size = 0.02 * (1 + 0.05 * Double(layer % 3))
+      return LocalGrowth.Point(
+        layer: layer, input: measures(size, size), output: measures(size * growth, size * (tokens ?? growth)),
+        floor: 0.004)
+    }
+    let honest = (0..<20).map { point($0, 1 + 0.1 * Double($0 % 4)) }
+    #expect(LocalGrowth().outliers(honest).isEmpty)
+    var wrong = honest
+    wrong[13] = point(13, 3.3)
+    #expect(LocalGrowth().outliers(wrong).map(\.layer) == [13])
+    wrong[13] = point(13, 3.3, tokens: 1)
+    #expect(LocalGrowth().outliers(wrong).isEmpty)
+    let classes = (0..<20).map { point($0, $0 % 6 == 5 ? 3.3 : 1) }
+    #expect(LocalGrowth().outliers(classes).isEmpty)
+    #expect(LocalGrowth().outliers([point(0, 1), point(1, 1), point(2, 3.3)]).isEmpty)
+  }
+
   @Test("tokens set aside excuse themselves and nothing else")
   func setAside() {
     var tokens = Array(repeating: 0.004, count: 16)

@@ -32,8 +32,12 @@ actor Workload {
   /// The script: beside the sources, or where the environment says.
   static var script: String {
     if let path = ProcessInfo.processInfo.environment["ROLLCALL_TEST_WORKLOAD"] { return path }
-    return URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().appending(path: "Jobs/workloads/tiny_tp.py").path
+    return path("tiny_tp.py")
+  }
+
+  private static func path(_ workload: String) -> String {
+    URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "Jobs/workloads/\(workload)").path
   }
 
   /// A model small enough for a debug build.
@@ -72,44 +76,121 @@ actor Workload {
       ])
   }
 
+  /// What is run: three models of two code bases, so that no rule fits one of them.
+  enum Model: String, Sendable, Hashable, CaseIterable {
+    /// `tiny_tp.py`: 3 layers, a mixture of experts with a shared expert, norms of q and k.
+    case sample
+    /// `tiny_tp.py`: 36 layers without experts and without norms of q and k; above world size 4 ranks share key and
+    /// value heads.
+    case deep
+    /// `hf_tp.py`: transformers' Llama under its own tensor parallelism.
+    case llama
+
+    var arguments: [String] {
+      switch self {
+      case .sample: Workload.small
+      case .deep:
+        [
+          "--dense", "--no-qk-norm", "--layers", "36", "--hidden", "128", "--heads", "8", "--kv-heads", "4",
+          "--head-dim", "16", "--intermediate", "192", "--vocabulary", "100", "--warm-up-tokens", "8",
+        ]
+      case .llama: []
+      }
+    }
+  }
+
   /// One run of many.
   struct Run: Sendable, Hashable {
     var arguments: String
     var classes: String
-    var isSmall = true
+    var model = Model.sample
+    /// Another number, another run of the same.
+    var repetition = 0
   }
 
-  /// The directories of many runs, made by one interpreter that forks for each: importing torch takes longer than a
-  /// run.
+  /// The directories of many runs, made by one interpreter and one process group for each world size: importing torch
+  /// takes longer than a run, and so does meeting the other ranks.
   func dumps(_ wanted: [Run]) async throws -> [Run: String] {
+    let new = Set(wanted).filter { known[$0] == nil }
     var directories: [Run: String] = [:]
-    var lines = ""
-    for run in Set(wanted) {
-      let directory = root.appending(path: "batch-\(batches)").path
+    for run in new {
+      directories[run] = root.appending(path: "batch-\(batches)").path
       batches += 1
-      directories[run] = directory
-      let words = (run.isSmall ? Self.small : []) + [run.arguments]
-      lines += "\(directory)\t\(run.classes)\t\(words.joined(separator: " "))\n"
     }
-    let code = """
-      import os, sys
-      sys.path.insert(0, os.path.dirname(sys.argv[1]))
-      import tiny_tp
-      os.environ["ATOM_FWD_DUMP_ONE_SHOT"] = "0"
-      for line in sys.stdin:
-          directory, classes, words = line.rstrip("\\n").split("\\t")
-          pid = os.fork()
-          if pid == 0:
-              os.environ["ATOM_FWD_DUMP_DIR"] = directory
-              os.environ["ATOM_FWD_DUMP_BLOCK_CLASS"] = classes
-              sys.argv = ["tiny_tp.py"] + words.split()
-              tiny_tp.leave(tiny_tp.guarded(tiny_tp.main))
-          status = os.waitpid(pid, 0)[1]
-          if status:
-              sys.exit("%s ended with %d" % (words, status))
-      """
-    try await runPython(code, [Self.script], input: lines, timeout: .seconds(600))
-    return directories
+    func lines(_ runs: some Sequence<Run>) -> String {
+      runs.map { run in
+        "\(directories[run] ?? "")\t\(run.classes)\t\((run.model.arguments + [run.arguments]).joined(separator: " "))\n"
+      }.joined()
+    }
+    let llamas = new.filter { $0.model == .llama }
+    if !llamas.isEmpty {
+      try await runTool(
+        Self.transformersPython, [Self.path("hf_tp.py"), "--batch"], input: lines(llamas), timeout: .seconds(900))
+    }
+    let others = new.subtracting(llamas)
+    if !others.isEmpty {
+      try await runPython(Self.batch, [Self.script], input: lines(others), timeout: .seconds(900))
+    }
+    known.merge(directories) { old, _ in old }
+    return known.filter { wanted.contains($0.key) }
+  }
+
+  private var known: [Run: String] = [:]
+
+  /// Runs of one world size share their processes and their process group.
+  private static let batch = """
+    import os, sys, tempfile
+    sys.path.insert(0, os.path.dirname(sys.argv[1]))
+    import tiny_tp
+    from tiny_tp import dist
+
+    def rank_of(world, rank, runs, folder):
+        if world > 1:
+            dist.init_process_group(
+                "gloo", init_method="file://" + os.path.join(folder, "store"), rank=rank, world_size=world)
+        # Each run finds the group standing and leaves it standing.
+        dist.init_process_group = dist.destroy_process_group = lambda *words, **names: None
+        for directory, classes, options in runs:
+            os.environ.update(ATOM_FWD_DUMP_DIR=directory, ATOM_FWD_DUMP_BLOCK_CLASS=classes)
+            code = tiny_tp.guarded(lambda: tiny_tp.run_rank(options, rank, world, rank, None))
+            if code:
+                tiny_tp.leave(code)
+
+    os.environ["ATOM_FWD_DUMP_ONE_SHOT"] = "0"
+    if os.path.exists("/sys/class/net/lo"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    worlds = {}
+    for line in sys.stdin:
+        directory, classes, words = line.rstrip("\\n").split("\\t")
+        options = tiny_tp.parse(words.split())
+        worlds.setdefault(options.nproc or 1, []).append((directory, classes, options))
+    for world, runs in sorted(worlds.items()):
+        with tempfile.TemporaryDirectory() as folder:
+            children = {}
+            for rank in range(world):
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        rank_of(world, rank, runs, folder)
+                        tiny_tp.leave(0)
+                    except BaseException:
+                        import traceback
+                        traceback.print_exc()
+                        tiny_tp.leave(1)
+                children[pid] = rank
+            code = tiny_tp.supervise(children)
+            if code:
+                sys.exit("a run at world size %d ended with %d" % (world, code))
+    """
+
+  /// The interpreter that has transformers: the one that `ROLLCALL_TEST_TRANSFORMERS` names, else that of all tests.
+  static let transformersPython = ProcessInfo.processInfo.environment["ROLLCALL_TEST_TRANSFORMERS"] ?? testPython
+
+  /// Whether the Llama can be run here.
+  static func hasTransformers() async -> Bool {
+    let code = "import accelerate, torch; from transformers import LlamaForCausalLM"
+    let result = try? await runTool(transformersPython, ["-c", code], mustSucceed: false)
+    return result?.status == 0
   }
 
   private var batches = 0

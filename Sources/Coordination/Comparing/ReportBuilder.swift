@@ -38,6 +38,7 @@ struct ReportBuilder {
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
+    judgeGrowth(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
     var divergence: DivergenceEvidence?
     if let first {
@@ -304,16 +305,57 @@ struct ReportBuilder {
       lines[index].judgement.verdict = .fail
       lines[index].judgement.why =
         "the ranks are joined as \(decision.plan.kind.rawValue) here and as \(usual.kind.rawValue) in the other layers"
-      findings.append(
-        Finding(
-          cause: "fused-shard-layout", layer: outcome.key.layer, stage: outcome.key.stage, confidence: .certain,
-          evidence: ["residual": decision.plan.residual ?? 0, "world_size": Double(matching.target.worldSize)],
-          summary: "\(outcome.key.stage) of layer \(outcome.key.layer.map(String.init) ?? "–") is cut over the ranks "
-            + "as \(decision.plan.kind.rawValue), in the other layers as \(usual.kind.rawValue), and the layer goes "
-            + "wrong after it.",
-          next: "Check how the fused weight (gate_up, qkv) of this layer is cut: each block by itself, not the whole."))
+      findings.append(layoutFinding(outcome, decision.target.layout, usual: usual))
     }
     return findings
+  }
+
+  /// A stage that passes among the noise of all layers before, and adds far more to its own input's distance than the
+  /// same stage does in the other layers.
+  private func judgeGrowth(_ lines: inout [Line]) {
+    guard case .measured = request.policy else { return }
+    let end = lines.firstIndex { $0.judgement.verdict == .fail } ?? lines.endIndex
+    var points: [String: [(index: Int, input: Double, point: LocalGrowth.Point)]] = [:]
+    for index in lines[..<end].indices {
+      let (key, judgement) = (lines[index].outcome.key, lines[index].judgement)
+      guard key.role == .output, let layer = key.layer, let output = lines[index].outcome.measures,
+        lines[index].outcome.dtype.isFloatingPoint, judgement.verdict == .pass, judgement.why == nil,
+        let floor = judgement.floor
+      else { continue }
+      let inputs = (places[layer] ?? []).filter {
+        $0 < end && lines[$0].outcome.key.stage == key.stage && lines[$0].outcome.key.role == .input
+          && lines[$0].outcome.dtype.isFloatingPoint && lines[$0].judgement.verdict == .pass
+      }.compactMap { lines[$0].outcome.measures }
+      guard let input = inputs.max(by: { $0.relL2 < $1.relL2 }) else { continue }
+      let point = LocalGrowth.Point(layer: layer, input: input, output: output, floor: floor)
+      points["\(key.stage).\(key.tensor)", default: []].append((index, input.relL2, point))
+    }
+    for stage in points.values {
+      for outlier in LocalGrowth().outliers(stage.map(\.point)) {
+        guard let found = stage.first(where: { $0.point.layer == outlier.layer }) else { continue }
+        lines[found.index].judgement.verdict = .fail
+        lines[found.index].judgement.jump = outlier.factor
+        lines[found.index].judgement.why = outlier.why
+        lines[found.index].noise = max(found.input * outlier.usual, found.point.floor)
+      }
+    }
+  }
+
+  /// Shared heads that lie in another order are the wrong heads; any other cut is that of a fused weight.
+  private func layoutFinding(_ outcome: PairOutcome, _ layout: ShardLayout, usual: ShardLayout) -> Finding {
+    let areHeads = layout.kind == .heads && usual.kind == .heads
+    func words(_ layout: ShardLayout) -> String {
+      layout.kind.rawValue + (layout.detail.map { " (\($0))" } ?? "")
+    }
+    return Finding(
+      cause: areHeads ? "head-map" : "fused-shard-layout", layer: outcome.key.layer, stage: outcome.key.stage,
+      confidence: .certain,
+      evidence: ["residual": outcome.decision?.plan.residual ?? 0, "world_size": Double(matching.target.worldSize)],
+      summary: "\(outcome.key.stage) of layer \(outcome.key.layer.map(String.init) ?? "–") is cut over the ranks as "
+        + "\(words(layout)), in the other layers as \(words(usual)), and the layer goes wrong after it.",
+      next: areHeads
+        ? "Check which key/value head each rank loads (rank // copies, or rank mod heads)."
+        : "Check how the fused weight (gate_up, qkv) of this layer is cut: each block by itself, not the whole.")
   }
 
   /// The later rows of a layer.

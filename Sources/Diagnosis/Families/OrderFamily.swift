@@ -6,6 +6,14 @@ enum OrderFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     if let foreign = evidence.foreignSlices.first {
       let ranks = Set(evidence.foreignSlices.map(\.rank)).sorted()
+      if let other = exchanged(evidence) {
+        return [
+          evidence.finding(
+            "halves-swapped", .certain, ranks: ranks, evidence: ["residual": foreign.residual],
+            summary: "\(evidence.place): every rank holds its own slice of \(other) instead: the two changed places.",
+            next: "Check the order of \(evidence.key.stage) and \(other) where their weights are loaded.")
+        ]
+      }
       return [
         evidence.finding(
           "fused-shard-layout", .certain, ranks: ranks,
@@ -63,6 +71,13 @@ enum OrderFamily {
         summary: "\(seen); put back, they agree.",
         next: "Check the order of the fused blocks (gate and up; q, k and v) and of the ranks in the weight loader.")
     ]
+  }
+
+  /// The stage whose own slice every rank holds; nil where a rank holds another's, or none of it.
+  private static func exchanged(_ evidence: RowEvidence) -> String? {
+    guard let stage = evidence.foreignSlices.first?.stage else { return nil }
+    let own = evidence.foreignSlices.filter { $0.stage == stage && $0.slice == $0.rank }
+    return Set(own.map(\.rank)).count == evidence.worldSize ? stage : nil
   }
 
   /// The degree of a zigzag order: rank r holds chunk r and chunk 2n-1-r.

@@ -10,6 +10,7 @@ enum ScaleFamily {
       evidence.divergentRanks.isEmpty
     else { return [] }
     let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
+    if evidence.isNorm { return [ofNorm(evidence, numbers)] }
     let seen =
       "\(evidence.place) is \(figure(alpha)) times the reference (residual \(figure(measures.residual)))"
     let size = Double(evidence.worldSize)
@@ -55,6 +56,17 @@ enum ScaleFamily {
           + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off."
       )
     ]
+  }
+
+  /// Weights near one make 1 + w nearly twice w: a norm has neither a reduce nor float8 weights.
+  private static func ofNorm(_ evidence: RowEvidence, _ numbers: [String: Double]) -> Finding {
+    let alpha = evidence.measures.alpha
+    let isOffset = abs(alpha - 2) < 0.35 || abs(alpha - 0.5) < 0.15
+    return evidence.finding(
+      isOffset ? "norm-weight-offset" : alpha < 1 ? "missing-scale" : "repeated-scale", .likely, evidence: numbers,
+      summary: "\(evidence.place) is \(figure(alpha)) times the reference (residual "
+        + "\(figure(evidence.measures.residual)))\(isOffset ? ", as where 1 + w stands for w near one" : "").",
+      next: "Check whether the norm multiplies by w or by 1 + w, and which weight it loads.")
   }
 
   /// What else looks so at world size 2, where one pair cannot tell a reduce from a factor.

@@ -12,8 +12,10 @@ enum WeightFamily {
       "Rule out weight loading: dump the layer's weights on every rank and compare them with the checkpoint, names "
       + "and shapes first."
     var result: [Finding] = []
-    if evidence.worldSize > 1, abs(measures.cos - 1 / Double(evidence.worldSize)) < 0.1,
-      abs(measures.normRatio - 1) < 0.25, abs(measures.cos) > 0.05
+    // Nearer to one over the world size than to nothing in common.
+    let share = 1 / Double(evidence.worldSize)
+    if evidence.worldSize > 1, measures.cos > max(share / 2, share - 0.1), measures.cos < share + 0.1,
+      abs(measures.normRatio - 1) < 0.25
     {
       result.append(
         evidence.finding(
