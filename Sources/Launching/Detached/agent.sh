@@ -89,7 +89,8 @@ mark_of() { printf '%s:%s' "$(cat "$1/token" 2>/dev/null)" "$(cd "$1" && pwd -P)
 # environment. Arguments: session, mark.
 members() {
   {
-    for stat_file in /proc/[0-9]*/stat; do
+    # Only a process whose line holds the session is worth a look of the shell's.
+    for stat_file in $(grep -lsE "\) [A-Za-z] [0-9]+ [0-9]+ $1 " /proc/[0-9]*/stat 2>/dev/null); do
       number=${stat_file#/proc/}
       number=${number%/stat}
       look_at "$number" || continue
@@ -112,9 +113,9 @@ is_alone() {
   look_at_uptime
   { read -r most </proc/sys/kernel/pid_max && read -r _ _ _ _ last </proc/loadavg; } 2>/dev/null || return 1
   # At most a thousand processes in a hundredth of a second.
-  [ $(((uptime - self_begin + 1) * 1000)) -lt "$most" ] && [ "$last" -ge $$ ] && [ $((last - $$)) -le 400 ] || return 1
+  [ $(((uptime - self_begin + 1) * 1000)) -lt "$most" ] && [ "$last" -ge $$ ] && [ $((last - $$)) -le 1000 ] || return 1
   number=$$ unsure=
-  while [ "$number" -lt "$last" ] && [ $((last - $$)) -le 400 ]; do
+  while [ "$number" -lt "$last" ] && [ $((last - $$)) -le 1000 ]; do
     number=$((number + 1))
     if [ -e "/proc/$number/stat" ] && look_at "$number"; then
       [ "$session" != $$ ] || [ "$group" = $$ ] || [ "$state" = Z ] || return 1
