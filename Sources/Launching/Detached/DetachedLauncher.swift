@@ -8,6 +8,7 @@ public import Transports
 /// the exit record, whether or not anybody is connected. `agent.sh` is its text.
 public final class DetachedLauncher: Launcher {
   let agent: Agent
+  private let launches: LaunchQueue
   /// The absolute work directory, once the host has told it.
   private let absoluteWorkdir: Mutex<String?>
 
@@ -23,6 +24,7 @@ public final class DetachedLauncher: Launcher {
     gpus: Int? = nil, name: String
   ) {
     agent = Agent(transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
+    launches = LaunchQueue(agent: agent)
     absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
   }
 
@@ -83,23 +85,7 @@ public final class DetachedLauncher: Launcher {
     } catch let refusal as LaunchPayload.Refusal {
       return .refused(refusal.reason)
     }
-    let reply: Agent.Reply
-    do {
-      reply = try await agent.call("launch", [spec.id, spec.token], input: payload.bytes, timeout: .seconds(180))
-    } catch let error as LaunchError where error.code == .noSpace {
-      return .noSpace(error.message)
-    } catch let error as LaunchError where error.code == .workdir {
-      return .refused(error.message)
-    }
-    let (word, reason) = reply.lines[0].firstWord
-    return switch word {
-    case "started": .started
-    case "adopted": .adopted
-    case "no-space": .noSpace("no room on the host's disk: \(reason)")
-    case "gpu-busy": .gpuBusy(String(reason))
-    case "refused": .refused(String(reason))
-    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a launch")
-    }
+    return try await launches.launch(payload)
   }
 
   public func release(_ attempt: String) async throws {

@@ -1,9 +1,18 @@
 import Foundation
 import Transports
 
-/// What a launch sends: the files of the run directory, one after the other, as the host script reads them.
+/// What a launch sends: the files of the run directory.
 struct LaunchPayload {
-  private(set) var bytes: [UInt8] = []
+  let id: String
+  let token: String
+  /// What the supervisor reads: variables of the shell.
+  let settings: String
+  let command: String
+  /// `export` lines.
+  let environment: String
+  /// `spec.json`.
+  let specification: [UInt8]
+  let files: [ShippedFile]
 
   /// A reason for which an attempt is never launched.
   struct Refusal: Error {
@@ -36,34 +45,44 @@ struct LaunchPayload {
       environment += "export \(entry.name)=\(shellQuote(entry.value))\n"
     }
 
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    append("spec.json", mode: "600", Array(try encoder.encode(spec)) + [UInt8(ascii: "\n")])
-    append("command", mode: "644", Array(spec.command.utf8))
-    append("environment.sh", mode: "600", Array(environment.utf8))
-    append(
-      "settings.sh", mode: "644",
-      Array(
-        """
-        token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
-        exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
-
-        """.utf8))
-
     var names: Set<String> = []
     for file in files {
       guard isFileName(file.name) else { throw Refusal(reason: "\(file.name.debugDescription) is no safe file name") }
       guard names.insert(file.name).inserted else {
         throw Refusal(reason: "two files are named \(file.name.debugDescription); they would overwrite each other")
       }
-      append("files/\(file.name)", mode: file.isExecutable ? "755" : "644", file.contents)
     }
-    bytes += Array("E\n".utf8)
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    specification = try encoder.encode(spec) + [UInt8(ascii: "\n")]
+    id = spec.id
+    token = spec.token
+    command = spec.command
+    self.environment = environment
+    self.files = files
+    let variables = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
+    settings = """
+      token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
+      exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
+      described=\(variables["ENGINE_SOURCE"] == nil ? 0 : 1) job_commit=\(shellQuote(variables["ROLLCALL_JOB_COMMIT"] ?? ""))
+      text=\(shellQuote(spec.command))
+
+      """
   }
 
-  private mutating func append(_ name: String, mode: String, _ contents: [UInt8]) {
-    bytes += Array("F \(mode) \(contents.count) \(name)\n".utf8)
-    bytes += contents
+  /// One file after the other, as `agent.sh launch` reads them.
+  var bytes: [UInt8] {
+    var bytes: [UInt8] = []
+    func append(_ name: String, mode: String, _ contents: [UInt8]) {
+      bytes += Array("F \(mode) \(contents.count) \(name)\n".utf8)
+      bytes += contents
+    }
+    append("spec.json", mode: "600", specification)
+    append("command", mode: "644", Array(command.utf8))
+    append("environment.sh", mode: "600", Array(environment.utf8))
+    append("settings.sh", mode: "644", Array(settings.utf8))
+    for file in files { append("files/\(file.name)", mode: file.mode, file.contents) }
+    return bytes + Array("E\n".utf8)
   }
 
   /// Whole seconds, rounded up: the host counts no finer.
@@ -78,6 +97,49 @@ struct LaunchPayload {
       throw Refusal(reason: "\(name) has \(text.utf8.count) bytes; at most \(limit) can be handed to a process")
     }
   }
+}
+
+extension ShippedFile {
+  fileprivate var mode: String { isExecutable ? "755" : "644" }
+}
+
+/// What several launches send together, as `agent.sh launch-many` reads it: words for its shell, every one of them
+/// quoted, and then each file once.
+struct LaunchBatch {
+  static let countLimit = 64
+  private static let byteLimit = 8 << 20
+
+  private(set) var payloads: [LaunchPayload] = []
+  private var words = ""
+  private var contents: [UInt8] = []
+  private var blobs: [ShippedFile: Int] = [:]
+
+  /// - Returns: False where it would grow too large, or holds that attempt already.
+  mutating func add(_ payload: LaunchPayload) -> Bool {
+    guard payloads.count < Self.countLimit, !payloads.contains(where: { $0.id == payload.id }) else { return false }
+    let fresh = payload.files.filter { blobs[$0.unnamed] == nil }.reduce(0) { $0 + $1.contents.count }
+    let size = fresh + 2 * payload.command.utf8.count + payload.environment.utf8.count
+    guard payloads.isEmpty || words.utf8.count + contents.count + size <= Self.byteLimit else { return false }
+    var line = ["attempt", payload.id, payload.token, payload.settings, payload.command]
+    line += [String(decoding: payload.specification, as: UTF8.self), payload.environment]
+    for file in payload.files {
+      let number = blobs[file.unnamed] ?? blobs.count
+      if blobs.updateValue(number, forKey: file.unnamed) == nil {
+        words += "blob \(number) \(file.contents.count) \(file.mode) || return 1\n"
+        contents += file.contents
+      }
+      line += [String(number), file.name]
+    }
+    words += line.map(shellQuote).joined(separator: " ") + " || return 1\n"
+    payloads.append(payload)
+    return true
+  }
+
+  var bytes: [UInt8] { Array("\(words.utf8.count)\n".utf8) + Array(words.utf8) + contents }
+}
+
+extension ShippedFile {
+  fileprivate var unnamed: ShippedFile { ShippedFile(name: "", contents: contents, isExecutable: isExecutable) }
 }
 
 /// Letters, digits, `-` and `_`; no leading `-`.

@@ -6,7 +6,10 @@
 # Every line of an answer begins with "@NONCE ". GPUS is "auto" or how many there are. Needs a POSIX shell, coreutils,
 # grep, and util-linux (flock, setsid). A copy of this file is each attempt's launch.sh, its supervisor:
 #
-#   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY
+#   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY [SKEW]
+#
+# A process costs more than all that this shell does by itself in the same time: what every run passes through uses
+# none where it can.
 #
 # File descriptor 9 is the work directory's launch lock; 3 the host's lock; 4 to 8, and with bash 30 and up, GPU locks.
 
@@ -19,9 +22,38 @@ say() { printf '@%s %s\n' "$nonce" "$*"; }
 # One line, without control characters.
 one_line() { tr -s '\n\t\r' '   ' | tr -d '\000-\037' | head -c 300; }
 
-boot_id() { cat /proc/sys/kernel/random/boot_id 2>/dev/null || stat -c %Y /proc/1 2>/dev/null; }
+boot_id() { { read -r id </proc/sys/kernel/random/boot_id; } 2>/dev/null && echo "$id" || stat -c %Y /proc/1 2>/dev/null; }
+{ read -r this_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || this_boot=$(boot_id)
 
 uptime_seconds() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+
+# Sets uptime: hundredths of a second since boot.
+look_at_uptime() {
+  read -r uptime _ </proc/uptime
+  uptime=${uptime%.*}${uptime#*.}
+  case $uptime in 0?*) uptime=0 ;; esac
+}
+
+# Sets skew: hundredths of a second since 1970, less those since boot.
+skew=
+find_skew() {
+  moment=$(date +%s.%N)
+  look_at_uptime
+  hundredths=${moment#*.}
+  skew=$((${moment%.*} * 100 + 1${hundredths%"${hundredths#??}"} - 100 - uptime))
+}
+
+# Sets moment: seconds since 1970. With a skew it is a clock that never jumps.
+look_at_clock() {
+  [ -n "$skew" ] || {
+    moment=$(date +%s.%N)
+    return
+  }
+  look_at_uptime
+  moment=$((uptime + skew))
+  hundredths=$((moment % 100 + 100))
+  moment=$((moment / 100)).${hundredths#1}
+}
 
 # Sets state, parent, group, session, started of a process; false where there is none.
 look_at() {
@@ -47,7 +79,7 @@ identity() {
 
 # Same boot, same process, same start time, not a zombie.
 is_alive() {
-  [ "$boot" = "$(boot_id)" ] && look_at "$pid" && [ "$started" = "$start" ] && [ "$state" != Z ] && [ "$state" != X ]
+  [ "$boot" = "$this_boot" ] && look_at "$pid" && [ "$started" = "$start" ] && [ "$state" != Z ] && [ "$state" != X ]
 }
 
 # What marks the processes of an attempt: token and directory, so that equal tokens elsewhere do no harm.
@@ -57,7 +89,8 @@ mark_of() { printf '%s:%s' "$(cat "$1/token" 2>/dev/null)" "$(cd "$1" && pwd -P)
 # environment. Arguments: session, mark.
 members() {
   {
-    for stat_file in /proc/[0-9]*/stat; do
+    # Only a process whose line holds the session is worth a look of the shell's.
+    for stat_file in $(grep -lsE "\) [A-Za-z] [0-9]+ [0-9]+ $1 " /proc/[0-9]*/stat 2>/dev/null); do
       number=${stat_file#/proc/}
       number=${number%/stat}
       look_at "$number" || continue
@@ -71,6 +104,30 @@ members() {
         echo "${file%/environ}"
       done
   } | sort -un
+}
+
+# True where none of our processes is left, for sure: whatever the command started has a number above the
+# supervisor's, so that a look at these few will do, as long as numbers cannot have come round since it began.
+# Argument: mark.
+is_alone() {
+  look_at_uptime
+  { read -r most </proc/sys/kernel/pid_max && read -r _ _ _ _ last </proc/loadavg; } 2>/dev/null || return 1
+  # At most a thousand processes in a hundredth of a second.
+  [ $(((uptime - self_begin + 1) * 1000)) -lt "$most" ] && [ "$last" -ge $$ ] && [ $((last - $$)) -le 1000 ] || return 1
+  number=$$ unsure=
+  while [ "$number" -lt "$last" ] && [ $((last - $$)) -le 1000 ]; do
+    number=$((number + 1))
+    if [ -e "/proc/$number/stat" ] && look_at "$number"; then
+      [ "$session" != $$ ] || [ "$group" = $$ ] || [ "$state" = Z ] || return 1
+      # A session that was there before us is not one of ours.
+      [ "$session" -le $$ ] || unsure="$unsure /proc/$number/environ"
+    fi
+    # Whoever was started meanwhile is looked at, too.
+    [ "$number" -lt "$last" ] || read -r _ _ _ _ last </proc/loadavg
+  done
+  [ "$number" -ge "$last" ] || return 1
+  # shellcheck disable=SC2086
+  [ -z "$unsure" ] || ! grep -lzsxF "ROLLCALL_LAUNCH=$1" $unsure >/dev/null 2>&1
 }
 
 # TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark.
@@ -104,18 +161,22 @@ has_room() {
   return 1
 }
 
-# DIRECTORY/exit.json: written aside, forced to the disk, renamed. Arguments: directory, code, start, reason.
+# Set where `status` forces the record to the disk before it tells it: once for many.
+is_told_later=
+
+# DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
 write_exit() {
   signal=null
   if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
   reason=null
   [ -z "$4" ] || reason="\"$4\""
-  told=$(environment_json "$1")
-  rm -f "$1/.reserve"
+  told=
+  environment_json "$1"
   tries=0
+  look_at_clock
   until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
-    "$2" "$signal" "$3" "$(date +%s.%N)" "$reason" "$told" 2>/dev/null >"$1/exit.json.tmp" &&
-    sync "$1/exit.json.tmp" 2>/dev/null && mv "$1/exit.json.tmp" "$1/exit.json"; do
+    "$2" "$signal" "$3" "$moment" "$reason" "$told" 2>/dev/null >"$1/.reserve" &&
+    { [ -n "$is_told_later" ] || sync "$1/.reserve" 2>/dev/null; } && mv "$1/.reserve" "$1/exit.json"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
@@ -127,15 +188,16 @@ write_exit() {
 # A value that neither JSON nor a terminal takes for anything else.
 plain() { LC_ALL=C tr -cd ' -~' | tr -d '"\\\\' | head -c 200; }
 
-# `,"environment":{...}` from the lines "KEY VALUE" of DIRECTORY/environment; nothing where there are none.
+# Sets told: `,"environment":{...}` from the lines "KEY VALUE" of DIRECTORY/environment; nothing where there are none.
 environment_json() {
   [ -s "$1/environment" ] || return 0
   members=
   while read -r key value; do
     case $key in '' | *[!a-z_]*) continue ;; esac
-    members="$members${members:+,}\"$key\":\"$(printf '%s' "$value" | plain)\""
+    case ${#value}:$value in ???*:* | *[!A-Za-z0-9\ ._:/+=,@\(\)-]*) value=$(printf '%s' "$value" | plain) ;; esac
+    members="$members${members:+,}\"$key\":\"$value\""
   done <"$1/environment"
-  printf ',"environment":{%s}' "$members"
+  told=",\"environment\":{$members}"
 }
 
 # What a Python has of torch, without importing it.
@@ -213,6 +275,18 @@ take_environment() {
   close_locks
   describe_environment "$1" "$2" "$3" "$4" 2>/dev/null >"$1/environment.tmp" </dev/null
   mv "$1/environment.tmp" "$1/environment"
+}
+
+# The same where no program need be asked; false where one must be.
+describe_briefly() {
+  case $described:${ENGINE_SOURCE-}:$gpu_kind in 0:: | 0::declared) ;; *) return 1 ;; esac
+  case $text in *python* | *PYTHON* | *torchrun*) return 1 ;; esac
+  { read -r kernel </proc/sys/kernel/ostype && read -r release </proc/sys/kernel/osrelease; } 2>/dev/null || return 1
+  {
+    echo "kernel $kernel $release"
+    [ -z "$gpu_names" ] || echo "gpu $gpu_names"
+    [ -z "$job_commit" ] || echo "job_commit $job_commit"
+  } 2>/dev/null >"$dir/environment"
 }
 
 # Waits for it, but not long: an interpreter on a cold disk takes seconds.
@@ -455,16 +529,18 @@ await_release() {
     fi
     sleep 0.05
   done
-  began=$(date +%s.%N)
+  look_at_clock
+  began=$moment
 }
 
 supervise() {
   dir=$1
+  skew=${2-} text='' job_commit='' described=1
   # shellcheck disable=SC1091
   . "$dir/settings.sh" || refuse refused "settings.sh is missing"
   if [ "$gpus" -gt 5 ] && [ -z "${BASH_VERSION-}" ]; then
     command -v bash >/dev/null 2>&1 || refuse refused "more than 5 GPUs on one host need bash on the host"
-    exec bash "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir"
+    exec bash "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" "${2-}"
   fi
   real_kind=
   gpu_kind='' gpu_ids='' gpu_names='' lock_descriptors=''
@@ -475,29 +551,42 @@ supervise() {
     take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
   else
     # A run without GPUs sees none.
-    real_kind=$(list_gpus | head -n 1 | cut -d ' ' -f 1)
+    if command -v nvidia-smi >/dev/null 2>&1; then
+      real_kind=nvidia
+    elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
+      real_kind=amd
+    fi
   fi
-  mark=$(mark_of "$dir")
-  program=$(command -v timeout) || refuse refused "the program timeout is missing"
-  text=$(cat "$dir/command") || refuse refused "the command cannot be read"
+  # As mark_of tells it.
+  here=$PWD
+  cd -P "$dir" && mark=$token:$PWD || refuse refused "the run directory cannot be entered"
+  cd "$here" 2>/dev/null || cd /
+  program=/usr/bin/timeout
+  [ -x "$program" ] || program=$(command -v timeout) || refuse refused "the program timeout is missing"
+  [ -n "$text" ] || text=$(cat "$dir/command") || refuse refused "the command cannot be read"
   : >"$dir/stdout.log" && : >"$dir/stderr.log" || refuse no-space "the logs cannot be made"
   look_at $$ || refuse refused "/proc is not mounted"
   self_start=$started
+  look_at_uptime
+  self_begin=$uptime
   event=
   trap '[ -n "$event" ] || event=cancelled' TERM
   trap '[ -n "$event" ] || event=timeout' USR1
   trap '[ -n "$event" ] || event=stalled' USR2
-  printf '%s %s %s\n' "$(boot_id)" $$ "$self_start" 2>/dev/null >"$dir/identity.tmp" ||
+  look_at_clock
+  began=$moment
+  # In one piece: who looks finds all of it or nothing.
+  printf '%s %s %s\n' "$this_boot" $$ "$self_start" 2>/dev/null >"$dir/identity" ||
     refuse no-space "the identity cannot be written"
-  sync "$dir/identity.tmp" 2>/dev/null
-  began=$(date +%s.%N)
-  mv "$dir/identity.tmp" "$dir/identity" || refuse refused "the identity cannot be written"
   # Known to all: the next launch may go on.
   exec 9<&-
   [ "${hold:-0}" -eq 0 ] || await_release "$hold"
 
-  take_environment "$dir" "$text" "$gpu_names" "$gpu_kind" &
-  describer=$!
+  describer=
+  if ! describe_briefly; then
+    take_environment "$dir" "$text" "$gpu_names" "$gpu_kind" &
+    describer=$!
+  fi
   (
     trap - TERM USR1 USR2
     become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind"
@@ -517,16 +606,23 @@ supervise() {
   fi
   reason=$event
   # What the command left behind.
-  end_members $$ "$mark"
+  is_alone "$mark" || end_members $$ "$mark"
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
-  await_environment "$describer"
+  [ -z "$describer" ] || await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
   if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   # Whoever reads the record may launch at once.
   close_locks
+  is_told_later=1
   write_exit "$dir" "$code" "$began" "$reason"
 }
+
+# What follows need not be read by a supervisor.
+if [ "$verb" = supervise ]; then
+  supervise "$@"
+  exit
+fi
 
 # --- Verbs
 
@@ -559,6 +655,14 @@ fail_launch() {
   if has_room "$workdir"; then say refused "$1: $(one_line <"$stage/.error" 2>/dev/null)"; else say no-space "$1"; fi
 }
 
+# True where a directory was made before the host was last booted: what it stood for may have run. The file is on the
+# disk before a supervisor starts.
+was_before_boot() {
+  made_in=
+  { read -r made_in <"$1/boot"; } 2>/dev/null
+  [ -n "$made_in" ] && [ "$made_in" != "$this_boot" ]
+}
+
 launch() {
   id=$1 token=$2
   dir=$workdir/attempts/$id
@@ -576,7 +680,7 @@ launch() {
     return
   }
   { head -c 4096 /dev/zero >"$stage/.reserve" && cp "$0" "$stage/launch.sh" && printf '%s\n' "$token" >"$stage/token" &&
-    [ "$(cat "$stage/token")" = "$token" ] && cmp -s "$0" "$stage/launch.sh"; } 2>"$stage/.error" || {
+    printf '%s\n' "$this_boot" >"$stage/boot" && [ "$(cat "$stage/token")" = "$token" ] && cmp -s "$0" "$stage/launch.sh"; } 2>"$stage/.error" || {
     fail_launch "the run directory cannot be filled"
     return
   }
@@ -597,7 +701,7 @@ launch() {
       say refused "the run directory $dir is another launch's"
       return
     fi
-    if [ -e "$dir/identity" ] || [ -e "$dir/exit.json" ]; then
+    if [ -e "$dir/identity" ] || [ -e "$dir/exit.json" ] || was_before_boot "$dir"; then
       say adopted
       return
     fi
@@ -612,13 +716,15 @@ launch() {
     fail_launch "the run directory cannot be filled"
     return
   }
-  setsid sh "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" </dev/null >/dev/null 2>"$dir/supervisor.log" &
+  sync "$dir/boot" 2>/dev/null
+  find_skew
+  setsid sh "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
   supervisor=$!
   tries=0
-  while [ ! -e "$dir/identity" ] && [ ! -e "$dir/refusal" ]; do
+  while [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; do
     if ! look_at "$supervisor" || [ "$state" = Z ] || [ "$tries" -ge 1200 ]; then
       # Once more: it may have ended right after it wrote.
-      [ ! -e "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
+      [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
       kill -KILL "$supervisor" 2>/dev/null
       printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")" >"$stage.why" 2>/dev/null
       if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
@@ -628,7 +734,7 @@ launch() {
     tries=$((tries + 1))
     sleep 0.05
   done
-  if [ -e "$dir/identity" ]; then
+  if [ -s "$dir/identity" ]; then
     say started
   else
     say "$(cat "$dir/refusal")"
@@ -636,23 +742,151 @@ launch() {
   fi
 }
 
+# Many launches at once: the first line says how many bytes follow that are words for this shell, calls of `blob` and
+# `attempt`; then come the bytes of the files. Answers one line an attempt, as `launch` does, or `alone`: to be launched
+# by itself, which also finds out what is wrong.
+launch_many() {
+  stage=$workdir/incoming/many.$$
+  trap 'rm -rf "$stage"' EXIT
+  trap 'exit 1' HUP INT TERM PIPE
+  asked='' made=0
+  [ -d "$workdir/attempts" ] && [ -d "$workdir/incoming" ] || mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
+  mkdir "$stage" 2>/dev/null && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
+    [ "$(stat -c %s "$stage/words")" = "$size" ] || {
+    say alone
+    return
+  }
+  # Before the lock is taken, since what is sent may come slowly.
+  blob() { head -c "$2" >"$stage/$1" && [ "$(stat -c %s "$stage/$1")" = "$2" ] && chmod "$3" "$stage/$1"; }
+  attempt() { asked="$asked $1"; }
+  # shellcheck disable=SC1091
+  . "$stage/words" 2>/dev/null && lock_workdir || asked=
+  fresh=
+  # Identifiers are letters, digits, - and _.
+  for id in $asked; do [ -e "$workdir/attempts/$id" ] || fresh="$fresh $id"; done
+  set --
+  for id in $fresh; do
+    dir=$workdir/attempts/$id
+    set -- "$@" "$dir" "$dir/files" "$dir/dumps"
+  done
+  if [ $# -gt 0 ] && mkdir "$@" 2>/dev/null && fill; then
+    find_skew
+    running=
+    for id in $fresh; do
+      dir=$workdir/attempts/$id
+      setsid sh "$0" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
+      running="$running $id:$!"
+    done
+    exec 9>&-
+    await_supervisors "$running"
+  elif [ $# -gt 0 ]; then
+    # No supervisor was started: half-made claims of ours, or of nobody.
+    rm -rf "$@"
+    fresh=
+  fi
+  for id in $asked; do
+    case "$fresh " in *" $id "*) ;; *) say "$id" alone ;; esac
+  done
+  say end
+}
+
+# Fills the directories of many launches and forces their claims to the disk.
+fill() {
+  blob() { :; }
+  attempt() {
+    case "$fresh " in *" $1 "*) ;; *) return 0 ;; esac
+    dir=$workdir/attempts/$1
+    {
+      printf '%s\n' "$2" >"$dir/token" && printf '%s\n' "$this_boot" >"$dir/boot" &&
+        printf '%s' "$3" >"$dir/settings.sh" && printf '%s' "$4" >"$dir/command" && printf '%4096s' '' >"$dir/.reserve" &&
+        printf '%s\n' "# The supervisor, which reads it when it starts." ". '$quoted_self'" >"$dir/launch.sh" &&
+        umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh"
+    } 2>/dev/null || return 1
+    umask "$usual_mask"
+    shift 6
+    while [ $# -gt 1 ]; do
+      cp -p -- "$stage/$1" "$dir/files/$2" 2>/dev/null || return 1
+      shift 2
+    done
+  }
+  usual_mask=$(umask)
+  quoted_self=$(printf '%s' "$0" | sed "s/'/'\\\\''/g")
+  # shellcheck disable=SC1091
+  . "$stage/words" || return 1
+  set --
+  for id in $fresh; do set -- "$@" "$workdir/attempts/$id/boot"; done
+  sync "$@" 2>/dev/null
+}
+
+# Says how the supervisors began. Argument: ID:PID ...
+await_supervisors() {
+  tries=0
+  left=$1
+  while [ -n "$left" ]; do
+    now=$left left=
+    for entry in $now; do
+      id=${entry%:*}
+      dir=$workdir/attempts/$id
+      if [ -s "$dir/identity" ]; then
+        say "$id" started
+      elif [ -e "$dir/refusal" ]; then
+        say "$id" "$(cat "$dir/refusal")"
+        rm -rf "$dir"
+      elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
+        left="$left $entry"
+      elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
+        kill -KILL "${entry#*:}" 2>/dev/null
+        say "$id" alone
+        rm -rf "$dir"
+      else
+        left="$left $entry"
+      fi
+    done
+    tries=$((tries + 1))
+    [ -z "$left" ] || sleep 0.02
+  done
+}
+
+# Each attempt's state. What is told to have ended is on the disk by then.
+status() {
+  ended=
+  for id in "$@"; do [ ! -e "$workdir/attempts/$id/exit.json" ] || ended="$ended $id"; done
+  if [ -n "$ended" ]; then (
+    set --
+    for id in $ended; do set -- "$@" "$workdir/attempts/$id/exit.json"; done
+    sync "$@" 2>/dev/null
+  ); fi
+  running=
+  for id in "$@"; do status_one "$id"; done
+  [ -z "$running" ] || say_sizes
+}
+
+# Reads a whole exit record into `record`; false where there is none, or what a power cut left of one.
+exit_record() {
+  record=
+  { IFS= read -r record <"$1/exit.json"; } 2>/dev/null
+  case $record in *'}') ;; *) return 1 ;; esac
+}
+
 status_one() {
   dir=$workdir/attempts/$1
   if [ ! -d "$dir" ]; then
     say "$1" absent
-  elif [ -e "$dir/exit.json" ]; then
-    say "$1" exited "$(cat "$dir/exit.json")"
+  elif exit_record "$dir"; then
+    say_ended "$1"
   elif ! identity "$dir"; then
-    made=$(stat -c %Y "$dir" 2>/dev/null || date +%s)
-    say "$1" claimed "$(($(date +%s) - made))"
+    if was_before_boot "$dir"; then
+      say "$1" lost "the host was rebooted"
+    else
+      made=$(stat -c %Y "$dir" 2>/dev/null || date +%s)
+      say "$1" claimed "$(($(date +%s) - made))"
+    fi
   elif is_alive; then
-    bytes=0
-    for size in $(stat -c %s "$dir/stdout.log" "$dir/stderr.log" 2>/dev/null); do bytes=$((bytes + size)); done
-    say "$1" running "$bytes"
-  elif [ -e "$dir/exit.json" ]; then
+    running="$running $1"
+  elif exit_record "$dir"; then
     # It ended while we looked.
-    say "$1" exited "$(cat "$dir/exit.json")"
-  elif [ "$boot" != "$(boot_id)" ]; then
+    say_ended "$1"
+  elif [ "$boot" != "$this_boot" ]; then
     say "$1" lost "the host was rebooted"
   else
     say "$1" lost "its supervisor was killed; $(members "$pid" "$(mark_of "$dir")" | grep -c .) of its processes live"
@@ -667,6 +901,34 @@ bury() {
   has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
     : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
     mv -T "$stage" "$workdir/attempts/$1"
+}
+
+say_ended() {
+  case "$ended " in *" $1 "*) ;; *) sync "$dir/exit.json" 2>/dev/null ;; esac
+  say "$1" exited "$record"
+}
+
+# The bytes that each running attempt has written to its logs.
+say_sizes() {
+  set --
+  for id in $running; do set -- "$@" "$workdir/attempts/$id/stdout.log" "$workdir/attempts/$id/stderr.log"; done
+  LC_ALL=C stat -c '%s %n' "$@" 2>/dev/null | {
+    sizes=' '
+    while read -r size name; do
+      name=${name%/*}
+      sizes="$sizes${name##*/}=$size "
+    done
+    for id in $running; do
+      bytes=0 rest=$sizes
+      while :; do
+        case $rest in *" $id="*) ;; *) break ;; esac
+        rest=${rest#*" $id="}
+        bytes=$((bytes + ${rest%% *}))
+        rest=" ${rest#* }"
+      done
+      say "$id" running "$bytes"
+    done
+  }
 }
 
 # Ends everything of an attempt; says how it stands then. Arguments: id, reason.
@@ -873,9 +1135,9 @@ awake) awake "$@" ;;
 go) go "$@" ;;
 enrol) enrol ;;
 launch) launch "$@" ;;
-status) for id in "$@"; do status_one "$id"; done ;;
+launch-many) launch_many ;;
+status) status "$@" ;;
 stop) stop "$@" ;;
 log) log "$@" ;;
-supervise) supervise "$@" ;;
 *) say unknown "$verb" ;;
 esac
