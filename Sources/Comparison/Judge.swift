@@ -271,8 +271,7 @@ public struct Judge: Sendable {
   }
 
   private func median(_ values: [Double]) -> Double {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? 0 : sorted[sorted.count / 2]
+    values.isEmpty ? 0 : values.ranked(values.count / 2)
   }
 
   /// What honest repeats may differ by. More is no noise but a fault of its own, and must not excuse others.

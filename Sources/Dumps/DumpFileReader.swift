@@ -9,11 +9,12 @@ public enum DumpFileReader {
   ///   checksum are taken as they are.
   public static func read(path: String, verifyChecksums: Bool = true) throws(DumpError) -> DumpFile {
     let file = try FileHandle(path: path)
+    var reads = SmallReads(file)
     var dump: DumpFile
-    switch FileFormat(firstBytes: try file.bytes(at: 0, count: min(file.size, 32)), path: path) {
+    switch FileFormat(firstBytes: try reads.bytes(at: 0, count: min(file.size, 32)), path: path) {
     case .zip:
-      let zip = try ZipDirectory(file)
-      dump = NPZFile.holds(zip) ? NPZFile.read(file, zip) : try TorchZipFile.read(file, zip)
+      let zip = try ZipDirectory(&reads)
+      dump = NPZFile.holds(zip) ? NPZFile.read(file, zip) : try TorchZipFile.read(&reads, zip)
     case .legacyTorch: dump = try TorchLegacyFile.read(file)
     case .npy: dump = try NPYFile.read(file)
     case .safetensors: dump = try SafetensorsFile.read(file)

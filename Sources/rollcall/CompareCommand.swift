@@ -39,7 +39,7 @@ struct ComparisonOptions: ParsableArguments {
 
   func show(_ report: ComparisonReport) throws -> Never {
     if json {
-      Console.print(report.json(pretty: true))
+      report.writeJSON(pretty: true) { Console.write(bytes: $0) }
     } else {
       Console.print(
         report.text(verbose: verbose, style: Style(color: Console.wantsColour, width: Console.width)))

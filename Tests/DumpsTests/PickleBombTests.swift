@@ -71,4 +71,19 @@ import Testing
     try scratch.write("lie.pt", StoredZip.file([("x/data.pkl", pickle), ("x/data/0", [1, 2, 3, 4])], lie: lie))
     #expect(throws: DumpError.self) { try DumpFileReader.read(path: scratch.path("lie.pt")) }
   }
+
+  @Test("zip files with a comment behind the directory", arguments: [1, 4000, 4030, 4050, 4074, 4075, 5000, 65_535])
+  func comments(byteCount: Int) throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    // {"a": 1}
+    let pickle = [0x80, 4] + Array("}".utf8) + text("a") + Array("K\u{1}s.".utf8)
+    let comment = [UInt8](repeating: UInt8(ascii: "c"), count: byteCount)
+    // The directory, its end and the first records lie in one block, or do not.
+    for padding in [0, 3000, 70_000] {
+      let records = [("x/data.pkl", pickle), ("x/data/0", [UInt8](repeating: 0, count: padding)), ("x/end", [1])]
+      try scratch.write("comment.pt", StoredZip.file(records, comment: comment))
+      #expect(try DumpFileReader.read(path: scratch.path("comment.pt")).scalar("a") == .int(1))
+    }
+  }
 }

@@ -14,7 +14,10 @@ enum StoredZip {
     case contradictingZip64
   }
 
-  static func file(_ records: [(name: String, data: [UInt8])], lie: Lie? = nil) -> [UInt8] {
+  /// - Parameter comment: bytes after the directory's end.
+  static func file(
+    _ records: [(name: String, data: [UInt8])], lie: Lie? = nil, comment: [UInt8] = []
+  ) -> [UInt8] {
     var records = records
     switch lie {
     case .sameNameTwice: records.append(records[1])
@@ -52,7 +55,7 @@ enum StoredZip {
       out += little(0x0706_4B50, 4) + little(0, 4) + little(end, 8) + little(1, 4)
     }
     out += little(0x0605_4B50, 4) + little(0, 4) + little(count, 2) + little(count, 2) + little(directory.count, 4)
-    return out + little(place, 4) + little(0, 2)
+    return out + little(place, 4) + little(comment.count, 2) + comment
   }
 
   private static func little(_ value: Int, _ count: Int) -> [UInt8] {

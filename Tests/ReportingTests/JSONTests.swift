@@ -178,4 +178,15 @@ import Testing
     #expect(Timestamp.seconds("1970-01-01T00:00:01Z") == 1)
     #expect(Timestamp.seconds("1970-01-01T00:00:01.5Z") == 1.5)
   }
+
+  @Test("written piece by piece it is the same, and no piece holds the whole", arguments: [true, false])
+  func pieces(pretty: Bool) {
+    var report = Samples.comparison(layers: 4, broken: 2)
+    report.rows = Array(repeating: report.rows, count: 50).flatMap { $0 }
+    var pieces: [[UInt8]] = []
+    report.writeJSON(pretty: pretty) { pieces.append($0) }
+    let whole = Array(report.json(pretty: pretty).utf8)
+    #expect(pieces.flatMap { $0 } == whole)
+    #expect(whole.count > 300_000 && pieces.allSatisfy { $0.count < 100_000 })
+  }
 }

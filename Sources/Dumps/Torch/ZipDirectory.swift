@@ -38,13 +38,14 @@ struct ZipDirectory {
   /// A directory of a million records takes less.
   private static let directoryLimit = 128 << 20
 
-  init(_ file: FileHandle) throws(DumpError) {
+  init(_ reads: inout SmallReads) throws(DumpError) {
+    let file = reads.file
     func malformed(_ offset: Int, _ message: String) -> DumpError {
       DumpError(code: .malformed, file: file.path, at: .byte(offset), message: message)
     }
 
     path = file.path
-    let end = try Self.findEnd(file)
+    let end = try Self.findEnd(&reads)
     guard end.offset >= 0, end.byteCount >= 0, end.offset <= end.limit, end.byteCount <= end.limit - end.offset else {
       throw malformed(end.limit, "the zip directory (byte \(end.offset), \(end.byteCount) bytes) is not in the file")
     }
@@ -54,7 +55,7 @@ struct ZipDirectory {
         message: "a zip directory of \(end.byteCount) bytes for \(end.count) records is not believable")
     }
 
-    let bytes = try file.bytes(at: end.offset, count: end.byteCount)
+    let bytes = try reads.bytes(at: end.offset, count: end.byteCount)
     var entries: [(record: Record, header: Int)] = []
     entries.reserveCapacity(end.count)
     var at = 0
@@ -103,7 +104,7 @@ struct ZipDirectory {
     for (record, header) in entries {
       guard header >= free else { throw malformed(header, "record \(record.name) overlaps the one before it") }
       var record = record
-      record.offset = try Self.dataStart(of: record, header: header, limit: end.offset, in: file)
+      record.offset = try Self.dataStart(of: record, header: header, limit: end.offset, in: &reads)
       guard record.byteCount <= end.offset - record.offset else {
         throw malformed(header, "record \(record.name) reaches into the zip directory")
       }
@@ -122,19 +123,30 @@ struct ZipDirectory {
     var limit: Int
   }
 
-  private static func findEnd(_ file: FileHandle) throws(DumpError) -> End {
-    let tailCount = min(file.size, endBytes + locatorBytes + Int(UInt16.max))
-    let tailStart = file.size - tailCount
-    let tail = try file.bytes(at: tailStart, count: tailCount)
-    var found: Int?
-    var at = tailCount - endBytes
-    while at >= 0, found == nil {
+  /// The last directory end in `tail`, the end of the file.
+  private static func end(in tail: [UInt8]) -> Int? {
+    var at = tail.count - endBytes
+    while at >= 0 {
       if tail.littleEndian(at, UInt32.self) == 0x0605_4B50,
-        at + endBytes + Int(tail.littleEndian(at + 20, UInt16.self)) == tailCount
+        at + endBytes + Int(tail.littleEndian(at + 20, UInt16.self)) == tail.count
       {
-        found = at
+        return at
       }
       at -= 1
+    }
+    return nil
+  }
+
+  private static func findEnd(_ reads: inout SmallReads) throws(DumpError) -> End {
+    let file = reads.file
+    // Few writers add a comment, which may have 65,535 bytes.
+    var tailStart = max(0, file.size - SmallReads.blockBytes)
+    var tail = try reads.bytes(at: tailStart, count: file.size - tailStart)
+    var found = end(in: tail)
+    if found ?? 0 < locatorBytes, tailStart > 0 {
+      tailStart = max(0, file.size - (endBytes + locatorBytes + Int(UInt16.max)))
+      tail = try file.bytes(at: tailStart, count: file.size - tailStart)
+      found = end(in: tail)
     }
     guard let found else {
       throw DumpError(
@@ -155,7 +167,7 @@ struct ZipDirectory {
     guard let wideOffset = Int(exactly: tail.littleEndian(locator + 8, UInt64.self)),
       wideOffset <= tailStart + locator - end64Bytes
     else { throw malformed("the zip64 locator points out of the file") }
-    let record = try file.bytes(at: wideOffset, count: end64Bytes)
+    let record = try reads.bytes(at: wideOffset, count: end64Bytes)
     guard record.littleEndian(0, UInt32.self) == 0x0606_4B50,
       let count = Int(exactly: record.littleEndian(32, UInt64.self)),
       let byteCount = Int(exactly: record.littleEndian(40, UInt64.self)),
@@ -200,8 +212,9 @@ struct ZipDirectory {
   }
 
   private static func dataStart(
-    of record: Record, header: Int, limit: Int, in file: FileHandle
+    of record: Record, header: Int, limit: Int, in reads: inout SmallReads
   ) throws(DumpError) -> Int {
+    let file = reads.file
     let name = Array(record.name.utf8)
     let headCount = localBytes + name.count
     guard header <= limit - headCount else {
@@ -209,7 +222,7 @@ struct ZipDirectory {
         code: .malformed, file: file.path, at: .key(record.name),
         message: "the zip directory places the record at byte \(header), outside the data")
     }
-    let head = try file.bytes(at: header, count: headCount)
+    let head = try reads.bytes(at: header, count: headCount)
     guard head.littleEndian(0, UInt32.self) == 0x0403_4B50, head.littleEndian(8, UInt16.self) == record.method,
       Int(head.littleEndian(26, UInt16.self)) == name.count, head[localBytes...].elementsEqual(name)
     else {

@@ -12,6 +12,11 @@ extension ComparisonReport {
   /// says it where a pair could not be measured. `token_rel_l2` is written for rows that are not PASS.
   public func json(pretty: Bool = false) -> String { jsonValue.text(pretty: pretty) }
 
+  /// The bytes of ``json(pretty:)``, piece by piece as they are made.
+  public func writeJSON(pretty: Bool = false, to sink: @escaping ([UInt8]) -> Void) {
+    jsonValue.write(pretty: pretty, to: sink)
+  }
+
   var jsonValue: JSONValue {
     .object([
       "schema": .string(Self.schema),
@@ -20,7 +25,7 @@ extension ComparisonReport {
       "reference": reference.jsonValue,
       "target": target.jsonValue,
       "coverage": coverage.jsonValue,
-      "rows": .array(rows.map(\.jsonValue)),
+      "rows": .rows(rows.count) { rows[$0].jsonValue },
       "first_divergence": firstDivergence.map {
         .object(["layer": .optional($0.layer), "stage": .string($0.stage)])
       } ?? .null,

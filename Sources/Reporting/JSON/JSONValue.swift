@@ -10,6 +10,8 @@ enum JSONValue {
   case double(Double)
   case string(String)
   case array([JSONValue])
+  /// An array of objects, so many, each made when it is written: a report has rows without number.
+  case rows(Int, (Int) -> JSONValue)
   case object(KeyValuePairs<String, JSONValue>)
   /// Names that come from data: written in order of the key.
   case sorted([String: JSONValue])
@@ -28,14 +30,33 @@ enum JSONValue {
     return String(decoding: writer.output, as: UTF8.self)
   }
 
+  /// The same in UTF-8, piece by piece: `sink` takes each piece, in order.
+  func write(pretty: Bool, to sink: @escaping ([UInt8]) -> Void) {
+    var writer = Writer(pretty: pretty, sink: sink)
+    writer.write(self)
+    if pretty { writer.output.append(0x0A) }
+    sink(writer.output)
+  }
+
   private struct Writer {
     var output: [UInt8] = []
     var depth = 0
     let pretty: Bool
+    /// Takes what was written; without it all stays in `output`.
+    let sink: (([UInt8]) -> Void)?
 
-    init(pretty: Bool) { self.pretty = pretty }
+    private static let pieceBytes = 64 << 10
+
+    init(pretty: Bool, sink: (([UInt8]) -> Void)? = nil) {
+      self.pretty = pretty
+      self.sink = sink
+    }
 
     mutating func write(_ value: JSONValue) {
+      if let sink, output.count >= Self.pieceBytes {
+        sink(output)
+        output.removeAll(keepingCapacity: true)
+      }
       switch value {
       case .null: append("null")
       case .bool(let flag): append(flag ? "true" : "false")
@@ -46,6 +67,8 @@ enum JSONValue {
         // Arrays of numbers stay on one line: shapes, ranks, one figure a token.
         let isFlat = values.allSatisfy(\.isNumber)
         enclose("[", "]", count: values.count, flat: isFlat) { writer, index in writer.write(values[index]) }
+      case .rows(let count, let row):
+        enclose("[", "]", count: count, flat: false) { writer, index in writer.write(row(index)) }
       case .object(let pairs):
         enclose("{", "}", count: pairs.count, flat: false) { writer, index in
           writer.member(pairs[index].key, pairs[index].value)
