@@ -64,20 +64,23 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
     let (ledger, artifacts) = try store.open()
     let record = try ledger.sweep(named: sweep)
     let all = try ledger.runs(of: record.id)
-    let chosen = runs.isEmpty ? all.map(\.name) : try runs.map { try Self.find($0, in: all, sweep: record.id).name }
+    let chosen = runs.isEmpty ? all : try runs.map { try Self.find($0, in: all, sweep: record.id) }
     let names = both ? ["stdout.log", "stderr.log"] : [stderr ? "stderr.log" : "stdout.log"]
-    var followers = chosen.flatMap { run in names.map { RunLogFollower(run: run, name: $0) } }
+    let plan = try ledger.plan(of: record.id)
+    var followers = chosen.flatMap { RunLogFollower.all($0, plan, names: names) }
     let isLabelled = followers.count > 1
-    if !isLabelled, !follow, let run = chosen.first, try ledger.attempts(of: record.id).allSatisfy({ $0.run != run }) {
+    if !isLabelled, !follow, let run = chosen.first?.name,
+      try ledger.attempts(of: record.id).allSatisfy({ $0.run != run })
+    {
       let state = all.first { $0.name == run }?.state ?? .queued
       throw UsageError(message: "Run \(run) has not started yet: it is \(state.rawValue).")
     }
     let connections = HostConnection.connections(for: try ledger.fleet(of: record.id))
     let logs = RunLogs(artifacts: artifacts, sweep: record.id)
-    let width = chosen.map(\.count).max() ?? 0
+    let width = followers.map(\.label.count).max() ?? 0
     var document = Document(sweep: record.id)
     if store.json {
-      document.streams = followers.map { .init(run: $0.run, stream: Self.word($0.name), text: "") }
+      document.streams = followers.map { .init(run: $0.label, stream: Self.word($0.name), text: "") }
     }
     var ended: Set<Int> = []
     var troubles: [String: String] = [:]
@@ -104,7 +107,9 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
             document.streams[index].text += String(decoding: bytes, as: UTF8.self)
             continue
           }
-          if isNewAttempt { Console.error("rollcall: \(followers[index].run) was tried again; its output begins anew") }
+          if isNewAttempt {
+            Console.error("rollcall: \(followers[index].label) was tried again; its output begins anew")
+          }
           show(bytes, &followers[index], isLabelled: isLabelled, width: width)
         case .end where isFinal || !follow: ended.insert(index)
         case .nothingYet where isFinal || !follow: ended.insert(index)
@@ -135,7 +140,7 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
     if let rank, !line.hasPrefix("[rank\(rank)]"), !line.hasPrefix("rank \(rank):") { return }
     let clean = isLabelled || Console.isOutputTerminal ? Self.harmless(line) : line
     guard isLabelled else { return Console.print(clean) }
-    let name = follower.run.padding(toLength: width, withPad: " ", startingAt: 0)
+    let name = follower.label.padding(toLength: width, withPad: " ", startingAt: 0)
     Console.print(both ? "\(name) \(Self.word(follower.name)) | \(clean)" : "\(name) | \(clean)")
   }
 

@@ -8,6 +8,8 @@ import Transports
 /// Reads one stream of one run's output piece by piece, over its attempts.
 struct RunLogFollower {
   let run: String
+  /// Of a gang over several hosts; nil: the run has one host.
+  let node: Int?
   /// `stdout.log` or `stderr.log`.
   let name: String
   private var attempt: String?
@@ -15,10 +17,21 @@ struct RunLogFollower {
   /// A line that has not ended yet.
   private var remainder: [UInt8] = []
 
-  init(run: String, name: String) {
+  init(run: String, node: Int?, name: String) {
     self.run = run
+    self.node = node
     self.name = name
   }
+
+  /// One for each stream of each host.
+  static func all(_ run: RunRecord, _ plan: Plan, names: [String]) -> [RunLogFollower] {
+    let count = plan.cells.first { $0.id == run.cell }?.run.nodes ?? 1
+    let nodes: [Int?] = count > 1 ? (0..<count).map { $0 } : [nil]
+    return nodes.flatMap { node in names.map { RunLogFollower(run: run.name, node: node, name: $0) } }
+  }
+
+  /// What its lines are told by.
+  var label: String { node.map { "\(run) node\($0)" } ?? run }
 
   enum Piece {
     case nothingYet
@@ -34,7 +47,9 @@ struct RunLogFollower {
   mutating func next(
     _ ledger: SweepLedger, _ sweep: String, _ logs: RunLogs, _ hosts: [HostConnection]
   ) async throws -> Piece {
-    guard let record = try ledger.attempts(of: sweep).last(where: { $0.run == run }) else { return .nothingYet }
+    guard let record = try ledger.attempts(of: sweep).last(where: { $0.run == run && $0.share?.node == node }) else {
+      return .nothingYet
+    }
     let isNew = attempt != nil && attempt != record.id
     if attempt != record.id {
       attempt = record.id

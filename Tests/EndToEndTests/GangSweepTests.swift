@@ -88,7 +88,38 @@ import Testing
       let pair = try #require((report["pairs"] as? [[String: Any]])?.first?["comparison"] as? [String: Any])
       let coverage = try #require(pair["coverage"] as? [String: Any])
       #expect(coverage["compared"] as? Int == 3)
+      let logs = try await rollcall("logs", "world_size=2")
+      for node in 0..<2 { #expect(logs.output.contains("world_size=2 node\(node) | OK world 2 sum 3")) }
       // The book of the workload: each rank began once.
+      let book = try #require(scratch.text("book")).split(separator: "\n").sorted()
+      #expect(book == ["world_size=1 1 0", "world_size=2 1 0", "world_size=2 1 1"])
+    }
+  }
+
+  /// A gang is claimed, released, gathered in many steps: its coordinator dies between any two of them.
+  @Test func aKilledCoordinatorStartsNoRankTwice() async throws {
+    try await with { rollcall, scratch in
+      var arguments = ["run", "job.yaml", "--json"]
+      var kills = 0
+      while true {
+        // Later and later: torch takes its time on a slow machine.
+        let seconds = Double.random(in: 0.05...0.6) + Double(kills) * 0.2
+        let result = try await runTool(
+          "timeout", ["--foreground", "-s", "KILL", String(seconds), try RollcallBinary.path] + arguments,
+          environment: rollcall.variables, directory: rollcall.directory, mustSucceed: false)
+        if result.status == 64, result.errorOutput.contains("holds no sweep") { continue }
+        guard result.status == 137 else {
+          #expect(result.status == 0, "\(result.errorOutput) \(result.output.suffix(2000))")
+          break
+        }
+        kills += 1
+        if FileManager.default.fileExists(atPath: rollcall.store + "/rollcall.db"),
+          try await rollcall("status", "last").status == 0
+        {
+          arguments = ["resume", "last", "--json"]
+        }
+      }
+      #expect(kills > 2)
       let book = try #require(scratch.text("book")).split(separator: "\n").sorted()
       #expect(book == ["world_size=1 1 0", "world_size=2 1 0", "world_size=2 1 1"])
     }

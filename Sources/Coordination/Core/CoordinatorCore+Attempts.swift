@@ -71,7 +71,8 @@ extension CoordinatorCore {
   }
 
   mutating func stopped(_ index: Int) {
-    attempts[index].need = nil
+    // A share that was seen to end in the meantime may be to be gathered.
+    if attempts[index].need == .stop { attempts[index].need = nil }
     guard !attempts[index].record.state.isOpen else {
       // Cancelled: its exit record is there, or it never began.
       hosts[attempts[index].host].polled = -.infinity
@@ -145,6 +146,7 @@ extension CoordinatorCore {
     attempts[index].record = transition.attempt
     if transition.action == .gather, transition.attempt.share != nil {
       output.writes.append(.attempt(transition.attempt))
+      attempts[index].need = nil
       note(
         transition.attempt.sweep, transition.attempt.run, id(index), transition.event,
         "on \(name(attempts[index].host))")
