@@ -50,6 +50,20 @@ public struct ShardPlan: Sendable, Hashable, Codable {
   /// What the ranks hold beyond the logical shape.
   public var padding: ShardPadding?
 
+  enum CodingKeys: String, CodingKey {
+    case kind
+    case axis
+    case ranks
+    case residual
+    case margin
+    case why
+    case source
+    case order
+    case rankOrder = "rank_order"
+    case alternative
+    case padding
+  }
+
   public init(
     kind: ShardKind, axis: Int?, ranks: Int, residual: Double?, margin: Double?, why: String, source: Source? = nil,
     order: ShardLayout.Order? = nil, rankOrder: RankOrder? = nil, alternative: ShardAlternative? = nil,
@@ -122,6 +136,15 @@ public struct ShardPadding: Sendable, Hashable, Codable {
   /// Sampled rows whose largest value stands in the padding, and sampled rows; 0 of 0 where the axis is not the last.
   public var rowsWon: Int
   public var rows: Int
+
+  enum CodingKeys: String, CodingKey {
+    case axis
+    case count
+    case isEmpty = "is_empty"
+    case largest
+    case rowsWon = "rows_won"
+    case rows
+  }
 
   public init(axis: Int, count: Int, isEmpty: Bool, largest: Double, rowsWon: Int, rows: Int) {
     self.axis = axis

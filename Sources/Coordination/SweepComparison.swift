@@ -148,6 +148,15 @@ public struct SweepComparison: Sendable {
     }
     // Cells share their reference: its repeats are measured once.
     var referenceFloors: [String: NoiseFloors] = [:]
+    var known = NoiseFloors()
+    do {
+      known = try KnownGood.floors(
+        (plan.compare.knownGood ?? []).map { $0.hasPrefix("/") ? $0 : plan.baseDirectory + "/" + $0 })
+      compared.notes += known.notes.map { "known_good: \($0)" }
+      known.notes = []
+    } catch {
+      compared.notes.append("known_good: \(error)")
+    }
     for (index, couple) in couples.enumerated() {
       let label = couple.target.label
       progress(.comparing(done: index, of: couples.count, pair: label))
@@ -177,6 +186,7 @@ public struct SweepComparison: Sendable {
       let others = try await floors(targets, "it", label, selection, couple.target.worldSize, archive, &compared)
       var floors = own
       floors.merge(others)
+      floors.merge(known)
       for target in targets {
         do {
           let target = try target.get()

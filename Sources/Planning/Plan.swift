@@ -193,10 +193,14 @@ public struct CompareSpec: Sendable, Hashable, Codable {
   public var sameHardware: Bool
   /// How names of two formats are joined; nil: only the same names are compared.
   public var names: NameRules?
+  /// Reports of comparisons that are known to be right, absolute or relative to the job file: their distances are honest
+  /// noise.
+  public var knownGood: [String]?
 
   public init(
     mode: Mode = .reference, reference: Reference? = nil, noise: Noise = .measured, shard: ShardRule = .auto,
-    shardByStage: OrderedDictionary<String, ShardRule> = [:], sameHardware: Bool = true, names: NameRules? = nil
+    shardByStage: OrderedDictionary<String, ShardRule> = [:], sameHardware: Bool = true, names: NameRules? = nil,
+    knownGood: [String]? = nil
   ) {
     self.mode = mode
     self.reference = reference
@@ -205,6 +209,7 @@ public struct CompareSpec: Sendable, Hashable, Codable {
     self.shardByStage = shardByStage
     self.sameHardware = sameHardware
     self.names = names
+    self.knownGood = knownGood
   }
 }
 

@@ -127,6 +127,8 @@ public struct ComparisonReport: Sendable, Hashable {
   public var notes: [String]
   /// What the comparison of several world sizes needs of the first divergence; nil where there is none.
   public var evidence: DivergenceEvidence?
+  /// Causes that were looked for at the first divergence and not named, the nearest first.
+  public var considered: [Considered] = []
 
   public init(
     verdict: Verdict, reference: Side, target: Side, coverage: Coverage, rows: [Row], firstDivergence: Divergence?,

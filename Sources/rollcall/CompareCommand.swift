@@ -37,12 +37,13 @@ struct ComparisonOptions: ParsableArguments {
     try layout ?? (pattern == nil ? DumpSetLoader.detectLayout(directory: directory) : .custom)
   }
 
-  func show(_ report: ComparisonReport) throws -> Never {
+  func show(_ report: ComparisonReport, explains: Bool = false) throws -> Never {
     if json {
       report.writeJSON(pretty: true) { Console.write(bytes: $0) }
     } else {
       Console.print(
-        report.text(verbose: verbose, style: Style(color: Console.wantsColour, width: Console.width)))
+        report.text(
+          verbose: verbose, explains: explains, style: Style(color: Console.wantsColour, width: Console.width)))
     }
     throw ExitCode(ExitPolicy.code(for: report))
   }
@@ -71,6 +72,14 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .long, help: NoiseArgument.help)
   var noise = NoiseArgument.measured
 
+  @Option(
+    name: .long,
+    help: """
+      A report (compare --json, report --format json) of comparisons that are known to be right: what they differ by is \
+      honest noise here. May be given several times.
+      """, completion: .file())
+  var knownGood: [String] = []
+
   @Option(name: .long, help: "Ranks the reference must have (default: those that are there).")
   var referenceWorldSize: Int?
 
@@ -88,6 +97,21 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
       """, completion: .file())
   var names: String?
 
+  @Flag(
+    name: .long,
+    help: """
+      Judge nothing: print rules for names whose tensors are alike, to be looked at and given with --names. Exit code 2.
+      """)
+  var proposeNames = false
+
+  @Flag(
+    name: .long,
+    help: """
+      Show the evidence of each finding: the stages around it, the other layers, call and layout, and what speaks \
+      against other causes.
+      """)
+  var explain = false
+
   @Option(name: .long, help: "Keep the measures in this file, to be judged again.", completion: .file())
   var saveMeasures: String?
 
@@ -104,6 +128,9 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
+    guard knownGood.isEmpty || noise == .measured else {
+      throw ValidationError("--known-good gives floors to --noise measured alone.")
+    }
     guard !(read && measures != nil) else {
       throw ValidationError("--measures takes stored measures and --read the dumps: give one of them.")
     }
@@ -111,14 +138,27 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     let rules = try NamesArgument.rules(names)
+    let floors = try KnownGood.floors(knownGood)
+    let policy = knownGood.isEmpty ? noise.policy : .measured(floors)
     let left = try DumpSource(directory: reference, layout: try options.layout(of: reference), pattern: options.pattern)
     let right = try DumpSource(directory: target, layout: try options.layout(of: target), pattern: options.pattern)
     let request = ComparisonRequest(
       reference: ComparisonSide(set: left.emptySet, worldSize: referenceWorldSize ?? left.worldSize),
       target: ComparisonSide(set: right.emptySet, worldSize: targetWorldSize ?? right.worldSize),
-      selection: options.select, rule: options.rule, slots: slots, policy: noise.policy, names: rules)
-    let report = try await ProgressBar.during("comparing") { try await compare(request, left, right, progress: $0) }
-    try options.show(report)
+      selection: options.select, rule: options.rule, slots: slots, policy: policy, names: rules)
+    if proposeNames { try await propose(request, left, right) }
+    var report = try await ProgressBar.during("comparing") { try await compare(request, left, right, progress: $0) }
+    report.notes += floors.notes
+    try options.show(report, explains: explain)
+  }
+
+  private func propose(_ request: ComparisonRequest, _ left: DumpSource, _ right: DumpSource) async throws -> Never {
+    var request = request
+    request.reference.set = try await left.dumps()
+    request.target.set = try await right.dumps()
+    let found = try await DumpComparer.proposeNames(request)
+    Console.print(options.json ? NameProposals(found).json : NameProposals(found).text)
+    throw ExitCode(2)
   }
 
   private func compare(

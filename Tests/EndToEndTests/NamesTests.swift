@@ -169,4 +169,56 @@ import Testing
       }
     }
   }
+
+  @Test("evidence stands behind --explain", .timeLimit(.minutes(5))) func explanation() async throws {
+    try await Self.withDumps { rollcall, _ in
+      let arguments = ["compare", "reference-sglang", "bug-sglang"]
+      let short = try await rollcall.run(arguments)
+      let long = try await rollcall.run(arguments + ["--explain"])
+      #expect(short.status == 1 && long.status == 1)
+      for text in ["in order of execution:", "mlp output, rel_l2 by layer: 0: ", "other causes", "  ranks: replicated"]
+      {
+        #expect(!short.output.contains(text))
+        #expect(long.output.contains(text), "\(text): \(long.output)")
+      }
+      // What is named is not ruled out, and what is ruled out has its figure.
+      let others = long.output.components(separatedBy: "other causes").last ?? ""
+      #expect(others.contains("token-corruption: 13 of 13 token rows are beyond noise"))
+      let considered = try #require(
+        try (try await rollcall.run(arguments + ["--json"])).json()["considered"] as? [[String: Any]])
+      #expect(!considered.isEmpty)
+      #expect(!considered.contains { ($0["cause"] as? String)?.contains("double-reduce") == true })
+    }
+  }
+
+  @Test("proposed rules are shown, join when they are given, and are never used by themselves", .timeLimit(.minutes(5)))
+  func proposals() async throws {
+    try await Self.withDumps { rollcall, scratch in
+      let pair = ["compare", "reference-atom", "target-sglang"]
+      let proposed = try await rollcall.run(pair + ["--propose-names"])
+      #expect(proposed.status == 2, "\(proposed.errorOutput)")
+      #expect(proposed.output.contains("not used"))
+      // As it is printed it is a file of rules.
+      try scratch.write("names.yaml", proposed.output)
+      let judged = try await rollcall.run(pair + ["--names", "names.yaml", "--json"])
+      #expect(judged.status == 0, "\(judged.output.prefix(600))\n\(proposed.output)")
+      let document = try await rollcall.run(pair + ["--propose-names", "--json"])
+      let list = try #require(try document.json()["proposed"] as? [[String: Any]])
+      let rules = Dictionary(
+        uniqueKeysWithValues: list.compactMap { entry in
+          (entry["reference"] as? String).flatMap { key in (entry["target"] as? String).map { (key, $0) } }
+        })
+      #expect(rules["layer {n} TinyMLP.hidden"] == "layer {n} mlp.output")
+      #expect(rules["layer {n} TinyAttention.hidden"] == "layer {n} self_attn.output")
+      #expect(rules["layer {n} TinyDecoderLayer.hidden"] == "layer {n} layer.output")
+      #expect(list.allSatisfy { ($0["rel_l2"] as? Double ?? 1) < 0.05 })
+      let mlp = try #require(list.first { $0["reference"] as? String == "layer {n} TinyMLP.hidden" })
+      #expect((mlp["next_rel_l2"] as? Double ?? 0) > 0.3)
+      #expect(Set(rules.values).count == list.count, "each name stands in one rule")
+      // What is joined already is not proposed again.
+      let rest = try await rollcall.run(pair + ["--propose-names", "--names", "atom-sglang"])
+      #expect(!rest.output.contains("mlp.output"))
+      #expect(try await rollcall.run(pair).status == 2)
+    }
+  }
 }

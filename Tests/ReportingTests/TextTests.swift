@@ -1,4 +1,5 @@
 import Comparison
+import Diagnosis
 import Testing
 
 @testable import Reporting
@@ -11,7 +12,6 @@ import Testing
     let text = lines(report.text())
     #expect(text[0] == "FAIL  Layer 2 MoE is the first to differ (7 of 18 tensors fail; double-reduce, certain).")
     #expect(text.contains("first divergence: layer 2 MoE"))
-    #expect(text.contains { $0.contains("evidence: alpha 8, residual 0, world_size 8 · ranks 0, 1") })
     #expect(text.contains { $0.contains("next: Read the code after") })
     let table = text.filter { $0.contains("hidden") && !$0.contains(":") }
     #expect(table.count { $0.contains("FAIL") } == 7)
@@ -116,5 +116,25 @@ import Testing
     for text in [report.text(verbose: true), report.markdown(), report.html(), report.junit(), report.json()] {
       #expect(!text.isEmpty)
     }
+  }
+
+  @Test func `A finding takes three lines, and its evidence as many as it needs on request`() throws {
+    var report = Samples.comparison(layers: 4, broken: 2)
+    report.considered = [.init(cause: "row-shift", why: "rows moved by 1, the nearest, leave 1.4")]
+    func block(_ text: [String]) throws -> ArraySlice<String> {
+      let start = try #require(text.firstIndex { $0.hasPrefix("double-reduce at") })
+      return text[start...].prefix { !$0.isEmpty }
+    }
+    let short = report.text().split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    #expect(try block(short).count == 3)
+    #expect(!short.contains { $0.contains("evidence:") || $0.contains("row-shift") })
+    let long = report.text(explains: true).split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    let evidence = try block(long)
+    #expect(evidence.contains { $0.contains("evidence: alpha 8, residual 0, world_size 8 · ranks 0, 1") })
+    let marked = try #require(evidence.first { $0.trimmingPrefix(while: { $0 == " " }).hasPrefix(">") })
+    #expect(marked.contains("MoE") && marked.contains("FAIL"))
+    #expect(evidence.contains { $0.contains("rel_l2 by layer: 0: ") && $0.contains("3: ") })
+    #expect(evidence.contains { $0.contains("  call: ") } && evidence.contains { $0.contains("  ranks: ") })
+    #expect(long.contains("  row-shift: rows moved by 1, the nearest, leave 1.4"))
   }
 }

@@ -93,7 +93,7 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
   }
 
   /// The pattern that matches one name and nothing else.
-  static func exactly(_ name: String) -> String {
+  public static func exactly(_ name: String) -> String {
     name.map { $0 == "{" || $0 == "}" ? "{:\\\($0)}" : String($0) }.joined()
   }
 }

@@ -41,10 +41,15 @@ struct ReportBuilder {
     judgeGrowth(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
     var divergence: DivergenceEvidence?
+    var considered: [Considered] = []
     if let first {
       divergence = try? collected(first, lines, aftermath: afterPartial(first, lines)).divergence
       if findings.allSatisfy({ $0.cause != "fused-shard-layout" }) {
         findings += try diagnose(first, lines: lines, notes: &notes)
+      }
+      // The evidence was collected for the diagnosis; where it was not stored, the findings say so.
+      if let evidence = try? collected(first, lines, aftermath: afterPartial(first, lines)) {
+        considered = Diagnostician.considered(evidence, beside: findings)
       }
     }
     findings += try paddingFindings(lines)
@@ -58,12 +63,14 @@ struct ReportBuilder {
       unmatched: matching.unmatched + matching.reference.duplicates + matching.target.duplicates,
       unreadable: broken, otherCalls: matching.otherCalls, ledger: matching.ledger)
     let verdict = verdict(lines: lines, coverage: coverage, notes: &notes)
-    return ComparisonReport(
+    var report = ComparisonReport(
       verdict: verdict, reference: side(request.reference, matching.reference),
       target: side(request.target, matching.target), coverage: coverage, rows: lines.map(row),
       firstDivergence: first.map {
         ComparisonReport.Divergence(layer: lines[$0].outcome.key.layer, stage: lines[$0].outcome.key.stage)
       }, findings: ordered(findings), notes: notes, evidence: divergence)
+    report.considered = considered
+    return report
   }
 
   private func side(_ side: ComparisonSide, _ summary: SideSummary) -> ComparisonReport.Side {

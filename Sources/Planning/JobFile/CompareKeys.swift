@@ -21,7 +21,14 @@ struct CompareKeys: KeyTable {
   let names = Key(
     "names", NamesKeys.shape, "How names of two formats are joined: a preset, or a list of presets and rules.")
 
-  var keys: [AnyKey] { [mode.erased, reference.erased, noise.erased, shard.erased, sameHardware.erased, names.erased] }
+  let knownGood = Key(
+    "known_good", .list(of: .text, orOne: true, minimum: 1),
+    "Reports (compare --json, report --format json) of comparisons that are known to be right: what they differ by is "
+      + "honest noise.")
+
+  var keys: [AnyKey] {
+    [mode.erased, reference.erased, noise.erased, shard.erased, sameHardware.erased, names.erased, knownGood.erased]
+  }
 
   static var shape: Shape<Source> {
     .object(CompareKeys()) { fields, keys, reading in
@@ -31,11 +38,17 @@ struct CompareKeys: KeyTable {
       let shard = fields(keys.shard, &reading)
       let sameHardware = fields(keys.sameHardware, &reading) ?? true
       let names = fields(keys.names, &reading)
+      let knownGood = fields(keys.knownGood, &reading)
+      if fields.has(keys.knownGood), noise != .measured {
+        reading.report(fields.place(keys.knownGood), "`known_good` gives floors to `noise: measured` alone; remove one")
+      }
       switch mode {
       case .reference where !fields.has(keys.reference):
         reading.report(fields.value.place, "`compare` needs the key `reference` (or `mode: slots`)")
       case .slots where fields.has(keys.names):
         reading.report(fields.place(keys.names), "`mode: slots` compares within a run; remove `names`")
+      case .slots where fields.has(keys.knownGood):
+        reading.report(fields.place(keys.knownGood), "`mode: slots` is bitwise and knows no noise; remove `known_good`")
       case .slots where fields.has(keys.reference):
         reading.report(fields.place(keys.reference), "`mode: slots` compares within a run; remove `reference`")
       default: break
@@ -43,7 +56,8 @@ struct CompareKeys: KeyTable {
       return Source(
         spec: CompareSpec(
           mode: mode, reference: reference?.reference, noise: noise, shard: shard?.rule ?? .auto,
-          shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware, names: names),
+          shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware, names: names,
+          knownGood: knownGood),
         place: fields.value.place, reference: fields.value["reference"])
     }
   }

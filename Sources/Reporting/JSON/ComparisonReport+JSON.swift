@@ -30,6 +30,7 @@ extension ComparisonReport {
         .object(["layer": .optional($0.layer), "stage": .string($0.stage)])
       } ?? .null,
       "findings": .array(findings.map(\.jsonValue)),
+      "considered": .array(considered.map { .object(["cause": .string($0.cause), "why": .string($0.why)]) }),
       "notes": .strings(notes),
     ])
   }
@@ -65,10 +66,7 @@ extension ComparisonReport.Row {
         "reference": .optional(call.reference), "target": .optional(call.target),
         "rule": .string(call.rule.rawValue), "why": .string(call.why),
       ]),
-      "shard": .object([
-        "kind": .string(shard.kind.rawValue), "axis": .optional(shard.axis), "ranks": .int(shard.ranks),
-        "residual": .optional(shard.residual), "margin": .optional(shard.margin), "why": .string(shard.why),
-      ]),
+      "shard": shard.jsonValue,
       "dtype": .string(dtype.rawValue),
       "shape": .ints(shape),
       "measured": .bool(measures != nil),
@@ -166,15 +164,6 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var why: String?
   }
 
-  struct Shard: Decodable {
-    var kind: ShardKind
-    var axis: Int?
-    var ranks: Int
-    var residual: Double?
-    var margin: Double?
-    var why: String?
-  }
-
   struct Counts: Decodable {
     var reference: Int?
     var target: Int?
@@ -206,7 +195,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var tensor: String
     var slot: Int?
     var call: Call
-    var shard: Shard
+    var shard: ShardPlanRecord
     var dtype: DType
     var shape: [Int]
     var measured: Bool
@@ -269,9 +258,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       ComparisonReport.Row(
         layer: layer, stage: stage, tensor: tensor, slot: slot,
         call: .init(reference: call.reference, target: call.target, rule: call.rule, why: call.why ?? ""),
-        shard: ShardPlan(
-          kind: shard.kind, axis: shard.axis, ranks: shard.ranks, residual: shard.residual, margin: shard.margin,
-          why: shard.why ?? ""),
+        shard: shard.plan,
         dtype: dtype, shape: shape, measures: measured ? measures : nil, floor: floor.map { $0.relL2 ?? .nan },
         jump: jump, verdict: verdict, why: why, profileFlags: profiles ?? [:])
     }
@@ -314,6 +301,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
   var rows: [Row]
   var firstDivergence: Divergence?
   var findings: [FindingRecord]
+  var considered: [Considered]?
   var notes: [String]?
 
   enum CodingKeys: String, CodingKey {
@@ -325,11 +313,12 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     case rows
     case firstDivergence = "first_divergence"
     case findings
+    case considered
     case notes
   }
 
   var report: ComparisonReport {
-    ComparisonReport(
+    var report = ComparisonReport(
       verdict: verdict,
       reference: .init(path: reference.path, worldSize: reference.worldSize, label: reference.label),
       target: .init(path: target.path, worldSize: target.worldSize, label: target.label),
@@ -344,5 +333,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
           confidence: $0.confidence, evidence: $0.evidence.mapValues { $0 ?? .nan }, summary: $0.summary,
           next: $0.next)
       }, notes: notes ?? [])
+    report.considered = considered ?? []
+    return report
   }
 }

@@ -13,6 +13,8 @@ enum JSONValue {
   /// An array of objects, so many, each made when it is written: a report has rows without number.
   case rows(Int, (Int) -> JSONValue)
   case object(KeyValuePairs<String, JSONValue>)
+  /// The same for keys that are not always there.
+  case members([(String, JSONValue)])
   /// Names that come from data: written in order of the key.
   case sorted([String: JSONValue])
 
@@ -72,6 +74,10 @@ enum JSONValue {
       case .object(let pairs):
         enclose("{", "}", count: pairs.count, flat: false) { writer, index in
           writer.member(pairs[index].key, pairs[index].value)
+        }
+      case .members(let pairs):
+        enclose("{", "}", count: pairs.count, flat: false) { writer, index in
+          writer.member(pairs[index].0, pairs[index].1)
         }
       case .sorted(let members):
         let pairs = members.sorted { $0.key < $1.key }

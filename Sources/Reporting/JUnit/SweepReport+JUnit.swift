@@ -64,7 +64,9 @@ extension SweepReport {
 
   private func testCase(_ pair: Pair) -> TestCase {
     let comparison = pair.comparison
-    let detail = comparison.findings.flatMap { $0.textLines(Style()) } + comparison.coverageLines
+    let detail =
+      comparison.findings.flatMap { $0.textLines(Style()) + ["  evidence: \($0.evidenceText)"] }
+      + comparison.coverageLines
     return TestCase(
       name: title(pair), time: cell(pair.targetCell)?.duration ?? 0, outcome: Self.outcome(comparison.verdict),
       type: comparison.findings.first?.cause ?? comparison.verdict.rawValue, message: comparison.sentence,

@@ -4,9 +4,10 @@ import Diagnosis
 extension ComparisonReport {
   /// The comparison for a terminal: the answer, where it begins, causes, the rows, and what was not compared.
   ///
-  /// All rows that are not PASS are listed; of the passing ones the worst of each stage, unless `verbose`.
-  public func text(verbose: Bool = false, style: Style = Style()) -> String {
-    (textHead(style) + textBody(verbose: verbose, style)).joined(separator: "\n") + "\n"
+  /// All rows that are not PASS are listed; of the passing ones the worst of each stage, unless `verbose`. A finding
+  /// takes three lines; with `explains` its evidence follows, and what speaks against other causes.
+  public func text(verbose: Bool = false, explains: Bool = false, style: Style = Style()) -> String {
+    (textHead(style) + textBody(verbose: verbose, explains: explains, style)).joined(separator: "\n") + "\n"
   }
 
   private func textHead(_ style: Style) -> [String] {
@@ -17,12 +18,19 @@ extension ComparisonReport {
     ]
   }
 
-  func textBody(verbose: Bool, _ style: Style) -> [String] {
+  func textBody(verbose: Bool, explains: Bool = false, _ style: Style) -> [String] {
     var lines: [String] = []
     if let firstDivergence {
       lines += ["", "first divergence: \(style.paint(Plain.line(firstDivergence.text), .bold))"]
     }
-    for finding in findings { lines += [""] + finding.textLines(style) }
+    var explained: Set<String?> = []
+    for finding in findings {
+      lines += [""] + finding.textLines(style)
+      guard explains else { continue }
+      let isNew = explained.insert("\(finding.layer ?? -1) \(finding.stage ?? "")").inserted
+      lines += evidenceLines(finding, surroundings: isNew, style)
+    }
+    if explains { lines += consideredLines(style) }
     lines += rowLines(verbose: verbose, style)
     lines += ["", style.paint("coverage", .bold)]
     lines += coverageLines.map { "  \(Plain.line($0))" }
@@ -66,10 +74,8 @@ extension ComparisonReport {
 }
 
 extension Finding {
+  /// What it is, what was seen, what to do next.
   func textLines(_ style: Style) -> [String] {
-    var lines = [style.paint(Plain.line(heading), .bold), "  \(Plain.line(summary))"]
-    if !evidenceText.isEmpty { lines.append("  evidence: \(Plain.line(evidenceText))") }
-    lines.append("  next: \(Plain.line(next))")
-    return lines
+    [style.paint(Plain.line(heading), .bold), "  \(Plain.line(summary))", "  next: \(Plain.line(next))"]
   }
 }
