@@ -26,8 +26,6 @@ public actor Coordinator {
     public var slowestPoll = 5.0
     /// Part of the time since the last launch or news that passes until the next poll.
     public var pollShare = 0.2
-    /// Seconds that a launch which was never answered may still take to arrive at its host.
-    public var launchDelay = 90.0
     /// Seconds that placing waits for hosts that have not told who they are.
     public var enrolPatience = 10.0
 

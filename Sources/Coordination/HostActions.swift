@@ -54,21 +54,38 @@ struct HostActions: Sendable {
     case .stop(let attempt, let reason):
       try await launcher.stop(attempt.id, reason: reason)
       return .stopped
-    case .gather(let attempt, let run):
+    case .release(let attempt):
+      do {
+        try await launcher.release(attempt.id)
+      } catch let error as LaunchError where error.code == .absent {
+        // It ended first.
+      }
+      return .released
+    case .gather(let attempt, let run, let shares):
       let directory: String
       if let known = attempt.directory {
         directory = known
       } else {
         directory = try await launcher.directory(of: attempt.id)
       }
-      let result = try await Gatherer().gather(
-        attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
-        run: attempt.run)
-      var missing = result.refused.map { "refused file: \($0)" }
-      if let cell = cells[run.cell] { missing += Launch.missing(result.entries, cell) }
+      let manifest: Manifest
+      if attempt.share == nil {
+        manifest = try await Gatherer().gather(
+          attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
+          run: attempt.run
+        ).manifest
+      } else {
+        try await Gatherer().fetchShare(
+          attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
+          run: attempt.run)
+        guard !shares.isEmpty else { return .gathered(GatheredFiles(count: 0, bytes: 0, missing: [])) }
+        manifest = try artifacts.layOut(shares: shares, sweep: attempt.sweep, run: attempt.run)
+      }
+      var missing = manifest.refused.map { "refused file: \($0)" }
+      if let cell = cells[run.cell] { missing += Launch.missing(manifest.entries, cell) }
       return .gathered(
         GatheredFiles(
-          count: result.entries.count, bytes: result.entries.reduce(0) { $0 + $1.byteCount }, missing: missing))
+          count: manifest.entries.count, bytes: manifest.entries.reduce(0) { $0 + $1.byteCount }, missing: missing))
     }
   }
 }

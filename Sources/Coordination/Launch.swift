@@ -35,10 +35,30 @@ enum Launch {
       "ROLLCALL_ATTEMPT": String(attempt.number), "ROLLCALL_REPEAT": String(run.repetition),
     ]
     environment += own.sorted { $0.key < $1.key }.map { AttemptSpec.EnvironmentEntry(name: $0.key, value: $0.value) }
+    if let share = attempt.share {
+      // First, so that the job has the last word.
+      environment =
+        GangShare(
+          nodeRank: share.node, nodeCount: share.nodeCount, masterAddress: share.masterAddress,
+          masterPort: share.masterPort, gpusPerNode: attempt.gpus
+        ).environment + environment
+    }
     return AttemptSpec(
       id: attempt.id, token: attempt.token, sweep: run.sweep, run: run.name, number: attempt.number,
       command: resolved.command, environment: environment, gpuCount: attempt.gpus, timeout: resolved.timeout,
-      stallTimeout: resolved.stallTimeout)
+      stallTimeout: resolved.stallTimeout, holdSeconds: attempt.share == nil ? nil : holdSeconds)
+  }
+
+  /// How long a share of a gang holds its GPUs for hosts that do not answer.
+  static let holdSeconds = 600
+
+  /// The shares of a gang; none for an attempt on one host.
+  static func shares(_ attempt: String, hosts: [HostFacts], gpus: Int) -> [AttemptRecord.Share] {
+    guard hosts.count > 1 else { return [] }
+    return GangShare.all(attempt: attempt, hosts: hosts, gpusPerNode: gpus).map {
+      AttemptRecord.Share(
+        node: $0.nodeRank, nodeCount: hosts.count, masterAddress: $0.masterAddress, masterPort: $0.masterPort)
+    }
   }
 
   /// The job's files as they are now.

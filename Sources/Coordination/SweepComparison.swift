@@ -60,7 +60,7 @@ public struct SweepComparison: Sendable {
     }
     if runs.contains(where: { !$0.missing.isEmpty }) { verdicts.append(.inconclusive) }
     let logs = try LogCheck(rules: plan.logs).violations(
-      attempts: runs.filter { $0.state == .succeeded }.compactMap { attempts[$0.name]?.last },
+      attempts: runs.filter { $0.state == .succeeded }.flatMap { Self.last(attempts[$0.name]) },
       logs: RunLogs(artifacts: artifacts, sweep: id))
     if !logs.isEmpty {
       notes += logs
@@ -68,7 +68,7 @@ public struct SweepComparison: Sendable {
     }
 
     // A second of grace: files bear the kernel's coarse clock.
-    let starts = attempts.compactMapValues { $0.last?.started.map { Int64(($0 - 1) * 1e9) } }
+    let starts = attempts.compactMapValues { Self.last($0).compactMap(\.started).min().map { Int64(($0 - 1) * 1e9) } }
     let dumps = SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
     let usesStored = again.map { !$0.readsDumps } ?? false
     if !usesStored { await dumps.readAll() }
@@ -92,6 +92,12 @@ public struct SweepComparison: Sendable {
       firstAxisValue: first, notes: notes)
     report.sentence = SweepSentence.write(report)
     return report
+  }
+
+  /// Of a run's last attempt: one a host.
+  private static func last(_ attempts: [AttemptRecord]?) -> [AttemptRecord] {
+    let number = attempts?.last?.number
+    return attempts?.filter { $0.number == number } ?? []
   }
 
   // MARK: Pairs

@@ -96,10 +96,11 @@ enum FileSystem {
     }
   }
 
-  /// Writes a whole file so that its name never shows a part of it, and that it outlives a power cut.
+  /// Writes a whole file so that its name never shows a part of it, and that it outlives a power cut. One writer at a
+  /// time: what one that was killed left aside is written over.
   static func replace(_ path: String, with bytes: [UInt8]) throws(GatheringError) {
-    let aside = path + ".\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
-    let descriptor = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+    let aside = path + ".part"
+    let descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard descriptor >= 0 else { throw failure("make the file", aside) }
     do throws(GatheringError) {
       defer { close(descriptor) }

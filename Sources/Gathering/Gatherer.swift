@@ -21,7 +21,7 @@ public struct Gatherer: Sendable {
   }
 
   public var limits: Limits
-  private let logger: Logger
+  let logger: Logger
 
   public init(limits: Limits = Limits(), logger: Logger = Logger(label: "rollcall.gathering")) {
     self.limits = limits

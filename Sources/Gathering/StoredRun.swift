@@ -24,10 +24,15 @@ extension ArtifactStore {
   /// What was gathered for a run.
   /// - Throws: `notGathered` where there is no manifest, `damagedManifest` where it cannot be trusted.
   public func manifest(sweep: String, run: String) throws(GatheringError) -> Manifest {
-    let path = try manifestPath(sweep: sweep, run: run)
+    try storedManifest(
+      manifestPath(sweep: sweep, run: run),
+      missing: "no such manifest: run \(run) of \(sweep) was not gathered to its end")
+  }
+
+  /// - Parameter why: What it means that there is none.
+  func storedManifest(_ path: String, missing why: String) throws(GatheringError) -> Manifest {
     guard try FileSystem.status(path) != nil else {
-      throw GatheringError(
-        code: .notGathered, path: path, message: "no such manifest: run \(run) of \(sweep) was not gathered to its end")
+      throw GatheringError(code: .notGathered, path: path, message: why)
     }
     let bytes = try readSmall(path, limit: 512 << 20)
     let stored: StoredManifest
@@ -149,15 +154,7 @@ extension ArtifactStore {
       for log in logs { try FileSystem.replace("\(path)/\(log.name)", with: log.bytes) }
     }
     guard !isSame else { return }
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let bytes: [UInt8]
-    do {
-      bytes = try Array(encoder.encode(StoredManifest(schema: StoredManifest.schema, manifest: manifest)))
-    } catch {
-      throw GatheringError(code: .store, path: manifestPath, message: "cannot be written: \(error)")
-    }
-    try FileSystem.replace(manifestPath, with: bytes)
+    try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
   }
 
   private func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {
@@ -244,9 +241,20 @@ private struct FileIdentity: Hashable {
 }
 
 /// `manifest.json`.
-private struct StoredManifest: Codable {
+struct StoredManifest: Codable {
   static let schema = "rollcall.manifest/1"
 
   var schema: String
   var manifest: Manifest
+
+  /// The file's text; `path` is for the message.
+  static func bytes(_ manifest: Manifest, path: String) throws(GatheringError) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    do {
+      return try Array(encoder.encode(StoredManifest(schema: schema, manifest: manifest)))
+    } catch {
+      throw GatheringError(code: .store, path: path, message: "cannot be written: \(error)")
+    }
+  }
 }

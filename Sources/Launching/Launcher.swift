@@ -165,7 +165,8 @@ public protocol Launcher: Sendable {
   func release(_ attempt: String) async throws
   /// One command for all.
   func status(of attempts: [String]) async throws -> [String: AttemptStatus]
-  /// TERM to the whole session, then KILL; returns when nothing of it lives or throws.
+  /// TERM to the whole session, then KILL; returns when nothing of it lives, nor ever will: a launch that arrives
+  /// later starts nothing. Or throws.
   func stop(_ attempt: String, reason: String) async throws
   /// A piece of `stdout.log` or `stderr.log` from `offset`, at most `limit` bytes.
   func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8]

@@ -39,6 +39,9 @@ public struct SweepLedger: Sendable {
     migrator.registerMigration("v2_fencing") { database in
       try database.execute(sql: String(decoding: PackageResources.v2_fencing_sql, as: UTF8.self))
     }
+    migrator.registerMigration("v3_gangs") { database in
+      try database.execute(sql: String(decoding: PackageResources.v3_gangs_sql, as: UTF8.self))
+    }
     return migrator
   }
 
@@ -206,12 +209,13 @@ public struct SweepLedger: Sendable {
     try Self.execute(
       database,
       """
-      INSERT INTO attempt (id, sweep, run, number, host, token, gpus, state, directory, exit_code, signal, reason,
-        why, charged, fenced, created, heard, started, ended, facts)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      INSERT INTO attempt (id, sweep, run, number, node, share, host, token, gpus, state, directory, exit_code, signal,
+        reason, why, charged, fenced, created, heard, started, ended, facts)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
       """,
       [
-        attempt.id, attempt.sweep, attempt.run, attempt.number, attempt.host, attempt.token, attempt.gpus,
+        attempt.id, attempt.sweep, attempt.run, attempt.number, attempt.share?.node ?? 0,
+        try attempt.share.map(JSONDocument.encode), attempt.host, attempt.token, attempt.gpus,
         attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
         attempt.isCharged, attempt.isFenced, attempt.created, attempt.heard, attempt.started, attempt.ended,
         try JSONDocument.encode(attempt.facts),

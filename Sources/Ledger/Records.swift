@@ -54,7 +54,7 @@ public struct RunRecord: Sendable, Hashable {
   }
 }
 
-/// One try of a run on one host, as stored.
+/// One try of a run on one host, as stored. A try of a gang over several hosts has one of these a host, with one number.
 public struct AttemptRecord: Sendable, Hashable {
   public enum State: String, Sendable, Codable {
     /// Intent stored; the host may or may not have heard of it.
@@ -72,10 +72,28 @@ public struct AttemptRecord: Sendable, Hashable {
     public var isOpen: Bool { self == .launching || self == .running || self == .exited }
   }
 
+  /// One host's part of a gang over several.
+  public struct Share: Sendable, Hashable, Codable {
+    /// 0 is the host that the others connect to.
+    public var node: Int
+    public var nodeCount: Int
+    public var masterAddress: String
+    public var masterPort: Int
+
+    public init(node: Int, nodeCount: Int, masterAddress: String, masterPort: Int) {
+      self.node = node
+      self.nodeCount = nodeCount
+      self.masterAddress = masterAddress
+      self.masterPort = masterPort
+    }
+  }
+
   public var id: String
   public var sweep: String
   public var run: String
   public var number: Int
+  /// nil: the attempt has one host.
+  public var share: Share?
   public var host: String
   public var token: String
   public var gpus: Int
@@ -173,6 +191,7 @@ extension AttemptRecord: FetchableRecord {
     sweep = row["sweep"]
     run = row["run"]
     number = row["number"]
+    share = try (row["share"] as String?).map { try JSONDocument.decode(Share.self, from: $0) }
     host = row["host"]
     token = row["token"]
     gpus = row["gpus"]

@@ -55,10 +55,11 @@ public enum Explanation {
     if matching.isEmpty {
       return "no host with these labels is\(hardware); `compare.same_hardware: false` lifts this"
     }
-    if request.gpus == 0 { return "no host that matches takes runs without GPUs (cpu_slots: 0)" }
+    let fitting = matching.filter { request.canEver($0) }
+    if request.gpus == 0, fitting.isEmpty { return "no host that matches takes runs without GPUs (cpu_slots: 0)" }
     if request.nodes > 1 {
-      let fitting = matching.filter { request.canEver($0) }
-      return "needs \(request.nodes) hosts of one kind with \(gpus(request.gpus)) each; "
+      let share = request.gpus == 0 ? "a CPU slot" : gpus(request.gpus)
+      return "needs \(request.nodes) hosts of one kind with \(share) each; "
         + (fitting.isEmpty ? "none has as many" : "only \(fitting.map(\.name).joined(separator: ", ")) would do")
     }
     let largest = matching.max { ($0.totalGPUs ?? 0, $1.name) < ($1.totalGPUs ?? 0, $0.name) }

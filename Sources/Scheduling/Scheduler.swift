@@ -282,7 +282,7 @@ extension Scheduler {
   func withoutFailed(_ able: BitSet, _ shape: Shape) -> BitSet {
     guard !shape.excludedHosts.isEmpty else { return able }
     let others = able.subtracting(BitSet(shape.excludedHosts.compactMap { table.indices[$0] }))
-    return others.intersection(table.ready).count >= shape.nodes ? others : able
+    return hostGroups(others.intersection(table.ready), shape).contains { $0.count >= shape.nodes } ? others : able
   }
 
   /// Hosts with room now; nil: not now.

@@ -231,19 +231,24 @@ import Transports
     #expect(bench.state(of: "r0") == nil)
   }
 
-  @Test func aCancelledLaunchThatMayStillArriveIsWaitedFor() {
+  @Test func aCancelledLaunchThatMayStillArriveIsStoppedBeforeItDoes() {
     var bench = Bench(hosts: ["a"], state: .cancelling, attempts: [running("a", state: .launching)])
-    func absent(_ bench: inout Bench) {
-      bench.answer { command in
-        guard case .poll = command.action else { return nil }
-        return .statuses(["s-run1-try1": .absent])
-      }
-    }
-    absent(&bench)
     bench.enrol("a")
-    #expect(bench.state(of: "r0") == nil)
-    bench.pass(Coordinator.Settings().launchDelay)
-    absent(&bench)
+    #expect(bench.stops == ["s-run1-try1 cancelled"])
+    bench.answer { command in
+      guard case .stop = command.action else { return nil }
+      return .stopped
+    }
+    #expect(bench.state(of: "r0") == nil, "its end is told by its host")
+    let ended = ExitRecord(code: 143, signal: 15, started: 1, ended: 1, reason: "cancelled")
+    bench.answer { command in
+      guard case .poll = command.action else { return nil }
+      return .statuses(["s-run1-try1": .exited(ended)])
+    }
+    bench.answer { command in
+      guard case .gather = command.action else { return nil }
+      return .gathered(GatheredFiles(count: 0, bytes: 0, missing: []))
+    }
     #expect(bench.state(of: "r0") == .cancelled)
     #expect(bench.last.finished == ["s"])
     #expect(bench.launches.isEmpty)

@@ -206,6 +206,56 @@ struct FaultTests {
     }
   }
 
+  @Test func `what a killed gather left aside is no file of the run`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let files = try fill(attempt)
+      _ = try await attempt.gather(over: LocalTransport())
+      // Killed right before the last rename, with an older manifest's name gone already.
+      let run = URL(fileURLWithPath: try attempt.store.runDirectory(sweep: "s1", run: "r1"))
+      let manifest = run.appendingPathComponent("manifest.json")
+      try FileManager.default.removeItem(at: manifest)
+      try Data("{".utf8).write(to: run.appendingPathComponent("manifest.json.part"))
+      _ = try await attempt.gather(over: LocalTransport())
+      try check(attempt, files)
+      let names = try FileManager.default.contentsOfDirectory(atPath: run.path).sorted()
+      #expect(names == ["attempts", "manifest.json", "rank0", "rank1"])
+    }
+  }
+
+  @Test func `a gang's run is laid out when all its hosts' files are there, and conflicts are named`() async throws {
+    try await Scratch.with { scratch in
+      let first = try Attempt(scratch)
+      let second = try Attempt(Scratch())
+      defer { second.scratch.remove() }
+      try first.dump("layer00_Block_rank0.pt", noise(1000, seed: 1))
+      try second.dump("layer00_Block_rank1.pt", noise(1000, seed: 2))
+      for attempt in [first, second] { try attempt.dump("config.json", "same") }
+      try first.dump("notes.txt", "of node 0")
+      try second.dump("notes.txt", "of node 1")
+      let link = second.directory.replacing(/[^\/]+$/, with: "node1")
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: second.directory)
+      func fetch(_ directory: String) async throws {
+        try await Gatherer().fetchShare(
+          attemptDirectory: directory, transport: LocalTransport(), store: first.store, sweep: "s1", run: "r1")
+      }
+      let names = [String(first.directory.split(separator: "/").last ?? ""), "node1"]
+      try await fetch(first.directory)
+      // Half of it is no run.
+      #expect(throws: GatheringError.self) { try first.store.manifest(sweep: "s1", run: "r1") }
+      #expect(throws: GatheringError.self) { try first.store.layOut(shares: names, sweep: "s1", run: "r1") }
+      try await fetch(link)
+      let manifest = try first.store.layOut(shares: names, sweep: "s1", run: "r1")
+      #expect(manifest == (try first.store.manifest(sweep: "s1", run: "r1")))
+      #expect(try first.store.verify(sweep: "s1", run: "r1").isEmpty)
+      #expect(manifest.entries.compactMap(\.rank).sorted() == [0, 1])
+      #expect(manifest.entries.count == 4)
+      #expect(manifest.refused.count == 1)
+      #expect(manifest.refused.first?.contains("notes.txt") == true)
+      #expect(try first.stored("shared/notes.txt") == Array("of node 0".utf8))
+    }
+  }
+
   @Test func `a cancelled gather leaves nothing half`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)

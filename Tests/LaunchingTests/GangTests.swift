@@ -37,72 +37,22 @@ struct GangTests {
     #expect(retry[0].masterPort != shares[0].masterPort)
   }
 
-  // MARK: - The state machine
+  // MARK: - The cause
 
   private static func record(_ code: Int, at: Double, signal: Int? = nil, reason: String? = nil) -> ExitRecord {
     ExitRecord(code: code, signal: signal, started: 0, ended: at, reason: reason)
   }
 
-  private static func claimed(_ offsets: [Double] = [0, 0, 0]) -> GangLaunch {
-    var gang = GangLaunch(clockOffsets: offsets)
-    for share in offsets.indices { _ = gang.take(.launched(share: share, .started)) }
-    for share in offsets.indices { _ = gang.take(.released(share: share)) }
-    return gang
-  }
-
-  @Test func `nothing is released before the last share is claimed`() {
-    var gang = GangLaunch(clockOffsets: [0, 0])
-    #expect(gang.start == [.launch(share: 0), .launch(share: 1)])
-    #expect(gang.take(.launched(share: 1, .started)) == [])
-    #expect(gang.take(.launched(share: 0, .adopted)) == [.release(share: 0), .release(share: 1)])
-    // An answer that came twice, and a release whose answer was lost.
-    #expect(gang.take(.launched(share: 0, .started)) == [])
-    #expect(gang.take(.observed(share: 0, .running(outputBytes: 0))) == [.release(share: 0)])
-    #expect(gang.outcome == nil)
-    #expect(gang.take(.observed(share: 0, .exited(Self.record(0, at: 5)))) == [])
-    #expect(gang.take(.observed(share: 1, .exited(Self.record(0, at: 6)))) == [])
-    #expect(gang.outcome == .succeeded)
-  }
-
-  @Test func `one host that refuses ends the claims of the others`() {
-    var gang = GangLaunch(clockOffsets: [0, 0, 0])
-    _ = gang.take(.launched(share: 0, .started))
-    #expect(gang.take(.launched(share: 2, .gpuBusy("locked"))) == [.stop(share: 0), .stop(share: 1)])
-    #expect(gang.take(.stopped(share: 0)) == [])
-    // Its launch was still under way: what arrived late is ended, too.
-    #expect(gang.take(.launched(share: 1, .started)) == [.stop(share: 1)])
-    #expect(gang.outcome == nil)
-    _ = gang.take(.stopped(share: 1))
-    #expect(gang.outcome == .notTaken(share: 2, .gpuBusy("locked")))
-  }
-
   @Test func `the share that failed by itself first is the cause, not its victims`() {
-    var gang = Self.claimed([0, 100, 0])
-    // Seen first: a victim that a signal ended.
-    let stops = gang.take(.observed(share: 0, .exited(Self.record(143, at: 50, signal: 15))))
-    #expect(stops == [.stop(share: 1), .stop(share: 2)])
-    // Its clock is 100 s ahead: it ended at 49 of ours.
-    _ = gang.take(.observed(share: 1, .exited(Self.record(3, at: 149))))
-    _ = gang.take(.observed(share: 2, .exited(Self.record(143, at: 51, signal: 15, reason: "gang"))))
-    #expect(gang.outcome == .failed(share: 1, Self.record(3, at: 149)))
-  }
-
-  @Test func `a lost share ends the rest, and is told as lost`() {
-    var gang = Self.claimed([0, 0])
-    #expect(gang.take(.observed(share: 1, .lost("the host was rebooted"))) == [.stop(share: 0), .stop(share: 1)])
-    _ = gang.take(.observed(share: 0, .exited(Self.record(143, at: 9, signal: 15, reason: "gang"))))
-    #expect(gang.outcome == nil)
-    _ = gang.take(.stopped(share: 1))
-    #expect(gang.outcome == .lost(share: 1, why: "the host was rebooted"))
-  }
-
-  @Test func `abandoned: everything is stopped once`() {
-    var gang = Self.claimed([0, 0])
-    #expect(gang.take(.abandon(why: "cancelled")) == [.stop(share: 0), .stop(share: 1)])
-    #expect(gang.take(.abandon(why: "again")) == [])
-    _ = gang.take(.stopped(share: 0))
-    _ = gang.take(.observed(share: 1, .absent))
-    #expect(gang.outcome == .abandoned(why: "cancelled"))
+    let victim = Self.record(143, at: 50, signal: 15)
+    let stopped = Self.record(143, at: 30, signal: 15, reason: "gang")
+    #expect(GangCause.first(of: [(Self.record(0, at: 5), 0), (Self.record(0, at: 6, reason: "contended"), 0)]) == nil)
+    // Its clock is 100 s ahead: it ended at 60 of ours, after its victim.
+    #expect(GangCause.first(of: [(victim, 0), (Self.record(3, at: 160), 100), (stopped, 0)]) == 1)
+    #expect(GangCause.first(of: [(Self.record(4, at: 70), 0), (Self.record(3, at: 160), 100)]) == 1)
+    #expect(GangCause.first(of: [(stopped, 0), (victim, 0)]) == 1)
+    #expect(GangCause.first(of: [(stopped, 0), (Self.record(143, at: 29, signal: 15, reason: "gang"), 0)]) == 1)
+    #expect(GangCause.first(of: [(stopped, 0), (Self.record(143, at: 90, signal: 15, reason: "timeout"), 0)]) == 1)
   }
 
   // MARK: - Real hosts
@@ -147,59 +97,6 @@ struct GangTests {
       let fourth = try await launcher.launch(spec("d1", "true", gpus: 1), files: [])
       #expect(fourth == .started)
       _ = try await launcher.end(of: "d1")
-    }
-  }
-
-  /// Two hosts (two work directories), one real process group: gloo finds its peers by the environment alone.
-  @Test func `two shares sum over torch.distributed`() async throws {
-    try await HostKind.local.with { host in
-      let launchers = [host.launcher(), host.launcher(workdir: host.scratch.path("second"))]
-      let program = ShippedFile(
-        name: "sum.py",
-        contents: Array(
-          """
-          import os, torch, torch.distributed as dist
-          os.environ["RANK"] = os.environ["NODE_RANK"]
-          dist.init_process_group("gloo")
-          x = torch.tensor([1.0 + dist.get_rank()])
-          dist.all_reduce(x)
-          print(dist.get_world_size(), int(x.item()), flush=True)
-          dist.barrier()
-          dist.destroy_process_group()
-
-          """.utf8), isExecutable: false)
-      var facts: [HostFacts] = []
-      for launcher in launchers { facts.append(try await launcher.enrol()) }
-      let shares = GangShare.all(attempt: "gang-\(getpid())", hosts: facts, gpusPerNode: 0)
-      var gang = GangLaunch(clockOffsets: facts.map(\.clockOffset))
-      var actions = gang.start
-      while gang.outcome == nil {
-        let due = actions
-        actions = []
-        for action in due {
-          switch action {
-          case .launch(let share):
-            var spec = spec("a1", "GLOO_SOCKET_IFNAME=lo '\(testPython)' sum.py")
-            spec.environment = shares[share].environment
-            spec.holdSeconds = 60
-            actions += gang.take(.launched(share: share, try await launchers[share].launch(spec, files: [program])))
-          case .release(let share):
-            try await launchers[share].release("a1")
-            actions += gang.take(.released(share: share))
-          case .stop(let share):
-            try await launchers[share].stop("a1", reason: "gang")
-            actions += gang.take(.stopped(share: share))
-          }
-        }
-        for share in launchers.indices where actions.isEmpty {
-          actions += gang.take(.observed(share: share, try await launchers[share].status(of: "a1")))
-        }
-        if actions.isEmpty { try await Task.sleep(for: .milliseconds(100)) }
-      }
-      let errors = (host.text("a1", "stderr.log") ?? "") + (host.scratch.text("second/attempts/a1/stderr.log") ?? "")
-      #expect(gang.outcome == .succeeded, "\(errors)")
-      #expect(host.text("a1", "stdout.log") == "2 3\n")
-      #expect(host.scratch.text("second/attempts/a1/stdout.log") == "2 3\n")
     }
   }
 

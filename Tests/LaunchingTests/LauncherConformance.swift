@@ -283,13 +283,10 @@ struct LauncherConformance {
       let record = try await launcher.end(of: "a1")
       #expect(record.reason == "cancelled")
       #expect(record.signal == 15)
-      // Again, and of what never was: nothing happens.
+      // Again: nothing happens.
       try await launcher.stop("a1", reason: "other")
       let answer29 = try await launcher.end(of: "a1")
       #expect(answer29 == record)
-      try await launcher.stop("never", reason: "cancelled")
-      let answer30 = try await launcher.status(of: "never")
-      #expect(answer30 == .absent)
     }
   }
 
@@ -324,6 +321,41 @@ struct LauncherConformance {
       let pids = (host.text("a1", "stdout.log") ?? "").split(separator: "\n").compactMap { Int32($0) }
       #expect(pids.count == 2)
       #expect(!pids.contains(where: isRunning))
+    }
+  }
+
+  @Test(arguments: HostKind.allCases)
+  func `a launch that arrives after its stop starts nothing`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 1)
+      try await launcher.stop("a1", reason: "cancelled")
+      let stopped = try await launcher.end(of: "a1")
+      #expect(stopped.reason == "cancelled")
+      let late = try await launcher.launch(spec("a1", "touch ran; echo ran", gpus: 1), files: [])
+      #expect(late == .adopted)
+      try await launcher.stop("a1", reason: "superseded")
+      let after = try await launcher.end(of: "a1")
+      #expect(after == stopped)
+      #expect(host.text("a1", "files/ran") == nil)
+      #expect(host.text("a1", "stdout.log") == "")
+      // Its GPU is nobody's.
+      let next = try await launcher.launch(spec("a2", "true", gpus: 1), files: [])
+      #expect(next == .started)
+      _ = try await launcher.end(of: "a2")
+      // Many of both at once: whatever the order, none runs on.
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for number in 0..<4 {
+          group.addTask { _ = try await launcher.launch(spec("b\(number)", "sleep 300"), files: []) }
+          group.addTask { try await launcher.stop("b\(number)", reason: "cancelled") }
+        }
+        try await group.waitForAll()
+      }
+      for number in 0..<4 {
+        let record = try await launcher.end(of: "b\(number)")
+        #expect(record.reason == "cancelled")
+      }
+      let left = try FileManager.default.contentsOfDirectory(atPath: host.workdir + "/incoming")
+      #expect(left.isEmpty)
     }
   }
 

@@ -93,6 +93,50 @@ import Testing
     }
   }
 
+  @Test func aGangHasOneRowAHost() async throws {
+    try await withLedger { ledger, _ in
+      _ = try create(ledger, "s1")
+      let shares = (0..<2).map { node in
+        var attempt = AttemptRecord(
+          id: "x\(node)", sweep: "s1", run: "only", number: 1, host: "h\(node)", token: "t", gpus: 8, now: 1)
+        attempt.share = .init(node: node, nodeCount: 2, masterAddress: "h0", masterPort: 20_001)
+        return attempt
+      }
+      try ledger.apply(shares.map(LedgerWrite.begin))
+      #expect(try ledger.attempts(of: "s1") == shares)
+      var second = shares[1]
+      second.id = "y"
+      #expect(throws: LedgerError.self) { try ledger.apply([.begin(second)]) }
+    }
+  }
+
+  @Test func theAttemptsOfAnOlderStoreStay() async throws {
+    try await Scratch.with { scratch in
+      let old = try DatabaseQueue(path: scratch.path("rollcall.db"))
+      try SweepLedger.migrator.migrate(old, upTo: "v2_fencing")
+      try await old.write { database in
+        try database.execute(
+          sql: """
+            INSERT INTO sweep (id, job, plan, fleet, state, created) VALUES ('s', 'j', '{}', '{}', 'active', 1);
+            INSERT INTO run (sweep, name, position, cell, repetition, state) VALUES ('s', 'r', 0, 'c', 1, 'running');
+            """)
+        for (id, number, fenced) in [("later", 2, true), ("earlier", 1, false)] {
+          try database.execute(
+            sql: """
+              INSERT INTO attempt (id, sweep, run, number, host, token, gpus, state, why, created, heard, facts, fenced)
+              VALUES (?, 's', 'r', ?, 'h', 't', 4, 'lost', 'gone', 5, 6, '{"gpu": "A"}', ?)
+              """, arguments: [id, number, fenced])
+        }
+      }
+      try old.close()
+      let attempts = try SweepLedger(store: scratch.path).attempts(of: "s")
+      #expect(attempts.map(\.id) == ["later", "earlier"])
+      #expect(attempts.map(\.isFenced) == [true, false])
+      #expect(attempts.allSatisfy { $0.share == nil && $0.gpus == 4 && $0.why == "gone" && $0.facts == ["gpu": "A"] })
+      #expect(try SweepLedger(store: scratch.path).unfencedAttempts().map(\.id) == ["earlier"])
+    }
+  }
+
   @Test func anAttemptThatMayStillLiveIsFoundUntilItIsFenced() async throws {
     try await withLedger { ledger, _ in
       for sweep in ["s1", "s2"] {

@@ -203,6 +203,15 @@ func gpuHost(
       ])
   }
 
+  @Test func aGangUsesAHostThatFailedItWhereTheOthersAreOfSeveralKinds() {
+    var gang = Run(id: "gang", gpus: 1, nodes: 2, order: 1)
+    gang.excludedHosts = ["a"]
+    let hosts = [gpuHost("a", 8), gpuHost("b", 8), gpuHost("other", 8, hardware: "MI300X")]
+    #expect(Placement.decide(.init(runs: [gang], hosts: hosts)) == [.place(run: "gang", hosts: ["a", "b"], gpus: 1)])
+    let third = hosts + [gpuHost("c", 8)]
+    #expect(Placement.decide(.init(runs: [gang], hosts: third)) == [.place(run: "gang", hosts: ["b", "c"], gpus: 1)])
+  }
+
   @Test func overtakesOnAKeptHostOnlyWhatEndsInTime() {
     var scheduler = Scheduler(hosts: [gpuHost("a", 8)])
     scheduler.hold("long", hosts: ["a"], gpus: 4, endsBy: 100)

@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import Synchronization
 
-/// A real sshd on a high port of 127.0.0.1, with its own host key, client key, known hosts and home directory.
+/// A real sshd on a high port of 127.0.0.1 (or another network's address), with its own host key, client key, known hosts and home directory.
 ///
 /// `SetEnv HOME` keeps the login files of whoever runs the tests out of it; put a `.bashrc` into `home` at will.
 public final class LoopbackSSHD: Sendable {
@@ -15,17 +15,35 @@ public final class LoopbackSSHD: Sendable {
   public let configurationFile: String
   public let knownHostsFile: String
   private let folder: String
+  private let network: Network
   private let pid = Mutex<Int32?>(nil)
+
+  /// Where the server stands.
+  public struct Network: Sendable {
+    public var address: String
+    /// What the server is started by: `ip netns exec NAME`; empty: started as it is.
+    public var command: [String]
+
+    public init(address: String, command: [String]) {
+      self.address = address
+      self.command = command
+    }
+
+    public static let loopback = Network(address: "127.0.0.1", command: [])
+  }
 
   /// Starts a server inside a scratch directory.
   /// - Parameters:
   ///   - alias: Names the host in the client's configuration, and the folder.
   ///   - serverOptions: More lines for `sshd_config`; `%FOLDER%` is the server's folder.
   ///   - clientOptions: More lines for the host's section of the client's configuration.
+  ///   - network: Where it listens.
   public init(
-    in scratch: Scratch, alias: String = "loop", serverOptions: [String] = [], clientOptions: [String] = []
+    in scratch: Scratch, alias: String = "loop", serverOptions: [String] = [], clientOptions: [String] = [],
+    network: Network = .loopback
   ) async throws {
     self.alias = alias
+    self.network = network
     folder = try scratch.directory("sshd-\(alias)")
     home = try scratch.directory("sshd-\(alias)/home")
     knownHostsFile = folder + "/known_hosts"
@@ -39,7 +57,7 @@ public final class LoopbackSSHD: Sendable {
     try writeKnownHosts(key: "host_key")
     let server =
       [
-        "ListenAddress 127.0.0.1", "Port \(port)", "HostKey \(folder)/host_key", "PidFile \(folder)/sshd.pid",
+        "ListenAddress \(network.address)", "Port \(port)", "HostKey \(folder)/host_key", "PidFile \(folder)/sshd.pid",
         "AuthorizedKeysFile \(folder)/authorized_keys", "UsePAM no", "StrictModes no", "PermitRootLogin yes",
         "PasswordAuthentication no", "KbdInteractiveAuthentication no", "PrintMotd no", "SetEnv HOME=\(home)",
         "LogLevel VERBOSE",
@@ -47,7 +65,7 @@ public final class LoopbackSSHD: Sendable {
     try scratch.write("sshd-\(alias)/sshd_config", server.joined(separator: "\n") + "\n")
     let client =
       [
-        "Host \(alias)", "HostName 127.0.0.1", "Port \(port)", "User \(NSUserName())",
+        "Host \(alias)", "HostName \(network.address)", "Port \(port)", "User \(NSUserName())",
         "IdentityFile \(folder)/client_key", "IdentitiesOnly yes", "UserKnownHostsFile \(knownHostsFile)",
         "GlobalKnownHostsFile /dev/null", "StrictHostKeyChecking yes", "ConnectTimeout 10",
       ] + clientOptions.map { $0.replacingOccurrences(of: "%FOLDER%", with: folder) }
@@ -76,9 +94,10 @@ public final class LoopbackSSHD: Sendable {
     }
     // It detaches itself and writes its process id.
     try? FileManager.default.removeItem(atPath: path("sshd.pid"))
-    try await runTool(try sshdPath(), ["-f", path("sshd_config"), "-E", path("log")])
+    let words = network.command + [try sshdPath(), "-f", path("sshd_config"), "-E", path("log")]
+    try await runTool(words[0], Array(words.dropFirst()))
     for _ in 0..<400 {
-      if let pid = writtenPid(), canConnect(port: port) {
+      if let pid = writtenPid(), canConnect(network.address, port: port) {
         self.pid.withLock { $0 = pid }
         return
       }
@@ -117,7 +136,7 @@ public final class LoopbackSSHD: Sendable {
     var text = ""
     if let key {
       let line = try String(contentsOfFile: "\(folder)/\(key).pub", encoding: .utf8)
-      text = "[127.0.0.1]:\(port) \(line)"
+      text = "[\(network.address)]:\(port) \(line)"
     }
     try text.write(toFile: knownHostsFile, atomically: true, encoding: .utf8)
   }
@@ -149,10 +168,11 @@ public func freePort() throws -> Int {
   throw ToolFailure(description: "no free port: errno \(errno)")
 }
 
-private func canConnect(port: Int) -> Bool {
+private func canConnect(_ host: String, port: Int) -> Bool {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = loopback(port: port)
+  inet_pton(AF_INET, host, &address.sin_addr)
   return withUnsafePointer(to: &address) {
     $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
       connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))

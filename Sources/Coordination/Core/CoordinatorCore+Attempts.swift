@@ -13,26 +13,20 @@ extension CoordinatorCore {
     switch status {
     case .absent, .claimed: break
     // Its directory stays, so that no other launch of it starts anything.
-    case .running, .exited, .lost: attempts[index].doubtUntil = nil
+    case .running, .exited, .lost: attempts[index].isInDoubt = false
     }
+    if observedShare(status, of: index) { return }
     let seen = aged(status, index)
-    let state = attempts[index].record.state
-    if isCancelling(run), state == .launching, status == .absent {
-      // A launch that was never answered may still arrive: only then is it sure that nothing starts.
-      guard !isInDoubt(index) else { return }
-      close(index, .failed, why: "cancelled before it started")
-      set(run, .cancelled, why: "cancelled before it started", host: name(host), attempt: id(index), kind: "cancelled")
+    if isCancelling(run), attempts[index].record.state == .launching, status == .absent {
+      stopIfCancelled(index)
       return
     }
     if let transition = Transition.after(seen, of: attempts[index].record, now: now.wall) {
       hosts[host].changed = now.steady
       apply(transition, to: index, run)
     }
-    stopIfCancelled(index, isThere: status != .absent)
+    stopIfCancelled(index)
   }
-
-  /// A launch that was never answered may still arrive.
-  private func isInDoubt(_ index: Int) -> Bool { (attempts[index].doubtUntil ?? 0) > now.steady }
 
   /// Our own patience with a claimed directory, since the host's clock may have jumped.
   private mutating func aged(_ status: AttemptStatus, _ index: Int) -> AttemptStatus {
@@ -46,13 +40,18 @@ extension CoordinatorCore {
   }
 
   mutating func launched(_ index: Int, _ outcome: LaunchOutcome, _ directory: String) {
+    // A share that was given up while its launch was under way keeps its need to be stopped.
     guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
     attempts[index].need = nil
     attempts[index].record.directory = directory
     hosts[attempts[index].host].changed = now.steady
     switch outcome {
     case .started, .adopted:
-      attempts[index].doubtUntil = nil
+      attempts[index].isInDoubt = false
+      if attempts[index].record.share != nil {
+        claimed(index)
+        return
+      }
       var next = attempts[index].record
       next.state = .running
       next.heard = now.wall
@@ -87,7 +86,14 @@ extension CoordinatorCore {
 
   mutating func gathered(_ index: Int, _ files: GatheredFiles) {
     guard let run = attempts[index].run, attempts[index].record.state == .exited else { return }
-    close(index, .gathered, why: nil)
+    let shares = shares(with: index)
+    attempts[index].isFetched = true
+    attempts[index].need = nil
+    guard shares.allSatisfy({ attempts[$0].isFetched || attempts[$0].record.share == nil }) else {
+      settleGang(of: run)
+      return
+    }
+    for share in shares { close(share, .gathered, why: nil) }
     runs[run].record.fileCount = files.count
     runs[run].record.byteCount = files.bytes
     runs[run].record.missing = files.missing
@@ -95,8 +101,10 @@ extension CoordinatorCore {
     output.writes.append(
       .files(
         sweep: record.sweep, run: record.name, count: files.count, bytes: files.bytes, missing: files.missing))
-    let ending = Transition.ending(of: attempts[index].record)
-    set(run, ending.state, why: ending.why, host: name(attempts[index].host), attempt: id(index), kind: "gathered")
+    let cause = cause(of: shares) ?? index
+    let ending = Transition.ending(of: attempts[cause].record)
+    let why = shares.count == 1 ? ending.why : ending.why.map { "\($0), on \(name(attempts[cause].host))" }
+    set(run, ending.state, why: why, host: name(attempts[index].host), attempt: id(index), kind: "gathered")
   }
 
   mutating func notGathered(_ index: Int, _ why: String) {
@@ -110,31 +118,40 @@ extension CoordinatorCore {
   // MARK: - What follows
 
   /// In a sweep that is being cancelled, what runs is stopped, and what was never sent ends here.
-  /// - Parameter isThere: Its host has a directory of it, so that a stop is not in vain.
-  mutating func stopIfCancelled(_ index: Int, isThere: Bool = false) {
+  mutating func stopIfCancelled(_ index: Int) {
     guard let run = attempts[index].run, isCancelling(run), attempts[index].command == nil else { return }
     hosts[attempts[index].host].restsUntil = -.infinity
     switch attempts[index].record.state {
-    case .launching where attempts[index].need == .launch && attempts[index].doubtUntil == nil:
+    case .launching where attempts[index].record.share != nil:
+      // None of its shares has begun.
+      closeShares(of: index, why: "cancelled before it started")
+      set(run, .cancelled, why: "cancelled before it started", host: nil, attempt: id(index), kind: "cancelled")
+    case .launching where attempts[index].need == .launch && !attempts[index].isInDoubt:
       close(index, .failed, why: "cancelled before it started")
       set(
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
-    case .launching where !isThere && isInDoubt(index):
-      // Whether there is anything to stop, a look will tell.
-      attempts[index].need = nil
     case .launching, .running: attempts[index].need = .stop
     case .exited, .gathered, .failed, .lost: return
     }
   }
 
-  private mutating func apply(_ transition: Transition, to index: Int, _ run: Int) {
+  mutating func apply(_ transition: Transition, to index: Int, _ run: Int) {
     if let ending = transition.ending {
       lose(index, transition.why ?? "", ending: ending, kind: transition.event)
       return
     }
     let old = attempts[index].record
     attempts[index].record = transition.attempt
+    if transition.action == .gather, transition.attempt.share != nil {
+      output.writes.append(.attempt(transition.attempt))
+      note(
+        transition.attempt.sweep, transition.attempt.run, id(index), transition.event,
+        "on \(name(attempts[index].host))")
+      isPlacingDue = true
+      settleGang(of: run)
+      return
+    }
     if old.state != transition.attempt.state { output.writes.append(.attempt(transition.attempt)) }
     switch transition.action {
     case .launchAgain: attempts[index].need = .launch
@@ -156,10 +173,13 @@ extension CoordinatorCore {
   private mutating func retry(
     _ index: Int, _ run: Int, _ state: AttemptRecord.State, _ why: String, ending: AttemptEnding, kind: String
   ) {
-    let earlier = runs[run].attempts.filter { $0 != index }.map { attempts[$0].record }
-    let next = retryPolicy(of: run).next(
-      after: ending, charged: earlier.count { $0.isCharged }, uncharged: earlier.count { !$0.isCharged })
+    let number = attempts[index].record.number
+    let earlier = runs[run].attempts.map { attempts[$0].record }.filter { $0.number != number }
+    let charged = Set(earlier.filter(\.isCharged).map(\.number))
+    let uncharged = Set(earlier.map(\.number)).subtracting(charged)
+    let next = retryPolicy(of: run).next(after: ending, charged: charged.count, uncharged: uncharged.count)
     let host = name(attempts[index].host)
+    if shares(with: index).count > 1 { closeShares(of: index, but: index, why: "its gang ended: \(host): \(why)") }
     switch next {
     case .retry(_, let isCharged, _) where isCancelling(run):
       attempts[index].record.isCharged = isCharged
@@ -179,21 +199,20 @@ extension CoordinatorCore {
 
   /// Ends an attempt. What exited holds nothing any more; what was lost, or may still be on its way to its host, is to
   /// be fenced.
-  private mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
+  mutating func close(_ index: Int, _ state: AttemptRecord.State, why: String?) {
     hosts[attempts[index].host].restsUntil = -.infinity
-    let isInDoubt = isInDoubt(index)
     let hasExited = attempts[index].record.state == .exited
     attempts[index].record.state = state
     attempts[index].record.why = why
     attempts[index].record.heard = now.wall
     if !hasExited { attempts[index].record.ended = now.wall }
-    attempts[index].record.isFenced = hasExited || (state == .failed && !isInDoubt)
+    attempts[index].record.isFenced = hasExited || (state == .failed && !attempts[index].isInDoubt)
     if attempts[index].record.isFenced {
       attempts[index].need = nil
       unwatch(index)
     } else {
       attempts[index].need = .stop
-      attempts[index].notBefore = isInDoubt ? attempts[index].doubtUntil ?? 0 : 0
+      attempts[index].notBefore = 0
     }
     isPlacingDue = true
     output.writes.append(.attempt(attempts[index].record))
@@ -204,6 +223,6 @@ extension CoordinatorCore {
     isPlacingDue = true
   }
 
-  private func name(_ host: Int) -> String { hosts[host].host.name }
-  private func id(_ index: Int) -> String { attempts[index].record.id }
+  func name(_ host: Int) -> String { hosts[host].host.name }
+  func id(_ index: Int) -> String { attempts[index].record.id }
 }

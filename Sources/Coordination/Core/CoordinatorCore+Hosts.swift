@@ -65,8 +65,8 @@ extension CoordinatorCore {
   /// A command that may or may not have arrived.
   mutating func failed(_ command: Pending, _ trouble: TransportError) {
     if case .launch(let attempt) = command.kind {
-      attempts[attempt].doubtUntil = now.steady + settings.launchDelay
-      attempts[attempt].need = nil
+      attempts[attempt].isInDoubt = true
+      if attempts[attempt].record.state.isOpen { attempts[attempt].need = nil }
     }
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
@@ -86,10 +86,7 @@ extension CoordinatorCore {
   }
 
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > patience }
-
-  /// No launch may be under way any more when work is given up.
-  private var patience: Double { max(settings.lostAfter, settings.launchDelay) }
+  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > settings.lostAfter }
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
@@ -125,7 +122,7 @@ extension CoordinatorCore {
 
   private mutating func issue(_ host: Int) {
     if hosts[host].trouble != nil, !isSilent(hosts[host]) {
-      rest(host, until: hosts[host].silentSince + patience + 0.001)
+      rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
     }
     guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {
@@ -155,24 +152,32 @@ extension CoordinatorCore {
         guard let run = attempts[index].run, hosts[host].launches < settings.launchesPerHost else { continue }
         hosts[host].launches += 1
         give(.launch(record, runs[run].record), .launch(index), host)
+      case .release: give(.release(record), .release(index), host)
       case .gather:
         guard let run = attempts[index].run, hosts[host].gathers < settings.gathersPerHost else { continue }
         hosts[host].gathers += 1
-        give(.gather(record, runs[run].record), .gather(index), host)
+        give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:
         guard hosts[host].stops < settings.launchesPerHost else { continue }
         hosts[host].stops += 1
-        give(.stop(record, reason: record.state.isOpen ? "cancelled" : "superseded"), .stop(index), host)
+        give(.stop(record, reason: stopReason(index)), .stop(index), host)
       }
       attempts[index].command = lastCommand
     }
+  }
+
+  private func stopReason(_ index: Int) -> String {
+    guard attempts[index].record.state.isOpen else { return "superseded" }
+    return attempts[index].run.map(isCancelling) == false ? "gang" : "cancelled"
   }
 
   /// How its attempts stand, or who it is.
   private mutating func ask(_ host: Int) {
     guard hosts[host].question == nil else { return }
     let open = hosts[host].watched.filter {
-      attempts[$0].record.state.isOpen && attempts[$0].need == nil && attempts[$0].command == nil
+      // A share that has ended waits for its gang.
+      attempts[$0].record.state.isOpen && attempts[$0].record.state != .exited && attempts[$0].need == nil
+        && attempts[$0].command == nil
     }
     let due = pollDue(hosts[host])
     if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {

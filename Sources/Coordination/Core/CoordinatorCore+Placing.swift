@@ -47,14 +47,9 @@ extension CoordinatorCore {
       switch decision {
       case .place(let name, let places, let gpus):
         guard let run = names[name] else { continue }
-        guard places.count == 1, let host = places.first.flatMap({ hostIndex[$0] }) else {
-          dequeue(run)
-          set(
-            run, .failed, why: "a gang over \(places.count) hosts cannot be launched yet", host: nil, attempt: nil,
-            kind: "impossible")
-          continue
-        }
-        begin(run, on: host, gpus: gpus)
+        let chosen = places.compactMap { hostIndex[$0] }.filter { hosts[$0].facts != nil }
+        guard chosen.count == places.count else { continue }
+        begin(run, on: chosen, gpus: gpus)
       case .reserve(let name, let hosts): reservations[name] = hosts
       case .wait: continue
       case .impossible(let name, let reason):
@@ -92,26 +87,32 @@ extension CoordinatorCore {
     }
   }
 
-  /// The intent to launch: the attempt exists from here on, whatever becomes of the message to its host.
-  private mutating func begin(_ run: Int, on host: Int, gpus: Int) {
+  /// The intent to launch: the attempt exists from here on, on all of its hosts, whatever becomes of the messages to
+  /// them.
+  private mutating func begin(_ run: Int, on places: [Int], gpus: Int) {
     let record = runs[run].record
     let number = runs[run].lastNumber + 1
-    tokens += 1
-    var attempt = AttemptRecord(
-      id: Naming.attempt(sweep: record.sweep, position: record.position, number: number), sweep: record.sweep,
-      run: record.name, number: number, host: hosts[host].host.name, token: nonce + String(tokens, radix: 16),
-      gpus: gpus, now: now.wall)
-    attempt.facts = Launch.fingerprint(hosts[host].facts)
-    output.writes.append(.begin(attempt))
-    add(attempt, run: run)
-    if let index = runs[run].attempts.last {
-      attempts[index].need = .launch
-      attempts[index].doubtUntil = nil
+    let id = Naming.attempt(sweep: record.sweep, position: record.position, number: number)
+    let shares = Launch.shares(id, hosts: places.compactMap { hosts[$0].facts }, gpus: gpus)
+    for (node, host) in places.enumerated() {
+      tokens += 1
+      var attempt = AttemptRecord(
+        id: shares.isEmpty ? id : "\(id)-node\(node)", sweep: record.sweep, run: record.name, number: number,
+        host: hosts[host].host.name, token: nonce + String(tokens, radix: 16), gpus: gpus, now: now.wall)
+      attempt.share = shares.isEmpty ? nil : shares[node]
+      attempt.facts = Launch.fingerprint(hosts[host].facts)
+      output.writes.append(.begin(attempt))
+      add(attempt, run: run)
+      if let index = runs[run].attempts.last {
+        attempts[index].need = .launch
+        attempts[index].isInDoubt = false
+      }
     }
     dequeue(run)
+    let names = places.map { hosts[$0].host.name }.joined(separator: ", ")
     set(
-      run, .launching, why: nil, host: attempt.host, attempt: attempt.id, kind: "launching",
-      detail: "attempt \(number) on \(attempt.host)")
+      run, .launching, why: nil, host: names, attempt: id, kind: "launching",
+      detail: "attempt \(number) on \(names)")
   }
 
   // MARK: - What the scheduler sees

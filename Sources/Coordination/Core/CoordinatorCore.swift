@@ -41,6 +41,7 @@ struct CoordinatorCore: Sendable {
   struct Attempt: Sendable {
     enum Need: Sendable {
       case launch
+      case release
       case gather
       case stop
     }
@@ -53,11 +54,17 @@ struct CoordinatorCore: Sendable {
     var need: Need?
     /// The command under way for it.
     var command: Int?
-    /// Until then a launch that was never answered may still arrive.
-    var doubtUntil: Double?
+    /// A launch was sent and never answered: it may still arrive, until its host has said that it stopped it.
+    var isInDoubt = false
     /// Since when its directory was seen without a supervisor.
     var claimedSince: Double?
     var gatherTries = 0
+    /// Of a share: its host has said that it stands.
+    var isClaimed = false
+    /// Of a share: its host was told to let it begin.
+    var isReleased = false
+    /// Of a share: its files are in the store.
+    var isFetched = false
     /// Steady time before which its need waits.
     var notBefore = 0.0
 
@@ -105,6 +112,7 @@ struct CoordinatorCore: Sendable {
       case enrol
       case poll([Int])
       case launch(Int)
+      case release(Int)
       case stop(Int)
       case gather(Int)
     }
@@ -185,6 +193,7 @@ struct CoordinatorCore: Sendable {
       }
     case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
     case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
+    case (.release(let attempt), .released): released(attempt)
     case (.stop(let attempt), .stopped): stopped(attempt)
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
     case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
@@ -198,6 +207,7 @@ struct CoordinatorCore: Sendable {
     case .launch(let attempt):
       attempts[attempt].command = nil
       hosts[command.host].launches -= 1
+    case .release(let attempt): attempts[attempt].command = nil
     case .gather(let attempt):
       attempts[attempt].command = nil
       hosts[command.host].gathers -= 1
@@ -227,6 +237,7 @@ struct CoordinatorCore: Sendable {
     for record in rows.attempts {
       if let run = index[record.run] { add(record, run: run) }
     }
+    for run in first..<runs.count { settleGang(of: run) }
     for run in first..<runs.count where !runs[run].record.state.isFinal {
       // Attempt and run are committed together, so this is the run of an attempt that is over, or of none.
       if !runs[run].attempts.contains(where: { attempts[$0].record.state.isOpen }) { enqueue(run) }
@@ -244,12 +255,14 @@ struct CoordinatorCore: Sendable {
     var attempt = Attempt(record: record, run: run, host: host)
     if record.state == .launching {
       // Sent or not, arrived or not: the host is asked.
-      attempt.doubtUntil = now.steady + settings.launchDelay
+      attempt.isInDoubt = true
+    } else if record.state == .running, record.share != nil {
+      // Begun or not: it may.
+      attempt.need = .release
     } else if record.state == .exited {
-      attempt.need = .gather
+      attempt.need = record.share == nil ? .gather : nil
     } else if !record.isFenced {
       attempt.need = .stop
-      attempt.notBefore = record.state == .failed ? now.steady + settings.launchDelay : 0
     }
     let index = attempts.count
     if let known = attemptIndex[record.id] {

@@ -42,6 +42,8 @@ enum Answer: Sendable, Hashable {
   case unprepared(String)
   /// The host says that nothing of the attempt lives.
   case stopped
+  /// The share may begin, or has ended already: a look tells.
+  case released
   case gathered(GatheredFiles)
   /// The host is well, but its files cannot be had.
   case notGathered(String)
@@ -65,7 +67,10 @@ struct Command: Sendable, Hashable {
     case poll([String])
     case launch(AttemptRecord, RunRecord)
     case stop(AttemptRecord, reason: String)
-    case gather(AttemptRecord, RunRecord)
+    /// Lets a share of a gang begin.
+    case release(AttemptRecord)
+    /// - `shares`: of the attempt's gang, in the order of the nodes, where these files complete it; else empty.
+    case gather(AttemptRecord, RunRecord, shares: [String])
   }
 
   var id: Int

@@ -921,15 +921,32 @@ say_sizes() {
   }
 }
 
+# An exit record for an attempt that is not here: a launch of it may still be on its way, and then finds that it has
+# ended. Arguments: id, reason.
+bury() {
+  stage=$workdir/incoming/$1.$$
+  trap 'rm -rf "$stage"' EXIT
+  has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
+    : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
+    mv -T "$stage" "$workdir/attempts/$1"
+}
+
 # Ends everything of an attempt; says how it stands then. Arguments: id, reason.
 stop() {
   dir=$workdir/attempts/$1
-  if [ ! -d "$dir" ] || [ -e "$dir/exit.json" ]; then
+  if [ -e "$dir/exit.json" ]; then
     say stopped
     return
   fi
   # A launch in progress is waited for, so that nothing starts behind our back.
-  lock_workdir
+  lock_workdir || {
+    if has_room "$workdir"; then say locked "$workdir/.lock"; else say no-space "$workdir"; fi
+    return
+  }
+  if [ ! -d "$dir" ]; then
+    if bury "$1" "$2" 2>/dev/null; then say stopped; else say no-space "$workdir"; fi
+    return
+  fi
   mark=$(mark_of "$dir")
   if ! identity "$dir"; then
     write_exit "$dir" 143 "$(date +%s.%N)" "$2" && say stopped

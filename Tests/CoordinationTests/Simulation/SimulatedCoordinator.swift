@@ -58,7 +58,11 @@ final class SimulatedCoordinator {
     var runs: [RunRecord] = []
     for number in 0..<simulation.random.between(2, 7) {
       let gpus = min(largest, [0, 1, 1, 2, 4][simulation.random.between(0, 4)])
-      cells.append(Cell(id: "cell\(number)", values: [:], run: RunSpec(command: "true", gpus: gpus, retries: retries)))
+      let nodes = simulation.hosts.count > 1 && simulation.random.chance(0.35) ? 2 : 1
+      cells.append(
+        Cell(
+          id: "cell\(number)", values: [:],
+          run: RunSpec(command: "true", gpus: nodes > 1 ? min(gpus, 1) : gpus, nodes: nodes, retries: retries)))
       runs.append(
         RunRecord(sweep: name, name: "\(name)r\(number)", position: number, cell: "cell\(number)", repetition: 1))
       simulation.workloads["\(name)r\(number)"] = Self.workload(&simulation.random)
@@ -209,7 +213,7 @@ final class SimulatedCoordinator {
     unanswered.insert(command.id)
     let limit: Double =
       switch command.action {
-      case .enrol, .poll: 60
+      case .enrol, .poll, .release: 60
       case .launch: 180
       case .stop: 120
       case .gather: 600
@@ -274,7 +278,7 @@ final class SimulatedCoordinator {
         }
         // A blocked host stays in trouble, whatever older questions still bring.
         self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
-        if case .gather(let attempt, _) = command.action, case .notGathered = answer {
+        if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
       }
@@ -285,23 +289,37 @@ final class SimulatedCoordinator {
 
   // MARK: - What may be written
 
+  /// Whether there is a reason to give up an attempt, or another share of its gang.
+  private func hasCause(_ attempt: AttemptRecord, in writes: [LedgerWrite]) -> Bool {
+    if attempt.share != nil, store.sweep.state == .cancelling { return true }
+    let given = writes.compactMap { write -> AttemptRecord? in
+      guard case .attempt(let other) = write, other.run == attempt.run, other.number == attempt.number else {
+        return nil
+      }
+      return other
+    }
+    return given.contains { other in
+      // Refused: nothing was lost.
+      if other.state == .failed, other.id != attempt.id { return true }
+      guard other.state == .lost else { return false }
+      let silence = simulation.time - (silentSince[other.host] ?? simulation.time)
+      if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
+      switch simulation.host(other.host)?.attempts[other.id]?.state {
+      case .orphaned?, .cutOff?: return true
+      case .exited(let record)?: return record.reason == "not-released"
+      case .claimed?, .held?, .running?, nil: return false
+      }
+    }
+  }
+
   private func check(_ writes: [LedgerWrite]) {
     for write in writes {
       guard case .attempt(let next) = write, let old = store.attempt(next.id),
         let host = simulation.host(next.host)
       else { continue }
       let truth = host.attempts[next.id]
-      if next.state == .lost, old.state.isOpen {
-        let silence = simulation.time - (silentSince[next.host] ?? simulation.time)
-        let isGone =
-          switch truth?.state {
-          case .orphaned?, .cutOff?: true
-          case .claimed?, .running?, .exited?, nil: false
-          }
-        let isUnreadable = badGathers[next.id, default: 0] >= settings.gatherTries
-        if !isGone, !isUnreadable, silence < settings.lostAfter {
-          simulation.violations.append("\(next.id) is given up (\(next.why ?? "")) without cause")
-        }
+      if next.state == .lost, old.state.isOpen, !hasCause(next, in: writes) {
+        simulation.violations.append("\(next.id) is given up (\(next.why ?? "")) without cause")
       }
       if !next.state.isOpen, next.isFenced, let truth, truth.token == next.token, truth.isAlive {
         simulation.violations.append("\(next.id) counts as fenced, but runs")

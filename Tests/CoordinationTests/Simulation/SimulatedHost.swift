@@ -14,6 +14,8 @@ final class SimulatedHost {
   struct Attempt {
     enum State {
       case claimed(at: Double)
+      /// A share of a gang that waits to be released, until then.
+      case held(until: Double)
       case running
       case exited(ExitRecord)
       /// The supervisor was killed; its processes may go on.
@@ -31,7 +33,7 @@ final class SimulatedHost {
 
     var isAlive: Bool {
       switch state {
-      case .running: true
+      case .held, .running: true
       case .orphaned(let isAlive): isAlive
       case .claimed, .exited, .cutOff: false
       }
@@ -64,8 +66,10 @@ final class SimulatedHost {
   }
 
   func status(of id: String, at time: Double) -> AttemptStatus {
+    letGo(id, at: time)
     guard let attempt = attempts[id] else { return .absent }
     switch attempt.state {
+    case .held: return .running(outputBytes: 0)
     case .claimed(let made): return .claimed(ageSeconds: max(0, time + clockOffset - made))
     case .running: return .running(outputBytes: 1)
     case .exited(let record): return .exited(record)
@@ -81,16 +85,19 @@ final class SimulatedHost {
     return true
   }
 
-  /// - Parameter start: Called when the command starts.
+  /// - Parameters:
+  ///   - hold: Seconds that it waits to be released.
+  ///   - start: Called when the command starts.
   func launch(
-    _ id: String, token: String, owner: Int, gpus: Int, dying: Bool, at time: Double, start: () -> Void
+    _ id: String, token: String, owner: Int, gpus: Int, hold: Double?, dying: Bool, at time: Double, start: () -> Void
   ) -> LaunchOutcome? {
+    for other in attempts.keys { letGo(other, at: time) }
     if isFull { return .noSpace("no room on the host's disk") }
     if let known = attempts[id] {
-      if known.token != token { return .refused("the run directory is another launch's") }
+      if !known.token.isEmpty, known.token != token { return .refused("the run directory is another launch's") }
       switch known.state {
       case .claimed: break
-      case .running, .exited, .orphaned, .cutOff: return .adopted
+      case .held, .running, .exited, .orphaned, .cutOff: return .adopted
       }
     }
     var attempt = Attempt(token: token, owner: owner, state: .claimed(at: time + clockOffset), gpuCount: gpus)
@@ -105,11 +112,26 @@ final class SimulatedHost {
       return .gpuBusy("a GPU is locked by another run")
     }
     attempt.gpus = Array(free.prefix(gpus))
-    attempt.state = .running
+    attempt.state = hold.map { .held(until: time + $0) } ?? .running
     attempt.startedAt = time
     attempts[id] = attempt
-    start()
+    if hold == nil { start() }
     return .started
+  }
+
+  /// - Parameter start: Called when the command starts.
+  func release(_ id: String, at time: Double, start: () -> Void) {
+    letGo(id, at: time)
+    guard case .held? = attempts[id]?.state else { return }
+    attempts[id]?.state = .running
+    attempts[id]?.startedAt = time
+    start()
+  }
+
+  /// A share that nobody released in time ends by itself.
+  private func letGo(_ id: String, at time: Double) {
+    guard case .held(let until)? = attempts[id]?.state, until <= time else { return }
+    finish(id, code: 143, signal: 15, reason: "not-released", at: until)
   }
 
   /// The command's own end.
@@ -118,12 +140,20 @@ final class SimulatedHost {
     finish(id, code: workload.code, signal: workload.signal, reason: workload.reason, at: time)
   }
 
-  func stop(_ id: String, reason: String, at time: Double) {
+  /// False where its full disk takes no note that it was stopped.
+  func stop(_ id: String, owner: Int, reason: String, at time: Double) -> Bool {
+    letGo(id, at: time)
     switch attempts[id]?.state {
-    case .claimed?, .running?: finish(id, code: 143, signal: 15, reason: reason, at: time)
+    case .claimed?, .held?, .running?: finish(id, code: 143, signal: 15, reason: reason, at: time)
     case .orphaned?: attempts[id]?.state = .orphaned(isAlive: false)
-    case .exited?, .cutOff?, nil: return
+    case .exited?, .cutOff?: break
+    case nil where isFull: return false
+    case nil:
+      // A launch may still arrive: it finds an end.
+      attempts[id] = Attempt(token: "", owner: owner, state: .claimed(at: time), gpuCount: 0, startedAt: time)
+      finish(id, code: 143, signal: 15, reason: reason, at: time)
     }
+    return true
   }
 
   private func finish(_ id: String, code: Int, signal: Int?, reason: String?, at time: Double) {
@@ -144,7 +174,7 @@ final class SimulatedHost {
     strangers = []
     for id in attempts.keys {
       switch attempts[id]?.state {
-      case .running?: attempts[id]?.state = .cutOff
+      case .held?, .running?: attempts[id]?.state = .cutOff
       case .orphaned?: attempts[id]?.state = .orphaned(isAlive: false)
       default: break
       }

@@ -51,8 +51,8 @@ final class Simulation {
     }
   }
 
-  /// Longest way of a question; shorter than what the core reckons with.
-  static let longestDelay = 80.0
+  /// Longest way of a question: longer than its sender waits.
+  static let longestDelay = 400.0
   static let patience = 3 * 3600.0
 
   let seed: UInt64
@@ -70,6 +70,8 @@ final class Simulation {
   var workloads: [String: SimulatedHost.Workload] = [:]
   /// Attempt → times that its command was started.
   var starts: [String: Int] = [:]
+  /// Attempts whose files are in a store.
+  var fetched: Set<String> = []
   var steps = 0
   var violations: [String] = []
   var trace: [String] = []
@@ -138,7 +140,8 @@ final class Simulation {
       if !host.knows(attempt.id) { checkRoom(for: attempt, owner, host) }
       let isDying = isFaulty && faults.reboots && random.chance(0.02)
       let outcome = host.launch(
-        attempt.id, token: attempt.token, owner: owner.index, gpus: attempt.gpus, dying: isDying, at: time
+        attempt.id, token: attempt.token, owner: owner.index, gpus: attempt.gpus,
+        hold: attempt.share == nil ? nil : Double(Launch.holdSeconds), dying: isDying, at: time
       ) { self.started(attempt, owner, host) }
       say("\(host.name): launch \(attempt.id) gives \(outcome.map { "\($0)" } ?? "nothing, the host dies")")
       guard let outcome else {
@@ -148,15 +151,26 @@ final class Simulation {
       return .launched(outcome, directory: "/home/sim/.rollcall/attempts/\(attempt.id)")
     case .stop(let attempt, let reason):
       say("\(host.name): stop \(attempt.id) (\(reason))")
-      host.stop(attempt.id, reason: reason, at: time)
+      guard host.stop(attempt.id, owner: owner.index, reason: reason, at: time) else {
+        return .trouble(TransportError(code: .unreachable, host: host.name, message: "no room"))
+      }
       return .stopped
-    case .gather(let attempt, _):
+    case .release(let attempt):
+      say("\(host.name): release \(attempt.id)")
+      host.release(attempt.id, at: time) { self.started(attempt, owner, host) }
+      return .released
+    case .gather(let attempt, _, let shares):
       guard case .exited? = host.attempts[attempt.id]?.state else {
         violations.append("\(attempt.id) is gathered before it ended")
         return nil
       }
       if isFaulty, faults.badFiles, random.chance(0.4) { return .notGathered("a file changes all the time") }
-      return .gathered(GatheredFiles(count: 1, bytes: 1, missing: []))
+      // A gang's run has files from each of its hosts, once all are there.
+      fetched.insert(attempt.id)
+      if !shares.allSatisfy(fetched.contains) {
+        violations.append("\(attempt.run) is laid out without all hosts' files")
+      }
+      return .gathered(GatheredFiles(count: attempt.share == nil ? 1 : shares.count, bytes: 1, missing: []))
     }
   }
 
@@ -168,7 +182,12 @@ final class Simulation {
       return
     }
     if !row.state.isOpen, row.isFenced { violations.append("\(attempt.id) was started after it was fenced") }
-    guard let workload = workloads[attempt.run] else { return }
+    guard var workload = workloads[attempt.run] else { return }
+    if let share = row.share {
+      checkGang(of: row, owner)
+      // One share fails by itself; the others wait for it until they are stopped.
+      if workload.code != 0, share.node != share.nodeCount - 1 { workload = Self.victim }
+    }
     let boot = host.boot
     after(workload.seconds) {
       if host.boot == boot { host.end(attempt.id, workload, at: self.time) }
@@ -178,6 +197,20 @@ final class Simulation {
       after(workload.seconds * random.unit()) {
         if host.boot == boot { host.killSupervisor(attempt.id, survivors: survivors) }
       }
+    }
+  }
+
+  private static let victim = SimulatedHost.Workload(seconds: 1e6, code: 143, signal: 15, reason: "timeout")
+
+  /// All or none: a share begins only after every host has taken its share, and after that was committed.
+  private func checkGang(of row: AttemptRecord, _ owner: SimulatedCoordinator) {
+    let shares = owner.store.attempts(of: row.run).filter { $0.number == row.number }
+    if shares.count != row.share?.nodeCount || Set(shares.map(\.host)).count != shares.count {
+      violations.append("\(row.id) has the shares \(shares.map { "\($0.id) on \($0.host)" })")
+    }
+    for share in shares {
+      if share.state == .launching { violations.append("\(row.id) began before \(share.id) was committed as taken") }
+      if host(share.host)?.knows(share.id) != true { violations.append("\(row.id) began without \(share.id)") }
     }
   }
 
@@ -280,16 +313,25 @@ final class Simulation {
         checkWithoutFiles(run, attempts, place, coordinator)
         continue
       }
-      guard case .exited(let record)? = host(last.host)?.attempts[last.id]?.state else {
+      let shares = attempts.filter { $0.number == last.number }
+      let records = shares.compactMap { share -> ExitRecord? in
+        guard case .exited(let record)? = host(share.host)?.attempts[share.id]?.state else { return nil }
+        return record
+      }
+      guard records.count == shares.count, shares.allSatisfy({ $0.state == .gathered }) else {
         violations.append("\(place), but its command never ended")
         continue
       }
+      let ends = zip(shares, records).map { ($1, host($0.host)?.clockOffset ?? 0) }
+      // Where clocks jump, which share failed first is not known for sure.
+      if shares.count > 1, faults.clockJumps { continue }
+      let record = records[GangCause.first(of: ends) ?? 0]
       var truth = last
       truth.exitCode = record.code
       truth.signal = record.signal
       truth.reason = record.reason
       if Transition.ending(of: truth).state != run.state { violations.append("\(place), which is not how it ended") }
-      if run.fileCount != 1 { violations.append("\(place) and has no files") }
+      if run.fileCount != shares.count { violations.append("\(place) and has no files") }
       if let workload = workloads[run.name], record.reason != "cancelled", record.code != workload.code {
         violations.append("\(place), which is not its own end")
       }
@@ -309,6 +351,7 @@ final class Simulation {
     case .cancelled where coordinator.store.sweep.state == .cancelling: return
     case .lost where attempts.count { $0.isCharged } == coordinator.retries + 1: return
     case .failed where run.why?.contains("not usable") == true: return
+    case .failed where isMixed && run.why?.contains("hosts of one kind") == true: return
     // Hosts that could not be reached at first may be of other hardware than the one that was chosen.
     case .failed where isMixed && run.why?.contains("comparison's hardware") == true: return
     default: violations.append("\(place), which is no right end")

@@ -1,0 +1,187 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// One fault in the middle of a real sweep: nothing runs twice, every file is whole, and the report is that of a sweep
+/// without the fault.
+@Suite(.serialized, .timeLimit(.minutes(6))) struct FaultySweepTests {
+  private static let isLong = ProcessInfo.processInfo.environment["ROLLCALL_TEST_LONG"] == "1"
+
+  private static var gated: BookedSweep.Form {
+    var form = BookedSweep.Form()
+    form.work = BookedSweep.gate
+    return form
+  }
+
+  private func finished(_ outcome: RollcallBinary.Outcome, _ sweep: BookedSweep) async throws -> [String: Any] {
+    #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output.suffix(2000))")
+    let report = try outcome.json()
+    try await sweep.check(report)
+    return report
+  }
+
+  @Test func sshdIsKilledAndComesBack() async throws {
+    try await BookedSweep.with(Self.gated) { sweep in
+      let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+        try await sweep.begun(2)
+        for server in sweep.servers { server.stop() }
+        // They end while nobody can ask.
+        try sweep.openGate()
+        try await Task.sleep(for: .seconds(3))
+        for server in sweep.servers { try await server.start() }
+      }
+      _ = try await finished(outcome, sweep)
+      #expect(sweep.starts.count == 2)
+    }
+  }
+
+  @Test func aChangedHostKeyBlocksItsHostAndLosesNothing() async throws {
+    var form = Self.gated
+    form.repetitions = 2
+    try await BookedSweep.with(form) { sweep in
+      let alpha = try sweep.server("alpha")
+      let first = try await sweep.during("run", "job.yaml", "--json") { pid in
+        try await sweep.begun(4)
+        #expect(Set(sweep.starts.map { $0[2] }) == ["alpha", "beta"])
+        try alpha.writeKnownHosts(key: "stranger_key")
+        alpha.cutConnections()
+        try sweep.openGate()
+        // What runs elsewhere goes on; what the blocked host holds is neither failed nor started again.
+        try await sweep.until { try await sweep.states().count { $0 == "succeeded" } == 2 }
+        try await Task.sleep(for: .seconds(2))
+        #expect(try await sweep.states().filter { $0 != "succeeded" } == ["running", "running"])
+        #expect(kill(pid, SIGINT) == 0)
+      }
+      #expect(first.status == 130, "\(first.errorOutput)")
+      // A person has looked into it.
+      try alpha.writeKnownHosts(key: "host_key")
+      _ = try await finished(try await sweep.rollcall("resume", "last", "--json"), sweep)
+      #expect(sweep.starts.count == 4)
+    }
+  }
+
+  @Test func aTransferThatIsCutGoesOnInsideTheFile() async throws {
+    var form = BookedSweep.Form()
+    form.hosts = ["alpha"]
+    form.ballast = 96 << 20
+    try await BookedSweep.with(form) { sweep in
+      var sizes: [Int] = []
+      let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+        for _ in 0..<2 {
+          sizes.append(try await Self.partSize(sweep, above: (sizes.last ?? 0) + (4 << 20)))
+          try sweep.server("alpha").cutConnections()
+        }
+      }
+      #expect(sizes.allSatisfy { $0 < form.ballast }, "the cuts must fall into the files: \(sizes)")
+      _ = try await finished(outcome, sweep)
+      #expect(sweep.starts.count == 2)
+    }
+  }
+
+  /// Waits until a cut or running transfer has so many bytes of one file.
+  private static func partSize(_ sweep: BookedSweep, above least: Int) async throws -> Int {
+    let folder = sweep.rollcall.store + "/incoming"
+    while true {
+      for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
+        var facts = stat()
+        if stat("\(folder)/\(name)", &facts) == 0, facts.st_size >= least { return Int(facts.st_size) }
+      }
+      try await Task.sleep(for: .milliseconds(2))
+    }
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aHostWithoutRoomTakesTheNextRunOnceThereIsRoom() async throws {
+    try await SmallDisk.with(megabytes: 8) { disk, scratch in
+      var form = BookedSweep.Form()
+      form.hosts = ["alpha"]
+      form.slots = 1
+      form.workdirs = ["alpha": disk + "/work"]
+      // The first run leaves no room for a second one.
+      form.last = "[ -e \(disk)/filler ] || cat /dev/zero > \(disk)/filler || true"
+      try await BookedSweep.with(form, in: scratch) { sweep in
+        let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+          try await sweep.until { try await sweep.told("no room") }
+          #expect(sweep.starts.count == 1)
+          try FileManager.default.removeItem(atPath: disk + "/filler")
+          try FileManager.default.createDirectory(atPath: disk + "/filler", withIntermediateDirectories: false)
+        }
+        let report = try await finished(outcome, sweep)
+        let attempts = try BookedSweep.runs(of: report).map { ($0["attempts"] as? [Any])?.count ?? 0 }
+        #expect(attempts.sorted().first == 1)
+        #expect(attempts.contains { $0 > 1 }, "the full disk must have cost an attempt")
+      }
+    }
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aStoreWithoutRoomGoesOnOnceThereIsRoom() async throws {
+    try await SmallDisk.with(megabytes: 400) { disk, scratch in
+      var form = BookedSweep.Form()
+      form.ballast = 20 << 20
+      form.store = disk + "/store"
+      try await BookedSweep.with(form, in: scratch) { sweep in
+        // Less than what stays free and one file.
+        try await runTool("fallocate", ["-l", "140M", disk + "/filler"])
+        let first = try await sweep.rollcall("run", "job.yaml", "--json")
+        #expect(first.status == 69, "\(first.errorOutput)")
+        #expect(first.errorOutput.contains("no room"))
+        try FileManager.default.removeItem(atPath: disk + "/filler")
+        _ = try await finished(try await sweep.rollcall("resume", "last", "--json"), sweep)
+        #expect(sweep.starts.count == 2)
+      }
+    }
+  }
+
+  @Test func aRankThatStallsIsEndedAndToldAndTheOthersGoOn() async throws {
+    var form = BookedSweep.Form()
+    form.repetitions = 2
+    form.limits = ["stall_timeout: 2s"]
+    // Of two ranks one waits for ever for the other, which has gone.
+    form.work =
+      #"if [ "$ROLLCALL_WORLD_SIZE$ROLLCALL_REPEAT" = 21 ]; then (sleep 0.1; echo rank0) & sleep 300 & wait; fi"#
+    try await BookedSweep.with(form) { sweep in
+      let outcome = try await sweep.rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 3, "\(outcome.errorOutput)")
+      let report = try outcome.json()
+      for run in try BookedSweep.runs(of: report) {
+        let name = try #require(run["id"] as? String)
+        let isStalled = name == "world_size=2.r1"
+        #expect(run["state"] as? String == (isStalled ? "stalled" : "succeeded"), "\(name)")
+        // A run that stalls is what is looked for, and no reason to try again.
+        #expect((run["attempts"] as? [Any])?.count == 1)
+      }
+      #expect(sweep.starts.count == 4)
+      #expect(report["verdict"] as? String != "pass")
+      let notes = try #require(report["notes"] as? [String])
+      #expect(notes.contains { $0.contains("world_size=2.r1") && $0.contains("no output") })
+    }
+  }
+
+  @Test(.enabled("needs a kernel that makes network namespaces (root)", CutNetwork.canBeMade))
+  func aCutNetworkHeals() async throws {
+    try await Scratch.with { scratch in
+      try await CutNetwork.with { network in
+        var form = Self.gated
+        form.hosts = ["far"]
+        let server = try await LoopbackSSHD(
+          in: scratch, alias: "far", network: .init(address: network.address, command: network.command))
+        defer { server.stop() }
+        try await BookedSweep.with(form, servers: [server], in: scratch) { sweep in
+          let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+            try await sweep.begun(2)
+            try await network.cut()
+            try sweep.openGate()
+            // Long enough for a question to time out, or for a few packets only.
+            try await Task.sleep(for: .seconds(Self.isLong ? 75 : 4))
+            #expect(try await sweep.states() == ["running", "running"])
+            try await network.mend()
+          }
+          _ = try await finished(outcome, sweep)
+          #expect(sweep.starts.count == 2)
+        }
+      }
+    }
+  }
+}

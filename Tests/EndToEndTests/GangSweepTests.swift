@@ -1,0 +1,111 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `nodes: 2`: one run over two hosts, with real process groups of torch.distributed.
+@Suite(.serialized, .timeLimit(.minutes(6))) struct GangSweepTests {
+  /// One process a host: sums over gloo, then writes its rank's dumps.
+  private static let program = """
+    import os, sys, torch, torch.distributed as dist
+    rank = int(os.environ.get("NODE_RANK", "0"))
+    with open(os.environ["BOOK"], "a") as book:
+        book.write("%s %s %d\\n" % (os.environ["ROLLCALL_RUN"], os.environ["ROLLCALL_ATTEMPT"], rank))
+    if int(os.environ.get("NNODES", "1")) > 1:
+        os.environ["RANK"] = str(rank)
+        dist.init_process_group("gloo")
+        total = torch.ones(8, 16) * (dist.get_rank() + 1)
+        dist.all_reduce(total)
+        if os.environ.get("FAILING") == str(rank):
+            print("out of luck", flush=True)
+            sys.exit(5)
+        dist.barrier()
+        world = dist.get_world_size()
+    else:
+        total, world = torch.ones(8, 16) * 3, 1
+    for layer in range(3):
+        name = "layer%02d_Block_rank%d.pt" % (layer, rank)
+        torch.save({"hidden": total * (layer + 1)}, os.path.join(os.environ["ROLLCALL_DUMP_DIR"], name))
+    print("OK world", world, "sum", int(total[0, 0]), flush=True)
+
+    """
+
+  private func with(
+    extra: String = "", _ body: (RollcallBinary, Scratch) async throws -> Void
+  ) async throws {
+    try await Scratch.with { scratch in
+      var servers: [LoopbackSSHD] = []
+      defer { for server in servers { server.stop() } }
+      for name in ["alpha", "beta"] { servers.append(try await LoopbackSSHD(in: scratch, alias: name)) }
+      let configurations = try servers.map { try String(contentsOfFile: $0.configurationFile, encoding: .utf8) }
+      try scratch.write("ssh_config", configurations.joined(separator: "\n"), permissions: 0o600)
+      let hosts = servers.map { server in
+        "  - {name: \(server.alias), ssh: \(server.alias), workdir: \(scratch.path("work-" + server.alias)), "
+          + "lease_dir: \(scratch.path("leases-" + server.alias)), gpus: 1}\n"
+      }
+      try scratch.write(
+        "fleet.yaml", "ssh_config: \(scratch.path("ssh_config"))\nhosts:\n" + hosts.joined())
+      try scratch.write("sum.py", Self.program)
+      try scratch.write(
+        "job.yaml",
+        """
+        name: gang
+        matrix: {world_size: [1, 2]}
+        run:
+          command: \(testPython) sum.py
+          files: [sum.py]
+          env: {BOOK: \(scratch.path("book")), GLOO_SOCKET_IFNAME: lo\(extra)}
+          gpus: 1
+          nodes: "${{ world_size }}"
+          timeout: 3m
+          retries: 1
+        dumps: {layout: atom, select: warm-up, expect: {layers: 0-2}}
+        compare: {reference: {world_size: 1}, noise: strict}
+        """)
+      try await body(
+        RollcallBinary(
+          store: scratch.path("store"), directory: scratch.path,
+          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")]), scratch)
+    }
+  }
+
+  @Test func theDumpsOfBothHostsAreOneRun() async throws {
+    try await with { rollcall, scratch in
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output.suffix(3000))")
+      let report = try outcome.json()
+      let id = try #require(report["id"] as? String)
+      let gang = try #require(try BookedSweep.runs(of: report).first { $0["id"] as? String == "world_size=2" })
+      let attempts = try #require(gang["attempts"] as? [[String: Any]])
+      #expect(Set(attempts.compactMap { $0["host"] as? String }) == ["alpha", "beta"])
+      #expect(attempts.compactMap { $0["state"] as? String } == ["succeeded", "succeeded"])
+      #expect((gang["coverage"] as? [String: Any])?["files"] as? Int == 6)
+      // Ranks of both hosts, none lost, compared with the run on one host.
+      let directory = scratch.path("store/sweeps/\(id)/world_size=2")
+      for rank in 0..<2 {
+        let names = try FileManager.default.contentsOfDirectory(atPath: "\(directory)/rank\(rank)").sorted()
+        #expect(names == (0..<3).map { "layer0\($0)_Block_rank\(rank).pt" })
+      }
+      let pair = try #require((report["pairs"] as? [[String: Any]])?.first?["comparison"] as? [String: Any])
+      let coverage = try #require(pair["coverage"] as? [String: Any])
+      #expect(coverage["compared"] as? Int == 3)
+      // The book of the workload: each rank began once.
+      let book = try #require(scratch.text("book")).split(separator: "\n").sorted()
+      #expect(book == ["world_size=1 1 0", "world_size=2 1 0", "world_size=2 1 1"])
+    }
+  }
+
+  @Test func oneRankThatFailsEndsTheOthersAndIsTheCause() async throws {
+    try await with(extra: ", FAILING: \"1\"") { rollcall, scratch in
+      let outcome = try await rollcall("run", "job.yaml", "--json")
+      #expect(outcome.status == 3, "\(outcome.errorOutput)")
+      let run = try #require(try BookedSweep.runs(of: try outcome.json()).last)
+      #expect(run["state"] as? String == "failed")
+      let attempts = try #require(run["attempts"] as? [[String: Any]])
+      #expect(attempts.count == 2, "a command that fails by itself is not tried again")
+      #expect(attempts.last?["exit_code"] as? Int == 5)
+      let notes = try await rollcall("status", "last")
+      #expect(notes.output.contains("exit code 5"))
+      #expect(scratch.text("book")?.split(separator: "\n").count == 3)
+    }
+  }
+}
