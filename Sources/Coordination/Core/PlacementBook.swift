@@ -8,6 +8,8 @@ struct PlacementBook: Sendable {
   private var hosts: [Placement.Host] = []
   /// Attempts whose holdings it was told of, and whether with a time limit.
   private var held: [Int: Bool] = [:]
+  /// Runs that it was told of.
+  private var told: Set<Int> = []
   /// Runs that came into the queue or left it since it was last asked.
   private var changedRuns: Set<Int> = []
 
@@ -32,6 +34,7 @@ struct PlacementBook: Sendable {
       scheduler = Scheduler(hosts: hosts)
       scheduler.keep(kept)
       held = [:]
+      told = []
     }
     return isSame
   }
@@ -39,8 +42,10 @@ struct PlacementBook: Sendable {
   /// - Parameter run: nil: it does not wait any more.
   mutating func set(_ index: Int, _ run: Placement.QueuedRun?) {
     // Whatever it was before: a run may come back with other hosts to avoid.
-    scheduler.removeQueued(String(index))
-    if let run { scheduler.add(run) }
+    if told.remove(index) != nil { scheduler.removeQueued(String(index)) }
+    guard let run else { return }
+    told.insert(index)
+    scheduler.add(run)
   }
 
   /// - Parameters:
