@@ -61,7 +61,7 @@ enum SchedulerInput {
   /// The hardware class that the runs of a comparison keep to: that of its first attempt; nil where there is none.
   ///
   /// - Parameter facts: of that attempt's host.
-  static func pinned(_ attempts: [AttemptRecord], facts: (AttemptRecord) -> HostFacts?) -> String? {
+  static func pinned(_ attempts: some Sequence<AttemptRecord>, facts: (AttemptRecord) -> HostFacts?) -> String? {
     guard let used = attempts.first(where: { $0.state != .failed && $0.state != .lost }) else { return nil }
     let host = facts(used)
     return used.facts.isEmpty && host != nil ? Launch.hardware(host) : Launch.hardware(used.facts)

@@ -66,6 +66,12 @@ public struct Scheduler: Sendable {
   /// Hosts as they stand, all at once; what runs hold on those that stay is kept.
   public mutating func setHosts(_ hosts: [Placement.Host]) { rebuild(hosts) }
 
+  /// Which hardware class comparisons are bound to; what was chosen for the others is chosen anew.
+  public mutating func setPinnedHardware(_ pinned: [String: String]) { hardware = pinned }
+
+  /// Run → the hosts that the last `decide` kept for it.
+  public var reservations: [String: [String]] { kept.mapValues { $0.map { table.hosts[$0].name } } }
+
   /// Hosts that were kept for runs before: they stay theirs while they can.
   public mutating func keep(_ reservations: [String: [String]]) {
     kept = reservations.mapValues { $0.compactMap { table.indices[$0] } }

@@ -13,6 +13,7 @@ extension CoordinatorCore {
 
   mutating func enqueue(_ run: Int) {
     queue.insert(run)
+    book.note(run)
     isPlacingDue = true
   }
 
@@ -22,7 +23,7 @@ extension CoordinatorCore {
   }
 
   mutating func dequeue(_ run: Int) {
-    queue.remove(run)
+    if queue.remove(run) != nil { book.note(run) }
     delayed.remove(run)
     isPlacingDue = true
   }
@@ -39,21 +40,23 @@ extension CoordinatorCore {
     silentHosts = silent
     guard isPlacingDue, isPlacingAllowed else { return }
     isPlacingDue = false
-    let ready = queue.sorted()
-    guard !ready.isEmpty else { return }
-    let names = Dictionary(ready.map { (scheduledName($0), $0) }) { first, _ in first }
-    let decisions = decide(ready)
-    for decision in decisions {
+    guard !queue.isEmpty else { return }
+    for decision in decide() {
+      guard let run = Int(decision.run), queue.contains(run) else { continue }
       switch decision {
-      case .place(let name, let places, let gpus):
-        guard let run = names[name] else { continue }
+      case .place(_, let places, let gpus):
         let chosen = places.compactMap { hostIndex[$0] }.filter { hosts[$0].facts != nil }
-        guard chosen.count == places.count else { continue }
+        guard chosen.count == places.count else {
+          book.note(run)
+          continue
+        }
         begin(run, on: chosen, gpus: gpus)
-      case .reserve(let name, let hosts): reservations[name] = hosts
-      case .wait: continue
-      case .impossible(let name, let reason):
-        guard let run = names[name], !mayStillBeTaken(run) else { continue }
+      case .reserve, .wait: continue
+      case .impossible(_, let reason):
+        guard !mayStillBeTaken(run) else {
+          book.note(run)
+          continue
+        }
         // What only an unusable host could take ends here, and is told why.
         let unusable = hosts.filter { !isInPlay($0) }.compactMap { host in
           host.trouble.map { "\(host.host.name): \($0.message)" }
@@ -65,15 +68,21 @@ extension CoordinatorCore {
     }
   }
 
-  /// The one place where the scheduler is asked.
-  private mutating func decide(_ ready: [Int]) -> [Placement.Decision] {
+  /// The one place where the scheduler is asked: it is told what has changed since.
+  private mutating func decide() -> [Placement.Decision] {
     let usable = hosts.filter(isInPlay)
-    let snapshot = Placement.Snapshot(
-      runs: ready.compactMap(queuedRun), hosts: usable.map(placementHost), pinnedHardware: pinnedHardware(ready),
-      reservations: reservations, holdings: usable.flatMap(\.watched).compactMap(holding),
-      now: now.steady)
-    reservations = [:]
-    return Placement.decide(snapshot)
+    let isKnown = book.setHosts(usable.map(placementHost))
+    let changed = book.takeChangedRuns()
+    for run in isKnown ? changed : changed.union(queue) { book.set(run, queue.contains(run) ? queuedRun(run) : nil) }
+    book.setHoldings(of: usable.lazy.flatMap(\.watched), isLimited: isLimited, holding: holding)
+    return book.decide(pinnedHardware: pinnedHardware, now: now.steady)
+  }
+
+  /// Whether a time limit ends what an attempt holds; nil where it holds nothing.
+  private func isLimited(_ attempt: Int) -> Bool? {
+    guard attempts[attempt].occupies else { return nil }
+    let state = attempts[attempt].record.state
+    return state == .launching || state == .running
   }
 
   /// Waiting does not mend a blocked host, nor one that was never heard of at all.
@@ -117,17 +126,12 @@ extension CoordinatorCore {
 
   // MARK: - What the scheduler sees
 
-  private func scheduledName(_ run: Int) -> String {
-    let record = runs[run].record
-    return sweeps.count == 1 ? record.name : record.sweep + "/" + record.name
-  }
-
   private func queuedRun(_ run: Int) -> Placement.QueuedRun? {
     let record = runs[run].record
     let sweep = sweeps[runs[run].sweep]
     guard let cell = sweep.cells[record.cell] else { return nil }
     return SchedulerInput.run(
-      record, id: scheduledName(run), cell: cell, plan: sweep.plan,
+      record, id: String(run), cell: cell, plan: sweep.plan,
       attempts: runs[run].attempts.map { attempts[$0].record },
       order: run)
   }
@@ -147,13 +151,11 @@ extension CoordinatorCore {
   }
 
   /// Comparison → the hardware that its first attempt took.
-  private func pinnedHardware(_ ready: [Int]) -> [String: String] {
+  private var pinnedHardware: [String: String] {
     var pinned: [String: String] = [:]
-    for sweep in Set(ready.map { runs[$0].sweep }) where sweeps[sweep].plan.compare.sameHardware {
-      let own = sweeps[sweep].runs.flatMap { runs[$0].attempts }.map { attempts[$0].record }
-      pinned[sweeps[sweep].id] = SchedulerInput.pinned(own) { record in
-        hosts.first { $0.host.name == record.host }?.facts
-      }
+    for sweep in sweeps where sweep.openRuns > 0 && sweep.plan.compare.sameHardware {
+      let own = sweep.runs.lazy.flatMap { runs[$0].attempts }.map { attempts[$0].record }
+      pinned[sweep.id] = SchedulerInput.pinned(own) { record in hostIndex[record.host].flatMap { hosts[$0].facts } }
     }
     return pinned
   }

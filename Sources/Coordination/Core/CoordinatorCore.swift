@@ -90,8 +90,8 @@ struct CoordinatorCore: Sendable {
   var queue: Set<Int> = []
   /// Runs that are tried again later.
   var delayed: Set<Int> = []
-  /// Run → host that the scheduler keeps for it.
-  var reservations: [String: [String]] = [:]
+  /// What the scheduler knows.
+  var book = PlacementBook()
   /// Something that placing depends on has changed.
   var isPlacingDue = true
   /// How many hosts were silent for too long when runs were last placed.

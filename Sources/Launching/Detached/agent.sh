@@ -893,16 +893,6 @@ status_one() {
   fi
 }
 
-# An exit record for an attempt that is not here: a launch of it may still be on its way, and then finds that it has
-# ended. Arguments: id, reason.
-bury() {
-  stage=$workdir/incoming/$1.$$
-  trap 'rm -rf "$stage"' EXIT
-  has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
-    : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
-    mv -T "$stage" "$workdir/attempts/$1"
-}
-
 say_ended() {
   case "$ended " in *" $1 "*) ;; *) sync "$dir/exit.json" 2>/dev/null ;; esac
   say "$1" exited "$record"
@@ -929,6 +919,16 @@ say_sizes() {
       say "$id" running "$bytes"
     done
   }
+}
+
+# An exit record for an attempt that is not here: a launch of it may still be on its way, and then finds that it has
+# ended. Arguments: id, reason.
+bury() {
+  stage=$workdir/incoming/$1.$$
+  trap 'rm -rf "$stage"' EXIT
+  has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
+    : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
+    mv -T "$stage" "$workdir/attempts/$1"
 }
 
 # Ends everything of an attempt; says how it stands then. Arguments: id, reason.

@@ -15,6 +15,7 @@ enum Main {
     HostBenchmarks launch-local WORKDIR COUNT AT_ONCE
     HostBenchmarks execute SSH_CONFIG ALIAS COUNT AT_ONCE
     HostBenchmarks execute-local COUNT AT_ONCE
+    HostBenchmarks placement RUNS
 
     """
 
@@ -33,6 +34,7 @@ enum Main {
     case ("execute", 5): try await execute(over: ssh(words), count: number(words[3]), atOnce: number(words[4]))
     case ("execute-local", 3):
       try await execute(over: LocalTransport(), count: number(words[1]), atOnce: number(words[2]))
+    case ("placement", 2): placement(queued: number(words[1]))
     default:
       FileHandle.standardError.write(Data(usage.utf8))
       exit(64)
