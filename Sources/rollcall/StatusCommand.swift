@@ -81,11 +81,13 @@ enum StatusTable {
     let byRun = Dictionary(grouping: attempts, by: \.run)
     let rows = runs.map { run -> [String] in
       let last = byRun[run.name]?.last
+      let hosts = (byRun[run.name] ?? []).filter { $0.number == last?.number }.map(\.host)
       let seconds = last.flatMap { attempt in
         attempt.started.map { (attempt.ended ?? Date().timeIntervalSince1970) - $0 }
       }
       return [
-        run.name, run.state.rawValue, last?.host ?? "-", String(last?.number ?? 0), seconds.map(duration) ?? "-",
+        run.name, run.state.rawValue, hosts.isEmpty ? "-" : hosts.joined(separator: ", "), String(last?.number ?? 0),
+        seconds.map(duration) ?? "-",
         String(run.fileCount), shown(run.why ?? run.missing.first ?? ""),
       ]
     }

@@ -88,6 +88,14 @@ struct SweepTable {
 
   private var lastAttempts: [String: AttemptRecord] { Dictionary(attempts.map { ($0.run, $0) }) { $1 } }
 
+  /// Of each run's last attempt: several for a gang.
+  private var lastHosts: [String: (number: Int, hosts: [String])] {
+    attempts.reduce(into: [:]) { found, attempt in
+      let earlier = found[attempt.run].flatMap { $0.number == attempt.number ? $0.hosts : nil } ?? []
+      found[attempt.run] = (attempt.number, earlier + [attempt.host])
+    }
+  }
+
   // MARK: - Text
 
   /// The first line alone says the most.
@@ -109,7 +117,7 @@ struct SweepTable {
 
   /// One line a cell. Where there are many, those that need no look are only counted.
   func cellLines(limit: Int) -> [String] {
-    let last = lastAttempts
+    let last = lastHosts
     let groups = OrderedDictionary(grouping: runs, by: \.cell)
     var kept = plan.cells.filter { groups[$0.id] != nil }
     var hidden = 0
@@ -123,7 +131,7 @@ struct SweepTable {
     let rows = kept.map { cell -> [String] in
       let own = groups[cell.id] ?? []
       let states = OrderedDictionary(grouping: own, by: \.state)
-      let hosts = own.compactMap { last[$0.name]?.host }.reduce(into: OrderedSet<String>()) { $0.append($1) }
+      let hosts = own.flatMap { last[$0.name]?.hosts ?? [] }.reduce(into: OrderedSet<String>()) { $0.append($1) }
       let why = own.lazy.compactMap { $0.why ?? $0.missing.first }.first ?? ""
       return [
         cell.values.isEmpty ? "run" : shown(cell.label),

@@ -88,6 +88,8 @@ import Testing
       let pair = try #require((report["pairs"] as? [[String: Any]])?.first?["comparison"] as? [String: Any])
       let coverage = try #require(pair["coverage"] as? [String: Any])
       #expect(coverage["compared"] as? Int == 3)
+      let status = try await rollcall("status", "last")
+      #expect(status.output.contains("alpha, beta") || status.output.contains("beta, alpha"))
       let logs = try await rollcall("logs", "world_size=2")
       for node in 0..<2 { #expect(logs.output.contains("world_size=2 node\(node) | OK world 2 sum 3")) }
       // The book of the workload: each rank began once.

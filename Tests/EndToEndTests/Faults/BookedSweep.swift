@@ -25,8 +25,9 @@ struct BookedSweep {
     /// Bytes of each rank's second file, which is no tensor.
     var ballast = 0
     var hosts = ["alpha", "beta"]
-    /// More keys of a host's entry in the fleet file, by host.
+    /// By host; others have theirs in the scratch directory, and so have all hosts of the undisturbed sweep.
     var workdirs: [String: String] = [:]
+    /// nil: in the scratch directory.
     var store: String?
   }
 
