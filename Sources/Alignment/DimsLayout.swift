@@ -1,4 +1,4 @@
-import Dumps
+public import Dumps
 
 /// One side's ranks under a dims text: the tensors as the text views them, and the layouts that it allows.
 struct DimsLayout {
@@ -359,5 +359,25 @@ struct DimsPlanner {
       layout.inner = children
     }
     return layout
+  }
+}
+
+extension DimsText {
+  /// The whole tensor of ranks that lie as the text says.
+  ///
+  /// - Parameters:
+  ///   - tensors: in rank order.
+  ///   - metadata: what the producers wrote beside them, in the same order; all nil where there is nothing.
+  /// - Throws: `AlignmentError` where ranks or shapes contradict the text, or it leaves more than one way.
+  public func joined(
+    _ tensors: [Tensor], metadata: [CaptureMetadata?], place: String
+  ) throws -> LogicalTensor {
+    let plan = try DimsPlanner(place: place, dims: self, metadata: metadata).plan(tensors, matching: nil)
+    guard let layout = plan.layouts.first, plan.layouts.count == 1 else {
+      throw AlignmentError(
+        code: .ruleMismatch, place: place,
+        message: "the dims text “\(text)” leaves \(plan.layouts.count) ways to join the ranks; only data can decide")
+    }
+    return try LogicalTensor(parts: plan.tensors, layout: layout, place: place)
   }
 }

@@ -10,7 +10,8 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     commandName: "unshard",
     abstract: "Join the ranks of every dumped tensor and write them as safetensors.",
     discussion: """
-      How the ranks lie comes from --rule, else from the data of --reference, a dump of one rank. Nothing is guessed:
+      How the ranks lie comes from --rule, else from the data of --reference, a dump of one rank, else from the dims
+      text that the dump itself states. Nothing is guessed:
       what no rule and no data decide, and what lacks a rank, is listed with the reason and not written.
 
       A tensor is called layer.LAYER.STAGE.TENSOR, with .call.N where the dump counts calls. Partial sums are added in
@@ -30,8 +31,9 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(
     name: .long,
     help: """
-      STAGE=AXIS, STAGE=partial or STAGE=replicated; a negative axis counts from the last. STAGE is a regular \
-      expression for the whole of STAGE or STAGE.TENSOR. Repeatable; the first that fits counts.
+      STAGE=AXIS, STAGE=partial, STAGE=replicated, STAGE=blocks:4096,1024,1024, STAGE=heads:q32,kv8 (both of the last \
+      axis, or of axis 0 with @0 behind them) or STAGE=dims:TEXT with SGLang's text for the dimensions; a negative axis \
+      counts from the last. STAGE is a regular expression for the whole of STAGE or STAGE.TENSOR. Repeatable; the first that fits counts.
       """)
   var rule: [UnshardRule] = []
 
@@ -150,15 +152,51 @@ struct UnshardRule: ExpressibleByArgument {
   var rule: ShardRule
 
   init?(argument: String) {
-    guard let equals = argument.lastIndex(of: "="), equals != argument.startIndex else { return nil }
+    // Dims texts contain equals signs, too.
+    let marks = ["=blocks:", "=heads:", "=dims:"].compactMap { argument.firstRange(of: $0)?.lowerBound }
+    guard let equals = marks.min() ?? argument.lastIndex(of: "="), equals != argument.startIndex else { return nil }
     pattern = String(argument[..<equals])
     guard (try? Regex(pattern)) != nil else { return nil }
-    switch argument[argument.index(after: equals)...] {
+    let text = String(argument[argument.index(after: equals)...])
+    if let rule = Self.mark(text) {
+      self.rule = rule
+      return
+    }
+    switch text {
     case "partial": rule = .partial
     case "replicated": rule = .replicated
     case let text:
       guard let axis = Int(text) else { return nil }
       rule = .concat(axis: axis)
+    }
+  }
+
+  /// `blocks:…`, `heads:…` and `dims:…`; nil for what is none of them, or malformed.
+  private static func mark(_ text: String) -> ShardRule? {
+    guard let colon = text.firstIndex(of: ":") else { return nil }
+    let kind = text[..<colon]
+    let value = String(text[text.index(after: colon)...])
+    if kind == "dims" { return (try? DimsText(value)).map { .dims($0) } }
+    let halves = value.split(separator: "@", maxSplits: 1, omittingEmptySubsequences: false)
+    guard let axis = halves.count == 2 ? Int(halves[1]) : -1 else { return nil }
+    let words = halves[0].split(separator: ",", omittingEmptySubsequences: false)
+    switch kind {
+    case "blocks":
+      let sizes = words.compactMap { Int($0) }.filter { $0 > 0 }
+      return sizes.count == words.count ? .blocks(sizes: sizes, axis: axis) : nil
+    case "heads":
+      var heads = HeadRule(axis: axis)
+      for word in words {
+        if word.hasPrefix("kv"), let count = Int(word.dropFirst(2)), count > 0, heads.keyValue == nil {
+          heads.keyValue = count
+        } else if word.hasPrefix("q"), let count = Int(word.dropFirst()), count > 0, heads.query == nil {
+          heads.query = count
+        } else {
+          return nil
+        }
+      }
+      return .heads(heads)
+    default: return nil
     }
   }
 

@@ -54,7 +54,13 @@ struct Unsharder {
     if tensors.count == 1 {
       result = try planned(.whole(tensors[0].shape, kind: .single), tensors, place, why: "one rank")
     } else if let rule = rules.first(where: { $0.fits(place.key) }) {
-      result = try ruled(rule, tensors, place)
+      if case .dims(let text) = rule.rule {
+        result = try declared(text, ranks, place, source: .given)
+      } else {
+        result = try ruled(rule, tensors, place)
+      }
+    } else if reference == nil, let stated = ranks[0]?.metadata?.dims {
+      result = try declared(try DimsText(stated), ranks, place, source: .metadata)
     } else {
       result = try inferred(tensors, place)
     }
@@ -82,6 +88,24 @@ struct Unsharder {
       ShardPlan(
         kind: layout.kind, axis: layout.axis, ranks: tensors.count, residual: nil, margin: nil, why: why)
     )
+  }
+
+  /// By SGLang's text for the dimensions, of a rule or of the dump itself.
+  private func declared(
+    _ text: DimsText, _ ranks: [Int: Capture], _ place: Place, source: ShardPlan.Source
+  ) throws -> (tensor: LogicalTensor, plan: ShardPlan) {
+    let captures = (0..<worldSize).compactMap { ranks[$0] }
+    if let other = captures.first(where: { $0.tensor.dtype != captures[0].tensor.dtype }) {
+      throw Refusal(
+        why: "ranks disagree about the element type: \(captures[0].tensor.dtype.rawValue) and "
+          + other.tensor.dtype.rawValue)
+    }
+    let tensor = try text.joined(
+      captures.map(\.tensor), metadata: captures.map(\.metadata), place: place.key.description)
+    let plan = ShardPlan(
+      kind: tensor.layout.kind, axis: tensor.layout.axis, ranks: captures.count, residual: nil, margin: nil,
+      why: "\(source == .given ? "rule" : "metadata"): dims “\(text.text)”", source: source)
+    return (tensor, plan)
   }
 
   private func ruled(

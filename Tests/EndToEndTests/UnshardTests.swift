@@ -85,6 +85,52 @@ import Testing
     }
   }
 
+  @Test func fusedHeadsAndDimsJoinAsTheirTextSays() async throws {
+    try await with { rollcall, scratch in
+      let script = """
+        \(Self.prelude)
+        blocks = torch.randn(5, 16)
+        q, k, v = torch.randn(3, 8), torch.randn(3, 4), torch.randn(3, 4)
+        rows = torch.randn(8, 6)
+        if sys.argv[1] == "write":
+            for r in range(4):
+                dump("tp4", 0, "GateUp", r, torch.cat([blocks[:, 2 * r:2 * r + 2], blocks[:, 8 + 2 * r:10 + 2 * r]], 1))
+                # Two key/value heads of width 2 on four ranks: neighbours hold the same.
+                h = slice(2 * (r // 2), 2 * (r // 2) + 2)
+                dump("tp4", 0, "QKV", r, torch.cat([q[:, 2 * r:2 * r + 2], k[:, h], v[:, h]], 1))
+                os.makedirs("dims", exist_ok=True)
+                tags = {"step": 0, "rank": r, "dump_index": 1, "name": "mlp", "recompute_status": "disabled"}
+                meta = dict(tags, dims="t[tp] h", sglang_parallel_info={"tp_rank": r, "tp_size": 4})
+                name = "___".join(f"{key}={value}" for key, value in tags.items())
+                torch.save({"value": rows[2 * r:2 * r + 2], "meta": meta}, f"dims/{name}.pt")
+        elif sys.argv[1] == "check":
+            same("out.safetensors", {"layer.0.GateUp.hidden": blocks, "layer.0.QKV.hidden": torch.cat([q, k, v], 1)})
+        else:
+            got = safetensors.torch.load_file("dims.safetensors")
+            assert [torch.equal(x, rows) for x in got.values()] == [True], got
+        """
+      try await runPython(script, ["write"], directory: scratch.path)
+      let joined = try await rollcall(
+        "unshard", "tp4", "-o", "out.safetensors", "--rule", "GateUp=blocks:1,1", "--rule", "QKV=heads:q4,kv2@1",
+        "--json")
+      #expect(joined.status == 0, "\(joined.output)\(joined.errorOutput)")
+      #expect(
+        try rows(joined).compactMap { ($0["shard"] as? [String: Any])?["kind"] as? String } == ["blocks", "heads"])
+      try await runPython(script, ["check"], directory: scratch.path)
+      // What the dump states needs no rule; a rule stands above it.
+      for rule in [[], ["--rule", "mlp=dims:t[tp] h"]] {
+        let stated = try await rollcall.run(["unshard", "dims", "-o", "dims.safetensors", "--json"] + rule)
+        #expect(stated.status == 0, "\(rule): \(stated.output)\(stated.errorOutput)")
+        let source = try #require(try rows(stated).first?["shard"] as? [String: Any])["source"] as? String
+        #expect(source == (rule.isEmpty ? "metadata" : "given"))
+        try await runPython(script, ["dims"], directory: scratch.path)
+      }
+      for wrong in ["QKV=heads:4", "QKV=blocks:1,0", "QKV=dims:t[tpp]", "QKV=blocks:1@x"] {
+        #expect(try await rollcall("unshard", "tp4", "-o", "no.safetensors", "--rule", wrong).status == 64, "\(wrong)")
+      }
+    }
+  }
+
   @Test func aReferenceTellsTheLayoutAndDoubtIsRefused() async throws {
     try await with { rollcall, scratch in
       let script = """
