@@ -196,8 +196,11 @@ struct BookedSweep {
     }
   }
 
-  /// Waits until so many runs have entered themselves into the book.
-  func begun(_ count: Int) async throws { try await until { starts.count >= count } }
+  /// Waits until so many runs have entered themselves into the book, and their launches are answered.
+  func begun(_ count: Int) async throws {
+    try await until { starts.count >= count }
+    try await until { try await states().count { $0 == "running" } >= count }
+  }
 
   // MARK: - The book
 
