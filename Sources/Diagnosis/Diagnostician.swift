@@ -10,7 +10,8 @@ public enum Diagnostician {
       PaddingFamily.findings, NonFiniteFamily.findings, PartialFamily.findings, ReplicaFamily.findings,
       ScaleFamily.findings, OrderFamily.findings, ChunkFamily.findings, TokenFamily.findings, ColumnFamily.findings,
       ClampFamily.findings, SubsetFamily.sure, RepetitionFamily.findings, StatisticsFamily.findings,
-      RotationFamily.findings, SubsetFamily.possible, WeightFamily.findings, QuantisationFamily.findings,
+      RotationFamily.findings, ScaleFamily.besideBias,
+      SubsetFamily.possible, WeightFamily.findings, QuantisationFamily.findings,
       { result.contains { $0.cause == "quantisation-rounding" } ? [] : InsideFamily.findings($0) },
       DriftFamily.findings,
     ] as [(RowEvidence) -> [Finding]] {

@@ -245,6 +245,10 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var paddingRow: Int?
   /// Ranks that hold what belongs to another stage.
   public var foreignSlices: [ForeignSlice] = []
+  /// A stage before, twice as wide, whose ranks are plain slices of the whole.
+  public var wholeFusedStage: String?
+  /// The same fit with the mean token row taken out of both: what a bias, added apart, does not touch.
+  public var varyingPart: Agreement?
   /// a - b, sketched.
   public var difference: TensorSketch?
 

@@ -101,9 +101,10 @@ extension PlantedBug {
     PlantedBug(
       bug: "missing-clamp", arguments: "--seed 4", cause: "missing-clamp", stage: "Activation", coarse: "", layer: 7,
       reference: "--seed 4", model: .deep, sizes: [4]),
+    // In bfloat16, as it was held out, it is below the noise of 32 layers and passes.
     PlantedBug(
-      bug: "quantisation-rounding", arguments: "--seed 4", cause: "quantisation-rounding", stage: "GateUp", coarse: "",
-      layer: 32, reference: "--seed 4", model: .deep, sizes: [4]),
+      bug: "quantisation-rounding", arguments: "--seed 4 --dtype f32", cause: "quantisation-rounding", stage: "GateUp",
+      coarse: "", layer: 32, reference: "--seed 4 --dtype f32", model: .deep, sizes: [4]),
     PlantedBug(
       bug: "token-corruption", arguments: "--seed 4 --stage Attention", cause: "token-corruption", stage: "Attention",
       coarse: "", layer: 28, reference: "--seed 4", model: .deep, sizes: [4]),

@@ -175,9 +175,13 @@ extension PlantedBug {
     PlantedBug(
       bug: "missing-clamp", cause: "missing-clamp", stage: "Activation", coarse: "", layer: 29, model: .deep,
       sizes: [2, 4]),
+    // In bfloat16 this is below the noise of 20 layers, and stands out of the stage's other layers alone.
     PlantedBug(
-      bug: "quantisation-rounding", cause: "quantisation-rounding", stage: "GateUp", coarse: "", layer: 20,
-      model: .deep, sizes: [2, 4]),
+      bug: "quantisation-rounding", cause: "quantisation-rounding", stage: "MLP", coarse: "", layer: 20,
+      model: .deep, sizes: [2]),
+    PlantedBug(
+      bug: "quantisation-rounding", arguments: "--dtype f32", cause: "quantisation-rounding", stage: "GateUp",
+      coarse: "", layer: 20, reference: "--dtype f32", model: .deep, sizes: [4]),
     PlantedBug(
       bug: "token-corruption", cause: "token-corruption", stage: "MLP", coarse: "", layer: 32, model: .deep,
       sizes: [2, 4]),

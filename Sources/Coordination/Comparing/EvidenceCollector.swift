@@ -46,6 +46,7 @@ enum EvidenceCollector {
     addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
     try addForeignSlices(
       &evidence, before: before, sample: sample, target: target, reference: reference, decision: decision)
+    evidence.wholeFusedStage = wholeFusedStage(outcome, before: before)
     try addProjections(
       &evidence, outcome: outcome, before: before, sample: sample, target: target, reference: reference)
     try addSubsets(
@@ -240,6 +241,8 @@ enum EvidenceCollector {
       }
     }
     evidence.tokenConstantResidual = left.squareRoot() / size
+    evidence.varyingPart = Agreement(
+      target: withoutMean(target, rows: rows.count), reference: withoutMean(reference, rows: rows.count))
     addTokenScales(&evidence, length: length, target: target, reference: reference)
     addColumns(&evidence, length: length, rows: rows.count, target: target, reference: reference)
     var deviation = 0.0
@@ -249,6 +252,13 @@ enum EvidenceCollector {
       deviation = max(deviation, abs(norm(target[start..<(start + length)]) / size - 1))
     }
     evidence.tokenNormDeviation = deviation
+  }
+
+  private static func withoutMean(_ values: [Double], rows: Int) -> [Double] {
+    let length = values.count / rows
+    var mean = Array(repeating: 0.0, count: length)
+    for index in values.indices { mean[index % length] += values[index] / Double(rows) }
+    return values.indices.map { values[$0] - mean[$0 % length] }
   }
 
   private static func addColumns(
@@ -433,6 +443,19 @@ enum EvidenceCollector {
         }
       }
     }
+  }
+
+  /// Gate and up in one, of which this stage takes the halves.
+  private static func wholeFusedStage(_ outcome: PairOutcome, before: [PairOutcome]) -> String? {
+    guard let width = outcome.shape.last, outcome.targets.count > 1 else { return nil }
+    return before.first { other in
+      guard other.key.role == .output, let plan = other.decision?.plan, other.shape.count == outcome.shape.count else {
+        return false
+      }
+      let order = StageOrder.heuristic(outcome.key.stage) - StageOrder.heuristic(other.key.stage)
+      return plan.kind == .concat && plan.axis == other.shape.count - 1 && other.shape.last == 2 * width
+        && (0...4).contains(order)
+    }?.key.stage
   }
 
   private static func addProjections(

@@ -28,7 +28,7 @@ enum OrderFamily {
     let fits = evidence.blockMatches
       .filter { !$0.isIdentity && $0.residual <= max(evidence.tolerance, 0.02) }
       .sorted { ($0.sources.count, $0.isByRank ? 0 : 1, $0.axis) < ($1.sources.count, $1.isByRank ? 0 : 1, $1.axis) }
-    guard let match = fits.first else { return rows(evidence) }
+    guard let match = fits.first else { return fusedBefore(evidence) ?? rows(evidence) }
     var numbers = ["residual": match.residual, "axis": Double(match.axis), "blocks": Double(match.sources.count)]
     for (block, source) in match.sources.enumerated() where block < 16 { numbers["source_\(block)"] = Double(source) }
     let seen =
@@ -58,7 +58,7 @@ enum OrderFamily {
           next: "Check the order of ranks in the gather, and which shard each rank loads.")
       ]
     }
-    if match.sources == [1, 0] {
+    if match.sources == [1, 0] || isSwappedInRanks(match, evidence) {
       return [
         evidence.finding(
           "halves-swapped", .certain, evidence: numbers, summary: "\(seen): the halves changed places.",
@@ -86,6 +86,19 @@ enum OrderFamily {
     let degree = sources.count / 2
     let order = (0..<degree).flatMap { [$0, sources.count - 1 - $0] }
     return sources == order ? degree : nil
+  }
+
+  /// The plain concatenation of ranks that were cut wrongly is the reference, so the fused stage itself looks right and
+  /// the one that takes its halves apart does not.
+  private static func fusedBefore(_ evidence: RowEvidence) -> [Finding]? {
+    guard let stage = evidence.wholeFusedStage, evidence.measures.relL2 > 2 * evidence.tolerance else { return nil }
+    var finding = evidence.finding(
+      "fused-shard-layout", .likely,
+      summary: "\(evidence.place) is wrong, and \(stage) before it, twice as wide, is cut over the ranks as a whole: a "
+        + "rank then takes apart halves that are not its own gate and up.",
+      next: "Check how the fused weight (gate_up) of \(stage) is cut: each block by itself, not the whole.")
+    finding.stage = stage
+    return [finding]
   }
 
   /// Token rows that are other rows of the reference, in runs: chunks of one sequence or of several.
@@ -118,6 +131,13 @@ enum OrderFamily {
     let size = evidence.worldSize
     guard evidence.plan.kind == .blocks, match.sources.count == 2 * size else { return false }
     return (0..<size).allSatisfy { match.sources[$0] < size && match.sources[$0 + size] == match.sources[$0] + size }
+  }
+
+  /// Fused blocks of each rank, side by side, with the second before the first.
+  private static func isSwappedInRanks(_ match: BlockMatch, _ evidence: RowEvidence) -> Bool {
+    let size = evidence.worldSize
+    guard size > 1, match.axis > 0, match.sources.count == 2 * size else { return false }
+    return (0..<size).allSatisfy { match.sources[2 * $0] == size + $0 && match.sources[2 * $0 + 1] == $0 }
   }
 
   private static func repeated(

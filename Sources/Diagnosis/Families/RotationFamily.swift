@@ -4,11 +4,13 @@ import Comparison
 /// Token rows that keep their norm and change their direction: rotary embeddings.
 enum RotationFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
-    guard let deviation = evidence.tokenNormDeviation, deviation <= evidence.tolerance,
-      evidence.measures.relL2 > 4 * evidence.tolerance, let first = evidence.measures.tokenRelL2.first
-    else { return [] }
     let name = evidence.key.stage.lowercased()
     let isNamed = ["rope", "rotary", "rot"].contains { name.contains($0) }
+    // A stage that only turns needs less to be believed; a small error of any kind keeps norms, too.
+    guard let deviation = evidence.tokenNormDeviation, deviation <= evidence.tolerance,
+      evidence.measures.relL2 > (isNamed ? 2 : 4) * evidence.tolerance,
+      let first = evidence.measures.tokenRelL2.first
+    else { return [] }
     let numbers = ["token0_rel_l2": first, "norm_deviation": deviation, "cos": evidence.measures.cos]
     let confidence: Finding.Confidence = isNamed ? .likely : .possible
     if first <= evidence.tolerance {

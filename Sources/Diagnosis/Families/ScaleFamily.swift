@@ -58,6 +58,24 @@ enum ScaleFamily {
     ]
   }
 
+  /// A weight with a factor beside a bias without one: what varies between the tokens is the reference's times one
+  /// number, and the whole is not.
+  static func besideBias(_ evidence: RowEvidence) -> [Finding] {
+    guard let varying = evidence.varyingPart, varying.alpha.isFinite, varying.residual.isFinite,
+      varying.residual <= evidence.tolerance, varying.residual * 2 < evidence.measures.residual,
+      abs(varying.alpha - 1) > 3 * evidence.tolerance, evidence.divergentRanks.isEmpty
+    else { return [] }
+    let isTwo = evidence.near(varying.alpha, 2) || evidence.near(varying.alpha, 0.5)
+    return [
+      evidence.finding(
+        isTwo ? "float8-variant" : varying.alpha < 1 ? "missing-scale" : "repeated-scale", .likely,
+        evidence: ["varying_alpha": varying.alpha, "varying_residual": varying.residual],
+        summary: "\(evidence.place): what varies between the tokens is \(figure(varying.alpha)) times the reference's "
+          + "(residual \(figure(varying.residual))) beside a bias that is right: the weight has a factor.",
+        next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's.")
+    ]
+  }
+
   /// Weights near one make 1 + w nearly twice w: a norm has neither a reduce nor float8 weights.
   private static func ofNorm(_ evidence: RowEvidence, _ numbers: [String: Double]) -> Finding {
     let alpha = evidence.measures.alpha
