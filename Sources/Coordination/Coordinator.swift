@@ -17,8 +17,10 @@ public actor Coordinator {
     public var lostAfter = 1800.0
     /// Gathers at once on one host.
     public var gathersPerHost = 2
-    /// Launches at once on one host, and as many stops.
-    public var launchesPerHost = 4
+    /// Launches at once on one host: its launcher sends together what is asked for together.
+    public var launchesPerHost = 64
+    /// Stops at once on one host.
+    public var stopsPerHost = 4
     /// Tries of one gather before the run counts as lost.
     public var gatherTries = 3
     /// Seconds between two polls of one host: right after a launch, and at most.

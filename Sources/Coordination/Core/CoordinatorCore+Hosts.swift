@@ -158,7 +158,7 @@ extension CoordinatorCore {
         hosts[host].gathers += 1
         give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:
-        guard hosts[host].stops < settings.launchesPerHost else { continue }
+        guard hosts[host].stops < settings.stopsPerHost else { continue }
         hosts[host].stops += 1
         give(.stop(record, reason: stopReason(index)), .stop(index), host)
       }
