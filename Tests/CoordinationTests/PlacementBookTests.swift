@@ -1,4 +1,5 @@
 import Scheduling
+import TestSupport
 import Testing
 
 @testable import Coordination
@@ -8,7 +9,7 @@ import Testing
   @Test(arguments: 0..<20)
   func `what is told in pieces is decided as if it were told at once`(block: UInt64) {
     for seed in (block * 20)..<(block * 20 + 20) {
-      var random = SeededGenerator(seed: seed)
+      var random = SplitMix64(seed: seed)
       var book = PlacementBook()
       var hosts = (0..<4).map { index in
         Placement.Host(
