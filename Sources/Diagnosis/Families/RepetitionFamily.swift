@@ -8,9 +8,10 @@ enum RepetitionFamily {
     if let constant = evidence.tokenConstantResidual, constant <= max(0.1, evidence.differenceTolerance),
       evidence.worldSize > 1
     {
-      return [
+      let parts = unreducedParts(evidence, constant)
+      return parts + [
         evidence.finding(
-          "bias-repeated", .likely, evidence: ["token_constant_residual": constant],
+          "bias-repeated", parts.isEmpty ? .likely : .possible, evidence: ["token_constant_residual": constant],
           summary: "\(evidence.place): every token is off by the same vector, as from a bias that every rank adds "
             + "before the all-reduce.",
           next: "Add the bias of the row-parallel layer on one rank only, or after the all-reduce.")
@@ -44,6 +45,23 @@ enum RepetitionFamily {
         best.coefficient < 0 ? "missing-scale" : "repeated-scale", .likely, evidence: numbers,
         summary: "One term has \(figure(1 + best.coefficient)) times its weight in the reference: \(seen).",
         next: "Look for a factor on \(source) where it is added (routed_scaling_factor).")
+    ]
+  }
+
+  /// After an all-reduce the ranks are alike, whatever each added before it; ranks that differ and whose sum is off by
+  /// one vector were not reduced, and each has added the bias.
+  private static func unreducedParts(_ evidence: RowEvidence, _ constant: Double) -> [Finding] {
+    guard let sum = evidence.sumOfRanks, !evidence.ranks.isEmpty,
+      evidence.ranks.allSatisfy({ $0.agreement.distance > 2 * sum.distance })
+    else { return [] }
+    return [
+      evidence.finding(
+        "missing-reduce", .likely, ranks: evidence.ranks.map(\.rank),
+        evidence: ["sum_rel_l2": sum.relL2, "token_constant_residual": constant],
+        summary: "The all-reduce is missing: the ranks of \(evidence.place) differ, and their sum is the reference but "
+          + "for one vector, the same for every token, as of a bias that each rank has added.",
+        next: "Look at the row-parallel projection that ends \(evidence.place): is reduce_results False, or the "
+          + "all-reduce skipped on this path?")
     ]
   }
 }
