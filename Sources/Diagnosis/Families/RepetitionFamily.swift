@@ -49,9 +49,11 @@ enum RepetitionFamily {
   }
 
   /// After an all-reduce the ranks are alike, whatever each added before it; ranks that differ and whose sum is off by
-  /// one vector were not reduced, and each has added the bias.
+  /// one vector were not reduced, and each has added the bias. Partials in every layer, and ranks that are alike in the
+  /// stages after, were dumped before their all-reduce.
   private static func unreducedParts(_ evidence: RowEvidence, _ constant: Double) -> [Finding] {
-    guard let sum = evidence.sumOfRanks, !evidence.ranks.isEmpty,
+    guard evidence.usualKind != .partial, evidence.aftermath != .agrees,
+      let sum = evidence.sumOfRanks, !evidence.ranks.isEmpty,
       evidence.ranks.allSatisfy({ $0.agreement.distance > 2 * sum.distance })
     else { return [] }
     return [
