@@ -107,7 +107,8 @@ import Testing
         // Later and later: torch takes its time on a slow machine.
         let seconds = Double.random(in: 0.05...0.6) + Double(kills) * 0.2
         let result = try await runTool(
-          "timeout", ["--foreground", "-s", "KILL", String(seconds), try RollcallBinary.path] + arguments,
+          "timeout",
+          ["--foreground", "--preserve-status", "-s", "KILL", String(seconds), try RollcallBinary.path] + arguments,
           environment: rollcall.variables, directory: rollcall.directory, mustSucceed: false)
         if result.status == 64, result.errorOutput.contains("holds no sweep") { continue }
         guard result.status == 137 else {

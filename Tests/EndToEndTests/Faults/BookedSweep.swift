@@ -150,7 +150,8 @@ struct BookedSweep {
   /// Runs a verb and kills it after so many seconds, if it lives so long.
   func killed(after seconds: Double, _ arguments: [String]) async throws -> RollcallBinary.Outcome {
     let result = try await runTool(
-      "timeout", ["--foreground", "-s", "KILL", String(seconds), try RollcallBinary.path] + arguments,
+      "timeout",
+      ["--foreground", "--preserve-status", "-s", "KILL", String(seconds), try RollcallBinary.path] + arguments,
       environment: rollcall.variables, directory: rollcall.directory, mustSucceed: false)
     return RollcallBinary.Outcome(status: result.status, output: result.output, errorOutput: result.errorOutput)
   }
