@@ -48,7 +48,7 @@ let package = Package(
       name: "rollcall",
       dependencies: [
         "Coordination", "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
-        "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
+        "Dumps", "Alignment", "Comparison", "Diagnosis", "Playbooks", "Reporting",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
@@ -57,7 +57,7 @@ let package = Package(
       name: "Coordination",
       dependencies: [
         "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
-        "Dumps", "Alignment", "Comparison", "Diagnosis", "Reporting",
+        "Dumps", "Alignment", "Comparison", "Diagnosis", "Playbooks", "Reporting",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
@@ -115,6 +115,13 @@ let package = Package(
       name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels", "TensorLanes"],
       swiftSettings: [optimised]),
     .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
+    // From the evidence so far to the next runs or a conclusion: pure.
+    .target(
+      name: "Playbooks",
+      dependencies: [
+        "Planning", "Diagnosis", "Comparison",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
 
     // Tests: real sshd, real torch.save, real SQLite. `TestSupport` is theirs alone.
@@ -123,6 +130,7 @@ let package = Package(
       name: "PlanningTests",
       dependencies: [
         "Planning", "TestSupport", .product(name: "OrderedCollections", package: "swift-collections"),
+        .product(name: "Yams", package: "Yams"),
       ]),
     .testTarget(
       name: "SchedulingTests",
@@ -148,6 +156,12 @@ let package = Package(
     .testTarget(
       name: "DiagnosisTests",
       dependencies: ["Coordination", "Diagnosis", "Comparison", "Alignment", "Dumps", "Reporting", "TestSupport"]),
+    .testTarget(
+      name: "PlaybooksTests",
+      dependencies: [
+        "Playbooks", "Planning", "Diagnosis", "Comparison", "TestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .testTarget(
       name: "ReportingTests",
       dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),

@@ -165,7 +165,10 @@ public struct Judge: Sendable {
 
     /// With no passing stage before, what rounding theory gives at this depth.
     func theory(_ row: JudgedRow) -> Double {
-      guard worst == 0, row.key.role == .output, rounding > 0, let layer = row.key.layer else { return 0 }
+      guard worst == 0, rounding > 0, let layer = row.key.layer else { return 0 }
+      // A dump that begins in the middle: the noise of the layers before comes in.
+      if row.key.role == .input { return layer > 0 ? RoundingTheory.expected(rounding: rounding, depth: layer) : 0 }
+      guard row.key.role == .output else { return 0 }
       let isContainer = StageOrder.heuristic(row.key.stage) >= 78 && StageOrder.heuristic(row.key.stage) <= 90
       guard isContainer || layer > 0 else { return 0 }
       return RoundingTheory.expected(rounding: rounding, depth: layer + 1)

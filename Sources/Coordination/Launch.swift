@@ -63,7 +63,8 @@ enum Launch {
 
   /// The job's files as they are now.
   static func files(_ cell: Cell, _ plan: Plan) throws -> [ShippedFile] {
-    try cell.run.files.map { path in
+    let written = cell.run.written ?? [:]
+    let shipped = try cell.run.files.filter { written[($0 as NSString).lastPathComponent] == nil }.map { path in
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       guard let contents = FileManager.default.contents(atPath: full) else {
         throw LaunchPreparationError(message: "the job's file \(full) cannot be read any more")
@@ -72,6 +73,7 @@ enum Launch {
         name: (path as NSString).lastPathComponent, contents: [UInt8](contents),
         isExecutable: FileManager.default.isExecutableFile(atPath: full))
     }
+    return shipped + written.map { ShippedFile(name: $0.key, contents: Array($0.value.utf8), isExecutable: false) }
   }
 
   static func fingerprint(_ facts: HostFacts?) -> [String: String] {

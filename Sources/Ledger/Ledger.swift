@@ -42,6 +42,9 @@ public struct SweepLedger: Sendable {
     migrator.registerMigration("v3_gangs") { database in
       try database.execute(sql: String(decoding: PackageResources.v3_gangs_sql, as: UTF8.self))
     }
+    migrator.registerMigration("v4_playbooks") { database in
+      try database.execute(sql: String(decoding: PackageResources.v4_playbooks_sql, as: UTF8.self))
+    }
     return migrator
   }
 
@@ -54,6 +57,13 @@ public struct SweepLedger: Sendable {
 
   /// Stores a new sweep with all of its runs.
   public func create(sweep id: String, plan: Plan, fleet: Fleet, runs: [RunRecord], now: Double) throws {
+    try create(sweep: id, plan: plan, fleet: fleet, runs: runs, now: now) { _ in }
+  }
+
+  /// The same, with what `also` writes in the same transaction.
+  func create(
+    sweep id: String, plan: Plan, fleet: Fleet, runs: [RunRecord], now: Double, also: (Database) throws -> Void
+  ) throws {
     try write { database in
       try database.execute(
         sql: "INSERT INTO sweep (id, job, plan, fleet, state, created) VALUES (?, ?, ?, ?, 'active', ?)",
@@ -65,6 +75,7 @@ public struct SweepLedger: Sendable {
       }
       try append(
         EventRecord(at: now, sweep: id, kind: "sweep-created", detail: "\(runs.count) runs of \(plan.name)"), database)
+      try also(database)
     }
   }
 
@@ -141,17 +152,25 @@ public struct SweepLedger: Sendable {
           WHERE substr(id, 1, length(:name)) = :name ORDER BY id = :name DESC, created DESC LIMIT 9
           """, arguments: ["name": name])
     }
+    return try Self.only(
+      found, id: \.id, named: name, what: "sweep", start: "rollcall run JOB", list: "rollcall status")
+  }
+
+  /// The one that a name means, of those that begin with it, an exact match first.
+  static func only<Record>(
+    _ found: [Record], id: (Record) -> String, named name: String, what: String, start: String, list: String
+  ) throws -> Record {
     guard let first = found.first else {
       throw LedgerError(
         code: .notFound,
         message: name == "last"
-          ? "The store holds no sweep yet; start one with: rollcall run JOB"
-          : "The store holds no sweep \"\(name)\"; rollcall status lists them.")
+          ? "The store holds no \(what) yet; start one with: \(start)"
+          : "The store holds no \(what) \"\(name)\"; \(list) lists them.")
     }
-    guard found.count == 1 || first.id == name else {
+    guard found.count == 1 || id(first) == name else {
       throw LedgerError(
         code: .notFound,
-        message: "\"\(name)\" begins the names of several sweeps: \(found.map(\.id).joined(separator: ", ")).")
+        message: "\"\(name)\" begins the names of several \(what)s: \(found.map(id).joined(separator: ", ")).")
     }
     return first
   }
@@ -198,9 +217,9 @@ public struct SweepLedger: Sendable {
 
   // MARK: Plumbing
 
-  private func text(_ sql: String, _ argument: String) throws -> String {
+  func text(_ sql: String, _ argument: String) throws -> String {
     guard let text = try read({ try String.fetchOne($0, sql: sql, arguments: [argument]) }) else {
-      throw LedgerError(code: .notFound, message: "The store holds no sweep \"\(argument)\".")
+      throw LedgerError(code: .notFound, message: "The store does not hold \"\(argument)\".")
     }
     return text
   }
@@ -250,7 +269,7 @@ public struct SweepLedger: Sendable {
     do { try pool.write(body) } catch { throw Self.wrap(error, pool.path) }
   }
 
-  private func read<Value>(_ body: (Database) throws -> Value) throws -> Value {
+  func read<Value>(_ body: (Database) throws -> Value) throws -> Value {
     do { return try pool.read(body) } catch { throw Self.wrap(error, pool.path) }
   }
 

@@ -232,14 +232,14 @@ private func column<Value: RawRepresentable<String>>(_ row: Row, _ name: String)
 }
 
 /// JSON columns.
-enum JSONDocument {
-  static func encode(_ value: some Encodable) throws -> String {
+public enum JSONDocument {
+  public static func encode(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys]
     return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 
-  static func decode<Value: Decodable>(_ type: Value.Type, from text: String) throws -> Value {
+  public static func decode<Value: Decodable>(_ type: Value.Type, from text: String) throws -> Value {
     do {
       return try JSONDecoder().decode(type, from: Data(text.utf8))
     } catch {

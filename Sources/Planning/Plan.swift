@@ -23,13 +23,15 @@ public struct Plan: Sendable, Hashable, Codable {
   public var logs: LogRules
   public var schedule: ScheduleSpec?
   public var notify: [NotifySpec]
+  /// What the playbooks may vary.
+  public var playbook: PlaybookSpec?
   /// What is allowed and probably not meant; each names its place.
   public var warnings: [String]
 
   public init(
     name: String, baseDirectory: String, axes: [String], cells: [Cell], repetitions: Int = 1,
     compare: CompareSpec = CompareSpec(), logs: LogRules = LogRules(), schedule: ScheduleSpec? = nil,
-    notify: [NotifySpec] = [], warnings: [String] = []
+    notify: [NotifySpec] = [], playbook: PlaybookSpec? = nil, warnings: [String] = []
   ) {
     self.name = name
     self.baseDirectory = baseDirectory
@@ -40,6 +42,7 @@ public struct Plan: Sendable, Hashable, Codable {
     self.logs = logs
     self.schedule = schedule
     self.notify = notify
+    self.playbook = playbook
     self.warnings = warnings
   }
 }
@@ -77,6 +80,8 @@ public struct RunSpec: Sendable, Hashable, Codable {
   public var env: OrderedDictionary<String, String>
   /// Paths relative to the job file; shipped into `files/` of the run directory under their last component.
   public var files: [String]
+  /// Name in `files/` → contents that a playbook made, in the place of the file of that name.
+  public var written: OrderedDictionary<String, String>?
   /// Gang size; 0 = CPU only.
   public var gpus: Int
   public var nodes: Int

@@ -17,9 +17,11 @@ public enum Planner {
 
   /// Plans the text of a job file; `path` is for messages, and its directory is where `files` start.
   ///
+  /// - Parameter cells: axis values in the place of the job's matrix.
   /// - Throws: `PlanningError` with every problem that was found.
   public static func plan(
-    text: String, path: String, cellLimit: Int = defaultCellLimit
+    text: String, path: String, cells: [OrderedDictionary<String, AxisValue>]? = nil,
+    cellLimit: Int = defaultCellLimit
   ) throws(PlanningError) -> Plan {
     let file = try YAMLFile(text: text, name: path)
     var reading = Reading()
@@ -29,7 +31,7 @@ public enum Planner {
         code: .invalid, file: path, problems: [.init(line: 1, column: 1, path: "", message: "is not a job file")])
     }
     var expansion = Expansion(file: file, job: job, baseDirectory: baseDirectory(of: path), reading: reading)
-    let plan = expansion.plan(cellLimit: cellLimit)
+    let plan = expansion.plan(cellLimit: cellLimit, given: cells)
     try expansion.reading.throwIfAny(file: path)
     guard let plan else {
       throw PlanningError(

@@ -7,6 +7,7 @@ import Gathering
 import Launching
 import Ledger
 import Planning
+import Playbooks
 import Reporting
 import Transports
 
@@ -49,6 +50,7 @@ enum Failure {
     case let error as MeasureFileError:
       (error.code.rawValue, error.code == .unwritable ? unavailable : unreadableInput, error.description)
     case let error as GatheringError: (error.code.rawValue, unavailable, error.description)
+    case let error as PlaybookError: ("job-file", unreadableInput, error.description)
     case let error as UsageError: ("usage", usage, error.message)
     case let error as InputError: ("input", unreadableInput, error.message)
     case let error as OutputError: ("output", unavailable, error.message)

@@ -3,6 +3,7 @@ import Coordination
 import Foundation
 import Ledger
 import Planning
+import Playbooks
 import Reporting
 
 /// The forms a sweep report comes in.
@@ -54,7 +55,7 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
       Example: rollcall report last --again --noise strict
       """)
 
-  @Argument(help: "The sweep: its name, the beginning of it, or `last`.")
+  @Argument(help: "The sweep: its name, the beginning of it, or `last`; or a playbook, whose notes are joined.")
   var sweep = "last"
 
   @Option(name: .long, help: "text, html, markdown, json or junit.")
@@ -104,7 +105,11 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     let (ledger, artifacts) = try store.open()
-    let record = try ledger.sweep(named: sweep)
+    let record: SweepRecord
+    do { record = try ledger.sweep(named: sweep) } catch let error as LedgerError where error.code == .notFound {
+      guard !again, let playbook = try? ledger.playbook(named: sweep) else { throw error }
+      return try print(try PlaybookSession.report(playbook, ledger))
+    }
     let stored = try Self.stored(record, ledger)
     let report =
       again
@@ -122,6 +127,20 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
       Console.print(rendered)
     }
     throw ExitCode(ExitPolicy.code(for: report))
+  }
+
+  /// A playbook's notes, joined; only sweeps come as HTML and JUnit.
+  private func print(_ report: PlaybookReport) throws {
+    let text: String
+    switch store.json ? .json : format {
+    case .json: text = try report.json()
+    case .markdown: text = report.markdown()
+    case .text: text = report.text()
+    case .html, .junit:
+      throw UsageError(message: "\(report.id) is a playbook: its report comes as text, markdown or json.")
+    }
+    if let output { try Console.write(text, to: output) } else { Console.print(text) }
+    throw ExitCode(ExitPolicy.code(verdict: report.verdict, hasFailedRuns: report.hasFailedRuns))
   }
 
   static func stored(_ record: SweepRecord, _ ledger: SweepLedger) throws -> SweepReport {

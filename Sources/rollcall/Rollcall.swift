@@ -18,7 +18,7 @@ struct Rollcall: AsyncParsableCommand {
         name: "Sweep",
         subcommands: [
           RunCommand.self, PlanCommand.self, StatusCommand.self, LogsCommand.self, ResumeCommand.self,
-          CancelCommand.self, RetryCommand.self, ExplainCommand.self, ReportCommand.self,
+          CancelCommand.self, RetryCommand.self, ExplainCommand.self, ReportCommand.self, PlaybookCommand.self,
         ]),
       CommandGroup(
         name: "Dump",

@@ -79,7 +79,7 @@ enum SweepOutcome {
   }
 
   /// nil: detached.
-  private static func report(_ session: SweepSession, _ sweep: String) async throws -> SweepReport? {
+  static func report(_ session: SweepSession, _ sweep: String) async throws -> SweepReport? {
     guard Console.isErrorTerminal else { return try await session.drive(sweep: sweep, display: QuietDisplay()) }
     Console.error("sweep \(sweep)")
     let display = LiveDisplay {

@@ -31,6 +31,18 @@ struct JudgeTests {
     #expect(verdicts(double) == [.pass, .pass, .fail])
   }
 
+  @Test("a dump that begins in the middle brings the noise of the layers before")
+  func middle() {
+    // As measured on 36 layers in bfloat16.
+    let honest = [
+      row("Block", relL2: 0.0244, layer: 18, tensor: "input"), row("Block", relL2: 0.0255, layer: 18),
+      row("Block", relL2: 0.0262, layer: 20, tensor: "input"),
+    ]
+    #expect(verdicts(honest) == [.pass, .pass, .pass])
+    #expect(verdicts([row("Block", relL2: 0.16, layer: 18, tensor: "input")]) == [.fail])
+    #expect(verdicts([row("Block", relL2: 0.0244, layer: 0, tensor: "input")]) == [.fail])
+  }
+
   @Test("slow growth ends at the ceiling")
   func ceiling() {
     let rows = [0.008, 0.018, 0.04, 0.09, 0.2, 0.4].enumerated().map { row("S\($0)", relL2: $1) }

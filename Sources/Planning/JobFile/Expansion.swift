@@ -16,9 +16,10 @@ struct Expansion {
   }
 
   /// nil where a problem in `reading` prevents a plan.
-  mutating func plan(cellLimit: Int) -> Plan? {
+  /// - Parameter given: cells in the place of the matrix.
+  mutating func plan(cellLimit: Int, given: [Matrix.Values]? = nil) -> Plan? {
     // Without the matrix, names and values cannot be judged.
-    guard job.hasMatrix == (job.matrix != nil), let values = expandMatrix(cellLimit) else { return nil }
+    guard job.hasMatrix == (job.matrix != nil), let values = given ?? expandMatrix(cellLimit) else { return nil }
     let before = reading.problems.count
     checkNames(values)
     let namesAreKnown = reading.problems.count == before
@@ -27,7 +28,7 @@ struct Expansion {
     var plan = Plan(
       name: name, baseDirectory: baseDirectory, axes: job.matrix?.axes.map(\.name) ?? [], cells: cells,
       repetitions: job.repetitions, compare: job.compare?.spec ?? CompareSpec(), logs: job.logs,
-      schedule: job.schedule, notify: job.notify)
+      schedule: job.schedule, notify: job.notify, playbook: job.playbook)
     checkCompare(plan)
     warn(about: plan)
     plan.warnings = warnings
@@ -138,7 +139,9 @@ struct Expansion {
 
   private mutating func warn(about plan: Plan) {
     if let compare = job.compare {
-      if compare.spec.mode == .reference, compare.spec.noise == .measured, plan.repetitions < 2 {
+      if compare.spec.mode == .reference, compare.spec.noise == .measured, plan.repetitions < 2,
+        plan.playbook == nil
+      {
         warnings.append(
           "`noise: measured` with `repeat: 1`: no run is repeated, so the noise from run to run is not measured")
       }

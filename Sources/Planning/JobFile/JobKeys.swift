@@ -15,11 +15,12 @@ struct JobKeys: KeyTable {
   let logs = Key("logs", LogKeys.shape, "Patterns over the output; a breach makes the run's result INCONCLUSIVE.")
   let schedule = Key("schedule", ScheduleKeys.shape, "When `rollcall serve` starts a sweep.")
   let notify = Key("notify", .list(of: NotifyKeys.shape), "Who is told.")
+  let playbook = Key("playbook", PlaybookKeys.shape, "What `rollcall playbook` may vary.")
 
   var keys: [AnyKey] {
     [
       name.erased, matrix.erased, repetitions.erased, run.erased, dumps.erased, overrides.erased, compare.erased,
-      logs.erased, schedule.erased, notify.erased,
+      logs.erased, schedule.erased, notify.erased, playbook.erased,
     ]
   }
 
@@ -37,6 +38,7 @@ struct JobKeys: KeyTable {
       job.logs = fields(keys.logs, &reading) ?? LogRules()
       job.schedule = fields(keys.schedule, &reading)
       job.notify = fields(keys.notify, &reading) ?? []
+      job.playbook = fields(keys.playbook, &reading)
       return job
     }
   }
@@ -99,6 +101,7 @@ struct JobSource {
   var logs = LogRules()
   var schedule: ScheduleSpec?
   var notify: [NotifySpec] = []
+  var playbook: PlaybookSpec?
 }
 
 struct OverrideSource {

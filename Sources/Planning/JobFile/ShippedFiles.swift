@@ -21,7 +21,7 @@ struct ShippedFiles {
         answers[path] = .some(problem)
       }
       if let problem { reading.report(item.place, problem) }
-      let name = path.split(separator: "/").last.map(String.init) ?? path
+      let name = Self.name(path)
       if let other = names[name] {
         reading.report(
           item.place,
@@ -32,6 +32,9 @@ struct ShippedFiles {
       names[name] = path
     }
   }
+
+  /// What a path is called in `files/` of the run directory.
+  static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
   static func exists(_ path: String) -> Bool {
     var status = stat()

@@ -1,3 +1,5 @@
+import Yams
+
 /// Line and column from 1; columns count Unicode scalars.
 struct Place: Sendable, Hashable, Comparable {
   var line: Int
@@ -29,6 +31,18 @@ struct YAMLValue: Sendable {
       case .number: "the number \(scalar.text)"
       case .string: "the text \"\(scalar.text.shortened)\""
       }
+    }
+  }
+
+  /// The value as YAML text, scalars as they were written.
+  var yaml: String? { try? Yams.serialize(node: node) }
+
+  private var node: Node {
+    switch content {
+    case .scalar(let scalar):
+      Node(scalar.text, Tag(.implicit), scalar.isPlain ? .plain : .doubleQuoted)
+    case .list(let values): Node(values.map(\.node))
+    case .map(let entries): Node(entries.map { (Node($0.key), $0.value.node) })
     }
   }
 

@@ -1,0 +1,94 @@
+public import OrderedCollections
+
+/// The section `playbook` of a job: what the playbooks may vary.
+public struct PlaybookSpec: Sendable, Hashable, Codable {
+  /// Values of the cell under suspicion, as far as given; nil: the job's last cell.
+  public var target: OrderedDictionary<String, AxisValue>?
+  /// What can be switched, by name.
+  public var components: OrderedDictionary<String, Component>
+  public var ladder: Ladder
+  public var bisect: Bisect
+  /// Names of components, in the order in which they are tried; nil: all of them.
+  public var isolate: [String]?
+  public var ablate: [String]?
+  public var necessity: [String]?
+  public var quantisation: Quantisation?
+
+  public init(
+    target: OrderedDictionary<String, AxisValue>? = nil, components: OrderedDictionary<String, Component> = [:],
+    ladder: Ladder = Ladder(), bisect: Bisect = Bisect(), isolate: [String]? = nil, ablate: [String]? = nil,
+    necessity: [String]? = nil, quantisation: Quantisation? = nil
+  ) {
+    self.target = target
+    self.components = components
+    self.ladder = ladder
+    self.bisect = bisect
+    self.isolate = isolate
+    self.ablate = ablate
+    self.necessity = necessity
+    self.quantisation = quantisation
+  }
+
+  /// One thing that can be on or off. The job as written has it on; a side without changes leaves the run as it is.
+  public struct Component: Sendable, Hashable, Codable {
+    public var on: RunChange
+    public var off: RunChange
+
+    public init(on: RunChange = RunChange(), off: RunChange = RunChange()) {
+      self.on = on
+      self.off = off
+    }
+  }
+
+  public struct Ladder: Sendable, Hashable, Codable {
+    public var axis: String
+    /// nil: the axis' values in the job.
+    public var values: [AxisValue]?
+    /// Components that are switched on, one at a time, at the first value that breaks, before the model is blamed:
+    /// other all-reduce strategies.
+    public var strategies: [String]
+
+    public init(axis: String = "world_size", values: [AxisValue]? = nil, strategies: [String] = []) {
+      self.axis = axis
+      self.values = values
+      self.strategies = strategies
+    }
+  }
+
+  public struct Bisect: Sendable, Hashable, Codable {
+    /// The model's layers; nil: those of `dumps.expect`.
+    public var layers: [Int]?
+    /// Classes of modules, from coarse to fine: each list is dumped in its turn.
+    public var classes: [[String]]
+    /// The variables that narrow the engine's dump; `${{ }}` has no part in them.
+    public var layersVariable: String
+    public var classesVariable: String
+    /// New layers that one run dumps at most: bounds the disk.
+    public var width: Int
+
+    public init(
+      layers: [Int]? = nil, classes: [[String]] = [["Block"], ["Attention", "MLP", "MoE"]],
+      layersVariable: String = "ATOM_FWD_DUMP_LAYERS", classesVariable: String = "ATOM_FWD_DUMP_BLOCK_CLASS",
+      width: Int = 5
+    ) {
+      self.layers = layers
+      self.classes = classes
+      self.layersVariable = layersVariable
+      self.classesVariable = classesVariable
+      self.width = width
+    }
+  }
+
+  /// Components that take the model apart from its quantisation.
+  public struct Quantisation: Sendable, Hashable, Codable {
+    /// Switched on, it runs the unquantised model.
+    public var unquantised: String
+    /// Switched on, it quantises and dequantises but multiplies in high precision.
+    public var fake: String
+
+    public init(unquantised: String, fake: String) {
+      self.unquantised = unquantised
+      self.fake = fake
+    }
+  }
+}

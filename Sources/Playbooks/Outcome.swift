@@ -1,0 +1,111 @@
+public import Comparison
+public import Diagnosis
+public import OrderedCollections
+public import Planning
+
+/// What one experiment showed: a sweep's report as far as playbooks look at it.
+public struct Outcome: Sendable, Hashable, Codable {
+  /// One compared tensor.
+  public struct Row: Sendable, Hashable, Codable {
+    public var layer: Int?
+    public var stage: String
+    public var tensor: String
+    public var slot: Int?
+    public var verdict: Verdict
+    /// nil: could not be measured.
+    public var cos: Double?
+    /// ‖a − b‖ / ‖b‖
+    public var relL2: Double?
+    /// The factor that brings the reference nearest to the target.
+    public var alpha: Double?
+    public var isByteEqual: Bool?
+
+    public init(
+      layer: Int?, stage: String, tensor: String, slot: Int? = nil, verdict: Verdict, cos: Double? = nil,
+      relL2: Double? = nil, alpha: Double? = nil, isByteEqual: Bool? = nil
+    ) {
+      self.layer = layer
+      self.stage = stage
+      self.tensor = tensor
+      self.slot = slot
+      self.verdict = verdict
+      self.cos = cos
+      self.relL2 = relL2
+      self.alpha = alpha
+      self.isByteEqual = isByteEqual
+    }
+
+    /// `layer 3 MoE`
+    public var place: String { layer.map { "layer \($0) \(stage)" } ?? stage }
+  }
+
+  public struct Pair: Sendable, Hashable, Codable {
+    /// `reference`, `repeat` or `slots`
+    public var kind: String
+    public var reference: OrderedDictionary<String, AxisValue>
+    public var target: OrderedDictionary<String, AxisValue>
+    public var verdict: Verdict
+    /// The nearest cause first.
+    public var findings: [Finding]
+    /// In execution order.
+    public var rows: [Row]
+
+    public init(
+      kind: String, reference: OrderedDictionary<String, AxisValue>, target: OrderedDictionary<String, AxisValue>,
+      verdict: Verdict, findings: [Finding] = [], rows: [Row] = []
+    ) {
+      self.kind = kind
+      self.reference = reference
+      self.target = target
+      self.verdict = verdict
+      self.findings = findings
+      self.rows = rows
+    }
+  }
+
+  public var sweep: String
+  public var verdict: Verdict
+  /// The answer in one sentence.
+  public var sentence: String
+  /// Runs of the sweep; and those that failed, with the reason.
+  public var runCount: Int
+  public var failedRuns: [String]
+  public var pairs: [Pair]
+  public var notes: [String]
+
+  public init(
+    sweep: String, verdict: Verdict, sentence: String, runCount: Int, failedRuns: [String] = [], pairs: [Pair] = [],
+    notes: [String] = []
+  ) {
+    self.sweep = sweep
+    self.verdict = verdict
+    self.sentence = sentence
+    self.runCount = runCount
+    self.failedRuns = failedRuns
+    self.pairs = pairs
+    self.notes = notes
+  }
+
+  /// Of all pairs, the gravest place first.
+  var findings: [Finding] { pairs.flatMap(\.findings) }
+
+  /// The pair that answers the question, not the one of repeats.
+  var judged: Pair? { pairs.first { $0.kind != "repeat" } }
+
+  /// Whether the same cell gave two results that rounding cannot explain.
+  var nondeterminism: Finding? { findings.first { $0.cause == "nondeterminism" } }
+
+  /// The first place that is wrong, in execution order.
+  var firstFailure: Row? { judged?.rows.first { $0.verdict == .fail } }
+}
+
+/// An experiment and what it showed.
+public struct Step: Sendable, Hashable, Codable {
+  public var experiment: Experiment
+  public var outcome: Outcome
+
+  public init(experiment: Experiment, outcome: Outcome) {
+    self.experiment = experiment
+    self.outcome = outcome
+  }
+}

@@ -1,0 +1,99 @@
+import Comparison
+import Coordination
+import Foundation
+import Ledger
+import Planning
+import Playbooks
+import Reporting
+
+/// Drives one playbook under this process: asks it for the next experiment, runs that as a sweep, until it concludes.
+struct PlaybookSession {
+  let session: SweepSession
+  private var ledger: SweepLedger { session.ledger }
+
+  /// Runs to the end; nil when Ctrl-C detached it.
+  func drive(_ record: PlaybookRecord) async throws -> PlaybookReport? {
+    let playbook = try Self.playbook(record)
+    var report = try Self.report(record, ledger)
+    while report.conclusion == nil {
+      if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
+        guard let step = try await finish(open) else { return nil }
+        try ledger.end(step: open.number, of: record.id, outcome: JSONDocument.encode(step.outcome))
+        report.steps.append(step)
+        continue
+      }
+      switch playbook.next(after: report.steps) {
+      case .run(let experiment): try begin(experiment, number: report.steps.count + 1, of: record)
+      case .conclude(let conclusion):
+        report.conclusion = conclusion
+        try ledger.conclude(
+          playbook: record.id, conclusion: JSONDocument.encode(conclusion), now: Date().timeIntervalSince1970)
+      }
+      try writeNotes(report)
+    }
+    return report
+  }
+
+  private func begin(_ experiment: Experiment, number: Int, of record: PlaybookRecord) throws {
+    let plan = try Planner.plan(text: record.text, path: record.path, change: experiment.change)
+    let now = Date().timeIntervalSince1970
+    let sweep = Naming.sweep(job: "\(record.job)-\(experiment.step)", now: now, random: .random(in: 0...UInt16.max))
+    try ledger.begin(
+      StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
+      plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)
+    Console.error("step \(number) \(experiment.step): \(experiment.design)")
+  }
+
+  private func finish(_ open: StepRecord) async throws -> Step? {
+    let record = try ledger.sweep(named: open.sweep)
+    let isOver = record.state == .done || record.state == .cancelled
+    guard
+      let report = isOver
+        ? try ReportCommand.stored(record, ledger) : try await SweepOutcome.report(session, open.sweep)
+    else { return nil }
+    Console.error("step \(open.number): \(report.verdict.rawValue.uppercased()) \(report.sentence)")
+    return Step(
+      experiment: try JSONDocument.decode(Experiment.self, from: open.experiment),
+      outcome: Outcome(report, plan: try ledger.plan(of: open.sweep)))
+  }
+
+  /// `<store>/playbooks/<id>/notes/NN_<step>.md`; each is written again when the step after it is known.
+  private func writeNotes(_ report: PlaybookReport) throws {
+    let directory = "\(session.storeDirectory)/playbooks/\(report.id)"
+    try FileManager.default.createDirectory(atPath: directory + "/notes", withIntermediateDirectories: true)
+    for number in report.steps.indices.map({ $0 + 1 }).suffix(2) {
+      try Console.write(report.note(number), to: "\(directory)/notes/\(report.noteName(number))")
+    }
+    guard report.conclusion != nil else { return }
+    try Console.write(report.markdown(), to: directory + "/report.md")
+    try Console.write(try report.json(), to: directory + "/report.json")
+  }
+
+  // MARK: Reading
+
+  private static func name(_ record: PlaybookRecord) throws -> PlaybookName {
+    guard let name = PlaybookName(rawValue: record.name) else {
+      throw LedgerError(
+        code: .damaged, message: "The store holds the unknown playbook \"\(record.name)\"; a newer rollcall wrote it.")
+    }
+    return name
+  }
+
+  static func playbook(_ record: PlaybookRecord) throws -> any Playbook {
+    let plan = try Planner.plan(text: record.text, path: record.path)
+    return try name(record).playbook(for: try Subject(plan))
+  }
+
+  static func report(_ record: PlaybookRecord, _ ledger: SweepLedger) throws -> PlaybookReport {
+    let steps = try ledger.steps(of: record.id).compactMap { stored in
+      try stored.outcome.map {
+        Step(
+          experiment: try JSONDocument.decode(Experiment.self, from: stored.experiment),
+          outcome: try JSONDocument.decode(Outcome.self, from: $0))
+      }
+    }
+    return PlaybookReport(
+      id: record.id, name: try name(record), job: record.job, steps: steps,
+      conclusion: try record.conclusion.map { try JSONDocument.decode(Conclusion.self, from: $0) })
+  }
+}

@@ -1,0 +1,183 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// The playbooks over the sample workload, as a person runs them.
+@Suite(.serialized) struct PlaybookTests {
+  /// A store of its own and a copy of a job under `Jobs`, changed.
+  private func with(
+    _ job: String, replacing changes: [(String, String)] = [], _ body: (RollcallBinary, Scratch) async throws -> Void
+  ) async throws {
+    try await Scratch.with { scratch in
+      let jobs = RollcallBinary.repository + "/Jobs"
+      var text = try String(contentsOfFile: "\(jobs)/\(job).yaml", encoding: .utf8)
+      for (old, new) in changes {
+        try #require(text.contains(old), "\(job).yaml no longer says \(old)")
+        text = text.replacing(old, with: new)
+      }
+      try scratch.write("job.yaml", text)
+      try FileManager.default.createSymbolicLink(
+        atPath: scratch.path("workloads"), withDestinationPath: jobs + "/workloads")
+      try await body(RollcallBinary(store: scratch.path("store"), directory: scratch.path), scratch)
+    }
+  }
+
+  private func conclusion(_ outcome: RollcallBinary.Outcome) throws -> [String: Any] {
+    let report = try outcome.json()
+    #expect(report["schema"] as? String == "rollcall.playbook/1")
+    return try #require(report["conclusion"] as? [String: Any], "\(outcome.output) \(outcome.errorOutput)")
+  }
+
+  private func steps(_ outcome: RollcallBinary.Outcome) throws -> [String] {
+    try #require(try outcome.json()["steps"] as? [[String: Any]]).compactMap { $0["step"] as? String }
+  }
+
+  private static let plain = "tiny_tp.py --device cpu --nproc ${{ world_size }}"
+
+  @Test(.timeLimit(.minutes(10))) func theLadderFindsWhereItBreaksAndBlamesTheModel() async throws {
+    let planted = Self.plain + " --bug missing-reduce --layer 2 --stage MoE --bug-from-world-size 4"
+    try await with("ladder", replacing: [(Self.plain, planted)]) { rollcall, scratch in
+      let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try steps(outcome) == ["world_size-2", "world_size-4", "strategy-one-shot-allreduce"])
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "divisibility")
+      #expect(conclusion["subject"] as? String == "world_size=4")
+      #expect(conclusion["layer"] as? Int == 2)
+      #expect(conclusion["stage"] as? String == "MoE")
+
+      // Each step has its note, and the report joins them.
+      let id = try #require(try outcome.json()["id"] as? String)
+      let note = try #require(scratch.text("store/playbooks/\(id)/notes/02_world_size-4.md"))
+      for part in ["## Hypothesis", "## Experiment", "## Data", "## Conclusion", "## Next", "| layer 2 MoE |"] {
+        #expect(note.contains(part), "\(note)")
+      }
+      let joined = try await rollcall("report", id, "--format", "markdown")
+      #expect(joined.status == 1)
+      #expect(joined.output.contains("world_size=4 is wrong") && joined.output.contains("# 3. strategy-one-shot"))
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func theLadderSeesThatOnlyOneStrategyIsWrong() async throws {
+    // With --allreduce one-shot the last rank is left out: here that is the job's own strategy.
+    let planted = Self.plain + " --bug strategy-dependent --layer 1 --stage MoE --allreduce one-shot"
+    try await with(
+      "ladder",
+      replacing: [(Self.plain, planted), ("[--allreduce, one-shot]", "[--allreduce, nccl-like]")]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "all-reduce-strategy")
+      #expect(try steps(outcome).count == 2)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func theBisectionFindsOneOf36LayersAndItsStage() async throws {
+    try await with("bisect") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "located")
+      #expect(conclusion["layer"] as? Int == 22)
+      #expect(conclusion["stage"] as? String == "MoE")
+      #expect(conclusion["cause"] as? String == "double-reduce")
+      let runs = try #require(try outcome.json()["runs"] as? Int)
+      #expect(Double(runs) <= 2 * log2(36) + 3)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func whatHasNoBugIsNoBug() async throws {
+    let bug = "--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2"
+    try await with("bisect", replacing: [(bug, "")]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
+      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+    }
+    try await with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
+      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func aRunThatDoesNotAgreeWithItselfIsNotBisected() async throws {
+    let planted = "--bug nondeterminism --layer 22 --stage MoE"
+    try await with(
+      "bisect", replacing: [("--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2", planted)]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 2, "\(outcome.errorOutput) \(outcome.output)")
+      #expect(try conclusion(outcome)["kind"] as? String == "nondeterministic")
+      #expect(try steps(outcome).count == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func isolationNamesTheComponent() async throws {
+    try await with("isolate") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "isolate", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "component")
+      #expect(conclusion["subject"] as? String == "fused-moe")
+      #expect(conclusion["layer"] as? Int == 2)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func quantisationPartsTheKernelFromTheScales() async throws {
+    try await with("quantisation") { rollcall, scratch in
+      let outcome = try await rollcall("playbook", "quantisation", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "quantised-kernel")
+      #expect(conclusion["layer"] as? Int == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func aKilledPlaybookGoesOnWhereItWas() async throws {
+    try await with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, scratch in
+      let text = try #require(scratch.text("job.yaml"))
+      let booked = "command: echo $ROLLCALL_SWEEP $ROLLCALL_RUN >> '\(scratch.path("book"))'; ${ROLLCALL_PYTHON"
+      try scratch.write("job.yaml", text.replacing("command: ${ROLLCALL_PYTHON", with: booked))
+      var arguments = ["playbook", "ladder", "job.yaml", "--json"]
+      var kills = 0
+      while true {
+        let result = try await runTool(
+          "timeout",
+          ["--foreground", "--preserve-status", "-s", "KILL", String(Double.random(in: 0.3...3) + Double(kills))]
+            + [try RollcallBinary.path] + arguments,
+          environment: rollcall.variables, directory: scratch.path, mustSucceed: false)
+        if result.status == 64, result.errorOutput.contains("holds no playbook") {
+          arguments = ["playbook", "ladder", "job.yaml", "--json"]
+          continue
+        }
+        guard result.status == 137 else {
+          let outcome = RollcallBinary.Outcome(
+            status: result.status, output: result.output, errorOutput: result.errorOutput)
+          #expect(outcome.status == 0, "\(outcome.errorOutput)")
+          #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+          #expect(try steps(outcome) == ["world_size-2", "world_size-4"])
+          break
+        }
+        kills += 1
+        arguments = ["playbook", "resume", "last", "--json"]
+      }
+      #expect(kills > 1)
+      let begun = try #require(scratch.text("book")).split(separator: "\n")
+      #expect(begun.count == 4 && Set(begun).count == 4, "every run began once: \(begun)")
+    }
+  }
+
+  @Test func whatAJobLacksIsSaidBeforeAnythingRuns() async throws {
+    try await with("ladder") { rollcall, scratch in
+      let outcome = try await rollcall("playbook", "quantisation", "job.yaml")
+      #expect(outcome.status == 65)
+      #expect(outcome.errorOutput.contains("add `playbook.quantisation`"))
+      #expect(!FileManager.default.fileExists(atPath: scratch.path("store/playbooks")))
+      let text = try #require(scratch.text("job.yaml"))
+      try scratch.write("job.yaml", text.replacing("[one-shot-allreduce]", with: "[one-shot-alreduce]"))
+      let typo = try await rollcall("playbook", "ladder", "job.yaml")
+      #expect(typo.status == 65)
+      #expect(typo.errorOutput.contains("did you mean") && typo.errorOutput.contains("one-shot-allreduce"))
+    }
+  }
+}

@@ -1,0 +1,105 @@
+import Comparison
+import Playbooks
+import Testing
+
+/// The playbooks that switch components.
+@Suite struct ComponentTests {
+  private func play(_ playbook: any Playbook, fails: @escaping (Set<String>) -> Bool) throws -> (Conclusion, [Step]) {
+    let (conclusion, steps) = try Play.through(playbook) { Play.outcome($0, fails($0.words) ? .fail : .pass) }
+    return (conclusion, steps)
+  }
+
+  // MARK: isolate
+
+  @Test func theComponentThatBringsItIsFoundOneByOne() throws {
+    let (conclusion, steps) = try play(Isolate(Subjects.components())) { $0.contains("fusion") }
+    #expect(conclusion.kind == "component")
+    #expect(conclusion.subject == "fusion")
+    #expect(conclusion.summary.contains("with it alone"))
+    #expect(
+      steps.map(\.experiment.step) == ["as-configured", "minimal", "with-graphs", "with-fusion", "only-fusion"])
+  }
+
+  @Test func theLastComponentNeedsNoSecondRunOfEverything() throws {
+    let (conclusion, steps) = try play(Isolate(Subjects.components())) { $0.contains("streams") }
+    #expect(conclusion.subject == "streams")
+    #expect(steps.map(\.experiment.step).last == "only-streams")
+    #expect(Set(steps.map(\.experiment.words)).count == steps.count, "no configuration is run twice")
+  }
+
+  @Test func whatBreaksOnlyTogetherIsSaid() throws {
+    let (conclusion, _) = try play(Isolate(Subjects.components())) { $0.isSuperset(of: ["graphs", "fusion"]) }
+    #expect(conclusion.subject == "fusion")
+    #expect(conclusion.summary.contains("only together with graphs"))
+  }
+
+  @Test func whatIsWrongWithEverythingOffIsTheCore() throws {
+    let (conclusion, steps) = try play(Isolate(Subjects.components())) { _ in true }
+    #expect(conclusion.kind == "core-path")
+    #expect(steps.count == 2)
+    let (clean, _) = try play(Isolate(Subjects.components())) { _ in false }
+    #expect(clean.kind == "no-bug")
+  }
+
+  // MARK: ablate and necessity
+
+  @Test func ablationSaysWhatTheBugNeeds() throws {
+    let (conclusion, steps) = try play(OneAtATime(Subjects.components(), .ablate)) { $0.contains("fusion") }
+    #expect(conclusion.kind == "needed")
+    #expect(conclusion.subject == "fusion")
+    #expect(steps.count == 4)
+    // One change a run, never two.
+    for step in steps.dropFirst() { #expect(step.experiment.words.count == 2) }
+    let (either, _) = try play(OneAtATime(Subjects.components(), .ablate)) {
+      $0.contains("fusion") || $0.contains("graphs")
+    }
+    #expect(either.kind == "none-needed")
+  }
+
+  @Test func necessityPartsCriticalFixesFromTheOthers() throws {
+    let subject = try Subjects.components("necessity: [graphs, fusion]")
+    let (conclusion, _) = try play(OneAtATime(subject, .necessity)) { !$0.contains("graphs") }
+    #expect(conclusion.verdict == .pass)
+    #expect(conclusion.summary == "Critical: graphs. Fine-tuning: fusion.")
+    let (unfixed, steps) = try play(OneAtATime(subject, .necessity)) { _ in true }
+    #expect(unfixed.kind == "not-fixed")
+    #expect(steps.count == 1)
+  }
+
+  // MARK: quantisation
+
+  private func quantised() throws -> Subject {
+    try Subjects.subject(
+      playbook: """
+        components:
+          bf16: {on: {arguments: bf16}}
+          fake: {on: {overlay: {engine.yaml: {transforms: {fuse_fp8_linear: {enabled: false}}}}, arguments: fake}}
+        quantisation: {unquantised: bf16, fake: fake}
+        """)
+  }
+
+  @Test func theKernelIsPartedFromTheScales() throws {
+    let (kernel, steps) = try play(Quantisation(quantised())) { $0.isEmpty }
+    #expect(kernel.kind == "quantised-kernel")
+    #expect(steps.map(\.experiment.step) == ["quantised", "unquantised", "fake-quantised"])
+    let (scales, _) = try play(Quantisation(quantised())) { !$0.contains("bf16") }
+    #expect(scales.kind == "scales")
+    let (unrelated, _) = try play(Quantisation(quantised())) { _ in true }
+    #expect(unrelated.kind == "not-quantisation")
+    let (clean, _) = try play(Quantisation(quantised())) { _ in false }
+    #expect(clean.kind == "no-bug")
+  }
+
+  @Test(arguments: [
+    (300.0, 0.99, 300.0, "a missing or inverted scale"), (2.0, 0.99, 1.0, "a scale that is applied wrongly"),
+    (1.0, 0.1, 1.3, "the wrong layout"), (1.0, 0.99, 0.12, "an incorrect block scale"),
+    (1.0, 0.9999, 0.02, "a wrong accumulation"),
+  ]) func theSuspectFollowsTheNumbers(alpha: Double, cos: Double, relL2: Double, text: String) throws {
+    let row = Outcome.Row(
+      layer: 3, stage: "MoE", tensor: "hidden", verdict: .fail, cos: cos, relL2: relL2, alpha: alpha)
+    let (conclusion, _) = try Play.through(Quantisation(quantised())) {
+      $0.words.contains("bf16") ? Play.outcome($0, .pass) : Play.outcome($0, .fail, rows: [row])
+    }
+    #expect(conclusion.evidence.contains { $0.contains("layer 3 MoE") && $0.contains(text) })
+  }
+}

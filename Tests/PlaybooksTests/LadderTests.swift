@@ -1,0 +1,70 @@
+import Comparison
+import OrderedCollections
+import Planning
+import Playbooks
+import Testing
+
+@Suite struct LadderTests {
+  private func conclusion(
+    strategies: [String] = [], verdict: @escaping (Experiment) -> Verdict
+  ) throws -> (conclusion: Conclusion, steps: [Step]) {
+    let subject = try Subjects.ladder(strategies: strategies)
+    return try Play.through(Ladder(subject)) { Play.outcome($0, verdict($0)) }
+  }
+
+  /// The world size that an experiment runs beside the reference.
+  private func size(_ experiment: Experiment) -> Int {
+    guard case .int(let size) = experiment.change.cells.last?["world_size"] else { return 0 }
+    return size
+  }
+
+  @Test func whatIsRightEverywhereIsNoBug() throws {
+    let (conclusion, steps) = try conclusion { _ in .pass }
+    #expect(conclusion.verdict == .pass)
+    #expect(conclusion.kind == "no-bug")
+    #expect(steps.map(\.experiment.step) == ["world_size-2", "world_size-4", "world_size-8"])
+  }
+
+  @Test func wrongFromTheFirstRungOnIsStructural() throws {
+    let (conclusion, steps) = try conclusion { size($0) >= 2 ? .fail : .pass }
+    #expect(conclusion.kind == "structural")
+    #expect(conclusion.subject == "world_size=2")
+    #expect(steps.count == 1, "it stops at the first that breaks")
+  }
+
+  @Test func wrongOnlyLaterIsDivisibility() throws {
+    let (conclusion, _) = try conclusion { size($0) >= 8 ? .fail : .pass }
+    #expect(conclusion.kind == "divisibility")
+    #expect(conclusion.subject == "world_size=8")
+  }
+
+  @Test func theAllReduceIsTriedBeforeTheModelIsBlamed() throws {
+    let strategies = ["one-shot", "tree"]
+    let (right, steps) = try conclusion(strategies: strategies) { experiment in
+      size(experiment) >= 4 && experiment.change.target.first?.arguments != ["--tree"] ? .fail : .pass
+    }
+    #expect(right.kind == "all-reduce-strategy")
+    #expect(right.subject == "tree")
+    #expect(steps.map(\.experiment.step) == ["world_size-2", "world_size-4", "strategy-one-shot", "strategy-tree"])
+    let (wrong, _) = try conclusion(strategies: strategies) { size($0) >= 4 ? .fail : .pass }
+    #expect(wrong.kind == "divisibility")
+    #expect(wrong.evidence.contains("With tree it is wrong as well."))
+  }
+
+  @Test func noAnswerIsNoPass() throws {
+    let (conclusion, _) = try conclusion { size($0) == 4 ? .inconclusive : .pass }
+    #expect(conclusion.verdict == .inconclusive)
+    let subject = try Subjects.ladder()
+    let (failed, _) = try Play.through(Ladder(subject)) {
+      Play.outcome($0, .pass, failed: ["run x failed: exit code 7"])
+    }
+    #expect(failed.verdict == .inconclusive)
+    #expect(failed.kind == "run-failed")
+  }
+
+  @Test func aJobWithNothingToClimbIsRefused() throws {
+    let flat = try Subjects.subject(matrix: "{backend: [eager, split]}", reference: "{backend: eager}")
+    #expect(throws: PlaybookError.self) { try Ladder(flat) }
+    #expect(throws: PlaybookError.self) { try Subjects.subject(matrix: "{world_size: [1]}") }
+  }
+}
