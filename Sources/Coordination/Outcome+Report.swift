@@ -25,7 +25,7 @@ extension Outcome {
             finding.evidence = finding.evidence.filter(\.value.isFinite)
             return finding
           },
-          rows: pair.comparison.rows.map(Row.init))
+          rows: pair.comparison.rows.map(Row.init), unmatched: pair.comparison.coverage.unmatched)
       },
       notes: report.notes + report.pairs.flatMap(\.comparison.notes))
   }

@@ -117,26 +117,62 @@ public struct SweepComparison: Sendable {
     var notes: [String] = []
     for (index, cell) in plan.cells.enumerated() {
       progress(.comparing(done: index, of: plan.cells.count, pair: cell.label))
+      if cell.id == plan.compare.single { continue }
       guard let slots = cell.dumps?.slots, slots > 1 else {
         notes.append("\(cell.label): dumps.slots must be 2 or more to compare slots")
         continue
       }
+      let alone = plan.compare.single.flatMap { id in plan.cells.first { $0.id == id } }
+      try await repeats(of: cell, dumps, &pairs, &notes)
       for set in dumps.sets(of: cell) {
         do {
           let set = try set.get()
+          var single: (side: ComparisonSide, slot: Int)?
+          if let alone, let slot = cell.dumps?.slot {
+            guard let other = dumps.sets(of: alone).first else {
+              throw NothingToCompare(message: "there is no run of the prompt alone")
+            }
+            var side = dumps.side(try other.get())
+            side.set = try await other.get().source.dumps()
+            single = (side, slot)
+          }
           let loaded = try await set.source.dumps()
           let comparison = try await DumpComparer.compareSlots(
             set: loaded, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
-            label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell))
+            label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell), single: single)
           pairs.append(
             SweepReport.Pair(
-              referenceCell: cell.id, targetCell: cell.id, kind: "slots", comparison: comparison.withShortLedger))
+              referenceCell: single == nil ? cell.id : alone?.id ?? cell.id, targetCell: cell.id, kind: "slots",
+              comparison: comparison.withShortLedger))
         } catch {
           notes.append("\(cell.label): not compared: \(try NothingToCompare(error).message)")
         }
       }
     }
     return (pairs, notes, pairs.map { _ in .dumps(why: "slots are compared bitwise, from the dumps") })
+  }
+
+  /// A cell's runs against its first, bitwise: whether a run agrees with itself.
+  private func repeats(
+    of cell: Cell, _ dumps: SweepDumps, _ pairs: inout [SweepReport.Pair], _ notes: inout [String]
+  ) async throws {
+    let sets = dumps.sets(of: cell)
+    guard let first = sets.first, sets.count > 1 else { return }
+    for other in sets.dropFirst() {
+      do {
+        let (reference, target) = (try first.get(), try other.get())
+        var request = dumps.request(reference: reference, target: target, cell: cell, floors: NoiseFloors())
+        request.reference.set = try await reference.source.dumps()
+        request.target.set = try await target.source.dumps()
+        request.policy = .strict
+        pairs.append(
+          SweepReport.Pair(
+            referenceCell: cell.id, targetCell: cell.id, kind: "repeat",
+            comparison: try await DumpComparer.compare(request).withShortLedger))
+      } catch {
+        notes.append("\(cell.label): its repeats were not compared: \(try NothingToCompare(error).message)")
+      }
+    }
   }
 
   private func referencePairs(_ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive) async throws -> Compared {

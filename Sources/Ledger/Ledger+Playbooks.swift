@@ -10,13 +10,18 @@ public struct PlaybookRecord: Sendable, Hashable, FetchableRecord {
   public var job: String
   public var path: String
   public var text: String
+  /// Hashes of the commits that it goes through, the oldest first; they were found when it began.
+  public var commits: [String]
   /// Seconds since 1970.
   public var created: Double
   public var ended: Double?
   /// JSON; nil while it goes on.
   public var conclusion: String?
 
-  public init(id: String, name: String, job: String, path: String, text: String, created: Double) {
+  public init(
+    id: String, name: String, job: String, path: String, text: String, commits: [String] = [], created: Double
+  ) {
+    self.commits = commits
     self.id = id
     self.name = name
     self.job = job
@@ -31,6 +36,7 @@ public struct PlaybookRecord: Sendable, Hashable, FetchableRecord {
     job = row["job"]
     path = row["path"]
     text = row["text"]
+    commits = try JSONDocument.decode([String].self, from: row["commits"])
     created = row["created"]
     ended = row["ended"]
     conclusion = row["conclusion"]
@@ -65,11 +71,13 @@ extension SweepLedger {
   /// Stores a new playbook.
   public func create(_ playbook: PlaybookRecord, fleet: Fleet) throws {
     let fleet = try JSONDocument.encode(fleet)
+    let commits = try JSONDocument.encode(playbook.commits)
     try write(events: []) { database in
       try database.execute(
-        sql: "INSERT INTO playbook (id, name, job, path, text, fleet, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        sql:
+          "INSERT INTO playbook (id, name, job, path, text, commits, fleet, created) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         arguments: [
-          playbook.id, playbook.name, playbook.job, playbook.path, playbook.text, fleet, playbook.created,
+          playbook.id, playbook.name, playbook.job, playbook.path, playbook.text, commits, fleet, playbook.created,
         ])
     }
   }

@@ -9,11 +9,14 @@ public struct RunChange: Sendable, Hashable, Codable {
   /// Name of a shipped YAML file → YAML mapping that is merged into it, key by key; a file that the job does not ship
   /// is made of the mapping alone.
   public var overlays: OrderedDictionary<String, String>
+  /// Shell text in front of the command.
+  public var before: String?
 
   public init(
     env: OrderedDictionary<String, String> = [:], arguments: [String] = [],
-    overlays: OrderedDictionary<String, String> = [:]
+    overlays: OrderedDictionary<String, String> = [:], before: String? = nil
   ) {
+    self.before = before
     self.env = env
     self.arguments = arguments
     self.overlays = overlays
@@ -32,11 +35,14 @@ public struct JobChange: Sendable, Hashable, Codable {
   public var target: [RunChange]
   /// In the place of the job's own.
   public var expect: DumpsSpec.Expect?
+  /// Compares slots: the first cell holds the prompt under test alone, and these slots of the others hold it, too.
+  public var positions: [Int]?
 
   public init(
     cells: [OrderedDictionary<String, AxisValue>], repetitions: Int = 1, everywhere: [RunChange] = [],
-    target: [RunChange] = [], expect: DumpsSpec.Expect? = nil
+    target: [RunChange] = [], expect: DumpsSpec.Expect? = nil, positions: [Int]? = nil
   ) {
+    self.positions = positions
     self.cells = cells
     self.repetitions = repetitions
     self.everywhere = everywhere
@@ -64,6 +70,12 @@ extension Planner {
       }
       if let expect = change.expect { plan.cells[index].dumps?.expect = expect }
     }
+    if let positions = change.positions, let single = plan.cells.first {
+      plan.compare.mode = .slots
+      plan.compare.single = single.id
+      plan.cells[0].dumps?.slots = 1
+      for (index, slot) in zip(plan.cells.indices.dropFirst(), positions) { plan.cells[index].dumps?.slot = slot }
+    }
     return plan
   }
 }
@@ -73,6 +85,7 @@ extension RunSpec {
   mutating func apply(_ change: RunChange, _ directory: String, file: String) throws(PlanningError) {
     for (name, value) in change.env { env[name] = value }
     for word in change.arguments { command += " " + ShellQuoting.word(word) }
+    if let before = change.before { command = before + "\n" + command }
     for (name, text) in change.overlays {
       var base = written?[name]
       if base == nil, let path = files.first(where: { ShippedFiles.name($0) == name }) {

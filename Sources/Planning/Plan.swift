@@ -118,6 +118,9 @@ public struct DumpsSpec: Sendable, Hashable, Codable {
   /// Regular expression with named groups, for layout custom.
   public var pattern: String?
   public var slots: Int?
+  /// Where a playbook says so, the slot that holds the prompt under test: it is compared with the cell that holds that
+  /// prompt alone (`CompareSpec.single`).
+  public var slot: Int?
   public var select: Select
   public var expect: Expect?
 
@@ -201,6 +204,8 @@ public struct CompareSpec: Sendable, Hashable, Codable {
   /// Reports of comparisons that are known to be right, absolute or relative to the job file: their distances are honest
   /// noise.
   public var knownGood: [String]?
+  /// Id of the cell that runs the prompt under test alone, where a playbook compares slots with it.
+  public var single: String?
 
   public init(
     mode: Mode = .reference, reference: Reference? = nil, noise: Noise = .measured, shard: ShardRule = .auto,

@@ -13,12 +13,17 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
   public var ablate: [String]?
   public var necessity: [String]?
   public var quantisation: Quantisation?
+  public var invariance: Invariance?
+  public var commits: Commits?
 
   public init(
     target: OrderedDictionary<String, AxisValue>? = nil, components: OrderedDictionary<String, Component> = [:],
     ladder: Ladder = Ladder(), bisect: Bisect = Bisect(), isolate: [String]? = nil, ablate: [String]? = nil,
-    necessity: [String]? = nil, quantisation: Quantisation? = nil
+    necessity: [String]? = nil, quantisation: Quantisation? = nil, invariance: Invariance? = nil,
+    commits: Commits? = nil
   ) {
+    self.commits = commits
+    self.invariance = invariance
     self.target = target
     self.components = components
     self.ladder = ladder
@@ -76,6 +81,44 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
       self.layersVariable = layersVariable
       self.classesVariable = classesVariable
       self.width = width
+    }
+  }
+
+  /// The commits that `git bisect` goes through.
+  public struct Commits: Sendable, Hashable, Codable {
+    /// Absolute path of the repository, at the hosts and here.
+    public var repository: String
+    public var good: String
+    public var bad: String
+    /// Shell text that builds a work tree, in it.
+    public var build: String?
+    /// Directory of the work trees at the hosts; nil: in the user's cache.
+    public var trees: String?
+
+    public init(repository: String, good: String, bad: String, build: String? = nil, trees: String? = nil) {
+      self.repository = repository
+      self.good = good
+      self.bad = bad
+      self.build = build
+      self.trees = trees
+    }
+  }
+
+  /// The batches of seed 002, phase 8, as values of one axis.
+  public struct Invariance: Sendable, Hashable, Codable {
+    public var axis: String
+    /// E0: the prompt under test alone.
+    public var single: AxisValue
+    /// E1: the prompt in every slot.
+    public var same: AxisValue
+    /// E2 and on: the prompt in slot 0, 1, …, other prompts in the others.
+    public var positions: [AxisValue]
+
+    public init(axis: String, single: AxisValue, same: AxisValue, positions: [AxisValue]) {
+      self.axis = axis
+      self.single = single
+      self.same = same
+      self.positions = positions
     }
   }
 

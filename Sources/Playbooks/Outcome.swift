@@ -49,11 +49,14 @@ public struct Outcome: Sendable, Hashable, Codable {
     public var findings: [Finding]
     /// In execution order.
     public var rows: [Row]
+    /// What one side alone has, or what is expected and missing: a sentence each.
+    public var unmatched: [String]
 
     public init(
       kind: String, reference: OrderedDictionary<String, AxisValue>, target: OrderedDictionary<String, AxisValue>,
-      verdict: Verdict, findings: [Finding] = [], rows: [Row] = []
+      verdict: Verdict, findings: [Finding] = [], rows: [Row] = [], unmatched: [String] = []
     ) {
+      self.unmatched = unmatched
       self.kind = kind
       self.reference = reference
       self.target = target

@@ -6,6 +6,9 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
   case ablate
   case necessity
   case quantisation
+  case invariance
+  case weights
+  case commits
 
   /// What it answers, for `--help` and reports.
   public var question: String {
@@ -15,18 +18,25 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
     case .isolate: "Which component brings it?"
     case .ablate: "Which component does it need?"
     case .necessity: "Which of several fixes are critical?"
+    case .invariance: "Does a token's result depend on the batch it is in, or change from run to run?"
+    case .weights: "Are the weights loaded right: names, bytes, slices?"
+    case .commits: "Which commit of a range is the first bad one?"
     case .quantisation: "Is it the quantisation, and if so the scales or the kernel?"
     }
   }
 
+  /// - Parameter commits: for `commits`, the hashes from the good one to the bad one.
   /// - Throws: `PlaybookError` where the job lacks what the playbook needs.
-  public func playbook(for subject: Subject) throws(PlaybookError) -> any Playbook {
+  public func playbook(for subject: Subject, commits: [String] = []) throws(PlaybookError) -> any Playbook {
     switch self {
     case .ladder: try Ladder(subject)
     case .bisect: try Bisect(subject)
     case .isolate: try Isolate(subject)
     case .ablate: try OneAtATime(subject, .ablate)
     case .necessity: try OneAtATime(subject, .necessity)
+    case .invariance: try Invariance(subject)
+    case .weights: try Weights(subject)
+    case .commits: try Commits(subject, range: commits)
     case .quantisation: try Quantisation(subject)
     }
   }

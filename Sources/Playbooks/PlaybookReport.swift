@@ -5,13 +5,14 @@ import Foundation
 /// The record of one playbook, `rollcall.playbook/1` in JSON: the path taken and where it ended.
 public struct PlaybookReport: Sendable, Hashable {
   public var id: String
-  public var name: PlaybookName
+  /// Of `PlaybookName`, or the path of a team's own.
+  public var name: String
   public var job: String
   public var steps: [Step]
   /// nil: it goes on.
   public var conclusion: Conclusion?
 
-  public init(id: String, name: PlaybookName, job: String, steps: [Step], conclusion: Conclusion?) {
+  public init(id: String, name: String, job: String, steps: [Step], conclusion: Conclusion?) {
     self.id = id
     self.name = name
     self.job = job
@@ -33,7 +34,7 @@ public struct PlaybookReport: Sendable, Hashable {
 extension PlaybookReport {
   /// For a terminal.
   public func text() -> String {
-    var lines = ["\(name.rawValue) of \(job) (\(id)): \(steps.count) steps, \(runCount) runs"]
+    var lines = ["\(name) of \(job) (\(id)): \(steps.count) steps, \(runCount) runs"]
     for (index, step) in steps.enumerated() {
       lines.append("")
       lines.append("\(index + 1). \(step.experiment.step)  \(step.outcome.verdict.rawValue.uppercased())")
@@ -53,11 +54,13 @@ extension PlaybookReport {
 
   /// All notes, joined.
   public func markdown() -> String {
-    var text = "# \(name.rawValue) of \(job)\n\n"
+    var text = "# \(name) of \(job)\n\n"
     if let conclusion {
       text += "**\(conclusion.verdict.rawValue.uppercased())**: \(conclusion.summary)\n\nNext: \(conclusion.next)\n\n"
     }
-    text += "\(steps.count) steps, \(runCount) runs. \(name.question)\n"
+    text += "\(steps.count) steps, \(runCount) runs."
+    if let name = PlaybookName(rawValue: name) { text += " \(name.question)" }
+    text += "\n"
     for number in steps.indices.map({ $0 + 1 }) { text += "\n#" + note(number) }
     return text
   }
@@ -152,7 +155,7 @@ extension PlaybookReport {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     let document = Document(
-      id: id, playbook: name.rawValue, job: job, verdict: conclusion?.verdict, runs: runCount,
+      id: id, playbook: name, job: job, verdict: conclusion?.verdict, runs: runCount,
       steps: steps.enumerated().map { index, step in
         Document.Step(
           number: index + 1, step: step.experiment.step, hypothesis: step.experiment.hypothesis,

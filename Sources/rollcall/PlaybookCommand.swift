@@ -1,13 +1,11 @@
-public import ArgumentParser
+import ArgumentParser
 import Comparison
 import Coordination
 import Foundation
 import Ledger
 import Planning
-public import Playbooks
+import Playbooks
 import Reporting
-
-extension PlaybookName: ExpressibleByArgument {}
 
 struct PlaybookCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -39,8 +37,9 @@ struct PlaybookRunCommand: AsyncParsableCommand, HasJSONOutput {
       Example: rollcall playbook ladder Jobs/ladder.yaml
       """)
 
-  @Argument(help: "The playbook: \(PlaybookName.allCases.map(\.rawValue).joined(separator: ", ")).")
-  var name: PlaybookName
+  @Argument(
+    help: "The playbook: \(PlaybookName.allCases.map(\.rawValue).joined(separator: ", ")), or the path of your own.")
+  var name: String
 
   @Argument(help: "The job file.", completion: .file(extensions: ["yaml", "yml"]))
   var job: String
@@ -53,15 +52,18 @@ struct PlaybookRunCommand: AsyncParsableCommand, HasJSONOutput {
   func run() async throws {
     let plan = try Planner.plan(jobFile: job)
     for warning in plan.warnings { Console.error("rollcall: warning: \(warning)") }
+    let name = try PlaybookMethod.name(name)
+    let now = Date().timeIntervalSince1970
+    let title = (name as NSString).lastPathComponent.prefix { $0 != "." }
+    let record = PlaybookRecord(
+      id: Naming.sweep(job: "\(title)-\(plan.name)", now: now, random: .random(in: 0...UInt16.max)),
+      name: name, job: plan.name, path: URL(fileURLWithPath: job).standardizedFileURL.path,
+      text: try String(contentsOfFile: job, encoding: .utf8), commits: try await PlaybookMethod.commits(name, plan),
+      created: now)
     // What the job lacks is said before anything is stored.
-    _ = try name.playbook(for: try Subject(plan))
+    _ = try PlaybookMethod(record)
     let fleet = try fleet.read()
     let session = try SweepSession(store)
-    let now = Date().timeIntervalSince1970
-    let record = PlaybookRecord(
-      id: Naming.sweep(job: "\(name.rawValue)-\(plan.name)", now: now, random: .random(in: 0...UInt16.max)),
-      name: name.rawValue, job: plan.name, path: URL(fileURLWithPath: job).standardizedFileURL.path,
-      text: try String(contentsOfFile: job, encoding: .utf8), created: now)
     try session.ledger.create(record, fleet: fleet)
     try await PlaybookResumeCommand.drive(record, session, json: store.json)
   }

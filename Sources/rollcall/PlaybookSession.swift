@@ -13,7 +13,7 @@ struct PlaybookSession {
 
   /// Runs to the end; nil when Ctrl-C detached it.
   func drive(_ record: PlaybookRecord) async throws -> PlaybookReport? {
-    let playbook = try Self.playbook(record)
+    let method = try PlaybookMethod(record)
     var report = try Self.report(record, ledger)
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
@@ -22,7 +22,7 @@ struct PlaybookSession {
         report.steps.append(step)
         continue
       }
-      switch playbook.next(after: report.steps) {
+      switch try await method.next(after: report.steps) {
       case .run(let experiment): try begin(experiment, number: report.steps.count + 1, of: record)
       case .conclude(let conclusion):
         report.conclusion = conclusion
@@ -71,19 +71,6 @@ struct PlaybookSession {
 
   // MARK: Reading
 
-  private static func name(_ record: PlaybookRecord) throws -> PlaybookName {
-    guard let name = PlaybookName(rawValue: record.name) else {
-      throw LedgerError(
-        code: .damaged, message: "The store holds the unknown playbook \"\(record.name)\"; a newer rollcall wrote it.")
-    }
-    return name
-  }
-
-  static func playbook(_ record: PlaybookRecord) throws -> any Playbook {
-    let plan = try Planner.plan(text: record.text, path: record.path)
-    return try name(record).playbook(for: try Subject(plan))
-  }
-
   static func report(_ record: PlaybookRecord, _ ledger: SweepLedger) throws -> PlaybookReport {
     let steps = try ledger.steps(of: record.id).compactMap { stored in
       try stored.outcome.map {
@@ -93,7 +80,7 @@ struct PlaybookSession {
       }
     }
     return PlaybookReport(
-      id: record.id, name: try name(record), job: record.job, steps: steps,
+      id: record.id, name: record.name, job: record.job, steps: steps,
       conclusion: try record.conclusion.map { try JSONDocument.decode(Conclusion.self, from: $0) })
   }
 }

@@ -123,6 +123,22 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(10))) func oneChangeARunSaysWhatIsNeededAndWhatIsCritical() async throws {
+    try await with("ablate") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "ablate", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "needed")
+      #expect(try conclusion(outcome)["subject"] as? String == "fused-moe")
+      #expect(try steps(outcome).count == 3)
+    }
+    try await with("necessity") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "necessity", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      #expect(
+        try conclusion(outcome)["summary"] as? String == "Critical: routed-scale. Fine-tuning: ordered-all-reduce.")
+    }
+  }
+
   @Test(.timeLimit(.minutes(10))) func quantisationPartsTheKernelFromTheScales() async throws {
     try await with("quantisation") { rollcall, scratch in
       let outcome = try await rollcall("playbook", "quantisation", "job.yaml", "--json")
@@ -130,6 +146,106 @@ import Testing
       let conclusion = try conclusion(outcome)
       #expect(conclusion["kind"] as? String == "quantised-kernel")
       #expect(conclusion["layer"] as? Int == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func invarianceTellsTheKernelStackFromTheModel() async throws {
+    let prompts = "--prompts ${{ prompts }}"
+    try await with("invariance") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
+      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+      #expect(try outcome.json()["runs"] as? Int == 7)
+    }
+    try await with("invariance", replacing: [(prompts, prompts + " --bug batch-variance --layer 1")]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "batch-variance")
+      #expect(conclusion["layer"] as? Int == 1)
+      #expect(conclusion["stage"] as? String == "MoE")
+      let evidence = try #require(conclusion["evidence"] as? [String])
+      #expect(evidence.contains("E2 against E0: the same bytes."), "slot 0 is not touched by the planted kernel")
+      #expect(evidence.contains { $0.hasPrefix("E3 against E0: slot 1 differs, first at layer 1 MoE") })
+      #expect(evidence.contains { $0.hasPrefix("Amplification: layer 1 MoE cos 0.99") })
+    }
+    try await with("invariance", replacing: [(prompts, prompts + " --bug nondeterminism --layer 1")]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "nondeterministic")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func weightsAreCheckedByNameByteAndSlice() async throws {
+    let plain = "--nproc ${{ world_size }}"
+    try await with("weights") { rollcall, _ in
+      let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
+      #expect((try conclusion(outcome)["summary"] as? String)?.contains("byte for byte") == true)
+    }
+    try await with("weights", replacing: [(plain, plain + " --bug duplicate-shard --layer 1")]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "tensor-parallel-rule")
+      #expect(conclusion["layer"] as? Int == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func theFirstBadCommitIsFoundAndBrokenBuildsAreSkipped() async throws {
+    try await with("commits") { rollcall, scratch in
+      // Seven commits: the fourth cannot be built, the sixth brings the bug.
+      let engine = try scratch.directory("engine")
+      let source = try String(contentsOfFile: scratch.path("workloads/tiny_tp.py"), encoding: .utf8)
+      func git(_ arguments: String...) async throws -> String {
+        try await runTool(
+          "git",
+          ["-C", engine, "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main"] + arguments
+        ).output.trimmingCharacters(in: .whitespacesAndNewlines)
+      }
+      _ = try await git("init", "-q")
+      var commits: [String] = []
+      for number in 1...7 {
+        let plain = #"add("--bug", default=None"#
+        try #require(source.contains(plain))
+        let bug = #"add("--bug", default="double-reduce""#
+        try scratch.write(
+          "engine/tiny_tp.py", "# \(number)\n" + (number < 6 ? source : source.replacing(plain, with: bug)))
+        try scratch.write("engine/build.sh", number == 4 ? "echo cannot build >&2; exit 1\n" : "echo built\n")
+        _ = try await git("add", ".")
+        _ = try await git("commit", "-q", "-m", "commit \(number)")
+        commits.append(try await git("rev-parse", "HEAD"))
+      }
+      let text = try #require(scratch.text("job.yaml"))
+      try scratch.write(
+        "job.yaml",
+        text.replacing("/srv/engine", with: engine).replacing("v1.0", with: commits[0])
+          .replacing("make -j8", with: "sh build.sh\n    trees: \(scratch.path("trees"))"))
+      let outcome = try await rollcall("playbook", "commits", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput) \(outcome.output)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "commit")
+      #expect(conclusion["subject"] as? String == commits[5])
+      #expect(conclusion["cause"] as? String == "double-reduce")
+      #expect(try steps(outcome).count <= 6, "log₂ of seven, two ends, one without a build")
+      #expect(try steps(outcome).contains("commit-\(commits[3].prefix(12))"), "the middle is the one without a build")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func aTeamsOwnPlaybookIsDriven() async throws {
+    let program = RollcallBinary.repository + "/Jobs/playbooks/rounding.py"
+    let type = "--dtype ${DTYPE:-bf16}"
+    try await with("isolate", replacing: [(type, type + " --bug missing-scale --layer 2 --bug-from-world-size 2")]) {
+      rollcall, _ in
+      let outcome = try await rollcall("playbook", program, "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "logic")
+      #expect(try steps(outcome) == ["as-configured", "float32"])
+      let missing = try await rollcall("playbook", "./nowhere.py", "job.yaml")
+      #expect(missing.status == 65)
+      let unknown = try await rollcall("playbook", "bisekt", "job.yaml")
+      #expect(unknown.status == 64)
+      #expect(unknown.errorOutput.contains("Did you mean bisect?"))
     }
   }
 

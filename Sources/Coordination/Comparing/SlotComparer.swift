@@ -15,10 +15,12 @@ extension DumpComparer {
   /// - Parameters:
   ///   - slots: sequences in the batch, 2 at least.
   ///   - rank: one rank alone; nil: all.
+  ///   - single: a run of one sequence, and the slot that holds the same prompt: that slot is compared with it, and no
+  ///     slot with another.
   public static func compareSlots(
     set: DumpSet, slots: Int, rule: CallRule = .auto, selection: CallSelection = .prefill, rank: Int? = nil,
     worldSize: Int? = nil, label: String? = nil, startTime: Int64? = nil, expectation: CaptureExpectation? = nil,
-    progress: MeasuringProgress? = nil
+    single: (side: ComparisonSide, slot: Int)? = nil, progress: MeasuringProgress? = nil
   ) async throws -> ComparisonReport {
     let side = ComparisonSide(set: set, label: label, worldSize: worldSize, startTime: startTime)
     let request = ComparisonRequest(
@@ -29,14 +31,25 @@ extension DumpComparer {
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
+    var alone: [CaptureKey: [Int: Capture]]?
+    if let single {
+      var request = request
+      (request.reference, request.target, request.slots) = (single.side, single.side, 1)
+      let index = CaptureIndex(single.side, rank: rank)
+      let pairs = CaptureMatching(request: request, reference: index, target: index, isSlots: true).pairs
+      alone = Dictionary(pairs.map { ($0.key, $0.target) }, uniquingKeysWith: { first, _ in first })
+    }
+    let others = alone
     let counter = MeasuringCounter(matching.pairs, progress)
     let audit = set.areChecksumsVerified ? nil : StorageAudit()
     let measured = try await Bounded.map(matching.pairs) { pair in
-      let stage = await SlotMeasurer(pair: pair, slots: slots, audit: audit).measure()
+      var measurer = SlotMeasurer(pair: pair, slots: slots, audit: audit)
+      if let single { measurer.single = (others?[pair.key] ?? [:], single.slot) }
+      let stage = await measurer.measure()
       counter.finished(pair)
       return stage
     }
-    return SlotReport(request: request, matching: matching, stages: measured).report
+    return SlotReport(request: request, matching: matching, stages: measured, single: single?.side).report
   }
 }
 
@@ -45,6 +58,8 @@ private struct SlotMeasurer {
   var pair: CaptureMatching.Pair
   var slots: Int
   var audit: StorageAudit?
+  /// The captures of a run of one sequence, and the slot that is compared with it.
+  var single: (captures: [Int: Capture], slot: Int)?
 
   struct Stage: Sendable {
     var pair: CaptureMatching.Pair
@@ -75,6 +90,13 @@ private struct SlotMeasurer {
       }
       stage.shape = [rows / slots] + logical.shape.dropFirst()
       let size = logical.elementCount / slots
+      if let single {
+        let other = try alone(single.captures, stage.shape)
+        let measures = try await PairMeasurer.measure(
+          target: logical, reference: other, shape: stage.shape, targetStart: single.slot * size, referenceStart: 0)
+        stage.measures.append((single.slot, measures))
+        return stage
+      }
       for slot in 1..<slots {
         let measures = try await PairMeasurer.measure(
           target: logical, reference: logical, shape: stage.shape, targetStart: 0, referenceStart: slot * size)
@@ -86,6 +108,25 @@ private struct SlotMeasurer {
       stage.unmatched = "\(pair.key): \(error)"
     }
     return stage
+  }
+
+  /// The tensor of the run of one sequence.
+  private func alone(_ captures: [Int: Capture], _ shape: [Int]) throws -> LogicalTensor {
+    let tensors = captures.keys.sorted().compactMap { captures[$0]?.tensor }
+    guard !tensors.isEmpty else {
+      throw AlignmentError(
+        code: .shapeMismatch, place: pair.key.description, message: "the run of the prompt alone has none of it")
+    }
+    for storage in tensors.flatMap(\.storages) { try audit?.verify(storage) }
+    var plan = ShardPlan(kind: .single, axis: nil, ranks: tensors.count, residual: nil, margin: nil, why: "")
+    let logical = try LogicalTensor(
+      parts: tensors, layout: try layout(tensors, plan: &plan), place: pair.key.description)
+    guard logical.shape == shape else {
+      throw AlignmentError(
+        code: .shapeMismatch, place: pair.key.description,
+        message: "a slot has the shape \(shape), the prompt alone \(logical.shape)")
+    }
+    return logical
   }
 
   private func layout(_ tensors: [Tensor], plan: inout ShardPlan) throws -> ShardLayout {
@@ -116,6 +157,11 @@ private struct SlotReport {
   var request: ComparisonRequest
   var matching: CaptureMatching
   var stages: [SlotMeasurer.Stage]
+  /// The run of the prompt alone; nil: slots are compared with slot 0.
+  var single: ComparisonSide?
+
+  /// What a slot is compared with.
+  private var standard: String { single == nil ? "slot 0" : "the prompt alone" }
 
   var report: ComparisonReport {
     let mismatch = differingInput
@@ -143,8 +189,11 @@ private struct SlotReport {
     }
     let side = ComparisonReport.Side(
       path: request.target.set.root, worldSize: matching.target.worldSize, label: request.target.label)
+    let reference = single.map {
+      ComparisonReport.Side(path: $0.set.root, worldSize: matching.target.worldSize, label: $0.label)
+    }
     return ComparisonReport(
-      verdict: Verdict.combined(verdicts), reference: side, target: side, coverage: coverage, rows: rows,
+      verdict: Verdict.combined(verdicts), reference: reference ?? side, target: side, coverage: coverage, rows: rows,
       firstDivergence: mismatch == nil
         ? firstDivergence.map { ComparisonReport.Divergence(layer: $0.pair.key.layer, stage: $0.pair.key.stage) } : nil,
       findings: findings, notes: notes)
@@ -187,9 +236,12 @@ private struct SlotReport {
     if measures.elementCount == 0 {
       (verdict, why) = (.inconclusive, "the tensor is empty: nothing was compared")
     } else if measures.nonfiniteTarget + measures.nonfiniteReference > 0 {
-      why = "not finite: \(measures.nonfiniteTarget) values in slot 0, \(measures.nonfiniteReference) in slot \(slot)"
+      why =
+        single == nil
+        ? "not finite: \(measures.nonfiniteTarget) values in slot 0, \(measures.nonfiniteReference) in slot \(slot)"
+        : "not finite: \(measures.nonfiniteTarget) values in slot \(slot), \(measures.nonfiniteReference) alone"
     } else if verdict == .fail {
-      why = "slot \(slot) is not the same bytes as slot 0"
+      why = "slot \(slot) is not the same bytes as \(standard)"
     }
     if let mismatch, verdict == .fail {
       (verdict, why) = (.inconclusive, "the slots' inputs differ (\(mismatch.pair.key)): not the same prompt")
@@ -219,8 +271,8 @@ private struct SlotReport {
     }
     return Finding(
       cause: "batch-variance", layer: key.layer, stage: key.stage, confidence: .certain, evidence: evidence,
-      summary: "\(place) is the first stage whose output depends on the slot: slot "
-        + "\(slots.map(String.init).joined(separator: ", ")) differ from slot 0 for the same input.",
+      summary: "\(place) is the first stage whose output depends on the \(single == nil ? "slot" : "batch"): slot "
+        + "\(slots.map(String.init).joined(separator: ", ")) differs from \(standard) for the same input.",
       next: "Not a bug of the model: look for split-K, split-KV or tile choices that depend on the batch position in "
         + "the kernels of \(place), or accept it as a limit of the stack.")
   }

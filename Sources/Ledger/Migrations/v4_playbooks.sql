@@ -5,6 +5,8 @@ CREATE TABLE playbook (
   job        TEXT NOT NULL,
   path       TEXT NOT NULL,
   text       TEXT NOT NULL,
+  -- Commits that were found when it began, a JSON list.
+  commits    TEXT NOT NULL DEFAULT '[]',
   fleet      TEXT NOT NULL,
   created    REAL NOT NULL,
   ended      REAL,

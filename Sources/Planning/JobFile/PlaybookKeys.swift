@@ -15,9 +15,14 @@ struct PlaybookKeys: KeyTable {
   let necessity = Key("necessity", .list(of: .text), "Components that are fixes: each is reverted in turn.")
   let quantisation = Key("quantisation", QuantisationKeys.shape, "Components of the quantisation playbook.")
 
+  let commits = Key("commits", CommitsKeys.shape, "The range that the commits playbook bisects.")
+  let invariance = Key("invariance", InvarianceKeys.shape, "The batches of the invariance playbook.")
+
   var keys: [AnyKey] {
     [
-      target.erased, components.erased, ladder.erased, bisect.erased, isolate.erased, ablate.erased, necessity.erased,
+      commits.erased, invariance.erased, target.erased, components.erased, ladder.erased, bisect.erased, isolate.erased,
+      ablate.erased,
+      necessity.erased,
       quantisation.erased,
     ]
   }
@@ -37,6 +42,8 @@ struct PlaybookKeys: KeyTable {
       let ablate = names(keys.ablate)
       let necessity = names(keys.necessity)
       let quantisation = fields(keys.quantisation, &reading)
+      let invariance = fields(keys.invariance, &reading)
+      let commits = fields(keys.commits, &reading)
       check(ladder.strategies, components, fields.place(keys.ladder), &reading)
       if let quantisation {
         check([quantisation.unquantised, quantisation.fake], components, fields.place(keys.quantisation), &reading)
@@ -44,7 +51,7 @@ struct PlaybookKeys: KeyTable {
       return PlaybookSpec(
         target: target.map { OrderedDictionary($0.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 }) },
         components: components, ladder: ladder, bisect: bisect, isolate: isolate, ablate: ablate,
-        necessity: necessity, quantisation: quantisation)
+        necessity: necessity, quantisation: quantisation, invariance: invariance, commits: commits)
     }
   }
 
@@ -174,6 +181,58 @@ struct QuantisationKeys: KeyTable {
       let fake = fields(keys.fake, &reading)
       guard let unquantised, let fake else { return nil }
       return PlaybookSpec.Quantisation(unquantised: unquantised, fake: fake)
+    }
+  }
+}
+
+/// The keys of `playbook.commits`.
+struct CommitsKeys: KeyTable {
+  let title = "commits"
+  let repository = Key(
+    "repository", .text, required: true, "Path of the git repository, the same at the hosts and here.")
+  let good = Key("good", .text, required: true, "A commit, tag or branch that is right.")
+  let bad = Key("bad", .text, required: true, "A later one that is wrong.")
+  let build = Key("build", .text, "Text for /bin/sh -c that builds a work tree, run in it; a failure skips the commit.")
+  let trees = Key("trees", .text, "Directory of the work trees at the hosts; default ~/.cache/rollcall/trees.")
+
+  var keys: [AnyKey] { [repository.erased, good.erased, bad.erased, build.erased, trees.erased] }
+
+  static var shape: Shape<PlaybookSpec.Commits> {
+    .object(CommitsKeys()) { fields, keys, reading in
+      let repository = fields(keys.repository, &reading)
+      let good = fields(keys.good, &reading)
+      let bad = fields(keys.bad, &reading)
+      let build = fields(keys.build, &reading)
+      let trees = fields(keys.trees, &reading)
+      if let repository, !repository.hasPrefix("/") {
+        reading.report(fields.place(keys.repository), "`repository` must be an absolute path: it is used at the hosts")
+      }
+      guard let repository, let good, let bad else { return nil }
+      return PlaybookSpec.Commits(repository: repository, good: good, bad: bad, build: build, trees: trees)
+    }
+  }
+}
+
+/// The keys of `playbook.invariance`.
+struct InvarianceKeys: KeyTable {
+  let title = "invariance"
+  let axis = Key("axis", .text, required: true, "The axis that says which prompts are in the batch.")
+  let single = Key("single", .axisValue, required: true, "Its value for the prompt under test alone.")
+  let same = Key("same", .axisValue, required: true, "Its value for the prompt in every slot.")
+  let positions = Key(
+    "positions", .list(of: .axisValue, minimum: 1), required: true,
+    "Its values for the prompt in slot 0, 1, and so on, with other prompts in the other slots.")
+
+  var keys: [AnyKey] { [axis.erased, single.erased, same.erased, positions.erased] }
+
+  static var shape: Shape<PlaybookSpec.Invariance> {
+    .object(InvarianceKeys()) { fields, keys, reading in
+      let axis = fields(keys.axis, &reading)
+      let single = fields(keys.single, &reading)
+      let same = fields(keys.same, &reading)
+      let positions = fields(keys.positions, &reading)
+      guard let axis, let single, let same, let positions else { return nil }
+      return PlaybookSpec.Invariance(axis: axis, single: single, same: same, positions: positions)
     }
   }
 }

@@ -1,0 +1,95 @@
+import Comparison
+import Diagnosis
+import OrderedCollections
+import Planning
+import Playbooks
+import Testing
+
+@Suite struct InvarianceTests {
+  private func subject() throws -> Subject {
+    let text = """
+      name: sample
+      matrix: {prompts: [same]}
+      run: {command: engine}
+      dumps: {layout: atom, slots: 4}
+      compare: {mode: slots}
+      playbook:
+        invariance: {axis: prompts, single: single, same: same, positions: [p0, p1]}
+      """
+    return try Subject(Planner.plan(text: text, path: "/job.yaml"))
+  }
+
+  private func row(_ layer: Int, _ stage: String, slot: Int, off: Double) -> Outcome.Row {
+    Outcome.Row(
+      layer: layer, stage: stage, tensor: "hidden", slot: slot, verdict: off > 0 ? .fail : .pass, cos: 1 - off * off,
+      relL2: off)
+  }
+
+  /// - Parameter off: by what slot `slot` of a batch differs in layer 1's MoE; behind it ten times that.
+  private func play(
+    repeats: Double = 0, off: @escaping (_ batch: String, _ slot: Int) -> Double
+  ) throws -> (conclusion: Conclusion, steps: [Step]) {
+    try Play.through(Invariance(subject())) { experiment in
+      func pair(_ kind: String, _ batch: String, _ slots: [Int], _ figure: (Int) -> Double) -> Outcome.Pair {
+        let rows = slots.flatMap {
+          [
+            row(0, "Attention", slot: $0, off: 0), row(1, "MoE", slot: $0, off: figure($0)),
+            row(2, "Attention", slot: $0, off: figure($0) * 20),
+          ]
+        }
+        return Outcome.Pair(
+          kind: kind, reference: [:], target: ["prompts": .string(batch)],
+          verdict: Verdict.combined(rows.map(\.verdict)), rows: rows)
+      }
+      var pairs: [Outcome.Pair] = []
+      if experiment.change.positions == nil {
+        #expect(experiment.change.repetitions == 2)
+        pairs = [pair("repeat", "same", [0], { _ in repeats }), pair("slots", "same", [1, 2, 3]) { off("same", $0) }]
+      } else {
+        #expect(experiment.change.cells.map { $0["prompts"]?.description } == ["single", "p0", "p1"])
+        #expect(experiment.change.positions == [0, 1])
+        pairs = [0, 1].map { slot in pair("slots", "p\(slot)", [slot]) { off("p\(slot)", $0) } }
+      }
+      var outcome = Play.outcome(
+        experiment, Verdict.combined(pairs.filter { $0.kind != "repeat" }.map(\.verdict)))
+      outcome.pairs = pairs
+      return outcome
+    }
+  }
+
+  @Test func theSameBytesEverywhereIsNoBug() throws {
+    let (conclusion, steps) = try play { _, _ in 0 }
+    #expect(conclusion.kind == "no-bug")
+    #expect(conclusion.verdict == .pass)
+    #expect(steps.count == 2)
+  }
+
+  @Test func aRunThatDiffersFromItselfEndsIt() throws {
+    let (conclusion, steps) = try play(repeats: 1e-3) { _, _ in 0 }
+    #expect(conclusion.kind == "nondeterministic")
+    #expect(conclusion.layer == 1)
+    #expect(steps.count == 1)
+  }
+
+  @Test func slotsThatDifferByRoundingAreTheKernelStack() throws {
+    let (conclusion, _) = try play { _, slot in slot == 0 ? 0 : 1e-3 }
+    #expect(conclusion.kind == "batch-variance")
+    #expect(conclusion.summary.contains("kernel stack, not a model bug"))
+    #expect(conclusion.layer == 1 && conclusion.stage == "MoE")
+    #expect(conclusion.evidence.contains { $0.hasPrefix("Amplification: layer 1 MoE cos") && $0.contains("→ layer 2") })
+    #expect(conclusion.evidence.contains { $0.contains("split-K") })
+    #expect(conclusion.evidence.contains { $0.contains("20 times") })
+  }
+
+  @Test func theSizeOfTheBatchIsToldFromThePosition() throws {
+    let (size, _) = try play { batch, _ in batch == "same" ? 0 : 1e-3 }
+    #expect(size.summary.contains("size of the batch"))
+    let (position, _) = try play { batch, _ in batch == "p1" ? 1e-3 : 0 }
+    #expect(position.summary.contains("position or the neighbours"))
+  }
+
+  @Test func moreThanRoundingIsABugOfThePathForSeveralSequences() throws {
+    let (conclusion, _) = try play { _, slot in slot == 0 ? 0 : 0.7 }
+    #expect(conclusion.kind == "slot-bug")
+  }
+}
