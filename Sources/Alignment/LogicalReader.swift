@@ -38,13 +38,13 @@ public struct LogicalReader: Sendable {
     inner = layout.axis.map { layout.shape[($0 + 1)...].reduce(1, *) } ?? 1
   }
 
-  /// The one tensor whose bytes are those of this one, where its checksum is wanted: `readBytes` leaves it to the
-  /// caller, who may know it already.
+  /// The one tensor whose bytes are those of this one: `readBytes` leaves noting their checksum to the caller, who may
+  /// know it already.
   public var plainReader: TensorReader? {
     guard layout.axis == nil, !layout.hasSum, case .file(let reader)? = sources[layout.pieces[0].part] else {
       return nil
     }
-    return reader.notesChecksums ? reader : nil
+    return reader
   }
 
   /// Values of elements `range` in row-major order (`DType.valuesPerElement` doubles each).

@@ -28,6 +28,12 @@ struct ChunkGrid: Sendable {
     return position - inRow + min(rowLength, (inRow / Self.chunkValues + 1) * Self.chunkValues)
   }
 
+  /// Rows that end in the chunk that begins at value `position`.
+  func rowsOfChunk(at position: Int) -> Int {
+    guard rowLength > 0, position < count else { return 0 }
+    return chunkEnd(after: position) / rowLength - position / rowLength
+  }
+
   var chunks: [Range<Int>] {
     var result: [Range<Int>] = []
     var position = 0

@@ -256,6 +256,10 @@ public struct Judge: Sendable {
   /// almost nothing is not judged by its own rounding.
   private func tokenDistances(_ measures: Measures) -> [Double] {
     guard measures.tokenNorms.count == measures.tokenRelL2.count, !measures.tokenNorms.isEmpty else { return [] }
+    // Where none can be so small, the usual one is not looked for.
+    if let least = measures.tokenNorms.min(), let most = measures.tokenNorms.max(), least >= 0.1 * most {
+      return measures.tokenRelL2
+    }
     let usual = median(measures.tokenNorms)
     return zip(measures.tokenRelL2, measures.tokenNorms).map { distance, norm in
       let least = 0.1 * usual
@@ -268,7 +272,9 @@ public struct Judge: Sendable {
   private func tokens(_ row: JudgedRow, walk: Walk, floor: Double) -> [Int] {
     let distances = tokenDistances(row.measures)
     guard distances.count > 1 else { return [] }
-    let limit = max(8 * median(distances), onset * walk.worstToken, 8 * floor)
+    let known = max(onset * walk.worstToken, 8 * floor)
+    guard !distances.allSatisfy({ $0 <= known }) else { return [] }
+    let limit = max(8 * median(distances), known)
     return distances.indices.filter { distances[$0] > limit || distances[$0].isNaN }
       .sorted { (distances[$1], $0) < (distances[$0], $1) }
   }

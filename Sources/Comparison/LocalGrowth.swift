@@ -71,7 +71,6 @@ public struct LocalGrowth: Sendable {
   }
 
   static func median(_ values: [Double]) -> Double {
-    let sorted = values.sorted()
-    return sorted.isEmpty ? .nan : sorted[sorted.count / 2]
+    values.isEmpty ? .nan : values.ranked(values.count / 2)
   }
 }

@@ -48,6 +48,7 @@ public struct MeasureAccumulator: Sendable {
     keepsRows = grid.rowCount > 1 && grid.rowCount <= Self.rowLimit
     start = element * self.valuesPerElement
     position = start
+    if keepsRows { rows.reserveCapacity(grid.rowsOfChunk(at: start)) }
   }
 
   /// Ranges of elements that may be measured each on its own, in order, to be merged in order.
@@ -79,15 +80,21 @@ public struct MeasureAccumulator: Sendable {
   /// - Returns: whether they are the same bytes.
   @discardableResult
   public mutating func add(_ dtype: DType, target: [UInt8], reference: [UInt8]) -> Bool {
+    target.withUnsafeBytes { target in
+      reference.withUnsafeBytes { add(dtype, target: target, reference: $0) }
+    }
+  }
+
+  /// The same of bytes that stand anywhere.
+  @discardableResult
+  public mutating func add(
+    _ dtype: DType, target: UnsafeRawBufferPointer, reference: UnsafeRawBufferPointer
+  ) -> Bool {
     let format = dtype.laneFormat
-    return target.withUnsafeBytes { target in
-      reference.withUnsafeBytes { reference in
-        format.table.withUnsafeBufferPointer { table in
-          let unequal = add(format.lanes, table.baseAddress, elementBytes: dtype.byteCount, target, reference)
-          addBytes(unequal: unequal, of: min(target.count, reference.count))
-          return unequal == 0
-        }
-      }
+    return format.table.withUnsafeBufferPointer { table in
+      let unequal = add(format.lanes, table.baseAddress, elementBytes: dtype.byteCount, target, reference)
+      addBytes(unequal: unequal, of: min(target.count, reference.count))
+      return unequal == 0
     }
   }
 
@@ -106,6 +113,7 @@ public struct MeasureAccumulator: Sendable {
     total += next.total
     var closed = next.rows[...]
     if let first = closed.popFirst() {
+      if start == 0, rows.capacity < grid.rowCount { rows.reserveCapacity(grid.rowCount) }
       row += first
       rows.append(row)
       rows.append(contentsOf: closed)
@@ -168,7 +176,7 @@ public struct MeasureAccumulator: Sendable {
 
   private mutating func closeLanes(isRow: Bool) {
     let sums = lanes.sums
-    lanes = PairLanes()
+    lanes.contents = .nothing
     chunk += sums
     row += sums
     guard isRow else { return }

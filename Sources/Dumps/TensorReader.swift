@@ -56,9 +56,14 @@ public final class TensorReader: Sendable {
   @discardableResult
   public func note(_ range: Range<Int>, bytes: [UInt8]) -> UInt32? {
     guard audit != nil else { return nil }
-    let crc = bytes.withUnsafeBytes { Kernels.crc32($0) }
+    let crc = bytes.withUnsafeBytes { Self.checksum(of: $0) }
     note(range, crc: crc)
     return crc
+  }
+
+  /// CRC-32 of bytes, after those of which `crc` is known.
+  public static func checksum(of bytes: UnsafeRawBufferPointer, continuing crc: UInt32 = 0) -> UInt32 {
+    Kernels.crc32(bytes, continuing: crc)
   }
 
   /// Notes the CRC-32 of elements that were read.
@@ -120,8 +125,11 @@ public final class TensorReader: Sendable {
   /// Bytes of one piece of work: of decoding, and of the window that a gather reads.
   static let blockBytes = 256 << 10
 
-  private func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(DumpError) {
+  /// The same into memory of just that size.
+  public func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(DumpError) {
     let size = tensor.dtype.byteCount
+    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    precondition(target.count == range.count * size, "memory of another size")
     guard !range.isEmpty else { return }
     if !pieces.isEmpty {
       for (reader, start) in pieces {

@@ -4,6 +4,16 @@
 /// Value i of a row goes to lane i mod 32, in ascending order, with a rounded product and a rounded sum. So the
 /// bits depend neither on how a row is cut into runs, nor on the vector width of the machine.
 public struct PairLanes: Sendable {
+  /// Which of the sums stand.
+  public enum Contents: Sendable {
+    /// None: all are 0, whatever the lanes hold.
+    case nothing
+    /// Of equal values alone: `reference` is all three, and there is no difference.
+    case equalValues
+    case pairs
+  }
+
+  public var contents = Contents.nothing
   public var dot = Lanes32()
   public var target = Lanes32()
   public var reference = Lanes32()
@@ -29,9 +39,16 @@ public struct PairLanes: Sendable {
 
   /// Each sum with its lanes added up.
   public var sums: PairSums {
-    PairSums(
-      dot: dot.folded, target: target.folded, reference: reference.folded, difference: difference.folded,
-      magnitude: magnitude.folded)
+    switch contents {
+    case .nothing: return PairSums()
+    case .equalValues:
+      let sum = reference.folded
+      return PairSums(dot: sum, target: sum, reference: sum, difference: 0, magnitude: 0)
+    case .pairs:
+      return PairSums(
+        dot: dot.folded, target: target.folded, reference: reference.folded, difference: difference.folded,
+        magnitude: magnitude.folded)
+    }
   }
 }
 

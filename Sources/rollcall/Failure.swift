@@ -20,8 +20,9 @@ enum Failure {
   static let detached: Int32 = 130
 
   static func exit(_ error: any Error, command: (any ParsableCommand.Type), json: Bool) -> Never {
-    // ArgumentParser's own: help, validation, plain exit codes. It calls all others a failure.
-    if error is ExitCode || command.exitCode(for: error) != .failure { command.exit(withError: error) }
+    if let code = error as? ExitCode { Foundation.exit(code.rawValue) }
+    // ArgumentParser's own: help and validation. It calls all others a failure.
+    if command.exitCode(for: error) != .failure { command.exit(withError: error) }
     let (code, status, message) = describe(error)
     if json {
       let document = ["error": ["code": code, "message": message]]

@@ -117,14 +117,15 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
         sweep: record.id, now: stored.ended ?? 0,
         again: SweepComparison.Repetition(rules: try rules(try ledger.plan(of: record.id)), readsDumps: read))
       : stored
-    let rendered =
-      format == .text && output == nil && !store.json
-      ? report.text(verbose: true, style: Style(color: Console.wantsColour, width: Console.width))
-      : (store.json ? ReportFormat.json : format).render(report)
+    let format = store.json ? ReportFormat.json : format
     if let output {
-      try Console.write(rendered, to: output)
+      try Console.write(format.render(report), to: output)
+    } else if format == .json {
+      report.writeJSON(pretty: true) { Console.write(bytes: $0) }
+    } else if format == .text {
+      Console.print(report.text(verbose: true, style: Style(color: Console.wantsColour, width: Console.width)))
     } else {
-      Console.print(rendered)
+      Console.print(format.render(report))
     }
     throw ExitCode(ExitPolicy.code(for: report))
   }

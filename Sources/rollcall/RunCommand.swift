@@ -94,7 +94,7 @@ enum SweepOutcome {
   /// Prints the report and leaves with its exit code.
   static func print(_ report: SweepReport, store: String, json: Bool, verbose: Bool) throws {
     if json {
-      Console.print(report.json(pretty: true))
+      report.writeJSON(pretty: true) { Console.write(bytes: $0) }
     } else {
       let style = Style(color: Console.wantsColour, width: Console.width)
       Console.print(report.text(verbose: verbose, style: style))

@@ -5,6 +5,7 @@ Whole processes from files to JSON, page cache warm, medians over the rounds, ra
 
   peers     806 MB of bf16, sides that differ by noise and sides that are equal: ATOM's formulas in PyTorch, SGLang's
             comparator, NumPy, a plain read (1 and 2 threads), memcmp
+  limits    the same without the peers: with --layers 120 on 4 GB, where starting the process does not count
   small     a 15 MB pair
   resident  resident memory over 4 GB
   bytes     growth from 10 MB to 10 GB
@@ -32,7 +33,7 @@ TOLERANCE = 1e-12
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument(
-    "cases", nargs="*", default=["peers"], help="peers (default), small, resident, bytes, captures, all")
+    "cases", nargs="*", default=["peers"], help="peers (default), limits, small, resident, bytes, captures, all")
 parser.add_argument("--rollcall", required=True, help="the release binary")
 parser.add_argument("--plain-read", required=True, help="plain_read.c, compiled")
 parser.add_argument("--rounds", type=int, default=5)
@@ -41,7 +42,7 @@ parser.add_argument("--largest", type=float, default=10.0, help="GB, the end of 
 parser.add_argument("--most", type=int, default=100_000, help="the end of the growth in captures")
 parser.add_argument("--scratch", type=pathlib.Path, help="where the dumps are written and deleted")
 arguments = parser.parse_args()
-CASES = ["peers", "small", "resident", "bytes", "captures"]
+CASES = ["peers", "limits", "small", "resident", "bytes", "captures"]
 if unknown := set(arguments.cases) - {*CASES, "all"}:
     parser.error(f"no such case: {', '.join(sorted(unknown))}")
 cases = CASES if "all" in arguments.cases else arguments.cases
@@ -145,7 +146,10 @@ def make(folder, **options):
 
 # MARK: peers
 
-def contestants(folder, name):
+PEERS = ("ATOM's formulas, PyTorch", "SGLang's comparator", "NumPy")
+
+
+def contestants(folder, name, has_peers):
     """What runs in each round: name to a function that gives a Run."""
     atom, sglang, numpy = (
         [folder / form / side for side in ("reference", name)] for form in ("atom", "sglang", "numpy"))
@@ -164,6 +168,8 @@ def contestants(folder, name):
     if name == "equal":
         # It fails where torch.save did not write the same bytes twice.
         result[f"memcmp, {threads} threads"] = lambda: plain("memcmp", threads, atom)
+    if not has_peers:
+        result = {what: start for what, start in result.items() if what not in PEERS}
     return result, atom, report
 
 
@@ -179,18 +185,19 @@ def check(runs, report):
             f"{numpy:.1e}, to SGLang's max_abs {sglang:.1e}")
 
 
-def peers(folder):
-    make(folder, layers=arguments.layers)
+def peers(folder, has_peers=True):
+    make(folder, layers=arguments.layers, **({} if has_peers else {"formats": "atom"}))
     for name in ("noisy", "equal"):
-        running, sides, report = contestants(folder, name)
+        running, sides, report = contestants(folder, name, has_peers)
         plain("read", 1, sides)
-        Run([PYTHON, here / "sglang_comparator.py", "--help"])
+        if has_peers:
+            Run([PYTHON, here / "sglang_comparator.py", "--help"])
         rounds = []
         for number in range(arguments.rounds):
             print(f"{name}: round {number + 1} of {arguments.rounds}", file=sys.stderr)
             runs = {what: start() for what, start in running.items()}
             if number == 0:
-                agreement = check(runs, report)
+                agreement = check(runs, report) if has_peers else "no peers"
             rounds.append(runs)
         total = size(sides)
         differ = "differ by noise" if name == "noisy" else "are equal"
@@ -206,6 +213,10 @@ def peers(folder):
             print(
                 f"| {what} | {wall:.3f} | {median(run.cpu for run in column):.3f} | {total / wall / 1e9:.3g} | "
                 f"{resident} | {ratio:.2f} |")
+
+
+def limits(folder):
+    peers(folder, has_peers=False)
 
 
 # MARK: one side's cases
@@ -303,6 +314,7 @@ def resident(folder):
 
 TITLES = {
     "peers": (peers, "Against the peers and the machine's limits"),
+    "limits": (limits, "Against the machine's limits"),
     "small": (small, "A small pair"),
     "resident": (resident, "Resident memory"),
     "bytes": (growth_in_bytes, "Growth in bytes"),

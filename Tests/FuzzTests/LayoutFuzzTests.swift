@@ -124,6 +124,64 @@ extension FuzzTests {
     }
   }
 
+  @Test func huggingFaceTrees() async throws {
+    let seeds = try await LayoutSeeds("huggingface")
+    let trees = seeds.data(".json")
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    let name = "LlamaForCausalLM_debug_tree_FULL_TENSORS.json"
+    let tensors = seeds.files.filter { $0.name.hasSuffix(".safetensors") }
+    for file in tensors { try scratch.write("rank_1/\(file.name)", file.data) }
+    for tree in trees {
+      // The seeds themselves are sound: every file stands in the tree or beside it.
+      try scratch.write("rank_1/\(name)", tree)
+      let captures = try loadDirectory(scratch.path, .huggingFace, besides: ["rank_1/\(name)"])
+      #expect(captures == tensors.count)
+    }
+    try Campaign(name: "huggingface", count: 1_000).run { mutator in
+      var bytes = mutator.pick(trees)
+      mutator.damage(&bytes, words: jsonWords + treeWords, donors: trees)
+      return bytes
+    } check: { path in
+      try scratch.write("rank_1/\(name)", Array(Data(contentsOf: URL(fileURLWithPath: path))))
+      let captures = try loadDirectory(scratch.path, .huggingFace, besides: ["rank_1/\(name)"])
+      guard let captures else { throw BrokenPromise(description: "the directory was refused") }
+      return captures == tensors.count
+    }
+  }
+
+  @Test func huggingFaceFileNames() async throws {
+    let seeds = try await LayoutSeeds("huggingface")
+    let tree = try #require(seeds.files.first { $0.name == "full.json" }).data
+    let tensors = seeds.files.filter { $0.name.hasSuffix(".safetensors") }
+    let donors = tensors.map { Array($0.name.utf8) }
+    try Campaign(name: "huggingface-names", count: 400).run { mutator in
+      var name = mutator.pick(donors)
+      mutator.damage(&name, words: placeWords, donors: donors)
+      name.removeAll { $0 == 0x2F || $0 == 0 }
+      return name
+    } check: { path in
+      let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+      // A name that the file system refuses is no input.
+      guard let name = String(validating: bytes, as: UTF8.self), !name.isEmpty, name != ".", name != "..",
+        name.utf8.count < 256
+      else { return false }
+      let scratch = try Scratch()
+      defer { scratch.remove() }
+      try scratch.write("LlamaForCausalLM_debug_tree_FULL_TENSORS.json", tree)
+      for file in tensors { try scratch.write(file.name, file.data) }
+      let file = try #require(tensors.first)
+      let isNew = !tensors.contains { $0.name == name }
+      if isNew { try scratch.write(name, file.data) }
+      let captures = try loadDirectory(
+        scratch.path, .huggingFace, besides: ["LlamaForCausalLM_debug_tree_FULL_TENSORS.json"])
+      guard let captures, captures >= tensors.count else {
+        throw BrokenPromise(description: "the sound files beside it are lost")
+      }
+      return isNew && captures > tensors.count
+    }
+  }
+
   /// Mostly in the header, whose length stands before it.
   private func damageHeader(
     _ bytes: inout [UInt8], length: Int, words: [[UInt8]], _ donors: [[UInt8]], _ mutator: inout Mutator

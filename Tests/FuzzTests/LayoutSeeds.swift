@@ -34,6 +34,23 @@ let jsonWords: [[UInt8]] = [
   "[[[[[[[[[[[[[[[[", "{\"a\":{\"a\":{\"a\":", "\u{FEFF}", "é", "\u{0}",
 ].map { Array($0.utf8) }
 
+/// What the tree of transformers' debugger gives a meaning to.
+let treeWords: [[UInt8]] = [
+  "\"module_path\": ", "\"module_path\": \"A\",", "\"inputs\": ", "\"outputs\": ", "\"children\": [", "\"args\": [",
+  "\"kwargs\": {", "\"shape\": \"torch.Size([1])\",", "torch.Size([", "torch.Size([])", "torch.Size([-1])",
+  "torch.Size([9223372036854775808])", "torch.Size([4294967296, 4294967296])", "torch.bfloat16", "\"dtype\": \"\",",
+  "\"value\": \"./../x.safetensors\",", "\"value\": \"./\",", "\"value\": [\"tensor(\"],", "./", ".safetensors",
+  "tensor(1e999)", "tensor(nan", "\"mean\": \"(\"", ".layers.", ".layers.99999999999999999999.", "..",
+  "rank_99999999999",
+].map { Array($0.utf8) }
+
+/// What the name of a file of transformers' debugger gives a meaning to.
+let placeWords: [[UInt8]] = [
+  "_inputs_args_", "_inputs_kwargs_", "_outputs", "_outputs_", "_outputs_outputs", ".safetensors", "LlamaForCausalLM",
+  ".model.layers.", ".layers.", "99999999999999999999", "-1", ".", "..", "_", "é", "\u{202E}",
+  "_debug_tree_SUMMARY.json",
+].map { Array($0.utf8) }
+
 /// What the literal of an `.npy` header gives a meaning to.
 let npyWords: [[UInt8]] = [
   "{'descr': ", "'<f4'", "'>f8'", "'|O'", "'|V1'", "'V2'", "'<U2'", "[('a', '<f4')]", "'fortran_order': ", "True",

@@ -74,7 +74,7 @@ struct PairTests {
   @Test("are what the definition gives, at any length", arguments: LaneFormat.allCases, sets)
   func lengths(format: LaneFormat, set: InstructionSet) {
     for kind in Samples.Kind.allCases {
-      for count in [2, 14, 16, 30, 34, 64, 96, 1000, 2048, 2080, 4100] {
+      for count in [2, 14, 16, 30, 34, 64, 96, 1000, 2048, 2080, 4100, 8300] {
         let samples = Samples(format, kind, count: count, seed: UInt64(count))
         check(lanes(samples, set), samples, "\(count) \(kind)")
       }
@@ -134,6 +134,22 @@ struct PairTests {
     signs.reference = signs.target.enumerated().map { $0.offset % 4 == 3 ? 0x80 : 0 }
     let result = lanes(signs, set)
     #expect(result.bits == [0, 0, 0, 0, 0] && result.unequalElements == 70 && result.unequalBytes == 70)
+  }
+
+  @Test("pass NaN over for the largest of the others", arguments: [LaneFormat.float16, .bfloat16, .float32], sets)
+  func largestBesideNaN(format: LaneFormat, set: InstructionSet) {
+    var samples = Samples(format, .tame, count: 200, seed: 12)
+    let size = format.bitCount / 8
+    for side in [false, true] {
+      // All ones: in the first run of 32, then on both sides.
+      for byte in 5 * size..<6 * size { samples.reference[byte] = 0xFF }
+      if side { samples.target = samples.reference }
+      let sums = lanes(samples, set)
+      let model = PairModel(target: samples.targetValues, reference: samples.referenceValues)
+      #expect(sums.largestReference == model.largestReference && model.largestReference > 0)
+      #expect(sums.largestDifference == model.largestDifference)
+      #expect(sums.nonfiniteReference == 1 && sums.nonfiniteTarget == (side ? 1 : 0))
+    }
   }
 
   @Test("every half is read for what it is", arguments: [LaneFormat.float16, .bfloat16], sets)

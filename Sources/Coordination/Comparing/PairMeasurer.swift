@@ -86,12 +86,13 @@ private struct OpenPair: Sendable {
 
   /// Reads the elements of `chunk` and adds them.
   func add(_ chunk: Range<Int>, blockBytes: Int, to accumulator: inout MeasureAccumulator) throws {
+    if let dtype, let left = target.plainReader, let right = reference.plainReader {
+      return try add(chunk, dtype, left, right, blockBytes: blockBytes, to: &accumulator)
+    }
     var (left, right) = (target, reference)
     var buffers = Buffers.take()
     defer { Buffers.give(buffers) }
-    let most = max(1, blockBytes / (dtype?.byteCount ?? 8))
-    // Whole rows, where they fit: a reader of shards reads whole rows.
-    let step = rowLength > 0 && rowLength < most ? most / rowLength * rowLength : most
+    let step = step(blockBytes)
     var start = chunk.lowerBound
     while start < chunk.upperBound {
       let end = min(start + step, chunk.upperBound)
@@ -117,6 +118,70 @@ private struct OpenPair: Sendable {
       start = end
     }
   }
+
+  /// Elements that are read at a time: whole rows, where they fit, for a reader of shards reads whole rows.
+  private func step(_ blockBytes: Int) -> Int {
+    let most = max(1, blockBytes / (dtype?.byteCount ?? 8))
+    return rowLength > 0 && rowLength < most ? most / rowLength * rowLength : most
+  }
+
+  /// The same of two tensors that are read as they stand.
+  private func add(
+    _ chunk: Range<Int>, _ dtype: DType, _ left: TensorReader, _ right: TensorReader, blockBytes: Int,
+    to accumulator: inout MeasureAccumulator
+  ) throws {
+    let memory = Blocks.take(bytes: blockBytes)
+    defer { Blocks.give(memory) }
+    var crc: (left: UInt32, right: UInt32) = (0, 0)
+    let step = step(blockBytes)
+    var start = chunk.lowerBound
+    while start < chunk.upperBound {
+      let end = min(start + step, chunk.upperBound)
+      let count = (end - start) * dtype.byteCount
+      let a = UnsafeMutableRawBufferPointer(rebasing: memory.left[..<count])
+      let b = UnsafeMutableRawBufferPointer(rebasing: memory.right[..<count])
+      try left.read((targetStart + start)..<(targetStart + end), into: a)
+      try right.read((referenceStart + start)..<(referenceStart + end), into: b)
+      let areEqual = accumulator.add(
+        dtype, target: UnsafeRawBufferPointer(a), reference: UnsafeRawBufferPointer(b))
+      // Equal bytes after equal bytes have one checksum.
+      let isShared = areEqual && left.notesChecksums && crc.left == crc.right
+      if left.notesChecksums {
+        crc.left = TensorReader.checksum(of: UnsafeRawBufferPointer(a), continuing: crc.left)
+      }
+      if right.notesChecksums {
+        crc.right =
+          isShared ? crc.left : TensorReader.checksum(of: UnsafeRawBufferPointer(b), continuing: crc.right)
+      }
+      start = end
+    }
+    left.note((targetStart + chunk.lowerBound)..<(targetStart + chunk.upperBound), crc: crc.left)
+    right.note((referenceStart + chunk.lowerBound)..<(referenceStart + chunk.upperBound), crc: crc.right)
+  }
+}
+
+/// Memory for one block of each side, aligned for the widest registers and used again by the next chunk.
+private final class Blocks: @unchecked Sendable {
+  // One chunk at a time has it.
+  let left: UnsafeMutableRawBufferPointer
+  let right: UnsafeMutableRawBufferPointer
+
+  private init(bytes: Int) {
+    left = .allocate(byteCount: bytes, alignment: 4096)
+    right = .allocate(byteCount: bytes, alignment: 4096)
+  }
+
+  deinit {
+    left.deallocate()
+    right.deallocate()
+  }
+
+  private static let free = Mutex<[Blocks]>([])
+
+  static func take(bytes: Int) -> Blocks {
+    free.withLock { $0.last?.left.count == bytes ? $0.popLast() : nil } ?? Blocks(bytes: bytes)
+  }
+  static func give(_ blocks: Blocks) { free.withLock { $0.append(blocks) } }
 }
 
 /// Memory for one block of each side, used again by the next chunk.

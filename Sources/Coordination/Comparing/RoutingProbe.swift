@@ -10,10 +10,13 @@ enum RoutingProbe {
   /// Elements of a router's output that are looked at.
   private static let limit = 1 << 22
 
+  private static let names = ["router", "routing", "topk", "gating"].map { Array($0.utf8) }
+
   static func isRouter(_ outcome: PairOutcome) -> Bool {
-    let name = outcome.key.stage.lowercased()
-    let isNamed = ["router", "routing", "topk", "gating"].contains { name.contains($0) } || name == "gate"
-    return isNamed && outcome.key.role == .output && outcome.dtype.isFloatingPoint && outcome.shape.count == 2
+    guard outcome.key.role == .output, outcome.dtype.isFloatingPoint, outcome.shape.count == 2 else { return false }
+    let name = Array(outcome.key.stage.lowercased().utf8)
+    return names.contains { word in name.indices.contains { name[$0...].starts(with: word) } }
+      || name.elementsEqual("gate".utf8)
   }
 
   /// Reads both sides: nil where the output is no such router's.

@@ -6,8 +6,15 @@ extension SweepReport {
   /// The record as `rollcall.sweep/1`, with a `rollcall.comparison/1` object for each pair.
   ///
   /// Times are RFC 3339 in UTC to the millisecond, durations are seconds; either is `null` where it is not known.
-  public func json(pretty: Bool = false) -> String {
-    JSONValue.object([
+  public func json(pretty: Bool = false) -> String { jsonValue.text(pretty: pretty) }
+
+  /// The bytes of ``json(pretty:)``, piece by piece as they are made.
+  public func writeJSON(pretty: Bool = false, to sink: @escaping ([UInt8]) -> Void) {
+    jsonValue.write(pretty: pretty, to: sink)
+  }
+
+  private var jsonValue: JSONValue {
+    .object([
       "schema": .string(Self.schema),
       "id": .string(id),
       "job": .string(job),
@@ -33,7 +40,7 @@ extension SweepReport {
           ])
         }),
       "notes": .strings(notes),
-    ]).text(pretty: pretty)
+    ])
   }
 }
 

@@ -84,19 +84,29 @@ private enum PairPass<Format: PairFormat> {
     lanes.nonfiniteTarget = 0
     lanes.nonfiniteReference = 0
     var done = 0
-    if isOfEqualValues(lanes) {
-      let before = lanes
+    if lanes.contents != .pairs {
+      if lanes.contents == .nothing { lanes.reference = Lanes32() }
+      let before = lanes.reference
       done = addEqual(run, &lanes, left)
       if !folded(lanes.reference).isFinite {
         // Equal bytes have no difference, but for NaN and infinity.
-        lanes = before
+        lanes.reference = before
+        lanes.largestReference = 0
         done = 0
       }
+      if done == run.count {
+        lanes.contents = .equalValues
+        return
+      }
+      lanes.dot = lanes.reference
+      lanes.target = lanes.reference
+      lanes.difference = Lanes32()
+      lanes.magnitude = Lanes32()
+      lanes.contents = .pairs
     }
-    if done < run.count { addUnequal(run, from: done, &lanes, left, right) }
-    let difference = folded(lanes.difference)
+    addUnequal(run, from: done, &lanes, left, right)
     // An infinite square of finite numbers only costs the count.
-    if !difference.isFinite || !folded(lanes.reference).isFinite {
+    if !folded(lanes.difference).isFinite || !folded(lanes.reference).isFinite {
       lanes.nonfiniteTarget = nonfinite(run, run.target, left)
       lanes.nonfiniteReference = nonfinite(run, run.reference, right)
     }
@@ -116,24 +126,26 @@ private enum PairPass<Format: PairFormat> {
     var done = 0
     var sum = lanes.reference
     while done < run.count {
-      let count = pieceCount(run, done)
+      let lane = (run.lane &+ done) & 31
+      let swept = sweptCount(run, done, lane)
+      let count = swept > 0 ? swept : pieceCount(run, done)
       let a = run.target + byteCount(done)
       let b = run.reference + byteCount(done)
       // Most pieces that differ do so at once.
-      guard byteCount(count) < 8 || a.loadUnaligned(as: UInt64.self) == b.loadUnaligned(as: UInt64.self) else { break }
+      guard memcmp(a, b, min(byteCount(count), 256)) == 0 else { break }
       let largest: Double?
-      if Format.isHalf, (run.lane &+ done) & 31 == 0, count & 31 == 0 {
+      if swept > 0 {
+        largest = sweepEqual(a, b, count &>> 5, &sum)
+      } else if Format.isHalf, lane == 0, count & 31 == 0 {
         largest = addEqualGroups(a, b, count &>> 5, &sum)
       } else {
-        largest = addEqualRest(a, b, count, (run.lane &+ done) & 31, run.table, scratch, &sum)
+        largest = addEqualRest(a, b, count, lane, run.table, scratch, &sum)
       }
       guard let largest else { break }
       if largest > lanes.largestReference { lanes.largestReference = largest }
       done &+= count
     }
     lanes.reference = sum
-    lanes.dot = sum
-    lanes.target = sum
     return done
   }
 
@@ -159,13 +171,7 @@ private enum PairPass<Format: PairFormat> {
     guard kernels_is_zero(difference) != 0 else { return nil }
     sum.low = low
     sum.high = high
-    return largest(peak)
-  }
-
-  @inline(__always)
-  static func largest(_ peak: kernels_bytes) -> Double {
-    var code = kernels_largest_code(peak)
-    return Format.value(&code)
+    return largest(UInt32(kernels_largest_code(peak)), reference, groups)
   }
 
   @inline(__always)
@@ -183,6 +189,59 @@ private enum PairPass<Format: PairFormat> {
     return Numbers.largest(piece.base, groups: 2 &* piece.groups)
   }
 
+  // MARK: whole sweeps
+
+  /// Values that are swept as they stand in the file, from `done` on: whole groups, few enough that to look at them
+  /// once more costs little; 0 where this format or instruction set has no sweep.
+  @inline(__always)
+  static func sweptCount(_ run: PairRun, _ done: Int, _ lane: Int) -> Int {
+    Format.isSwept && lane == 0 ? min(run.count &- done, 4096) & ~31 : 0
+  }
+
+  /// Gives max|b|, or nil, and leaves the sum alone, where the bytes differ.
+  @inline(__always)
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: Int, _ sum: inout Lanes32
+  ) -> Double? {
+    var peak: UInt32 = 0
+    guard Format.sweepEqual(target, reference, UInt64(groups), &sum, &peak) != 0 else { return nil }
+    return largest(peak, reference, groups)
+  }
+
+  @inline(__always)
+  static func sweepPairs(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: Int, first: Int, _ lanes: inout PairLanes
+  ) {
+    let found = Format.sweep(target, reference, UInt64(groups), &lanes)
+    lanes.unequalBytes &+= byteCount(groups &* 32) &- Int(found.equal_bytes)
+    lanes.unequalElements &+= groups &* 32 &- Int(found.equal_elements)
+    let largest = largest(found.peak, reference, groups)
+    if largest > lanes.largestReference { lanes.largestReference = largest }
+    guard found.largest > lanes.largestDifference else { return }
+    lanes.largestDifference = found.largest
+    var index = Int(Format.seek(target, reference, UInt64(groups), found.largest)) &* 32
+    while index < groups &* 32 {
+      let difference = Format.value(target + byteCount(index)) - Format.value(reference + byteCount(index))
+      if difference.magnitude == found.largest { break }
+      index &+= 1
+    }
+    lanes.largestDifferenceIndex = first &+ index
+  }
+
+  /// max|b| of which the code is known; NaN is passed over.
+  @inline(__always)
+  static func largest(_ code: UInt32, _ reference: UnsafeRawPointer, _ groups: Int) -> Double {
+    var code = code
+    let value = Format.value(&code)
+    guard value.isNaN else { return value }
+    var result = 0.0
+    for index in 0..<(groups &* 32) {
+      let size = Format.value(reference + byteCount(index)).magnitude
+      if size > result { result = size }
+    }
+    return result
+  }
+
   // MARK: all others
 
   @inline(__always)
@@ -192,9 +251,15 @@ private enum PairPass<Format: PairFormat> {
   ) {
     var done = first
     while done < run.count {
-      let count = pieceCount(run, done)
       let lane = (run.lane &+ done) & 31
       let offset = byteCount(done)
+      let swept = run.elementBytes &* 8 == Format.bitCount ? sweptCount(run, done, lane) : 0
+      if swept > 0 {
+        sweepPairs(run.target + offset, run.reference + offset, swept &>> 5, first: done, &lanes)
+        done &+= swept
+        continue
+      }
+      let count = pieceCount(run, done)
       let a: Piece
       let b: Piece
       let largestReference: Double
@@ -240,7 +305,7 @@ private enum PairPass<Format: PairFormat> {
     }
     lanes.unequalBytes &+= groups &* 64 &- Int(kernels_total8(bytes))
     lanes.unequalElements &+= groups &* 32 &- Int(kernels_total16(elements))
-    return largest(peak)
+    return largest(UInt32(kernels_largest_code(peak)), reference, groups)
   }
 
   /// Every sum of groups of 32, as many lanes at a time as the registers hold; gives max|a-b|.
@@ -480,6 +545,20 @@ private protocol PairFormat {
   /// 16 values.
   static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double>
   static func value(_ source: UnsafeRawPointer) -> Double
+  /// `value` and the three functions below are there: they take 32 values at a time as they stand in the file.
+  static var isSwept: Bool { get }
+  static func sweep(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ lanes: inout PairLanes
+  ) -> kernels_found
+  /// Adds b² where both are the same bytes; then the result is not 0, and `peak` the largest code.
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ sum: UnsafeMutableRawPointer,
+    _ peak: UnsafeMutablePointer<UInt32>
+  ) -> Int32
+  /// The group that holds the largest |a-b|.
+  static func seek(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ largest: Double
+  ) -> UInt64
 }
 
 extension PairFormat {
@@ -489,6 +568,20 @@ extension PairFormat {
   static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double> { SIMD16(repeating: .nan) }
   @inline(__always)
   static func value(_ source: UnsafeRawPointer) -> Double { .nan }
+  static var isSwept: Bool { false }
+  @inline(__always)
+  static func sweep(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ lanes: inout PairLanes
+  ) -> kernels_found { kernels_found() }
+  @inline(__always)
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ sum: UnsafeMutableRawPointer,
+    _ peak: UnsafeMutablePointer<UInt32>
+  ) -> Int32 { 0 }
+  @inline(__always)
+  static func seek(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ largest: Double
+  ) -> UInt64 { 0 }
 }
 
 private enum Float64Format: PairFormat {
@@ -513,6 +606,30 @@ private enum Float32Format: PairFormat {
   {
     UnsafeMutableRawPointer(target).copyMemory(from: source, byteCount: 64)
   }
+
+  @inline(__always)
+  static func value(_ source: UnsafeRawPointer) -> Double { Double(source.loadUnaligned(as: Float.self)) }
+
+  static var isSwept: Bool { KERNELS_SWEEPS != 0 }
+
+  @inline(__always)
+  static func sweep(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ lanes: inout PairLanes
+  ) -> kernels_found {
+    kernels_sweep_float32(
+      target, reference, groups, &lanes.dot, &lanes.target, &lanes.reference, &lanes.difference, &lanes.magnitude)
+  }
+
+  @inline(__always)
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ sum: UnsafeMutableRawPointer,
+    _ peak: UnsafeMutablePointer<UInt32>
+  ) -> Int32 { kernels_sweep_equal_float32(target, reference, groups, sum, peak) }
+
+  @inline(__always)
+  static func seek(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ largest: Double
+  ) -> UInt64 { kernels_seek_float32(target, reference, groups, largest) }
 }
 
 private enum Float16Format: PairFormat {
@@ -532,6 +649,27 @@ private enum Float16Format: PairFormat {
 
   @inline(__always)
   static func value(_ source: UnsafeRawPointer) -> Double { kernels_value_float16(source) }
+
+  static var isSwept: Bool { KERNELS_SWEEPS != 0 }
+
+  @inline(__always)
+  static func sweep(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ lanes: inout PairLanes
+  ) -> kernels_found {
+    kernels_sweep_float16(
+      target, reference, groups, &lanes.dot, &lanes.target, &lanes.reference, &lanes.difference, &lanes.magnitude)
+  }
+
+  @inline(__always)
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ sum: UnsafeMutableRawPointer,
+    _ peak: UnsafeMutablePointer<UInt32>
+  ) -> Int32 { kernels_sweep_equal_float16(target, reference, groups, sum, peak) }
+
+  @inline(__always)
+  static func seek(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ largest: Double
+  ) -> UInt64 { kernels_seek_float16(target, reference, groups, largest) }
 }
 
 private enum BFloat16Format: PairFormat {
@@ -551,6 +689,27 @@ private enum BFloat16Format: PairFormat {
 
   @inline(__always)
   static func value(_ source: UnsafeRawPointer) -> Double { kernels_value_bfloat16(source) }
+
+  static var isSwept: Bool { KERNELS_SWEEPS != 0 }
+
+  @inline(__always)
+  static func sweep(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ lanes: inout PairLanes
+  ) -> kernels_found {
+    kernels_sweep_bfloat16(
+      target, reference, groups, &lanes.dot, &lanes.target, &lanes.reference, &lanes.difference, &lanes.magnitude)
+  }
+
+  @inline(__always)
+  static func sweepEqual(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ sum: UnsafeMutableRawPointer,
+    _ peak: UnsafeMutablePointer<UInt32>
+  ) -> Int32 { kernels_sweep_equal_bfloat16(target, reference, groups, sum, peak) }
+
+  @inline(__always)
+  static func seek(
+    _ target: UnsafeRawPointer, _ reference: UnsafeRawPointer, _ groups: UInt64, _ largest: Double
+  ) -> UInt64 { kernels_seek_bfloat16(target, reference, groups, largest) }
 }
 
 private enum Int64Format: PairFormat {
@@ -753,22 +912,4 @@ private func folded(_ lanes: Lanes32) -> Double {
   let four = eight.lowHalf + eight.highHalf
   let two = four.lowHalf + four.highHalf
   return two.x + two.y
-}
-
-/// True where b's sum stands for a's and the product's, too: only equal values were added.
-@inline(__always)
-private func isOfEqualValues(_ lanes: PairLanes) -> Bool {
-  isSame(lanes.dot, lanes.reference) && isSame(lanes.target, lanes.reference)
-    && isSame(lanes.difference, Lanes32())
-}
-
-@inline(__always)
-private func isSame(_ left: Lanes32, _ right: Lanes32) -> Bool {
-  let low = unsafeBitCast(left.low, to: SIMD16<UInt64>.self) ^ unsafeBitCast(right.low, to: SIMD16<UInt64>.self)
-  let high = unsafeBitCast(left.high, to: SIMD16<UInt64>.self) ^ unsafeBitCast(right.high, to: SIMD16<UInt64>.self)
-  let sixteen = low | high
-  let eight = sixteen.lowHalf | sixteen.highHalf
-  let four = eight.lowHalf | eight.highHalf
-  let two = four.lowHalf | four.highHalf
-  return two.x | two.y == 0
 }

@@ -84,8 +84,38 @@ def msprobe(d):
         f.write(text[:len(text) * 2 // 3])
 
 
+def huggingface(d):
+    def leaf(name, tensor, **more):
+        st.save_file({"data": tensor.contiguous()}, f"{d}/{name}.safetensors")
+        return {"shape": repr(tensor.shape), "dtype": str(tensor.dtype), "value": f"./{name}.safetensors", **more}
+
+    root, t = "LlamaForCausalLM", torch.ones(1, 2, 3, dtype=torch.bfloat16)
+    norm, mlp = f"{root}.model.layers.3.input_layernorm", f"{root}.model.layers.3.mlp"
+    figures = {"mean": "tensor(1., dtype=torch.bfloat16)", "std": "tensor(0.)", "min": "tensor(1.)", "max": "tensor(1.)"}
+    printed = {"shape": "torch.Size([2])", "dtype": "torch.float32", "value": ["tensor([0.5, 1.])", ""], **figures}
+    node = {
+        "module_path": root,
+        "inputs": {"args": [], "kwargs": {"input_ids": leaf(f"{root}_inputs_kwargs_input_ids", torch.arange(2)[None]),
+                                          "use_cache": False, "labels": "None"}},
+        "outputs": {"logits": leaf(f"{root}_outputs_logits", t), "past_key_values": "DynamicCache(layers=[])"},
+        "children": [
+            {"module_path": norm, "inputs": {"args": [leaf(f"{norm}_inputs_args_0", t, **figures)], "kwargs": {}},
+             "outputs": leaf(f"{norm}_outputs", t.float()), "children": []},
+            {"module_path": mlp, "inputs": {"args": [leaf(f"{mlp}_inputs_args_0", t), 0.5, None, [1, {"a": True}]],
+                                            "kwargs": {}},
+             "outputs": [leaf(f"{mlp}_outputs_0", t), printed], "children": [
+                 {"module_path": f"{mlp}.act_fn", "inputs": None, "outputs": printed}]},
+        ],
+    }
+    # Of a middle layer, which the tree leaves out.
+    leaf(f"{root}.model.layers.2.mlp_outputs_0", t)
+    for name, indent in (("full", 2), ("dense", None)):
+        with open(f"{d}/{name}.json", "w") as f:
+            json.dump(node, f, indent=indent)
+
+
 def main(root):
-    for make in (safetensors, index, numpy, sglang, msprobe):
+    for make in (safetensors, index, numpy, sglang, msprobe, huggingface):
         folder = os.path.join(root, make.__name__)
         os.makedirs(folder)
         make(folder)
