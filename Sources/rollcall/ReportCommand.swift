@@ -76,11 +76,19 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   @Flag(name: .long, help: "With --again: read the gathered files even where stored measures would do.")
   var read = false
 
+  @Flag(
+    name: .long,
+    help: "Show the evidence of each finding: its place in every compared cell, the stages around it, and the layout.")
+  var explain = false
+
   @OptionGroup var store: StoreOptions
 
   var wantsJSON: Bool { store.json }
 
   func validate() throws {
+    guard !explain || format == .text && !store.json else {
+      throw ValidationError("--explain belongs to the text report; HTML and JSON hold the rows themselves.")
+    }
     guard again || noise == nil && job == nil && !read else {
       throw ValidationError("--noise, --job and --read judge a sweep again: add --again.")
     }
@@ -113,8 +121,10 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
         again: SweepComparison.Repetition(rules: try rules(try ledger.plan(of: record.id)), readsDumps: read))
       : stored
     let rendered =
-      format == .text && output == nil && !store.json
-      ? report.text(verbose: true, style: Style(color: Console.wantsColour, width: Console.width))
+      format == .text && !store.json && (output == nil || explain)
+      ? report.text(
+        verbose: true, explains: explain,
+        style: Style(color: output == nil && Console.wantsColour, width: output == nil ? Console.width : 120))
       : (store.json ? ReportFormat.json : format).render(report)
     if let output {
       try Console.write(rendered, to: output)
