@@ -81,6 +81,8 @@ enum DifferenceTrend {
       case .constant: "The difference is the same at \(points.count) world sizes, so the sharding has no part in it."
       case .sharding: "The difference is another one at each world size, so it comes from how the ranks share the work."
       }
+    // A shuffle for a kernel is made of each rank's own shard, and is another one at each world size.
+    if shape == .constant { result.findings.move("missing-weight", before: "weight-shuffle") }
     // What is certain stays; a guess that does not follow the trend goes.
     result.findings.removeAll { finding in
       finding.confidence == .possible && all.contains(finding.cause) && !allowed.contains(finding.cause)
@@ -122,5 +124,15 @@ enum DifferenceTrend {
         evidence: ["world_size": Double(evidence.worldSize), "world_sizes": Double(sizes), "rel_l2": evidence.relL2],
         summary: "\(place): \(words)", next: $0.next)
     }
+  }
+}
+
+extension [Finding] {
+  /// Puts a cause that is only possible before another one that is no more.
+  fileprivate mutating func move(_ cause: String, before other: String) {
+    guard let from = firstIndex(where: { $0.cause == cause && $0.confidence == .possible }),
+      let to = firstIndex(where: { $0.cause == other && $0.confidence == .possible }), to < from
+    else { return }
+    insert(remove(at: from), at: to)
   }
 }

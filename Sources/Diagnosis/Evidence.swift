@@ -251,6 +251,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var varyingPart: Agreement?
   /// a - b, sketched.
   public var difference: TensorSketch?
+  /// The grids that both sides' values lie on; nil where they were not looked at.
+  public var grids: SideGrids?
 
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,

@@ -58,7 +58,26 @@ public enum Trend {
   /// - Parameter results: the findings at each world size against the same reference.
   /// - Returns: the same, with causes and confidences corrected where the trend decides.
   public static func refined(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
-    withDivisibility(DifferenceTrend.refined(byScale(results)))
+    withDivisibility(explainingAll(DifferenceTrend.refined(byScale(results))))
+  }
+
+  /// One fault shows at all world sizes: of the causes that are only possible, those that every failing size leaves
+  /// stand before those that one of them alone suggests.
+  private static func explainingAll(_ results: [WorldSizeFindings]) -> [WorldSizeFindings] {
+    let failed = results.filter { $0.isFailed && $0.worldSize > 1 }
+    guard let first = failed.first, Set(failed.map(\.worldSize)).count > 1,
+      failed.allSatisfy({ $0.layer == first.layer && $0.stage == first.stage })
+    else { return results }
+    let common = failed.dropFirst().reduce(Set(first.findings.map(\.cause))) {
+      $0.intersection($1.findings.map(\.cause))
+    }
+    return results.map { result in
+      guard result.isFailed, result.worldSize > 1 else { return result }
+      var result = result
+      let isLess = { (finding: Finding) in finding.confidence == .possible && !common.contains(finding.cause) }
+      result.findings = result.findings.filter { !isLess($0) } + result.findings.filter(isLess)
+      return result
+    }
   }
 
   /// Small world sizes pass, larger ones fail, and nothing else explains it: a width that they do not divide.

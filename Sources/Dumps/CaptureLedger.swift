@@ -58,10 +58,11 @@ struct CaptureLedger {
       dump.tensors.map { tensor in
         var tensor = tensor
         let place = name.place(of: tensor.name)
+        let metadata = dump.metadata[tensor.name]
         tensor.name = place.tensor
         return Capture(
           rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor, file: entry.path,
-          modified: modified)
+          modified: modified, metadata: metadata)
       })
     // A file without its main value says less than its name; a damaged value is named above.
     if set.layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),

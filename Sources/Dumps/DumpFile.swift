@@ -6,6 +6,8 @@ public struct DumpFile: Sendable {
   public var scalars: [NamedScalar]
   /// Values that this reader does not interpret or may not trust, by name.
   public var skipped: [SkippedValue]
+  /// How a tensor of this name lies over the ranks, where the file says it (torch's DTensor).
+  public var metadata: [String: CaptureMetadata] = [:]
 
   public init(tensors: [Tensor] = [], scalars: [NamedScalar] = [], skipped: [SkippedValue] = []) {
     self.tensors = tensors

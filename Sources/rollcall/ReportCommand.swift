@@ -77,11 +77,19 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   @Flag(name: .long, help: "With --again: read the gathered files even where stored measures would do.")
   var read = false
 
+  @Flag(
+    name: .long,
+    help: "Show the evidence of each finding: its place in every compared cell, the stages around it, and the layout.")
+  var explain = false
+
   @OptionGroup var store: StoreOptions
 
   var wantsJSON: Bool { store.json }
 
   func validate() throws {
+    guard !explain || format == .text && !store.json else {
+      throw ValidationError("--explain belongs to the text report; HTML and JSON hold the rows themselves.")
+    }
     guard again || noise == nil && job == nil && !read else {
       throw ValidationError("--noise, --job and --read judge a sweep again: add --again.")
     }
@@ -118,12 +126,14 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
         again: SweepComparison.Repetition(rules: try rules(try ledger.plan(of: record.id)), readsDumps: read))
       : stored
     let format = store.json ? ReportFormat.json : format
-    if let output {
+    if format == .text, output == nil || explain {
+      let style = Style(color: output == nil && Console.wantsColour, width: output == nil ? Console.width : 120)
+      let text = report.text(verbose: true, explains: explain, style: style)
+      if let output { try Console.write(text, to: output) } else { Console.print(text) }
+    } else if let output {
       try Console.write(format.render(report), to: output)
     } else if format == .json {
       report.writeJSON(pretty: true) { Console.write(bytes: $0) }
-    } else if format == .text {
-      Console.print(report.text(verbose: true, style: Style(color: Console.wantsColour, width: Console.width)))
     } else {
       Console.print(format.render(report))
     }

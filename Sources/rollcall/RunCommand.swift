@@ -24,6 +24,9 @@ struct RunCommand: AsyncParsableCommand, HasJSONOutput {
   @Flag(name: .shortAndLong, help: "Show every row in the terminal report, also the passing ones.")
   var verbose = false
 
+  @Flag(name: .long, help: "Show the evidence of each finding, over all compared cells.")
+  var explain = false
+
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
@@ -35,7 +38,7 @@ struct RunCommand: AsyncParsableCommand, HasJSONOutput {
     let sweep = Naming.sweep(job: plan.name, now: now, random: UInt16.random(in: 0...UInt16.max))
     let runs = Naming.runs(of: plan, sweep: sweep)
     try session.ledger.create(sweep: sweep, plan: plan, fleet: fleet, runs: runs, now: now)
-    try await SweepOutcome.drive(session, sweep: sweep, json: store.json, verbose: verbose)
+    try await SweepOutcome.drive(session, sweep: sweep, json: store.json, verbose: verbose, explain: explain)
   }
 }
 
@@ -53,6 +56,9 @@ struct ResumeCommand: AsyncParsableCommand, HasJSONOutput {
   @Flag(name: .shortAndLong, help: "Show every row in the terminal report, also the passing ones.")
   var verbose = false
 
+  @Flag(name: .long, help: "Show the evidence of each finding, over all compared cells.")
+  var explain = false
+
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
@@ -61,21 +67,23 @@ struct ResumeCommand: AsyncParsableCommand, HasJSONOutput {
     if record.state == .done || record.state == .cancelled {
       try SweepOutcome.print(
         try ReportCommand.stored(record, session.ledger), store: session.storeDirectory, json: store.json,
-        verbose: verbose)
+        verbose: verbose, explain: explain)
     }
-    try await SweepOutcome.drive(session, sweep: record.id, json: store.json, verbose: verbose)
+    try await SweepOutcome.drive(session, sweep: record.id, json: store.json, verbose: verbose, explain: explain)
   }
 }
 
 /// What `run` and `resume` do once there is a sweep.
 enum SweepOutcome {
-  static func drive(_ session: SweepSession, sweep: String, json: Bool, verbose: Bool) async throws {
+  static func drive(
+    _ session: SweepSession, sweep: String, json: Bool, verbose: Bool, explain: Bool = false
+  ) async throws {
     guard let report = try await report(session, sweep) else {
       if json { Console.print(#"{"schema": "rollcall.detached/1", "sweep": "\#(sweep)"}"#) }
       Console.error("rollcall: detached; the runs go on. Come back with: rollcall resume \(sweep)")
       throw ExitCode(Failure.detached)
     }
-    try print(report, store: session.storeDirectory, json: json, verbose: verbose)
+    try print(report, store: session.storeDirectory, json: json, verbose: verbose, explain: explain)
   }
 
   /// nil: detached.
@@ -92,12 +100,12 @@ enum SweepOutcome {
   }
 
   /// Prints the report and leaves with its exit code.
-  static func print(_ report: SweepReport, store: String, json: Bool, verbose: Bool) throws {
+  static func print(_ report: SweepReport, store: String, json: Bool, verbose: Bool, explain: Bool = false) throws {
     if json {
       report.writeJSON(pretty: true) { Console.write(bytes: $0) }
     } else {
       let style = Style(color: Console.wantsColour, width: Console.width)
-      Console.print(report.text(verbose: verbose, style: style))
+      Console.print(report.text(verbose: verbose, explains: explain, style: style))
       Console.print("HTML report: \(ReportFormat.path(.html, store: store, sweep: report.id))")
     }
     throw ExitCode(ExitPolicy.code(for: report))

@@ -113,6 +113,39 @@ import Testing
     }
   }
 
+  @Test("hidden state and residual carried apart are not Hugging Face's sum", arguments: [true, false])
+  func residuals(isFused: Bool) throws {
+    let stages = ["layer", "input_layernorm", "mlp"]
+    let huggingFace = (0..<2).flatMap { layer in
+      stages.flatMap { [key(layer, $0, "output"), key(layer, $0, "input_fields.0")] }
+    }
+    var engine = (0..<2).flatMap { layer in
+      stages.flatMap { [key(layer, $0, "output.0"), key(layer, $0, "input_fields.0")] }
+    }
+    if isFused {
+      // The first norm of all has no residual yet.
+      engine += [key(1, "input_layernorm", "input_fields.1")]
+      engine += (0..<2).flatMap { [key($0, "layer", "output.1"), key($0, "input_layernorm", "output.1")] }
+    }
+    func shapes(_ keys: [CaptureKey]) -> [CaptureKey: [Int]] {
+      Dictionary(uniqueKeysWithValues: keys.map { ($0, [4, 8]) })
+    }
+    let joined = try NameJoin(
+      rules: NameRules([.preset(.msprobeHuggingFace)]), reference: shapes(huggingFace), target: shapes(engine),
+      layouts: (.huggingFace, .msprobe))
+    let apart = [key(0, "layer", "output.0"), key(1, "layer", "output.0")]
+    let inputs = (0..<2).map { key($0, "input_layernorm", "input_fields.0") }
+    for name in apart + inputs { #expect(joined.target.outside.contains(name) == isFused, "\(name)") }
+    for name in inputs + [key(1, "layer", "output")] {
+      #expect(joined.reference.outside.contains(name) == isFused, "\(name)")
+      #expect(joined.reference.reasons[name] == nil)
+    }
+    // What both have is compared as before.
+    for stage in ["mlp", "input_layernorm"] {
+      #expect(joined.reference.renamed[key(1, stage, "output")] == key(1, stage, "output.0"))
+    }
+  }
+
   @Test func presetsAreReadableAndKnowTheirFormats() throws {
     let pairs: [(NamePreset, DumpLayout, DumpLayout)] = [
       (.atomSGLang, .atom, .sglang), (.atomHuggingFace, .atom, .huggingFace),

@@ -41,6 +41,17 @@ import Testing
     }
   }
 
+  @Test func aCauseOfAllWorldSizesStandsBeforeThoseOfOne() {
+    let open = [("duplicate-shard", "weight-shuffle"), ("duplicate-shard", "rank-order")]
+    let results = zip([2, 8], open).map { size, causes in
+      result(size, 0.3, [causes.1, causes.0, "head-map"])
+    }
+    for refined in Trend.refined(results) {
+      #expect(refined.findings.prefix(2).map(\.cause) == ["duplicate-shard", "head-map"])
+      #expect(refined.findings.count == 3)
+    }
+  }
+
   @Test func oneWorldSizeDecidesNothing() {
     let alone = [result(2, 2, atTwo)]
     #expect(Trend.refined(alone).map(\.findings) == alone.map(\.findings))

@@ -58,6 +58,22 @@ import Testing
     #expect(failed.contains("world_size=8 backend=eager, run 1: rank 5: no file"))
   }
 
+  @Test func `A sweep's evidence is its place in every compared cell`() throws {
+    let sweep = Samples.sweep(.fail)
+    let plain = lines(sweep.text())
+    let text = lines(sweep.text(explains: true))
+    #expect(plain.allSatisfy(text.contains))
+    let start = try #require(text.firstIndex { $0.contains("the same place in every compared cell") })
+    let table = text[(start + 1)...].prefix { $0.hasPrefix("    ") }
+    let cells = sweep.pairs.map(sweep.shortTitle)
+    for cell in cells { #expect(table.contains { $0.contains(cell) }, "\(cell)") }
+    // Only the cells of the world size at fault fail at that place.
+    #expect(table.filter { $0.contains("FAIL") }.count == cells.filter { $0.contains("world_size=8") }.count)
+    #expect(table.contains { $0.contains("PASS") && $0.contains("world_size=2") })
+    #expect(text.contains { $0.contains("in order of execution") })
+    #expect(!plain.contains { $0.contains("in order of execution") })
+  }
+
   @Test func `Colour stands only where asked, and tables keep to the width`() {
     let report = Samples.sweep(.fail)
     #expect(!report.text().contains("\u{1B}"))

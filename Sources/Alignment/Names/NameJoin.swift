@@ -48,6 +48,10 @@ public struct NameJoin: Sendable, Hashable {
       let found = try walk.apply(rule)
       problems += found.unmatched
     }
+    if (layouts.0 == .huggingFace) != (layouts.1 == .huggingFace), all.contains(where: \.isOptional) {
+      let engine = layouts.0 == .huggingFace ? 1 : 0
+      walk.setAsideResiduals(side: engine, engine == 0 ? reference : target)
+    }
     walk.joinSameNames()
     var presets: [String: Bool] = [:]
     for rule in all where rule.isOptional {
@@ -119,6 +123,29 @@ private struct Walk {
 
   init(reference: [CaptureKey: [Int]], target: [CaptureKey: [Int]]) {
     sides = [OpenSide("reference", reference), OpenSide("target", target)]
+  }
+
+  /// Engines that fuse the addition of the residual into the next norm carry two tensors where Hugging Face has their
+  /// sum: a layer gives (hidden, residual), and a norm is given both. The first of them is another quantity.
+  mutating func setAsideResiduals(side: Int, _ shapes: [CaptureKey: [Int]]) {
+    let pairs = [
+      ("output.0", "output.1"), ("input_fields.0", "input_fields.1"),
+      ("input_fields.hidden_states", "input_fields.residual"), ("input_fields.x", "input_fields.residual"),
+    ]
+    var carried: Set<[String]> = []
+    for (key, shape) in shapes {
+      // The first output of a norm is what it is everywhere, the normed sum.
+      for (name, other) in pairs
+      where key.tensor == name && (name.hasPrefix("input") || key.stage == "layer" || key.stage.hasSuffix("Layer")) {
+        let second = CaptureKey(layer: key.layer, stage: key.stage, tensor: other)
+        if shapes[second] == shape { carried.insert([key.stage, name]) }
+      }
+    }
+    for key in sides[side].open where carried.contains([key.stage, key.tensor]) {
+      sides[side].open.remove(key)
+      sides[side].result.outside.insert(key)
+      sides[side].joined[key] = "nothing: the residual is carried beside it"
+    }
   }
 
   mutating func joinSameNames() {

@@ -71,6 +71,7 @@ extension RowEvidence {
     result.usualKind = base.usualKind
     result.aftermath = base.aftermath
     result.inputsAgree = base.inputsAgree
+    result.grids = base.grids
     return result
   }
 }

@@ -1,5 +1,6 @@
 import Alignment
 import Comparison
+import Diagnosis
 import Dumps
 import Reporting
 
@@ -25,6 +26,8 @@ struct PairOutcome: Sendable, Codable {
   var divergentTokenRanks: [Int]?
   /// Of a router: tokens that took other experts.
   var routerChanges: RouterChanges?
+  /// The grids that both sides' values lie on, where the distance is that of a rounding.
+  var grids: SideGrids?
   /// Why there are no measures, and the verdict for it.
   var problem: Problem?
   /// Ranks below the world size without this capture.
@@ -115,6 +118,7 @@ extension PairOutcome {
   private mutating func lookAtRows(tokens: Int?) throws {
     guard measures != nil else { return }
     routerChanges = RoutingProbe.changes(self)
+    grids = try GridProbe.grids(self)
     guard let tokens, !divergentRanks.isEmpty, let rows = shape.first, rows > tokens else { return }
     let heads = targets.compactMap { $0.rows(0..<tokens) }
     guard heads.count == targets.count else { return }

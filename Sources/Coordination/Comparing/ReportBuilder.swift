@@ -38,6 +38,7 @@ struct ReportBuilder {
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
+    judgeGrids(&lines)
     judgeGrowth(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
     var divergence: DivergenceEvidence?
@@ -317,6 +318,21 @@ struct ReportBuilder {
     return findings
   }
 
+  /// Values that were quantised on one side alone are no noise, however deep in it they lie. A known good pair may say
+  /// that it is meant.
+  private func judgeGrids(_ lines: inout [Line]) {
+    guard case .measured = request.policy else { return }
+    let end = lines.firstIndex { $0.judgement.verdict == .fail } ?? lines.endIndex
+    for index in lines[..<end].indices where lines[index].judgement.verdict == .pass {
+      let outcome = lines[index].outcome
+      guard let grids = outcome.grids, grids.differ, let distance = outcome.measures?.relL2,
+        distance > lines[index].judgement.floor ?? 0
+      else { continue }
+      lines[index].judgement.verdict = .fail
+      lines[index].judgement.why = grids.why
+    }
+  }
+
   /// A stage that passes among the noise of all layers before, and adds far more to its own input's distance than the
   /// same stage does in the other layers.
   private func judgeGrowth(_ lines: inout [Line]) {
@@ -396,6 +412,7 @@ struct ReportBuilder {
     evidence.divergentRanks = outcome.divergentRanks
     evidence.usualKind = usual[index]?.kind
     evidence.inputsAgree = inputsAgree(index, lines)
+    evidence.grids = outcome.grids
     return evidence
   }
 

@@ -13,27 +13,8 @@ enum ScaleFamily {
     if evidence.isNorm { return [ofNorm(evidence, numbers)] }
     let seen =
       "\(evidence.place) is \(figure(alpha)) times the reference (residual \(figure(measures.residual)))"
-    let size = Double(evidence.worldSize)
-    // A sharded output is written before any reduce of its own.
-    let isWhole = [.replicated, .ambiguous].contains(evidence.plan.kind)
-    if evidence.worldSize > 1, isWhole, evidence.near(alpha, size) {
-      return [
-        evidence.finding(
-          "double-reduce", evidence.worldSize > 2 ? .certain : .possible, evidence: numbers,
-          summary: "Reduced twice: \(seen), the world size, on every rank alike.",
-          next: "Look for a second all-reduce after \(evidence.place): reduce_results=True in the row-parallel layer "
-            + "and a reduce in the caller.")
-      ] + alternatives(evidence, numbers)
-    }
-    if evidence.worldSize > 1, isWhole, evidence.near(alpha, 1 / size) {
-      return [
-        evidence.finding(
-          "average-reduce", evidence.worldSize > 2 ? .certain : .possible, evidence: numbers,
-          summary: "Averaged instead of summed: \(seen), one over the world size.",
-          next: "Look at the reduce operation of the all-reduce after \(evidence.place): AVG instead of SUM, or a "
-            + "division by the world size.")
-      ] + alternatives(evidence, numbers)
-    }
+    let reduced = reduces(evidence, alpha: alpha, numbers, seen: seen)
+    if !reduced.isEmpty { return reduced }
     if evidence.near(alpha, 2) || evidence.near(alpha, 0.5) {
       return [
         evidence.finding(
@@ -58,18 +39,52 @@ enum ScaleFamily {
     ]
   }
 
-  /// A weight with a factor beside a bias without one: what varies between the tokens is the reference's times one
+  /// A factor of the world size, or of one over it, on what all ranks hold alike. At world size 2 one pair cannot tell
+  /// it from another factor.
+  private static func reduces(
+    _ evidence: RowEvidence, alpha: Double, _ numbers: [String: Double], seen: String
+  ) -> [Finding] {
+    let size = Double(evidence.worldSize)
+    // A sharded output is written before any reduce of its own.
+    guard evidence.worldSize > 1, [.replicated, .ambiguous].contains(evidence.plan.kind) else { return [] }
+    let confidence = evidence.worldSize > 2 ? Finding.Confidence.certain : .possible
+    if evidence.near(alpha, size) {
+      return [
+        evidence.finding(
+          "double-reduce", confidence, evidence: numbers,
+          summary: "Reduced twice: \(seen), the world size, on every rank alike.",
+          next: "Look for a second all-reduce after \(evidence.place): reduce_results=True in the row-parallel layer "
+            + "and a reduce in the caller.")
+      ] + alternatives(evidence, alpha: alpha, numbers)
+    }
+    guard evidence.near(alpha, 1 / size) else { return [] }
+    return [
+      evidence.finding(
+        "average-reduce", confidence, evidence: numbers,
+        summary: "Averaged instead of summed: \(seen), one over the world size.",
+        next: "Look at the reduce operation of the all-reduce after \(evidence.place): AVG instead of SUM, or a "
+          + "division by the world size.")
+    ] + alternatives(evidence, alpha: alpha, numbers)
+  }
+
+  /// A factor on the product beside a bias without one: what varies between the tokens is the reference's times one
   /// number, and the whole is not.
   static func besideBias(_ evidence: RowEvidence) -> [Finding] {
     guard let varying = evidence.varyingPart, varying.alpha.isFinite, varying.residual.isFinite,
       varying.residual <= evidence.tolerance, varying.residual * 2 < evidence.measures.residual,
       abs(varying.alpha - 1) > 3 * evidence.tolerance, evidence.divergentRanks.isEmpty
     else { return [] }
+    let numbers = ["alpha": varying.alpha, "residual": varying.residual]
+    let reduced = reduces(
+      evidence, alpha: varying.alpha, numbers,
+      seen: "what varies between the tokens of \(evidence.place) is \(figure(varying.alpha)) times the reference's "
+        + "(residual \(figure(varying.residual))) beside a bias that is right")
+    if !reduced.isEmpty { return reduced }
     let isTwo = evidence.near(varying.alpha, 2) || evidence.near(varying.alpha, 0.5)
     return [
       evidence.finding(
         isTwo ? "float8-variant" : varying.alpha < 1 ? "missing-scale" : "repeated-scale", .likely,
-        evidence: ["varying_alpha": varying.alpha, "varying_residual": varying.residual],
+        evidence: numbers,
         summary: "\(evidence.place): what varies between the tokens is \(figure(varying.alpha)) times the reference's "
           + "(residual \(figure(varying.residual))) beside a bias that is right: the weight has a factor.",
         next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's.")
@@ -88,9 +103,11 @@ enum ScaleFamily {
   }
 
   /// What else looks so at world size 2, where one pair cannot tell a reduce from a factor.
-  private static func alternatives(_ evidence: RowEvidence, _ numbers: [String: Double]) -> [Finding] {
+  private static func alternatives(
+    _ evidence: RowEvidence, alpha: Double, _ numbers: [String: Double]
+  ) -> [Finding] {
     guard evidence.worldSize == 2 else { return [] }
-    let isLess = evidence.measures.alpha < 1
+    let isLess = alpha < 1
     return [
       evidence.finding(
         isLess ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,

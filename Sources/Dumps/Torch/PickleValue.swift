@@ -20,6 +20,14 @@ enum PickleValue {
   case tensor(Int)
   /// Something this reader does not interpret, by the index of its class's or function's name.
   case opaque(Int)
+  /// An instance of a class whose state is kept; no tensor and no value by itself.
+  case object(Int)
+}
+
+/// An instance: its class, and what was set on it.
+struct PickleObject {
+  var global: Int
+  var state = PickleValue.none
 }
 
 /// `module.name` as the pickle spells it.
@@ -40,6 +48,7 @@ struct PickleContents {
   var globals: [PickleGlobal] = []
   var storages: [TorchStorage] = []
   var tensors: [TorchTensor] = []
+  var objects: [PickleObject] = []
 }
 
 /// A persistent id: which record holds the bytes, and as what they are counted.
@@ -65,4 +74,6 @@ struct TorchTensor {
   var strides: [Int]
   var isConjugated: Bool
   var isNegated: Bool
+  /// Of one rank's part of a distributed tensor: how the whole lies over the ranks.
+  var metadata: CaptureMetadata?
 }

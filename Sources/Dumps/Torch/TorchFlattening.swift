@@ -48,6 +48,7 @@ struct TorchFlattening {
         skip(name, "opaque \(global.text)")
       }
     case .opaque(let index): skip(name, "opaque \(contents.globals[index].text)")
+    case .object(let index): skip(name, "opaque \(contents.globals[contents.objects[index].global].text)")
     case .storage(let index): skip(name, "opaque \(contents.globals[contents.storages[index].global].text)")
     case .tensor(let index): try add(contents.tensors[index], name)
     case .tuple(let index), .list(let index), .set(let index):
@@ -90,7 +91,7 @@ struct TorchFlattening {
     case .double(let number): String(number)
     case .string(let text): text
     case .global(let index), .opaque(let index): contents.globals[index].text
-    case .bytes, .tuple, .list, .set, .dictionary, .storage, .tensor: "(key)"
+    case .bytes, .tuple, .list, .set, .dictionary, .storage, .tensor, .object: "(key)"
     }
   }
 
@@ -115,6 +116,7 @@ struct TorchFlattening {
     guard let name = claim(name) else { return }
     let storage = contents.storages[tensor.storage]
     let region = try locate(storage, name.clipped)
+    if let metadata = tensor.metadata { dump.metadata[name] = metadata }
     let tensor = Tensor(
       name: name, dtype: tensor.dtype, shape: tensor.shape, strides: tensor.strides,
       storageOffset: tensor.storageOffset, storage: region,

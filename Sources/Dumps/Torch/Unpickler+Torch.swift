@@ -4,7 +4,7 @@ extension Unpickler {
     let global: PickleGlobal
     switch callee {
     case .global(let index): global = contents.globals[index]
-    case .opaque: return callee
+    case .opaque, .object: return callee
     default: throw malformed("something that is no class or function is called")
     }
     guard case .tuple(let index) = arguments else { throw malformed("the arguments of \(global.text) are no tuple") }
@@ -22,6 +22,11 @@ extension Unpickler {
         throw malformed("\(global.text) is incomplete")
       }
       guard contents.globals[function].text != global.text else { throw malformed("\(global.text) of itself") }
+      if contents.globals[function].text == "torch._utils._rebuild_wrapper_subclass", case .global(let type) = items[1]
+      {
+        let type = contents.globals[type]
+        return distributedTensor(class: type, state: items[3]) ?? opaque(type)
+      }
       return try rebuild(items[0], items[2])
     case "collections.OrderedDict": return try rebuildDictionary(items.first)
     case "collections.defaultdict": return try rebuildDictionary(items.dropFirst().first)
@@ -40,7 +45,10 @@ extension Unpickler {
     case "_codecs.encode":
       guard case .string(let text) = items.first else { return opaque(global) }
       return .bytes(count: text.unicodeScalars.count)
-    default: return opaque(global)
+    default:
+      guard Self.isOfDistributedTensors(global) else { return opaque(global) }
+      contents.objects.append(PickleObject(global: number(of: global)))
+      return .object(contents.objects.count - 1)
     }
   }
 

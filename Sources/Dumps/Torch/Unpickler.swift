@@ -78,7 +78,7 @@ struct Unpickler {
       guard stack.count <= Self.stackLimit, memo.count <= Self.tableLimit,
         contents.sequences.count <= Self.tableLimit, contents.dictionaries.count <= Self.tableLimit,
         contents.globals.count <= Self.tableLimit, contents.tensors.count <= Self.tableLimit,
-        contents.storages.count <= Self.tableLimit
+        contents.storages.count <= Self.tableLimit, contents.objects.count <= Self.tableLimit
       else { throw tooMany }
     }
     contents.root = try pop()
@@ -168,9 +168,9 @@ struct Unpickler {
       let callee = try pop()
       stack.append(try rebuild(callee, arguments))
     case UInt8(ascii: "b"):
-      // State. What tensors need is in their arguments; what else has state is opaque anyway.
-      _ = try pop()
-      _ = try top()
+      // State. What tensors need is in their arguments; what else has state is opaque, or says how a tensor is sharded.
+      let state = try pop()
+      if case .object(let index) = try top() { contents.objects[index].state = state }
     default:
       throw DumpError(
         code: .unsupported, file: file, at: .byte(base + opcodeStart),
@@ -274,7 +274,7 @@ struct Unpickler {
     return contents.dictionaries.count - 1
   }
 
-  private mutating func index(of global: PickleGlobal) -> Int {
+  mutating func number(of global: PickleGlobal) -> Int {
     if let index = globalIndex[global] { return index }
     contents.globals.append(global)
     globalIndex[global] = contents.globals.count - 1
@@ -282,15 +282,15 @@ struct Unpickler {
   }
 
   private mutating func global(_ module: String, _ name: String) -> PickleValue {
-    .global(index(of: PickleGlobal(module: module, name: name)))
+    .global(number(of: PickleGlobal(module: module, name: name)))
   }
 
-  mutating func opaque(_ global: PickleGlobal) -> PickleValue { .opaque(index(of: global)) }
+  mutating func opaque(_ global: PickleGlobal) -> PickleValue { .opaque(number(of: global)) }
 
   private mutating func append(_ items: [PickleValue], to container: PickleValue) throws(DumpError) {
     switch container {
     case .list(let index), .set(let index): contents.sequences[index].append(contentsOf: items)
-    case .opaque: break
+    case .opaque, .object: break
     default: throw malformed("items are added to something that is no list")
     }
   }
@@ -302,7 +302,7 @@ struct Unpickler {
       for i in stride(from: 0, to: items.count, by: 2) {
         contents.dictionaries[index].append((items[i], items[i + 1]))
       }
-    case .opaque: break
+    case .opaque, .object: break
     default: throw malformed("entries are added to something that is no dictionary")
     }
   }

@@ -4,8 +4,8 @@ import Diagnosis
 extension SweepReport {
   /// The sweep for a terminal: the answer, the matrix, the causes over all pairs, and the runs that failed.
   ///
-  /// `verbose` adds the rows of every pair.
-  public func text(verbose: Bool = false, style: Style = Style()) -> String {
+  /// `verbose` adds the rows of every pair; `explains` the evidence of each finding, over all compared cells.
+  public func text(verbose: Bool = false, explains: Bool = false, style: Style = Style()) -> String {
     var lines = ["\(style.verdict(verdict))  \(Plain.line(sentence))"]
     if let firstAxisValue {
       let value = "\(firstAxisValue.axis)=\(firstAxisValue.value)"
@@ -15,8 +15,12 @@ extension SweepReport {
     lines.append(style.paint(Plain.line("job \(job), sweep \(id), \(Figures.time(started))\(span)"), .dim))
     lines += [""] + matrixTable.lines(style)
     if pairs.isEmpty { lines += ["", "No pair was compared."] }
+    var explained: Set<String> = []
     for digest in FindingDigest.collect(self) {
       lines += [""] + digest.finding.textLines(style) + ["  in: \(Plain.line(digest.seenIn))"]
+      guard explains else { continue }
+      let isNew = explained.insert("\(digest.finding.layer ?? -1) \(digest.finding.stage ?? "")").inserted
+      lines += evidenceLines(digest.finding, surroundings: isNew, style)
     }
     lines += failureLines(style) + gapLines(style)
     if !notes.isEmpty { lines += ["", style.paint("notes", .bold)] + notes.map { "  \(Plain.line($0))" } }

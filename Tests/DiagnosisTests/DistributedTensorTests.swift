@@ -1,0 +1,81 @@
+import Alignment
+import Comparison
+import Coordination
+import Dumps
+import Reporting
+import TestSupport
+import Testing
+
+/// torch's DTensor: each rank's file holds its part and states how the whole lies over the mesh.
+@Suite("Distributed tensors")
+struct DistributedTensorTests {
+  /// Four ranks, a mesh of two by two, one file a rank and stage; the reference holds the whole.
+  private static let writer = """
+    import os, sys, torch, torch.distributed as dist
+    folder, wrong = sys.argv[1], sys.argv[2] == "wrong"
+    def save(side, stage, rank, value):
+        os.makedirs(os.path.join(folder, side), exist_ok=True)
+        torch.save({"hidden": value}, os.path.join(folder, side, "layer00_%s_rank%d_call000.pt" % (stage, rank)))
+    whole = torch.randn(8, 12, generator=torch.Generator().manual_seed(1))
+    noise = torch.randn(4, 8, 12, generator=torch.Generator().manual_seed(2))
+    stages = ["Both", "Columns", "Terms", "Copies"]
+    for stage in stages:
+        save("reference", stage, 0, whole)
+    def run(rank):
+        dist.init_process_group(
+            "gloo", init_method="file://" + os.path.join(folder, "store"), rank=rank, world_size=4)
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.tensor import DTensor, Partial, Replicate, Shard
+        mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("fsdp", "tp"))
+        row, column = divmod(rank, 2)
+        rows, columns = slice(4 * row, 4 * row + 4), slice(6 * column, 6 * column + 6)
+        terms = [noise[0], whole - noise[0]]
+        swapped = (column + 1) % 2 if wrong else column
+        parts = {
+            "Both": (whole[rows, columns], [Shard(0), Shard(-1)]),
+            "Columns": (whole[:, slice(6 * swapped, 6 * swapped + 6)], [Replicate(), Shard(1)]),
+            "Terms": (terms[column], [Replicate(), Partial()]),
+            "Copies": (whole, [Replicate(), Replicate()]),
+        }
+        for stage, (part, placements) in parts.items():
+            save("target", stage, rank, DTensor.from_local(part.contiguous(), mesh, placements, run_check=False))
+        dist.barrier()
+        dist.destroy_process_group()
+    if os.path.exists("/sys/class/net/lo"):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    children = []
+    for rank in range(4):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                run(rank)
+                os._exit(0)
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(1)
+        children.append(pid)
+    sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
+    """
+
+  @Test("what a DTensor says of its placements joins the ranks; parts in other places fail", arguments: [false, true])
+  func placements(isWrong: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(Self.writer, [scratch.path, isWrong ? "wrong" : "right"])
+    let target = try load("\(scratch.path)/target")
+    #expect(target.unreadable.isEmpty, "\(target.unreadable)")
+    let stated = target.captures.filter { $0.stage == "Both" }.sorted { $0.rank < $1.rank }.map(\.metadata)
+    #expect(stated.map { $0?.dims } == Array(repeating: "d0[cp] d1[tp]", count: 4))
+    #expect(stated.map { $0?.parallel["cp"]?.rank } == [0, 0, 1, 1])
+    #expect(stated.map { $0?.parallel["tp"] } == [0, 1, 0, 1].map { ParallelRank(rank: $0, size: 2) })
+    let report = try await compare("\(scratch.path)/reference", "\(scratch.path)/target")
+    #expect(report.rows.count == 4)
+    for row in report.rows {
+      let isFault = isWrong && row.stage == "Columns"
+      #expect(row.verdict == (isFault ? .fail : .pass), "\(row.stage): \(row.why ?? "")")
+      #expect(row.shard.why.contains("metadata: dims"), "\(row.stage): \(row.shard.why)")
+    }
+    #expect(report.verdict == (isWrong ? .fail : .pass), "\(report.notes)")
+  }
+}
