@@ -13,6 +13,9 @@ struct LaunchPayload {
   /// `spec.json`.
   let specification: [UInt8]
   let files: [ShippedFile]
+  /// It takes nothing of the host but a process, and there is nothing to find out about its environment: many such have
+  /// one supervisor together.
+  let isPlain: Bool
 
   /// A reason for which an attempt is never launched.
   struct Refusal: Error {
@@ -61,6 +64,10 @@ struct LaunchPayload {
     self.environment = environment
     self.files = files
     let variables = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
+    let speaksOfPython = ["python", "PYTHON", "torchrun"].contains { spec.command.contains($0) }
+    isPlain =
+      spec.gpuCount == 0 && !spec.isExclusive && spec.holdSeconds == nil && stall == 0
+      && variables["ENGINE_SOURCE"] == nil && !speaksOfPython
     settings = """
       token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
       exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
@@ -120,8 +127,8 @@ struct LaunchBatch {
     let fresh = payload.files.filter { blobs[$0.unnamed] == nil }.reduce(0) { $0 + $1.contents.count }
     let size = fresh + 2 * payload.command.utf8.count + payload.environment.utf8.count
     guard payloads.isEmpty || words.utf8.count + contents.count + size <= Self.byteLimit else { return false }
-    var line = ["attempt", payload.id, payload.token, payload.settings, payload.command]
-    line += [String(decoding: payload.specification, as: UTF8.self), payload.environment]
+    var line = [payload.isPlain ? "plain_attempt" : "attempt", payload.id, payload.token, payload.settings]
+    line += [payload.command, String(decoding: payload.specification, as: UTF8.self), payload.environment]
     for file in payload.files {
       let number = blobs[file.unnamed] ?? blobs.count
       if blobs.updateValue(number, forKey: file.unnamed) == nil {
