@@ -524,11 +524,21 @@ watch() {
   done
 }
 
+# Seconds for which a share holds what it took while nobody asks how it stands: whoever launched it is gone then.
+patience=60
+
 # One share of a gang: holds what it took until all the others have theirs. Argument: seconds.
 await_release() {
-  end=$(($(uptime_seconds) + $1))
+  look_at_uptime
+  end=$((uptime + $1 * 100)) asked=$uptime
+  printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
   until [ -e "$dir/go" ]; do
-    if [ -z "$event" ] && [ "$(uptime_seconds)" -ge "$end" ]; then event=not-released; fi
+    look_at_uptime
+    { read -r asked <"$dir/held"; } 2>/dev/null
+    case $asked in '' | *[!0-9]*) asked=$uptime ;; esac
+    if [ "$uptime" -ge "$end" ] || [ $((uptime - asked)) -ge $((patience * 100)) ]; then
+      [ -n "$event" ] || event=not-released
+    fi
     if [ -n "$event" ]; then
       [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
       close_locks
@@ -1165,6 +1175,11 @@ status_one() {
     fi
   elif is_alive; then
     running="$running $1"
+    # A share that is held back learns that somebody still wants it.
+    if [ -e "$dir/held" ] && [ ! -e "$dir/go" ]; then
+      look_at_uptime
+      printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
+    fi
   elif exit_record "$dir"; then
     # It ended while we looked.
     say "$1" exited "$record"
