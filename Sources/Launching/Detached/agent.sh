@@ -709,7 +709,7 @@ tick() {
   exec 7>&-
   while sleep 1; do
     if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
-      for number in $open; do
+      for number in $numbers; do
         eval "dir=\$dir_$number mark=\$mark_$number"
         [ ! -e "$dir/exit.json" ] && identity "$dir" || continue
         if is_alive; then kill -KILL "$pid" 2>/dev/null; fi
@@ -724,9 +724,10 @@ tick() {
 # Ends what has outlived its limit, and finds members that were killed. Said again until it is heard.
 keep_limits() {
   look_at_uptime
-  for number in $open; do
+  for number in $numbers; do
+    eval "is_open=\$open_$number pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
+    [ -n "$is_open" ] || continue
     case "$ended " in *" $number "*) continue ;; esac
-    eval "pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
     if ! look_at "$pid" || [ "$state" = Z ]; then
       # Its run is lost; nothing of it may live on.
       eval "dir=\$dir_$number mark=\$mark_$number"
@@ -740,8 +741,10 @@ keep_limits() {
   done
 }
 
+# One that is over is not looked at any more.
 forget() {
-  case $open in *" $1 "*) open="${open%%" $1 "*} ${open#*" $1 "}" ;; esac
+  eval "is_open=\$open_$1 open_$1="
+  [ -z "$is_open" ] || open_count=$((open_count - 1))
 }
 
 # Writes the records of the runs in `ended`.
@@ -802,7 +805,7 @@ crew() {
   fi
   look_at_uptime
   crew_begin=$uptime
-  number=0 open=' ' ended='' is_due=
+  number=0 numbers='' open_count=0 ended='' is_due=
   for id in "$@"; do
     number=$((number + 1))
     dir=$PWD/$id
@@ -816,16 +819,17 @@ crew() {
     fi
     told=$told${told:+\}}
     member &
-    eval "pid_$number=$! dir_$number=\$dir mark_$number=\$mark limit_$number=\$limit told_$number=\$told left_$number="
-    open="$open$number "
+    eval "pid_$number=$! dir_$number=\$dir mark_$number=\$mark limit_$number=\$limit told_$number=\$told left_$number= open_$number=1"
+    numbers="$numbers $number" open_count=$((open_count + 1))
   done
   exec 5>&- 9>&-
   tick &
   ticker=$!
-  while [ -n "${open# }" ] && read -r word number code session began moment <&6; do
+  while [ "$open_count" -gt 0 ] && read -r word number code session began moment <&6; do
     case $word in
     ended)
-      case $open in *" $number "*) ;; *) continue ;; esac
+      eval "is_open=\$open_$number"
+      [ -n "$is_open" ] || continue
       ended="$ended $number"
       eval "code_$number=$code session_$number=$session began_$number=$began ended_$number=$moment"
       # Those that have ended in the meantime come along.
@@ -1136,20 +1140,19 @@ say_records() {
   set -f
   # shellcheck disable=SC2086
   told=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $ended 2>/dev/null)
-  set +f
   ended=' '
-  while [ -n "$told" ]; do
-    id=${told%%/*} record=${told#*:}
-    record=${record%%"
-"*}
+  # Line by line: a shell takes a time that grows with the square to find something in a long text.
+  set -f
+  IFS='
+'
+  # shellcheck disable=SC2086
+  set -- $told
+  unset IFS
+  set +f
+  for record in "$@"; do
+    id=${record%%/*} record=${record#*:}
     say "$id" exited "$record"
     ended="$ended$id "
-    case $told in
-    *"
-"*) told=${told#*"
-"} ;;
-    *) told= ;;
-    esac
   done
 }
 
@@ -1195,20 +1198,19 @@ say_sizes() {
   set --
   for id in $running; do set -- "$@" "$workdir/attempts/$id/stdout.log" "$workdir/attempts/$id/stderr.log"; done
   LC_ALL=C stat -c '%s %n' "$@" 2>/dev/null | {
-    sizes=' '
+    # Its two lines stand together.
+    id='' bytes=0 told=' '
     while read -r size name; do
-      name=${name%/*}
-      sizes="$sizes${name##*/}=$size "
+      name=${name%/*} name=${name##*/}
+      if [ "$name" != "$id" ]; then
+        [ -z "$id" ] || say "$id" running "$bytes"
+        id=$name bytes=0 told="$told$name "
+      fi
+      bytes=$((bytes + size))
     done
+    [ -z "$id" ] || say "$id" running "$bytes"
     for id in $running; do
-      bytes=0 rest=$sizes
-      while :; do
-        case $rest in *" $id="*) ;; *) break ;; esac
-        rest=${rest#*" $id="}
-        bytes=$((bytes + ${rest%% *}))
-        rest=" ${rest#* }"
-      done
-      say "$id" running "$bytes"
+      case $told in *" $id "*) ;; *) say "$id" running 0 ;; esac
     done
   }
 }
