@@ -31,7 +31,9 @@ let package = Package(
     .executable(name: "rollcall", targets: ["rollcall"]),
     // What the benchmarks call.
     .library(name: "RollcallNumbers", targets: ["TensorKernels", "Dumps", "Alignment", "Comparison"]),
-    .library(name: "RollcallHosts", targets: ["Transports", "Launching", "Gathering", "Scheduling"]),
+    .library(
+      name: "RollcallHosts",
+      targets: ["Transports", "Launching", "Gathering", "Scheduling", "Ledger", "Planning"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

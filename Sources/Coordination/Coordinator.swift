@@ -15,10 +15,12 @@ public actor Coordinator {
     public var tick = 0.5
     /// Seconds without word from a host after which its attempts count as lost.
     public var lostAfter = 1800.0
-    /// Gathers at once on one host.
+    /// Gathers that transfer anything at once on one host.
     public var gathersPerHost = 2
+    /// Gathers that are asked for at once on one host: those without dumps go together.
+    public var gathersAskedPerHost = 512
     /// Launches at once on one host: its launcher sends together what is asked for together.
-    public var launchesPerHost = 64
+    public var launchesPerHost = 512
     /// Stops at once on one host.
     public var stopsPerHost = 4
     /// Tries of one gather before the run counts as lost.
@@ -73,7 +75,8 @@ public actor Coordinator {
     let rows = SweepRows(
       sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
       attempts: try ledger.attempts(of: id))
-    let actions = HostActions(connections: connections, artifacts: artifacts, plan: rows.plan)
+    let actions = HostActions(
+      connections: connections, artifacts: artifacts, plan: rows.plan, gathersPerHost: settings.gathersPerHost)
     var core = CoordinatorCore(
       hosts: connections.values.map(\.host), stragglers: try ledger.unfencedAttempts(), settings: settings,
       nonce: Launch.nonce(), at: moment)

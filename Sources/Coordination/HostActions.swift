@@ -11,12 +11,17 @@ struct HostActions: Sendable {
   /// Of the sweep that is driven.
   let plan: Plan
   let cells: [String: Cell]
+  private let gathers: [String: GatherQueue]
 
-  init(connections: [String: HostConnection], artifacts: ArtifactStore, plan: Plan) {
+  /// - Parameter gathersPerHost: At once, of those that transfer anything.
+  init(connections: [String: HostConnection], artifacts: ArtifactStore, plan: Plan, gathersPerHost: Int) {
     self.connections = connections
     self.artifacts = artifacts
     self.plan = plan
     cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
+    gathers = connections.mapValues {
+      GatherQueue(transport: $0.transport, store: artifacts, limit: gathersPerHost)
+    }
   }
 
   /// - Throws: `GatheringError.noSpace`, since with a full store nothing can go on; `CancellationError`.
@@ -68,16 +73,23 @@ struct HostActions: Sendable {
       } else {
         directory = try await launcher.directory(of: attempt.id)
       }
+      guard let queue = gathers[connection.host.name] else { return .notGathered("its host is not in the fleet") }
+      let item = GatherQueue.Item(
+        attempt: attempt.id, directory: directory, sweep: attempt.sweep, run: attempt.run)
       let manifest: Manifest
       if attempt.share == nil {
-        manifest = try await Gatherer().gather(
-          attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
-          run: attempt.run
-        ).manifest
+        manifest =
+          if let cell = cells[run.cell], cell.dumps == nil {
+            try await queue.gatherDumpless(item)
+          } else {
+            try await queue.gather(item)
+          }
       } else {
-        try await Gatherer().fetchShare(
-          attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
-          run: attempt.run)
+        try await queue.alone {
+          try await Gatherer().fetchShare(
+            attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
+            run: attempt.run)
+        }
         guard !shares.isEmpty else { return .gathered(GatheredFiles(count: 0, bytes: 0, missing: [])) }
         manifest = try artifacts.layOut(shares: shares, sweep: attempt.sweep, run: attempt.run)
       }

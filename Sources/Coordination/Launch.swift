@@ -46,16 +46,21 @@ enum Launch {
     return AttemptSpec(
       id: attempt.id, token: attempt.token, sweep: run.sweep, run: run.name, number: attempt.number,
       command: resolved.command, environment: environment, gpuCount: attempt.gpus, timeout: resolved.timeout,
-      stallTimeout: resolved.stallTimeout, holdSeconds: attempt.share == nil ? nil : holdSeconds)
+      stallTimeout: resolved.stallTimeout, isExclusive: host.isExclusive,
+      holdSeconds: attempt.share == nil ? nil : holdSeconds)
   }
 
   /// How long a share of a gang holds its GPUs for hosts that do not answer.
   static let holdSeconds = 600
 
   /// The shares of a gang; none for an attempt on one host.
-  static func shares(_ attempt: String, hosts: [HostFacts], gpus: Int) -> [AttemptRecord.Share] {
+  ///
+  /// - Parameter address: What the fleet file says that the others reach the first host by.
+  static func shares(
+    _ attempt: String, hosts: [HostFacts], gpus: Int, address: String? = nil
+  ) -> [AttemptRecord.Share] {
     guard hosts.count > 1 else { return [] }
-    return GangShare.all(attempt: attempt, hosts: hosts, gpusPerNode: gpus).map {
+    return GangShare.all(attempt: attempt, hosts: hosts, gpusPerNode: gpus, masterAddress: address).map {
       AttemptRecord.Share(
         node: $0.nodeRank, nodeCount: hosts.count, masterAddress: $0.masterAddress, masterPort: $0.masterPort)
     }

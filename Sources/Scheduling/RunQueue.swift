@@ -58,6 +58,12 @@ struct RunQueue: Sendable {
     if line.runs.isEmpty { numbers[line.key] = nil } else { lines[number] = line }
   }
 
+  /// The next run of a line and what its runs have in common. Whoever holds a line itself has all of it copied by the
+  /// next change.
+  func front(of number: Int) -> (run: Placement.QueuedRun, key: Key)? {
+    lines[number].map { ($0.head, $0.key) }
+  }
+
   func line(of id: String) -> Line? { lineOfRun[id].flatMap { lines[$0] } }
 
   func runs(of line: Line) -> [Placement.QueuedRun] { line.runs.filter { lineOfRun[$0.id] != nil } }

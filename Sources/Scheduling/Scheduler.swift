@@ -138,12 +138,11 @@ extension Scheduler {
     chooseHardware()
     kept = [:]
     var agenda = Agenda(queue.lines)
-    while let number = agenda.next(usage), let line = queue.lines[number] {
-      let run = line.head
-      let shape = shape(of: line.key)
+    while let number = agenda.next(usage), let (run, key) = queue.front(of: number) {
+      let shape = shape(of: key)
       let able = ableHosts(shape)
       if let reason = hopeless(shape, able) {
-        for run in queue.runs(of: line) {
+        for run in queue.line(of: run.id).map(queue.runs) ?? [] {
           round.decisions.append(.impossible(run: run.id, reason: reason))
           queue.remove(run.id)
         }
@@ -154,7 +153,7 @@ extension Scheduler {
         if let hosts = room(for: shape, in: usable, round.keeps, now: now, limit: run.timeLimit) {
           place(run, on: hosts, &round.keeps, now: now)
           round.decisions.append(.place(run: run.id, hosts: hosts.map { table.hosts[$0].name }, gpus: run.gpus))
-          if let next = queue.lines[number] { agenda.add(number, next) }
+          if let (next, key) = queue.front(of: number) { agenda.add(number, next, key) }
           continue
         }
         round.noteFull(shape, limit: run.timeLimit)
@@ -202,15 +201,15 @@ extension Scheduler {
 
     init(_ lines: [Int: RunQueue.Line]) {
       let entries = Dictionary(grouping: lines, by: \.value.key.sweep)
-      bySweep = entries.mapValues { Heap($0.map { Self.entry($0.key, $0.value) }) }
+      bySweep = entries.mapValues { Heap($0.map { Self.entry($0.key, $0.value.head, $0.value.key) }) }
     }
 
-    private static func entry(_ number: Int, _ line: RunQueue.Line) -> Entry {
-      Entry(number: number, priority: line.key.priority, order: line.head.order, id: line.head.id)
+    private static func entry(_ number: Int, _ run: Placement.QueuedRun, _ key: RunQueue.Key) -> Entry {
+      Entry(number: number, priority: key.priority, order: run.order, id: run.id)
     }
 
-    mutating func add(_ number: Int, _ line: RunQueue.Line) {
-      bySweep[line.key.sweep]?.insert(Self.entry(number, line))
+    mutating func add(_ number: Int, _ run: Placement.QueuedRun, _ key: RunQueue.Key) {
+      bySweep[key.sweep]?.insert(Self.entry(number, run, key))
     }
 
     mutating func next(_ usage: [String: Int]) -> Int? {

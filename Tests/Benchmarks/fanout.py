@@ -1,5 +1,7 @@
 """Connects to many loopback hosts and runs a command on each, then again on the connections that stand.
 
+With --recover N: N runs on each host, all connections lost, and how long until it is known again how they stand.
+
 One sshd with its default MaxStartups and MaxSessions stands behind all of them. Start it through
 `Tests/Benchmarks/fanout`.
 """
@@ -18,6 +20,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("hosts", nargs="*", type=int, default=[300, 500])
 parser.add_argument("--binary", required=True, help="HostBenchmarks, release")
 parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--recover", type=int, default=0, help="runs on each host; about four processes each")
 arguments = parser.parse_args()
 
 with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
@@ -42,5 +45,16 @@ with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
             print(f"| {count} | {middle('connect'):.2f} | {middle('warm'):.2f} | {min(r['warm_best'] for r in results):.2f} "
                   f"| {sum(r['failures'] for r in results)} | {middle('resident_KiB') / 1024:.0f} | {middle('cpu'):.2f} |")
             sys.stdout.flush()
+        if arguments.recover:
+            print("\n| hosts | runs | all states known after, s |\n|---|---|---|")
+            for count in arguments.hosts:
+                done = subprocess.run(
+                    [arguments.binary, "recover", server.config, f"{folder}/work{count}", str(arguments.recover),
+                     *aliases[:count]], capture_output=True, text=True)
+                if done.stderr:
+                    print(done.stderr, file=sys.stderr)
+                result = json.loads(done.stdout)
+                print(f"| {count} | {result['running']} | {result['recovered']:.2f} |")
+                sys.stdout.flush()
     finally:
         server.stop()

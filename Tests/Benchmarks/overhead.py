@@ -8,6 +8,8 @@ its process. A peer that is not installed is left out and said. Start it through
 """
 
 import argparse
+import contextlib
+import ctypes
 import os
 import pathlib
 import platform
@@ -16,17 +18,42 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
-from loopback import Run, Server, in_turns, median
+import loopback
+from loopback import Server, in_turns, median
+
+# Whoever outlives its parent becomes ours, so that its CPU time is counted.
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+class Run(loopback.Run):
+    """The CPU seconds are also those of processes that outlived theirs, as supervisors do."""
+
+    def __init__(self, command, **options):
+        before = os.times()
+        super().__init__(command, **options)
+        idle_since = time.monotonic()
+        with contextlib.suppress(ChildProcessError):
+            while time.monotonic() - idle_since < 1.5:
+                if os.waitpid(-1, os.WNOHANG)[0]:
+                    idle_since = time.monotonic()
+                else:
+                    time.sleep(0.02)
+        after = os.times()
+        self.cpu = after.children_user + after.children_system - before.children_user - before.children_system
+
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("cases", nargs="*", default=["local", "ssh"], help="local, ssh (default: both)")
 parser.add_argument("--binary", required=True, help="HostBenchmarks, release")
 parser.add_argument("--rollcall", default=os.environ.get("ROLLCALL"), help="the release binary (default: $ROLLCALL)")
 parser.add_argument("--count", type=int, default=500, help="runs of the peers")
-parser.add_argument("--own-count", type=int, default=100, help="runs of ours")
+parser.add_argument("--own-count", type=int, default=500, help="runs of ours")
 parser.add_argument("--rounds", type=int, default=3)
-parser.add_argument("--at-once", type=int, default=2)
+parser.add_argument("--at-once", type=int, default=2, help="runs at once of the peers, and of ours for comparison")
+parser.add_argument("--own-at-once", type=int, default=256, help="runs at once of ours (`cpu_slots`): they go together")
 parser.add_argument("--peers", type=pathlib.Path, help="a Python with parsl and hyperqueue")
 parser.add_argument(
     "--slurm", help="a command that runs COUNT no-op jobs and waits for them, `{count}` in it; left out where not given")
@@ -74,12 +101,12 @@ class Fresh:
         return folder
 
 
-def coordinator(folder, host):
+def coordinator(folder, host, count, at_once):
     """`rollcall run` over one host: the whole way, with its database, its gather and its report."""
-    runs = ", ".join(map(str, range(arguments.own_count)))
+    runs = ", ".join(map(str, range(count)))
     (folder / "job.yaml").write_text(f'name: no-op\nmatrix:\n  n: [{runs}]\nrun:\n  command: "true"\n  gpus: 0\n  timeout: 10m\n')
     (folder / "fleet.yaml").write_text(
-        f"{host}\n    gpus: 0\n    cpu_slots: {arguments.at_once}\n    workdir: {folder}/work\n    lease_dir: {folder}/leases\n")
+        f"{host}\n    gpus: 0\n    cpu_slots: {at_once}\n    workdir: {folder}/work\n    lease_dir: {folder}/leases\n")
     # 2: nothing is compared.
     return Run(
         [arguments.rollcall, "run", folder / "job.yaml", "--fleet", folder / "fleet.yaml", "--store", folder / "store"],
@@ -92,49 +119,50 @@ def present(module):
 
 
 def local(fresh):
-    own, peers, at_once = arguments.own_count, arguments.count, arguments.at_once
+    own, peers, at_once, together = arguments.own_count, arguments.count, arguments.at_once, arguments.own_at_once
     listing = "\n".join(["true"] * peers).encode()
     contenders = {
-        ("rollcall's launcher", own, "each run's directory on the host"):
-            lambda: Run([arguments.binary, "launch-local", fresh(), str(own), str(at_once)]),
-        ("rollcall's bare command", peers, "nothing"):
+        ("rollcall's launcher", own, together, "each run's directory on the host"):
+            lambda: Run([arguments.binary, "launch-local", fresh(), str(own), str(together)]),
+        ("rollcall's bare command", peers, at_once, "nothing"):
             lambda: Run([arguments.binary, "execute-local", str(peers), str(at_once)]),
-        ("xargs", peers, "nothing"):
+        ("xargs", peers, at_once, "nothing"):
             lambda: Run(["xargs", "-P", str(at_once), "-I{}", "sh", "-c", "{}"], input=listing),
     }
     left_out = []
     if arguments.rollcall:
-        contenders["rollcall run", own, "SQLite, synchronous=FULL"] = lambda: coordinator(
-            fresh(), "hosts:\n  - name: here\n    local: true")
+        for count, slots in [(own, together), (max(1, own // 5), at_once)]:
+            contenders["rollcall run", count, slots, "SQLite, synchronous=FULL"] = lambda count=count, slots=slots: (
+                coordinator(fresh(), "hosts:\n  - name: here\n    local: true", count, slots))
     else:
         left_out.append("rollcall run (no --rollcall)")
     if shutil.which("parallel"):
-        contenders["GNU parallel", peers, "job log"] = lambda: Run(
+        contenders["GNU parallel", peers, at_once, "job log"] = lambda: Run(
             ["parallel", "--will-cite", f"-j{at_once}", "--joblog", fresh() / "log"], input=listing)
     else:
         left_out.append("GNU parallel")
     for module, name, keeps, program in [
         ("parsl", "Parsl, bash_app, threads", "log", PARSL), ("hyperqueue", "HyperQueue", "nothing (no journal)", HYPERQUEUE)]:
         if present(module):
-            contenders[name, peers, keeps] = lambda program=program: Run(
+            contenders[name, peers, at_once, keeps] = lambda program=program: Run(
                 [arguments.peers, "-c", program, fresh(), str(peers), str(at_once)])
         else:
             left_out.append(name)
     if arguments.slurm:
-        contenders["Slurm", peers, "job state"] = lambda: Run(["sh", "-c", arguments.slurm.format(count=peers)])
+        contenders["Slurm", peers, at_once, "job state"] = lambda: Run(["sh", "-c", arguments.slurm.format(count=peers)])
     else:
         left_out.append("Slurm (no --slurm)")
     return contenders, left_out
 
 
 def over_ssh(fresh, server, alias):
-    own, peers, at_once = arguments.own_count, arguments.count, 8
+    own, peers, at_once, together = arguments.own_count, arguments.count, 8, arguments.own_at_once
     contenders = {
-        ("rollcall's launcher", own, "each run's directory on the host"):
-            lambda: Run([arguments.binary, "launch", server.config, alias, fresh(), str(own), str(at_once)]),
-        ("rollcall's bare command", peers, "nothing"):
+        ("rollcall's launcher", own, together, "each run's directory on the host"):
+            lambda: Run([arguments.binary, "launch", server.config, alias, fresh(), str(own), str(together)]),
+        ("rollcall's bare command", peers, at_once, "nothing"):
             lambda: Run([arguments.binary, "execute", server.config, alias, str(peers), str(at_once)]),
-        ("ssh, ControlMaster", peers, "nothing"): lambda: Run([
+        ("ssh, ControlMaster", peers, at_once, "nothing"): lambda: Run([
             "bash", "-c", f"s=$1/s; ssh -F {server.config} -o ControlPath=$s -MNf {alias}; "
             f"seq {peers} | xargs -P {at_once} -I{{}} ssh -n -F {server.config} -o ControlPath=$s {alias} true; "
             f"ssh -F {server.config} -o ControlPath=$s -O exit {alias} 2>/dev/null", "sh", fresh()]),
@@ -142,19 +170,20 @@ def over_ssh(fresh, server, alias):
     if arguments.rollcall:
         def run():
             folder = fresh()
-            return coordinator(folder, f"ssh_config: {server.config}\nhosts:\n  - name: {alias}\n    ssh: {alias}")
-        contenders["rollcall run", own, "SQLite, synchronous=FULL"] = run
+            host = f"ssh_config: {server.config}\nhosts:\n  - name: {alias}\n    ssh: {alias}"
+            return coordinator(folder, host, own, together)
+        contenders["rollcall run", own, together, "SQLite, synchronous=FULL"] = run
     return contenders, []
 
 
 def table(title, contenders, left_out):
     runs = in_turns(arguments.rounds, {key: run for key, run in contenders.items()})
-    print(f"\n### {title}\n\n| | runs | seconds (median) | runs/s | CPU-ms a run | kept on disk |\n|---|---|---|---|---|---|")
+    print(f"\n### {title}\n\n| | runs | at once | seconds (median) | runs/s | CPU-ms a run | kept on disk |\n|---|---|---|---|---|---|---|")
     for key in sorted(runs, key=lambda key: median(runs[key]) / key[1]):
-        name, count, keeps = key
+        name, count, slots, keeps = key
         wall = median(runs[key])
         cpu = statistics.median(run.cpu for run in runs[key]) / count
-        print(f"| {name} | {count} | {wall:.2f} | {count / wall:.0f} | {cpu * 1000:.1f} | {keeps} |")
+        print(f"| {name} | {count} | {slots} | {wall:.2f} | {count / wall:.0f} | {cpu * 1000:.1f} | {keeps} |")
     if left_out:
         print(f"\nLeft out: {', '.join(left_out)}.")
     sys.stdout.flush()
@@ -164,10 +193,10 @@ with tempfile.TemporaryDirectory(prefix="rollcall-overhead-") as name:
     print(f"{platform.platform()}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     fresh = Fresh(name)
     if "local" in arguments.cases:
-        table(f"Local, {arguments.at_once} at once", *local(fresh))
+        table("Local", *local(fresh))
     if "ssh" in arguments.cases:
         server = Server(name)
         try:
-            table("Over warm SSH, 8 at once", *over_ssh(fresh, server, server.host("near")))
+            table("Over warm SSH", *over_ssh(fresh, server, server.host("near")))
         finally:
             server.stop()

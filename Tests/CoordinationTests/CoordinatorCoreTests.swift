@@ -21,14 +21,17 @@ import Transports
     var last = Output()
 
     init(
-      hosts: [String], gpus: Int = 1, runs count: Int = 1, retries: Int = 1, state: SweepRecord.State = .active,
+      hosts: [String], addresses: [String: String] = [:], gpus: Int = 1, nodes: Int = 1, runs count: Int = 1,
+      retries: Int = 1, state: SweepRecord.State = .active,
       attempts: [AttemptRecord] = [], stragglers: [AttemptRecord] = []
     ) {
       core = CoordinatorCore(
-        hosts: hosts.map { Fleet.Host(name: $0, address: .local, gpus: .count(1)) }, stragglers: stragglers,
+        hosts: hosts.map {
+          Fleet.Host(name: $0, address: .local, gpus: .count(1), networkAddress: addresses[$0])
+        }, stragglers: stragglers,
         settings: Coordinator.Settings(), nonce: "n", at: Moment(wall: 1e9, steady: 0))
       let cells = (0..<count).map {
-        Cell(id: "c\($0)", values: [:], run: RunSpec(command: "true", gpus: gpus, retries: retries))
+        Cell(id: "c\($0)", values: [:], run: RunSpec(command: "true", gpus: gpus, nodes: nodes, retries: retries))
       }
       var runs = (0..<count).map { RunRecord(sweep: "s", name: "r\($0)", position: $0, cell: "c\($0)", repetition: 1) }
       for attempt in attempts where attempt.state.isOpen {
@@ -101,6 +104,25 @@ import Transports
     bench.enrol("a")
     let launch = try #require(bench.launches.first)
     #expect(bench.writes.contains(.begin(launch)))
+  }
+
+  @Test func aGangMeetsAtTheAddressThatTheFleetGives() {
+    var bench = Bench(hosts: ["a", "b"], addresses: ["a": "10.0.0.7", "b": "10.0.0.8"], nodes: 2)
+    for host in ["a", "b"] { bench.enrol(host) }
+    let shares = bench.launches.sorted { $0.id < $1.id }
+    #expect(shares.count == 2)
+    #expect(Set(shares.compactMap(\.share?.masterAddress)) == [shares.first?.host == "a" ? "10.0.0.7" : "10.0.0.8"])
+  }
+
+  @Test func anExclusiveHostIsExclusiveBetweenCoordinatorsToo() {
+    let cell = Cell(id: "c", values: [:], run: RunSpec(command: "true"))
+    let run = RunRecord(sweep: "s", name: "r0", position: 0, cell: "c", repetition: 1)
+    for isExclusive in [true, false] {
+      let host = Fleet.Host(name: "a", address: .local, isExclusive: isExclusive)
+      #expect(
+        Launch.spec(running("a"), run: run, cell: cell, host: host, directory: "/w/attempts/a").isExclusive
+          == isExclusive)
+    }
   }
 
   @Test func aFullStoreGivesOutNothing() {

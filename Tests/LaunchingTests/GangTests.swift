@@ -100,6 +100,36 @@ struct GangTests {
     }
   }
 
+  @Test func `a held share whose launcher is gone lets go, one that is asked about does not`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher(gpus: 2)
+      _ = try await launcher.enrol()
+      // A minute is long for a test.
+      let folder = host.workdir + "/agent"
+      let script = folder + "/" + (try #require(try FileManager.default.contentsOfDirectory(atPath: folder).first))
+      let text = try String(contentsOfFile: script, encoding: .utf8)
+      #expect(text.contains("\npatience=60\n"))
+      try text.replacing("\npatience=60\n", with: "\npatience=15\n")
+        .write(toFile: script, atomically: true, encoding: .utf8)
+      for id in ["forgotten", "wanted"] {
+        var share = spec(id, "echo begun", gpus: 1)
+        share.holdSeconds = 100
+        let outcome = try await launcher.launch(share, files: [])
+        #expect(outcome == .started)
+      }
+      try await until {
+        let state = try await launcher.status(of: "wanted")
+        #expect(state == .running(outputBytes: 0))
+        return host.text("forgotten", "exit.json") != nil
+      }
+      let record = try await launcher.end(of: "forgotten")
+      #expect(record.reason == "not-released")
+      try await launcher.release("wanted")
+      let end = try await launcher.end(of: "wanted")
+      #expect(end.code == 0)
+    }
+  }
+
   /// An exclusive run has the host alone; runs on GPUs share it.
   @Test func `an exclusive run waits for all others, and they for it`() async throws {
     try await HostKind.local.with { host in

@@ -154,7 +154,7 @@ extension CoordinatorCore {
         give(.launch(record, runs[run].record), .launch(index), host)
       case .release: give(.release(record), .release(index), host)
       case .gather:
-        guard let run = attempts[index].run, hosts[host].gathers < settings.gathersPerHost else { continue }
+        guard let run = attempts[index].run, hosts[host].gathers < settings.gathersAskedPerHost else { continue }
         hosts[host].gathers += 1
         give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:

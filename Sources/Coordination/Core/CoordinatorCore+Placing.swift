@@ -102,7 +102,9 @@ extension CoordinatorCore {
     let record = runs[run].record
     let number = runs[run].lastNumber + 1
     let id = Naming.attempt(sweep: record.sweep, position: record.position, number: number)
-    let shares = Launch.shares(id, hosts: places.compactMap { hosts[$0].facts }, gpus: gpus)
+    let shares = Launch.shares(
+      id, hosts: places.compactMap { hosts[$0].facts }, gpus: gpus,
+      address: places.first.flatMap { hosts[$0].host.networkAddress })
     for (node, host) in places.enumerated() {
       tokens += 1
       var attempt = AttemptRecord(

@@ -13,6 +13,9 @@ struct LaunchPayload {
   /// `spec.json`.
   let specification: [UInt8]
   let files: [ShippedFile]
+  /// It takes nothing of the host but a process, and there is nothing to find out about its environment: many such have
+  /// one supervisor together.
+  let isPlain: Bool
 
   /// A reason for which an attempt is never launched.
   struct Refusal: Error {
@@ -61,6 +64,10 @@ struct LaunchPayload {
     self.environment = environment
     self.files = files
     let variables = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
+    let speaksOfPython = ["python", "PYTHON", "torchrun"].contains { spec.command.contains($0) }
+    isPlain =
+      spec.gpuCount == 0 && !spec.isExclusive && spec.holdSeconds == nil && stall == 0
+      && variables["ENGINE_SOURCE"] == nil && !speaksOfPython
     settings = """
       token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
       exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
@@ -106,11 +113,13 @@ extension ShippedFile {
 /// What several launches send together, as `agent.sh launch-many` reads it: words for its shell, every one of them
 /// quoted, and then each file once.
 struct LaunchBatch {
-  static let countLimit = 64
+  static let countLimit = 256
   private static let byteLimit = 8 << 20
 
   private(set) var payloads: [LaunchPayload] = []
-  private var words = ""
+  /// One an attempt: its words, and before them those for files that no earlier one brings.
+  private var lines: [(blobs: String, attempt: String)] = []
+  private var wordBytes = 0
   private var contents: [UInt8] = []
   private var blobs: [ShippedFile: Int] = [:]
 
@@ -119,23 +128,32 @@ struct LaunchBatch {
     guard payloads.count < Self.countLimit, !payloads.contains(where: { $0.id == payload.id }) else { return false }
     let fresh = payload.files.filter { blobs[$0.unnamed] == nil }.reduce(0) { $0 + $1.contents.count }
     let size = fresh + 2 * payload.command.utf8.count + payload.environment.utf8.count
-    guard payloads.isEmpty || words.utf8.count + contents.count + size <= Self.byteLimit else { return false }
-    var line = ["attempt", payload.id, payload.token, payload.settings, payload.command]
-    line += [String(decoding: payload.specification, as: UTF8.self), payload.environment]
+    guard payloads.isEmpty || wordBytes + contents.count + size <= Self.byteLimit else { return false }
+    var fileWords = ""
+    var line = [payload.id, payload.token, payload.settings]
+    line += [payload.command, String(decoding: payload.specification, as: UTF8.self), payload.environment]
     for file in payload.files {
       let number = blobs[file.unnamed] ?? blobs.count
       if blobs.updateValue(number, forKey: file.unnamed) == nil {
-        words += "blob \(number) \(file.contents.count) \(file.mode) || return 1\n"
+        fileWords += "blob \(number) \(file.contents.count) \(file.mode) || return 1\n"
         contents += file.contents
       }
       line += [String(number), file.name]
     }
-    words += line.map(shellQuote).joined(separator: " ") + " || return 1\n"
+    lines.append((fileWords, line.map(shellQuote).joined(separator: " ")))
+    wordBytes += fileWords.utf8.count + (lines.last?.attempt.utf8.count ?? 0)
     payloads.append(payload)
     return true
   }
 
-  var bytes: [UInt8] { Array("\(words.utf8.count)\n".utf8) + Array(words.utf8) + contents }
+  var bytes: [UInt8] {
+    // One alone has a supervisor of its own.
+    let isCrew = payloads.count { $0.isPlain } > 1
+    let words = zip(payloads, lines).map { payload, line in
+      "\(line.blobs)\(isCrew && payload.isPlain ? "plain_attempt" : "attempt") \(line.attempt) || return 1\n"
+    }.joined()
+    return Array("\(words.utf8.count)\n".utf8) + Array(words.utf8) + contents
+  }
 }
 
 extension ShippedFile {

@@ -54,13 +54,15 @@ actor LaunchQueue {
   /// One outcome a payload.
   private func send(_ batch: LaunchBatch) async -> [Result<LaunchOutcome, any Error>] {
     var replies: [String: Substring] = [:]
-    if batch.payloads.count > 1 {
-      do {
-        let reply = try await agent.call("launch-many", input: batch.bytes, timeout: .seconds(180))
-        replies = Dictionary(reply.lines.map { (String($0.firstWord.0), $0.firstWord.1) }) { first, _ in first }
-      } catch {
-        return batch.payloads.map { _ in .failure(error) }
-      }
+    do {
+      let reply = try await agent.call("launch-many", input: batch.bytes, timeout: .seconds(180))
+      replies = Dictionary(reply.lines.map { (String($0.firstWord.0), $0.firstWord.1) }) { first, _ in first }
+    } catch let error as LaunchError where error.code == .noSpace {
+      return batch.payloads.map { _ in .success(.noSpace(error.message)) }
+    } catch let error as LaunchError where error.code == .workdir {
+      return batch.payloads.map { _ in .success(.refused(error.message)) }
+    } catch {
+      return batch.payloads.map { _ in .failure(error) }
     }
     var outcomes: [Result<LaunchOutcome, any Error>] = []
     for payload in batch.payloads {

@@ -8,6 +8,8 @@
 #
 #   launch.sh - supervise WORKDIR LEASEDIR GPUS DIRECTORY [SKEW]
 #
+# Many plain runs at once have one supervisor together, the crew below.
+#
 # A process costs more than all that this shell does by itself in the same time: what every run passes through uses
 # none where it can.
 #
@@ -69,11 +71,14 @@ look_at() {
   started=$1
 }
 
-# Reads DIRECTORY/identity: boot, pid, start. False where there is none.
+# Reads DIRECTORY/identity: boot, pid, start, and for a member of a crew its command's session. False where there is
+# none. Sets how the command's processes are known: `held`, their session, and `spared`, the group in it that is not theirs.
 identity() {
-  boot='' pid='' start=''
-  { read -r boot pid start <"$1/identity"; } 2>/dev/null
+  boot='' pid='' start='' held=''
+  { read -r boot pid start held <"$1/identity"; } 2>/dev/null
   case $pid in '' | *[!0-9]*) return 1 ;; esac
+  spared=0
+  [ -n "$held" ] || held=$pid spared=$pid
   [ -n "$start" ]
 }
 
@@ -85,8 +90,8 @@ is_alive() {
 # What marks the processes of an attempt: token and directory, so that equal tokens elsewhere do no harm.
 mark_of() { printf '%s:%s' "$(cat "$1/token" 2>/dev/null)" "$(cd "$1" && pwd -P)"; }
 
-# Processes of a command: of the supervisor's session but not of its own group, or with the mark in their
-# environment. Arguments: session, mark.
+# Processes of a command: of its session but not of the supervisor's group, or with the mark in their environment.
+# Arguments: session, mark, group.
 members() {
   {
     # Only a process whose line holds the session is worth a look of the shell's.
@@ -94,7 +99,7 @@ members() {
       number=${stat_file#/proc/}
       number=${number%/stat}
       look_at "$number" || continue
-      if [ "$session" = "$1" ] && [ "$group" != "$1" ] && [ "$state" != Z ] && [ "$state" != X ]; then
+      if [ "$session" = "$1" ] && [ "$group" != "$3" ] && [ "$state" != Z ] && [ "$state" != X ]; then
         echo "$number"
       fi
     done
@@ -130,19 +135,19 @@ is_alone() {
   [ -z "$unsure" ] || ! grep -lzsxF "ROLLCALL_LAUNCH=$1" $unsure >/dev/null 2>&1
 }
 
-# TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark.
+# TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark, group.
 end_members() {
-  found=$(members "$1" "$2")
+  found=$(members "$1" "$2" "$3")
   [ -n "$found" ] || return 0
   # shellcheck disable=SC2086
   { kill -TERM $found; kill -CONT $found; } 2>/dev/null
   end=$(($(uptime_seconds) + grace))
   while [ "$(uptime_seconds)" -lt "$end" ]; do
-    [ -n "$(members "$1" "$2")" ] || return 0
+    [ -n "$(members "$1" "$2" "$3")" ] || return 0
     sleep 0.1
   done
   end=$(($(uptime_seconds) + grace))
-  while found=$(members "$1" "$2") && [ -n "$found" ]; do
+  while found=$(members "$1" "$2" "$3") && [ -n "$found" ]; do
     # shellcheck disable=SC2086
     kill -KILL $found 2>/dev/null
     [ "$(uptime_seconds)" -lt "$end" ] || return 1
@@ -161,22 +166,18 @@ has_room() {
   return 1
 }
 
-# Set where `status` forces the record to the disk before it tells it: once for many.
-is_told_later=
-
 # DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
 write_exit() {
   signal=null
   if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
   reason=null
   [ -z "$4" ] || reason="\"$4\""
-  told=
   environment_json "$1"
   tries=0
   look_at_clock
   until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
     "$2" "$signal" "$3" "$moment" "$reason" "$told" 2>/dev/null >"$1/.reserve" &&
-    { [ -n "$is_told_later" ] || sync "$1/.reserve" 2>/dev/null; } && mv "$1/.reserve" "$1/exit.json"; do
+    { sync "$1/.reserve" 2>/dev/null || true; } && mv "$1/.reserve" "$1/exit.json"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
@@ -188,13 +189,21 @@ write_exit() {
 # A value that neither JSON nor a terminal takes for anything else.
 plain() { LC_ALL=C tr -cd ' -~' | tr -d '"\\\\' | head -c 200; }
 
-# Sets told: `,"environment":{...}` from the lines "KEY VALUE" of DIRECTORY/environment; nothing where there are none.
+# The same, in `value`; asks no program where nothing is to be done.
+make_plain() {
+  value=$1
+  case ${#value}:$value in ???*:* | *[!A-Za-z0-9\ ._:/+=,@\(\)-]*) value=$(printf '%s' "$value" | plain) ;; esac
+}
+
+# Sets told: `,"environment":{...}` from the lines "KEY VALUE" of DIRECTORY/environment; left as it is where there are
+# none.
+told=
 environment_json() {
   [ -s "$1/environment" ] || return 0
   members=
   while read -r key value; do
     case $key in '' | *[!a-z_]*) continue ;; esac
-    case ${#value}:$value in ???*:* | *[!A-Za-z0-9\ ._:/+=,@\(\)-]*) value=$(printf '%s' "$value" | plain) ;; esac
+    make_plain "$value"
     members="$members${members:+,}\"$key\":\"$value\""
   done <"$1/environment"
   told=",\"environment\":{$members}"
@@ -349,7 +358,7 @@ stranger_on() {
 
 # True where a process that is not of this attempt is on one of the GPUs. Arguments: session, mark, ids.
 is_contended() {
-  ours=$(members "$1" "$2")
+  ours=$(members "$1" "$2" "$1")
   shift 2
   for id in "$@"; do
     nvidia-smi -i "$id" --query-compute-apps=pid,process_name --format=csv,noheader 2>/dev/null |
@@ -446,8 +455,8 @@ refuse() {
   exit 75
 }
 
-# In the command's own process: its environment, its directory, its group. Arguments: program, command, mark,
-# GPU kind, GPU ids, real GPUs on the host.
+# In the command's own process: its environment, its directory, its group. Arguments: program that becomes the command
+# in a group of its own, command, mark, GPU kind, GPU ids, real GPUs on the host, the program's first word.
 become_command() {
   exec 9<&-
   cd "$dir/files" || exit 126
@@ -468,8 +477,7 @@ become_command() {
     export ROCR_VISIBLE_DEVICES
     ;;
   esac
-  # `timeout 0` sets no limit: it makes a process group.
-  exec "$2" 0 /bin/sh -c "$3"
+  exec "$2" ${8:+"$8"} /bin/sh -c "$3"
 }
 
 # Bytes that show life: both logs and the dumps.
@@ -492,7 +500,7 @@ watch() {
     now=$(uptime_seconds)
     if ! look_at $$ || [ "$started" != "$self_start" ] || [ "$state" = Z ]; then
       # Killed: nobody keeps the limits any more.
-      end_members $$ "$1"
+      end_members $$ "$1" $$
       exit
     fi
     # Said again until it is heard.
@@ -516,11 +524,21 @@ watch() {
   done
 }
 
+# Seconds for which a share holds what it took while nobody asks how it stands: whoever launched it is gone then.
+patience=60
+
 # One share of a gang: holds what it took until all the others have theirs. Argument: seconds.
 await_release() {
-  end=$(($(uptime_seconds) + $1))
+  look_at_uptime
+  end=$((uptime + $1 * 100)) asked=$uptime
+  printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
   until [ -e "$dir/go" ]; do
-    if [ -z "$event" ] && [ "$(uptime_seconds)" -ge "$end" ]; then event=not-released; fi
+    look_at_uptime
+    { read -r asked <"$dir/held"; } 2>/dev/null
+    case $asked in '' | *[!0-9]*) asked=$uptime ;; esac
+    if [ "$uptime" -ge "$end" ] || [ $((uptime - asked)) -ge $((patience * 100)) ]; then
+      [ -n "$event" ] || event=not-released
+    fi
     if [ -n "$event" ]; then
       [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
       close_locks
@@ -531,6 +549,16 @@ await_release() {
   done
   look_at_clock
   began=$moment
+}
+
+# Sets real_kind: what GPUs are hidden from a run that asks for none.
+find_real_kind() {
+  real_kind=
+  if command -v nvidia-smi >/dev/null 2>&1; then
+    real_kind=nvidia
+  elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
+    real_kind=amd
+  fi
 }
 
 supervise() {
@@ -550,12 +578,7 @@ supervise() {
   if [ "$gpus" -gt 0 ]; then
     take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
   else
-    # A run without GPUs sees none.
-    if command -v nvidia-smi >/dev/null 2>&1; then
-      real_kind=nvidia
-    elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
-      real_kind=amd
-    fi
+    find_real_kind
   fi
   # As mark_of tells it.
   here=$PWD
@@ -589,7 +612,8 @@ supervise() {
   fi
   (
     trap - TERM USR1 USR2
-    become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind"
+    # `timeout 0` sets no limit: it makes a process group.
+    become_command "$program" "$text" "$mark" "$gpu_kind" "$gpu_ids" "$real_kind" 0
   ) >>"$dir/stdout.log" 2>>"$dir/stderr.log" </dev/null &
   child=$!
   watch "$mark" &
@@ -599,14 +623,14 @@ supervise() {
   code=$?
   if [ -n "$event" ]; then
     # The wait may have ended for the event alone: end the command, then ask for its true code.
-    end_members $$ "$mark"
+    end_members $$ "$mark" $$
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
   fi
   reason=$event
   # What the command left behind.
-  is_alone "$mark" || end_members $$ "$mark"
+  is_alone "$mark" || end_members $$ "$mark" $$
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   [ -z "$describer" ] || await_environment "$describer"
@@ -614,13 +638,221 @@ supervise() {
   if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   # Whoever reads the record may launch at once.
   close_locks
-  is_told_later=1
   write_exit "$dir" "$code" "$began" "$reason"
+}
+
+# --- Many plain runs: no GPUs, nothing to wait for, nothing to ask of other programs
+
+# One process leads many such runs that were launched together. Each has a member, a process that waits for its command
+# and is its supervisor to the rest of the world: it lives until the run's record is written, and can be told to end it.
+# The leader keeps the limits, looks for what commands leave behind, of many in one look, and writes the records.
+#
+#   agent.sh - crew WORKDIR LEASEDIR GPUS SKEW ATTEMPT...
+#
+# Descriptor 5 takes a line for each run that has begun; 6 is a pipe that tells the leader what has happened; 8 is one
+# that never says anything, and ends with the leader, which alone has it open for writing, as 7.
+
+# In the command's own process until it becomes the command: the identity is written before anything runs.
+begin_member() {
+  trap - TERM USR1 USR2
+  # This process, not the one that `$$` names; a look into /proc/self/stat would cost a system call a byte.
+  for own in /proc/self/task/*; do own=${own##*/}; done
+  # In one piece: who looks finds all of it or nothing.
+  printf '%s %s %s %s\n' "$this_boot" "$self" "$self_start" "$own" 2>/dev/null >"$dir/identity" || exit 75
+  printf '%s started\n' "$id" >&5
+  exec 5>&- 6>&- 8<&-
+  become_command "$program" "$text" "$mark" '' '' "$real_kind"
+}
+
+# Waits for one command. Of the leader's variables: id, number, dir, mark, text, told.
+member() {
+  exec 7>&-
+  event='' left=''
+  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=timeout' USR1
+  trap 'left=1' USR2
+  look_at self || exit 75
+  self=${stat%% *} self_start=$started
+  look_at_clock
+  began=$moment
+  begin_member >"$dir/stdout.log" 2>"$dir/stderr.log" </dev/null &
+  child=$!
+  # The next launch may go on when the command has begun.
+  exec 5>&- 9>&-
+  wait "$child"
+  code=$?
+  if [ -n "$event" ]; then
+    # The wait may have ended for the event alone: end the command, then ask for its true code.
+    end_members "$child" "$mark" 0
+    wait "$child" 2>/dev/null
+    second=$?
+    [ "$second" -eq 127 ] || code=$second
+  elif [ -s "$dir/identity" ]; then
+    look_at_clock
+    printf 'ended %s %s %s %s %s\n' "$number" "$code" "$child" "$began" "$moment" >&6
+    # Until the leader has written the record and ends us, says that something is left, or is gone.
+    while [ -z "$left" ]; do
+      read -r _ <&8
+      look_at $$ && [ "$started" = "$leader_start" ] && [ "$state" != Z ] || break
+    done
+    end_members "$child" "$mark" 0
+  fi
+  if [ -s "$dir/identity" ]; then
+    [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
+    write_exit "$dir" "$code" "$began" "$event"
+  fi
+  printf 'gone %s\n' "$number" >&6
+}
+
+# Every second a word to the leader; where that is gone, nobody keeps the limits any more.
+tick() {
+  exec 7>&-
+  while sleep 1; do
+    if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
+      for number in $numbers; do
+        eval "dir=\$dir_$number mark=\$mark_$number"
+        [ ! -e "$dir/exit.json" ] && identity "$dir" || continue
+        if is_alive; then kill -KILL "$pid" 2>/dev/null; fi
+        end_members "$held" "$mark" 0
+      done
+      exit
+    fi
+    echo tick >&6
+  done
+}
+
+# Ends what has outlived its limit, and finds members that were killed. Said again until it is heard.
+keep_limits() {
+  look_at_uptime
+  for number in $numbers; do
+    eval "is_open=\$open_$number pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
+    [ -n "$is_open" ] || continue
+    case "$ended " in *" $number "*) continue ;; esac
+    if ! look_at "$pid" || [ "$state" = Z ]; then
+      # Its run is lost; nothing of it may live on.
+      eval "dir=\$dir_$number mark=\$mark_$number"
+      (exec 7>&- && identity "$dir" && [ ! -e "$dir/exit.json" ] && end_members "$held" "$mark" 0) &
+      forget "$number"
+    elif [ -n "$is_left" ]; then
+      kill -USR2 "$pid" 2>/dev/null
+    elif [ $((uptime - crew_begin)) -ge $((limit * 100)) ]; then
+      kill -USR1 "$pid" 2>/dev/null
+    fi
+  done
+}
+
+# One that is over is not looked at any more.
+forget() {
+  eval "is_open=\$open_$1 open_$1="
+  [ -z "$is_open" ] || open_count=$((open_count - 1))
+}
+
+# Writes the records of the runs in `ended`.
+settle() {
+  set --
+  sessions=
+  for number in $ended; do
+    eval "mark=\$mark_$number session=\$session_$number"
+    set -- "$@" -e "ROLLCALL_LAUNCH=$mark"
+    sessions="$sessions|$session"
+  done
+  found=$(
+    grep -lsE "\) [A-Za-z] [0-9]+ [0-9]+ (${sessions#?}) " /proc/[0-9]*/stat 2>/dev/null
+    grep -lzsxF "$@" /proc/[0-9]*/environ 2>/dev/null
+  )
+  set --
+  written=
+  for number in $ended; do
+    eval "dir=\$dir_$number pid=\$pid_$number mark=\$mark_$number session=\$session_$number told=\$told_$number \
+      code=\$code_$number began=\$began_$number moment=\$ended_$number"
+    if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
+      eval "left_$number=1"
+      kill -USR2 "$pid" 2>/dev/null
+      continue
+    fi
+    signal=null
+    if [ "$code" -gt 128 ] && [ "$code" -le 192 ]; then signal=$((code - 128)); fi
+    # In one piece, in room of its own: what was kept is for a full disk.
+    printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
+      "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" || write_exit "$dir" "$code" "$began" ''
+    written="$written $pid"
+    set -- "$@" "$dir/.reserve"
+    forget "$number"
+  done
+  ended=
+  # shellcheck disable=SC2086
+  [ -z "$written" ] || kill -KILL $written 2>/dev/null
+  [ $# -eq 0 ] || rm -f "$@"
+}
+
+crew() {
+  skew=$1
+  shift
+  exec 5>&1 >/dev/null
+  look_at $$ || exit 1
+  leader_start=$started
+  pipes=$workdir/incoming/crew.$$
+  mkfifo "$pipes" "$pipes.end" && exec 6<>"$pipes" 7<>"$pipes.end" && exec 8<"$pipes.end" || exit 1
+  rm -f "$pipes" "$pipes.end"
+  program=/usr/bin/setsid
+  [ -x "$program" ] || program=$(command -v setsid) || exit 1
+  find_real_kind
+  cd -P "$workdir/attempts" || exit 1
+  kernel=
+  if { read -r kernel </proc/sys/kernel/ostype && read -r release </proc/sys/kernel/osrelease; } 2>/dev/null; then
+    make_plain "$kernel $release"
+    kernel="\"kernel\":\"$value\""
+  fi
+  look_at_uptime
+  crew_begin=$uptime
+  number=0 numbers='' open_count=0 ended='' is_due=
+  for id in "$@"; do
+    number=$((number + 1))
+    dir=$PWD/$id
+    # shellcheck disable=SC1091
+    . "$dir/settings.sh" || continue
+    mark=$token:$dir told=
+    [ -z "$kernel" ] || told=",\"environment\":{$kernel"
+    if [ -n "$kernel" ] && [ -n "$job_commit" ]; then
+      make_plain "$job_commit"
+      told="$told,\"job_commit\":\"$value\""
+    fi
+    told=$told${told:+\}}
+    member &
+    eval "pid_$number=$! dir_$number=\$dir mark_$number=\$mark limit_$number=\$limit told_$number=\$told left_$number= open_$number=1"
+    numbers="$numbers $number" open_count=$((open_count + 1))
+  done
+  exec 5>&- 9>&-
+  tick &
+  ticker=$!
+  while [ "$open_count" -gt 0 ] && read -r word number code session began moment <&6; do
+    case $word in
+    ended)
+      eval "is_open=\$open_$number"
+      [ -n "$is_open" ] || continue
+      ended="$ended $number"
+      eval "code_$number=$code session_$number=$session began_$number=$began ended_$number=$moment"
+      # Those that have ended in the meantime come along.
+      [ -n "$is_due" ] || echo settle >&6
+      is_due=1
+      ;;
+    settle)
+      is_due=
+      settle
+      ;;
+    gone) forget "$number" ;;
+    tick) keep_limits ;;
+    esac
+  done
+  kill -KILL "$ticker" 2>/dev/null
 }
 
 # What follows need not be read by a supervisor.
 if [ "$verb" = supervise ]; then
   supervise "$@"
+  exit
+elif [ "$verb" = crew ]; then
+  crew "$@"
   exit
 fi
 
@@ -655,12 +887,12 @@ fail_launch() {
   if has_room "$workdir"; then say refused "$1: $(one_line <"$stage/.error" 2>/dev/null)"; else say no-space "$1"; fi
 }
 
-# True where a directory was made before the host was last booted: what it stood for may have run. The file is on the
-# disk before a supervisor starts.
+# True where a directory was made before the host was last booted: what it stood for may have run. The file that says so,
+# or of many launches the one whose name does, is on the disk before a supervisor starts.
 was_before_boot() {
   made_in=
-  { read -r made_in <"$1/boot"; } 2>/dev/null
-  [ -n "$made_in" ] && [ "$made_in" != "$this_boot" ]
+  { read -r made_in <"$1/boot"; } 2>/dev/null || for made_in in "$1"/boot.*; do made_in=${made_in##*/boot.}; done
+  case $made_in in '' | '*' | "$this_boot") return 1 ;; esac
 }
 
 launch() {
@@ -749,7 +981,7 @@ launch_many() {
   stage=$workdir/incoming/many.$$
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
-  asked='' made=0
+  asked='' crew=''
   [ -d "$workdir/attempts" ] && [ -d "$workdir/incoming" ] || mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
   mkdir "$stage" 2>/dev/null && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
     [ "$(stat -c %s "$stage/words")" = "$size" ] || {
@@ -759,6 +991,7 @@ launch_many() {
   # Before the lock is taken, since what is sent may come slowly.
   blob() { head -c "$2" >"$stage/$1" && [ "$(stat -c %s "$stage/$1")" = "$2" ] && chmod "$3" "$stage/$1"; }
   attempt() { asked="$asked $1"; }
+  plain_attempt() { asked="$asked $1"; }
   # shellcheck disable=SC1091
   . "$stage/words" 2>/dev/null && lock_workdir || asked=
   fresh=
@@ -773,10 +1006,12 @@ launch_many() {
     find_skew
     running=
     for id in $fresh; do
+      case "$crew " in *" $id "*) continue ;; esac
       dir=$workdir/attempts/$id
       setsid sh "$0" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
       running="$running $id:$!"
     done
+    [ -z "$crew" ] || begin_crew
     exec 9>&-
     await_supervisors "$running"
   elif [ $# -gt 0 ]; then
@@ -797,25 +1032,63 @@ fill() {
     case "$fresh " in *" $1 "*) ;; *) return 0 ;; esac
     dir=$workdir/attempts/$1
     {
-      printf '%s\n' "$2" >"$dir/token" && printf '%s\n' "$this_boot" >"$dir/boot" &&
-        printf '%s' "$3" >"$dir/settings.sh" && printf '%s' "$4" >"$dir/command" && printf '%4096s' '' >"$dir/.reserve" &&
-        printf '%s\n' "# The supervisor, which reads it when it starts." ". '$quoted_self'" >"$dir/launch.sh" &&
+      : >"$dir/boot.$this_boot" && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
+        printf '%4096s' '' >"$dir/.reserve" &&
         umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh"
     } 2>/dev/null || return 1
     umask "$usual_mask"
+    # A crew needs no more.
+    if [ -z "$is_plain" ]; then {
+      printf '%s' "$4" >"$dir/command" &&
+        printf '%s\n' "# The supervisor, which reads it when it starts." ". '$quoted_self'" >"$dir/launch.sh"
+    } 2>/dev/null || return 1; fi
     shift 6
     while [ $# -gt 1 ]; do
       cp -p -- "$stage/$1" "$dir/files/$2" 2>/dev/null || return 1
       shift 2
     done
   }
+  is_plain=
+  plain_attempt() {
+    is_plain=1
+    attempt "$@" || return 1
+    is_plain=
+    case "$fresh " in *" $1 "*) crew="$crew $1" ;; esac
+  }
   usual_mask=$(umask)
   quoted_self=$(printf '%s' "$0" | sed "s/'/'\\\\''/g")
   # shellcheck disable=SC1091
   . "$stage/words" || return 1
-  set --
-  for id in $fresh; do set -- "$@" "$workdir/attempts/$id/boot"; done
+  # Names alone, which file systems write together.
+  set -- "$workdir/attempts"
+  for id in $fresh; do set -- "$@" "$workdir/attempts/$id"; done
   sync "$@" 2>/dev/null
+}
+
+# Starts the plain ones of many launches together, and says how they began. Where their pipe ends without a run's line,
+# and it has no identity, nothing of it was started.
+begin_crew() {
+  set -f
+  # shellcheck disable=SC2086
+  set -- $crew
+  set +f
+  { setsid sh "$0" - crew "$workdir" "$leases" "$declared" "$skew" "$@" \
+    </dev/null 2>"$workdir/attempts/$1/supervisor.log" & } | {
+    begun=' '
+    while read -r id _; do
+      begun="$begun$id "
+      say "$id" started
+    done
+    for id in "$@"; do
+      case $begun in *" $id "*) continue ;; esac
+      if [ -s "$workdir/attempts/$id/identity" ]; then
+        say "$id" started
+      else
+        rm -rf "$workdir/attempts/$id"
+        say "$id" alone
+      fi
+    done
+  }
 }
 
 # Says how the supervisors began. Argument: ID:PID ...
@@ -847,18 +1120,40 @@ await_supervisors() {
   done
 }
 
-# Each attempt's state. What is told to have ended is on the disk by then.
+# Each attempt's state.
 status() {
-  ended=
-  for id in "$@"; do [ ! -e "$workdir/attempts/$id/exit.json" ] || ended="$ended $id"; done
-  if [ -n "$ended" ]; then (
-    set --
-    for id in $ended; do set -- "$@" "$workdir/attempts/$id/exit.json"; done
-    sync "$@" 2>/dev/null
-  ); fi
+  ended=' '
+  if [ $# -gt 4 ]; then say_records "$@"; fi
   running=
-  for id in "$@"; do status_one "$id"; done
+  for id in "$@"; do
+    case $ended in *" $id "*) ;; *) status_one "$id" ;; esac
+  done
   [ -z "$running" ] || say_sizes
+}
+
+# The whole exit records of many attempts in one go: a shell reads them byte by byte. Sets ended.
+say_records() {
+  for id in "$@"; do
+    [ ! -e "$workdir/attempts/$id/exit.json" ] || ended="$ended$id/exit.json "
+  done
+  [ "$ended" != ' ' ] || return 0
+  set -f
+  # shellcheck disable=SC2086
+  told=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $ended 2>/dev/null)
+  ended=' '
+  # Line by line: a shell takes a time that grows with the square to find something in a long text.
+  set -f
+  IFS='
+'
+  # shellcheck disable=SC2086
+  set -- $told
+  unset IFS
+  set +f
+  for record in "$@"; do
+    id=${record%%/*} record=${record#*:}
+    say "$id" exited "$record"
+    ended="$ended$id "
+  done
 }
 
 # Reads a whole exit record into `record`; false where there is none, or what a power cut left of one.
@@ -873,7 +1168,7 @@ status_one() {
   if [ ! -d "$dir" ]; then
     say "$1" absent
   elif exit_record "$dir"; then
-    say_ended "$1"
+    say "$1" exited "$record"
   elif ! identity "$dir"; then
     if was_before_boot "$dir"; then
       say "$1" lost "the host was rebooted"
@@ -883,19 +1178,19 @@ status_one() {
     fi
   elif is_alive; then
     running="$running $1"
+    # A share that is held back learns that somebody still wants it.
+    if [ -e "$dir/held" ] && [ ! -e "$dir/go" ]; then
+      look_at_uptime
+      printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
+    fi
   elif exit_record "$dir"; then
     # It ended while we looked.
-    say_ended "$1"
+    say "$1" exited "$record"
   elif [ "$boot" != "$this_boot" ]; then
     say "$1" lost "the host was rebooted"
   else
-    say "$1" lost "its supervisor was killed; $(members "$pid" "$(mark_of "$dir")" | grep -c .) of its processes live"
+    say "$1" lost "its supervisor was killed; $(members "$held" "$(mark_of "$dir")" "$spared" | grep -c .) of its processes live"
   fi
-}
-
-say_ended() {
-  case "$ended " in *" $1 "*) ;; *) sync "$dir/exit.json" 2>/dev/null ;; esac
-  say "$1" exited "$record"
 }
 
 # The bytes that each running attempt has written to its logs.
@@ -903,20 +1198,19 @@ say_sizes() {
   set --
   for id in $running; do set -- "$@" "$workdir/attempts/$id/stdout.log" "$workdir/attempts/$id/stderr.log"; done
   LC_ALL=C stat -c '%s %n' "$@" 2>/dev/null | {
-    sizes=' '
+    # Its two lines stand together.
+    id='' bytes=0 told=' '
     while read -r size name; do
-      name=${name%/*}
-      sizes="$sizes${name##*/}=$size "
+      name=${name%/*} name=${name##*/}
+      if [ "$name" != "$id" ]; then
+        [ -z "$id" ] || say "$id" running "$bytes"
+        id=$name bytes=0 told="$told$name "
+      fi
+      bytes=$((bytes + size))
     done
+    [ -z "$id" ] || say "$id" running "$bytes"
     for id in $running; do
-      bytes=0 rest=$sizes
-      while :; do
-        case $rest in *" $id="*) ;; *) break ;; esac
-        rest=${rest#*" $id="}
-        bytes=$((bytes + ${rest%% *}))
-        rest=" ${rest#* }"
-      done
-      say "$id" running "$bytes"
+      case $told in *" $id "*) ;; *) say "$id" running 0 ;; esac
     done
   }
 }
@@ -963,14 +1257,14 @@ stop() {
     done
     if [ ! -e "$dir/exit.json" ] && is_alive; then
       kill -KILL "$pid" 2>/dev/null
-      end_members "$pid" "$mark" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
+      end_members "$held" "$mark" "$spared" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
     fi
   fi
   # Survivors of a supervisor that was killed; another boot has none.
-  if [ "$boot" != "$(boot_id)" ] || end_members "$pid" "$mark"; then
+  if [ "$boot" != "$(boot_id)" ] || end_members "$held" "$mark" "$spared"; then
     say stopped
   else
-    say alive "processes outlive KILL: $(members "$pid" "$mark" | tr '\n' ' ')"
+    say alive "processes outlive KILL: $(members "$held" "$mark" "$spared" | tr '\n' ' ')"
   fi
 }
 

@@ -11,11 +11,13 @@ enum Main {
     HostBenchmarks gather SSH_CONFIG ALIAS ATTEMPT_DIRECTORY STORE
     HostBenchmarks gather-local ATTEMPT_DIRECTORY STORE
     HostBenchmarks fanout SSH_CONFIG ALIAS…
+    HostBenchmarks recover SSH_CONFIG WORKDIR RUNS_PER_HOST ALIAS…
     HostBenchmarks launch SSH_CONFIG ALIAS WORKDIR COUNT AT_ONCE
     HostBenchmarks launch-local WORKDIR COUNT AT_ONCE
     HostBenchmarks execute SSH_CONFIG ALIAS COUNT AT_ONCE
     HostBenchmarks execute-local COUNT AT_ONCE
     HostBenchmarks placement RUNS
+    HostBenchmarks state STORE RUNS TOGETHER
 
     """
 
@@ -27,6 +29,9 @@ enum Main {
     case ("gather-local", 3):
       try await gather(over: LocalTransport(), directory: words[1], store: words[2])
     case ("fanout", 3...): try await fanOut(configuration: words[1], aliases: Array(words[2...]))
+    case ("recover", 5...):
+      try await recover(
+        configuration: words[1], workdir: words[2], perHost: number(words[3]), aliases: Array(words[4...]))
     case ("launch", 6):
       try await launch(over: ssh(words), workdir: words[3], count: number(words[4]), atOnce: number(words[5]))
     case ("launch-local", 4):
@@ -35,6 +40,7 @@ enum Main {
     case ("execute-local", 3):
       try await execute(over: LocalTransport(), count: number(words[1]), atOnce: number(words[2]))
     case ("placement", 2): placement(queued: number(words[1]))
+    case ("state", 4): try state(store: words[1], runs: number(words[2]), together: number(words[3]))
     default:
       FileHandle.standardError.write(Data(usage.utf8))
       exit(64)
@@ -106,6 +112,62 @@ enum Main {
       return await group.reduce(into: [String]()) { all, failure in if let failure { all.append(failure) } }
     }
     return (ContinuousClock.now - start, failures)
+  }
+
+  /// Runs on every host, then all connections lost, as when their coordinator is killed: how long until the next one
+  /// knows again how each of them stands.
+  private static func recover(
+    configuration: String, workdir: String, perHost: Int, aliases: [String]
+  ) async throws {
+    func connect() -> [(transport: SSHTransport, launcher: DetachedLauncher)] {
+      aliases.map { alias in
+        let transport = SSHTransport(alias: alias, configurationFile: configuration)
+        let launcher = DetachedLauncher(
+          transport: transport, workdir: "\(workdir)/\(alias)", leaseDir: "\(workdir)/leases", gpus: 0, name: alias)
+        return (transport, launcher)
+      }
+    }
+    let attempts = (0..<perHost).map { "a\($0)" }
+    func close(_ hosts: [(transport: SSHTransport, launcher: DetachedLauncher)]) async {
+      await withTaskGroup { group in for host in hosts { group.addTask { await host.transport.close() } } }
+    }
+    let former = connect()
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for host in former {
+        for attempt in attempts {
+          group.addTask {
+            let spec = AttemptSpec(
+              id: attempt, token: "t", sweep: "s", run: attempt, number: 1, command: "exec sleep 1000",
+              environment: [], gpuCount: 0, timeout: 2000, stallTimeout: nil)
+            let outcome = try await host.launcher.launch(spec, files: [])
+            guard outcome == .started else { throw Problem(text: "\(outcome)") }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    await close(former)
+
+    let hosts = connect()
+    let clock = ContinuousClock()
+    let start = clock.now
+    let known = try await withThrowingTaskGroup(of: Int.self) { group in
+      for host in hosts {
+        group.addTask {
+          try await host.launcher.status(of: attempts).values.count { if case .running = $0 { true } else { false } }
+        }
+      }
+      return try await group.reduce(0, +)
+    }
+    let recovered = clock.now - start
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for host in hosts {
+        for attempt in attempts { group.addTask { try await host.launcher.stop(attempt, reason: "cancelled") } }
+      }
+      try await group.waitForAll()
+    }
+    print(seconds(of: [("recovered", recovered)], counts: [("hosts", hosts.count), ("running", known)]))
+    await close(hosts)
   }
 
   /// No-op attempts: each launched, and seen to its end by polls of all that run.

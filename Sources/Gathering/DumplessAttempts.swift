@@ -1,0 +1,196 @@
+import Glibc
+public import Transports
+
+extension Gatherer {
+  /// Gathers those of many attempts of one host that left no dumps and only short logs: in one command, and with one
+  /// wait for the disk.
+  ///
+  /// - Parameters:
+  ///   - parent: Absolute path on the host of the directory that holds the attempts' directories.
+  ///   - attempts: Attempt → its run, which names a directory of the sweep.
+  /// - Returns: Manifests without entries, by attempt. What is not among them is to be gathered by itself.
+  /// - Throws: `GatheringError`; no run of these has a manifest in the store then, or a whole one.
+  public func gatherDumpless(
+    parent: String, attempts: [String: String], transport: any Transport, store: ArtifactStore, sweep: String
+  ) async throws(GatheringError) -> [String: Manifest] {
+    try Manifest.checkDirectory(parent)
+    // Words of the script.
+    let attempts = attempts.filter { Self.isWord($0.key) }
+    guard !attempts.isEmpty else { return [:] }
+    for (attempt, run) in attempts { _ = try store.attemptDirectory(sweep: sweep, run: run, attempt: attempt) }
+    let command = HostCommand(
+      in: parent, script: Self.script(attempts.keys.sorted(), mostBytes: Self.shortBytes))
+    let result: CommandResult
+    do {
+      result = try await transport.run(command.text, input: [], limit: 64 << 20, timeout: .seconds(300))
+    } catch {
+      throw GatheringError(error)
+    }
+    // What is unusual about one of them is found out when each is gathered by itself.
+    guard let answer = command.answer(in: result.output), let found = Self.parse(answer) else { return [:] }
+    var manifests: [String: Manifest] = [:]
+    var records: [DumplessRun] = []
+    for (attempt, logs) in found {
+      guard let run = attempts[attempt] else { continue }
+      let files = logs.map {
+        AttemptFiles.File(name: $0.name, hostByteCount: $0.bytes.count, keptByteCount: $0.bytes.count)
+      }
+      let manifest = Manifest(entries: [], refused: [], attempt: AttemptFiles(id: attempt, files: files))
+      manifests[attempt] = manifest
+      records.append(DumplessRun(run: run, attempt: attempt, manifest: manifest, logs: logs))
+    }
+    try store.reserve(bytes: answer.count, floor: limits.freeSpaceFloor)
+    for run in try store.layOut(records, sweep: sweep) { manifests[run.attempt] = nil }
+    return manifests
+  }
+
+  private static func isWord(_ name: String) -> Bool {
+    !name.isEmpty && !name.hasPrefix("-")
+      && name.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "-") }
+  }
+
+  /// A longer log is fetched by itself, in part.
+  private static let shortBytes = 64 << 10
+
+  /// Prints `- ATTEMPT` for each that has no dumps and no long log, `SIZE ATTEMPT/NAME` for each of its files, an empty
+  /// line, and the files' bytes. Two programs for all of them.
+  private static func script(_ attempts: [String], mostBytes: Int) -> String {
+    """
+    files=
+    for a in \(attempts.joined(separator: " ")); do
+      [ ! -L "$a" ] && [ -d "$a/dumps" ] && [ ! -L "$a/dumps" ] && [ -r "$a/dumps" ] && [ -x "$a/dumps" ] || continue
+      for f in "$a"/dumps/* "$a"/dumps/.[!.]* "$a"/dumps/..?*; do
+        [ ! -e "$f" ] && [ ! -L "$f" ] || continue 2
+      done
+      for f in \(AttemptFiles.names.joined(separator: " ")); do
+        if [ -f "$a/$f" ] && [ ! -L "$a/$f" ] && [ -r "$a/$f" ]; then files="$files $a/$f"; fi
+      done
+    done
+    set --
+    if [ -n "$files" ]; then
+      sizes=$(stat -c '%s %n' $files) || exit 43
+      long=' '
+      size=
+      for f in $sizes; do
+        if [ -z "$size" ]; then size=$f; continue; fi
+        [ "$size" -le \(mostBytes) ] || long="$long${f%/*} "
+        size=
+      done
+      last=
+      for f in $sizes; do
+        if [ -z "$size" ]; then size=$f; continue; fi
+        case $long in
+        *" ${f%/*} "*) ;;
+        *)
+          [ "$last" = "${f%/*}" ] || printf -- '- %s\\n' "${f%/*}"
+          last=${f%/*}
+          printf '%s %s\\n' "$size" "$f"
+          set -- "$@" "$f"
+          ;;
+        esac
+        size=
+      done
+    fi
+    echo
+    [ $# -eq 0 ] || cat -- "$@" || exit 43
+    """
+  }
+
+  /// nil where it is not what the script prints, or a file changed meanwhile.
+  private static func parse(_ answer: ArraySlice<UInt8>) -> [String: [Log]]? {
+    var found: [String: [Log]] = [:]
+    var files: [(attempt: String, name: String, byteCount: Int)] = []
+    var rest = answer
+    while true {
+      guard let end = rest.firstIndex(of: UInt8(ascii: "\n")) else { return nil }
+      let line = rest[..<end]
+      rest = rest[(end + 1)...]
+      if line.isEmpty { break }
+      let words = String(decoding: line, as: UTF8.self).split(separator: " ", omittingEmptySubsequences: false)
+      guard words.count == 2 else { return nil }
+      if words[0] == "-" {
+        found[String(words[1])] = []
+        continue
+      }
+      let path = words[1].split(separator: "/", omittingEmptySubsequences: false)
+      guard let byteCount = Int(words[0]), byteCount >= 0, byteCount <= shortBytes, path.count == 2,
+        found[String(path[0])] != nil, AttemptFiles.names.contains(String(path[1]))
+      else { return nil }
+      files.append((String(path[0]), String(path[1]), byteCount))
+    }
+    for file in files {
+      guard rest.count >= file.byteCount else { return nil }
+      found[file.attempt]?.append((file.name, Array(rest.prefix(file.byteCount))))
+      rest = rest.dropFirst(file.byteCount)
+    }
+    return rest.isEmpty ? found : nil
+  }
+}
+
+typealias Log = (name: String, bytes: [UInt8])
+
+/// One run that left nothing but logs.
+struct DumplessRun {
+  var run: String
+  var attempt: String
+  var manifest: Manifest
+  var logs: [Log]
+}
+
+extension ArtifactStore {
+  /// Lays many runs out that the store does not know yet: all of their bytes are sent to disk together before any of
+  /// them gets its manifest, and the names of these before it returns.
+  /// - Returns: Those that were left alone, since the store holds something of them already.
+  func layOut(_ runs: [DumplessRun], sweep: String) throws(GatheringError) -> [DumplessRun] {
+    var left: [DumplessRun] = []
+    var manifests: [String] = []
+    for run in runs {
+      let directory = try runDirectory(sweep: sweep, run: run.run)
+      if let parent = FileSystem.parent(of: directory) { try FileSystem.makeDirectory(parent, below: root) }
+      guard mkdir(directory, 0o777) == 0 else {
+        if errno != EEXIST { throw FileSystem.failure("make the directory", directory) }
+        left.append(run)
+        continue
+      }
+      let attempt = try attemptDirectory(sweep: sweep, run: run.run, attempt: run.attempt)
+      try FileSystem.makeDirectory(attempt, below: directory)
+      for log in run.logs { try FileSystem.write(log.bytes, toNew: "\(attempt)/\(log.name)") }
+      let path = "\(directory)/manifest.json"
+      try FileSystem.write(try StoredManifest.bytes(run.manifest, path: path), toNew: path + ".part")
+      manifests.append(path)
+    }
+    guard !manifests.isEmpty else { return left }
+    try FileSystem.syncAll(at: root)
+    for path in manifests where rename(path + ".part", path) != 0 { throw FileSystem.failure("rename", path + ".part") }
+    try FileSystem.syncAll(at: root)
+    return left
+  }
+}
+
+extension FileSystem {
+  fileprivate static func write(_ bytes: [UInt8], toNew path: String) throws(GatheringError) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
+    guard descriptor >= 0 else { throw failure("make the file", path) }
+    defer { close(descriptor) }
+    try write(bytes[...], to: descriptor, path: path)
+  }
+
+  /// Sends everything in the file system of a path to disk.
+  fileprivate static func syncAll(at path: String) throws(GatheringError) {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw failure("open the directory", path) }
+    defer { close(descriptor) }
+    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
+    guard let symbol = dlsym(nil, "syncfs") else {
+      sync()
+      return
+    }
+    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
+    if syncfs(descriptor) != 0 { throw failure("write to disk", path) }
+  }
+}
+
+extension AttemptFiles {
+  /// What is kept of an attempt beside its dumps.
+  fileprivate static let names = ["stdout.log", "stderr.log", "exit.json", "identity"]
+}
