@@ -4,7 +4,7 @@ import Glibc
 ///
 /// ```
 /// objects/<sha256>                              read-only, whole, on disk before its name stands
-/// incoming/<sha256>.part                        cut transfers, to be gone on with
+/// incoming/<name>.part                          cut transfers, to be gone on with
 /// sweeps/<sweep>/<run>/rank<k>/<path>           hard link to the object (symbolic where links are refused)
 /// sweeps/<sweep>/<run>/shared/<path>            files whose names give no rank
 /// sweeps/<sweep>/<run>/attempts/<id>/stdout.log logs and records of the attempt
@@ -44,6 +44,23 @@ public struct ArtifactStore: Sendable {
       FileSystem.isRegular(facts)
     else { return nil }
     return Int(facts.st_size)
+  }
+
+  /// The sizes that the objects from a size on have.
+  func objectSizes(from least: Int) throws(GatheringError) -> Set<Int> {
+    guard let stream = opendir(objectsPath) else { throw FileSystem.failure("open the directory", objectsPath) }
+    defer { closedir(stream) }
+    var sizes: Set<Int> = []
+    while let entry = readdir(stream) {
+      var facts = stat()
+      let isThere = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: MemoryLayout.size(ofValue: $0.pointee)) {
+          fstatat(dirfd(stream), $0, &facts, AT_SYMLINK_NOFOLLOW) == 0
+        }
+      }
+      if isThere, FileSystem.isRegular(facts), facts.st_size >= least { sizes.insert(Int(facts.st_size)) }
+    }
+    return sizes
   }
 
   /// The directory of a run, whether or not it is there: `rank<k>/…`, `shared/…`, `attempts/…`, `manifest.json`.

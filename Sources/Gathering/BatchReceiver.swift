@@ -9,40 +9,45 @@ actor BatchReceiver {
   enum Stop: Error {
     /// The bytes of the file at this index are not those the manifest states.
     case wrong(index: Int, wasResumed: Bool)
+    /// The host did not tell the hash of the file at this index.
+    case unhashed(index: Int)
     /// The store or the answer failed; trying again does not help.
     case failed(GatheringError)
   }
 
   private let store: ArtifactStore
-  private let entries: [ManifestEntry]
+  private let files: [WantedFile]
+  /// Of files that are fetched before their hashes are known.
+  private let hashes: HostHashes?
   private let marker: [UInt8]
   /// Bytes before the marker; nil once it was seen.
   private var noise: [UInt8]? = []
   private var index = 0
   private var part: PartFile?
   /// Right by their hashes, not yet on disk and in the store.
-  private var whole: [PartFile] = []
+  private var whole: [(part: PartFile, sha256: String)] = []
   private var wholeBytes = 0
   private(set) var stop: Stop?
   /// Dump bytes seen.
   private(set) var bytesReceived = 0
-  private var bytesExpected: Int
 
   /// Files that are whole; in the store once `close` returns.
   var finished: Int { index }
 
-  /// - Parameter first: The first entry's part where it is gone on with.
-  init(entries: [ManifestEntry], resuming first: sending PartFile?, marker: [UInt8], store: ArtifactStore) {
+  /// - Parameter first: The first file's part where it is gone on with.
+  init(
+    files: [WantedFile], hashes: HostHashes?, resuming first: sending PartFile?, marker: [UInt8], store: ArtifactStore
+  ) {
     self.store = store
-    self.entries = entries
+    self.files = files
+    self.hashes = hashes
     self.marker = marker
-    bytesExpected = entries.reduce(0) { $0 + $1.byteCount } - (first?.written ?? 0)
     part = first
   }
 
-  func take(_ bytes: [UInt8]) throws(Stop) {
+  func take(_ bytes: [UInt8]) async throws(Stop) {
     if let stop { throw stop }
-    guard var noise else { return try split(bytes[...]) }
+    guard var noise else { return try await split(bytes[...]) }
     noise += bytes
     guard let start = HostCommand.find(marker, in: noise[...]) else {
       self.noise = noise
@@ -52,16 +57,16 @@ actor BatchReceiver {
       return
     }
     self.noise = nil
-    try split(noise[(start + marker.count)...])
+    try await split(noise[(start + marker.count)...])
   }
 
   /// Ends the batch after the stream did, finishing what needs no more bytes.
   /// - Returns: True where every file is in the store and the stream held nothing but them.
-  func end() throws(Stop) -> Bool {
+  func end() async throws(Stop) -> Bool {
     if let stop { throw stop }
     guard noise == nil else { return false }
-    try split([])
-    return index == entries.count && trailing == marker
+    try await split([])
+    return index == files.count && trailing == marker
   }
 
   /// Keeps a cut file's bytes for the next transfer, and lets the store's names outlive a power cut.
@@ -74,17 +79,17 @@ actor BatchReceiver {
 
   /// Sends whole files to disk together, which costs one wait for many, and then gives them their names.
   private func commitWhole() throws(GatheringError) {
-    var files = whole[...]
+    var ready = whole[...]
     whole = []
     wholeBytes = 0
     do throws(GatheringError) {
-      let isOnDisk = if files.count > 4, let first = files.first { try first.syncFileSystem() } else { false }
-      while let file = files.first {
-        try file.commit(isOnDisk: isOnDisk)
-        files.removeFirst()
+      let isOnDisk = if ready.count > 4, let first = ready.first { try first.part.syncFileSystem() } else { false }
+      while let file = ready.first {
+        try file.part.commit(as: file.sha256, isOnDisk: isOnDisk)
+        ready.removeFirst()
       }
     } catch {
-      for file in files { file.discard() }
+      for file in ready { file.part.discard() }
       throw error
     }
   }
@@ -92,21 +97,21 @@ actor BatchReceiver {
   /// What came after the last file; at the end of a whole answer, the marker.
   private var trailing: [UInt8] = []
 
-  private func split(_ bytes: ArraySlice<UInt8>) throws(Stop) {
+  private func split(_ bytes: ArraySlice<UInt8>) async throws(Stop) {
     var rest = bytes
-    while index < entries.count {
-      let entry = entries[index]
-      let file: PartFile
+    while index < files.count {
+      let file = files[index]
+      let part: PartFile
       do throws(GatheringError) {
-        if let part {
-          file = part
+        if let open = self.part {
+          part = open
         } else {
-          file = try PartFile(sha256: entry.sha256, byteCount: entry.byteCount, resuming: false, store: store)
-          part = file
+          part = try PartFile(file, resuming: false, store: store)
+          self.part = part
         }
-        let piece = rest.prefix(file.remaining)
+        let piece = rest.prefix(part.remaining)
         if !piece.isEmpty {
-          try file.append(piece)
+          try part.append(piece)
           bytesReceived += piece.count
           rest = rest.dropFirst(piece.count)
         }
@@ -114,19 +119,20 @@ actor BatchReceiver {
         try fail(error)
         return
       }
-      if file.remaining > 0 { return }
-      guard file.isRight() else {
-        file.discard()
-        part = nil
-        let stop = Stop.wrong(index: index, wasResumed: file.isResumed)
-        self.stop = stop
-        throw stop
+      if part.remaining > 0 { return }
+      var stated = file.sha256
+      if stated == nil { stated = await hashes?.hash(of: file.path) }
+      guard let stated else { try give(up: .unhashed(index: index)) }
+      guard part.sha256() == stated else {
+        part.discard()
+        self.part = nil
+        try give(up: .wrong(index: index, wasResumed: part.isResumed))
       }
-      do throws(GatheringError) { try file.seal() } catch { try fail(error) }
-      part = nil
+      do throws(GatheringError) { try part.seal() } catch { try fail(error) }
+      self.part = nil
       index += 1
-      whole.append(file)
-      wholeBytes += file.byteCount
+      whole.append((part, stated))
+      wholeBytes += part.byteCount
       if whole.count >= 256 || wholeBytes >= 32 << 20 {
         do throws(GatheringError) { try commitWhole() } catch { try fail(error) }
       }
@@ -134,8 +140,10 @@ actor BatchReceiver {
     trailing += rest.prefix(marker.count + 1 - min(trailing.count, marker.count + 1))
   }
 
-  private func fail(_ error: GatheringError) throws(Stop) {
-    stop = .failed(error)
-    throw .failed(error)
+  private func fail(_ error: GatheringError) throws(Stop) { try give(up: .failed(error)) }
+
+  private func give(up stop: Stop) throws(Stop) -> Never {
+    self.stop = stop
+    throw stop
   }
 }

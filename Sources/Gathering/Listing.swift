@@ -50,21 +50,25 @@ struct Listing {
 
   /// The files with their hashes; what has none is refused.
   func manifest(hashes: [String: String]) -> Manifest {
-    var manifest = Manifest(entries: [], refused: refused)
-    for file in files {
-      if let hash = hashes[file.path] {
-        manifest.entries.append(
-          ManifestEntry(
-            path: file.path, byteCount: file.byteCount, modified: file.modified, sha256: hash,
-            rank: DumpName.rank(of: file.path)))
-      } else {
-        manifest.refused.append(
-          "\(printable(file.path)): could not be read on the host (no permission, or gone while listing)")
-      }
+    var manifest = Manifest(entries: entries(of: files, hashes: hashes), refused: refused)
+    for file in files where hashes[file.path] == nil {
+      manifest.refused.append(
+        "\(printable(file.path)): could not be read on the host (no permission, or gone while listing)")
     }
     manifest.entries.sort { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
     manifest.refused.sort()
     return manifest
+  }
+
+  /// Of the files that have a hash.
+  func entries(of files: [File], hashes: [String: String]) -> [ManifestEntry] {
+    files.compactMap { file in
+      hashes[file.path].map {
+        ManifestEntry(
+          path: file.path, byteCount: file.byteCount, modified: file.modified, sha256: $0,
+          rank: DumpName.rank(of: file.path))
+      }
+    }
   }
 
   static func broken(_ record: ArraySlice<UInt8>, directory: String) -> GatheringError {

@@ -4,13 +4,25 @@ extension Manifest {
   /// Asks a host for everything under `<attempt directory>/dumps`: one command lists it, others hash it, several at
   /// once where there is much.
   ///
-  /// Nothing is followed: what is not a regular file, or has a name that could do harm, is refused by name. A
-  /// missing `dumps` gives no entries and is said in `refused`. Needs GNU findutils and coreutils on the host.
   /// - Parameter attemptDirectory: Absolute path on the host.
   /// - Throws: `GatheringError` `listing` or `host`.
   public static func take(
     attemptDirectory: String, transport: any Transport, timeout: Duration = .seconds(4 * 3600)
   ) async throws(GatheringError) -> Manifest {
+    let listing = try await list(attemptDirectory: attemptDirectory, transport: transport, timeout: timeout)
+    let hashes = HostHashes()
+    try await hash(
+      listing.files, directory: attemptDirectory, transport: transport, timeout: timeout, into: hashes)
+    return listing.manifest(hashes: await hashes.known)
+  }
+
+  /// Everything under `<attempt directory>/dumps`.
+  ///
+  /// Nothing is followed: what is not a regular file, or has a name that could do harm, is refused by name. A
+  /// missing `dumps` gives no entries and is said in `refused`. Needs GNU findutils and coreutils on the host.
+  static func list(
+    attemptDirectory: String, transport: any Transport, timeout: Duration = .seconds(4 * 3600)
+  ) async throws(GatheringError) -> Listing {
     try checkDirectory(attemptDirectory)
     let command = HostCommand(
       in: attemptDirectory,
@@ -33,10 +45,7 @@ extension Manifest {
         fi
         """)
     let answer = try await run(command, on: transport, directory: attemptDirectory, timeout: timeout)
-    let listing = try Listing(answer, directory: attemptDirectory)
-    if !listing.files.isEmpty { transport.prepareToStream() }
-    let hashes = try await hash(listing.files, directory: attemptDirectory, transport: transport, timeout: timeout)
-    return listing.manifest(hashes: hashes)
+    return try Listing(answer, directory: attemptDirectory)
   }
 
   private static func run(
@@ -57,39 +66,46 @@ extension Manifest {
   // MARK: Hashing
 
   /// More than one command hashes above this.
-  private static let quickBytes = 32 << 20
+  static let quickBytes = 32 << 20
   private static let hashersAtOnce = 4
+  /// A command hashes about so many bytes where there are many; what it says at its end can be fetched then.
+  private static let shareBytes = 64 << 20
 
-  /// SHA-256 by path; what the host could not read is missing.
-  private static func hash(
-    _ files: [Listing.File], directory: String, transport: any Transport, timeout: Duration
-  ) async throws(GatheringError) -> [String: String] {
-    guard !files.isEmpty else { return [:] }
+  /// Adds the SHA-256 of each file that the host can read, and ends `hashes`.
+  static func hash(
+    _ files: [Listing.File], directory: String, transport: any Transport, timeout: Duration = .seconds(4 * 3600),
+    into hashes: HostHashes
+  ) async throws(GatheringError) {
     let total = files.reduce(0) { $0 + $1.byteCount }
+    var failure: (any Error)?
     do {
-      return try await withThrowingTaskGroup(of: [String: String].self) { group in
-        for share in shares(of: files, total: total) {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for (index, share) in shares(of: files, total: total).enumerated() {
+          if index >= hashersAtOnce { try await group.next() }
           group.addTask {
-            try await hash(
-              share, quickly: total > quickBytes, directory: directory, transport: transport, timeout: timeout)
+            await hashes.add(
+              try await hash(
+                share, quickly: total > quickBytes, directory: directory, transport: transport, timeout: timeout))
           }
         }
-        return try await group.reduce(into: [:]) { all, some in all.merge(some) { first, _ in first } }
+        try await group.waitForAll()
       }
     } catch {
-      throw error as? GatheringError ?? GatheringError(error)
+      failure = error
     }
+    await hashes.end()
+    if let failure { throw GatheringError(failure) }
   }
 
   /// In listed order, of about equal bytes.
   private static func shares(of files: [Listing.File], total: Int) -> [ArraySlice<Listing.File>] {
-    guard total > quickBytes else { return [files[...]] }
+    guard total > quickBytes else { return files.isEmpty ? [] : [files[...]] }
     var shares: [ArraySlice<Listing.File>] = []
     var start = 0
     var bytes = 0
     for (index, file) in files.enumerated() {
       bytes += file.byteCount
-      if bytes >= total / hashersAtOnce, shares.count < hashersAtOnce - 1 {
+      if bytes >= min(shareBytes, total / hashersAtOnce) {
         shares.append(files[start...index])
         start = index + 1
         bytes = 0

@@ -3,11 +3,10 @@ import Glibc
 
 /// An object on its way into the store: written under `incoming/`, hashed as it grows, renamed when it is whole.
 ///
-/// The file `incoming/<sha256>.part` outlives an interruption, and the next transfer goes on where it ends; whether
-/// its bytes are right is known by the hash of the whole alone. It is locked while open; a second gather that wants
+/// The file `incoming/<name>.part` outlives an interruption, and the next transfer goes on where it ends; whether its
+/// bytes are right is known by the hash of the whole alone. The name is the hash, or `WantedFile.part` before it is known. It is locked while open; a second gather that wants
 /// the same object at the same time writes its own copy under another name.
 final class PartFile {
-  let sha256: String
   let byteCount: Int
   private(set) var written: Int
   /// True where bytes of an earlier transfer are part of it.
@@ -18,23 +17,29 @@ final class PartFile {
   private var hasher: SHA256
 
   /// How many bytes of an object an earlier transfer left.
-  static func leftover(of sha256: String, in store: ArtifactStore) -> Int {
-    guard let facts = try? FileSystem.status(partPath(sha256, store)), FileSystem.isRegular(facts) else { return 0 }
+  static func leftover(of name: String, in store: ArtifactStore) -> Int {
+    guard let facts = try? FileSystem.status(partPath(name, store)), FileSystem.isRegular(facts) else { return 0 }
     return Int(facts.st_size)
   }
 
   /// Removes what an earlier transfer left of an object that is no longer wanted.
-  static func removeLeftover(of sha256: String, in store: ArtifactStore) {
-    if leftover(of: sha256, in: store) > 0 { unlink(partPath(sha256, store)) }
+  static func removeLeftover(of name: String, in store: ArtifactStore) {
+    if leftover(of: name, in: store) > 0 { unlink(partPath(name, store)) }
+  }
+
+  /// Keeps a leftover under another name, unless one of that name stands.
+  static func renameLeftover(of name: String, to new: String, in store: ArtifactStore) {
+    if leftover(of: name, in: store) > 0, link(partPath(name, store), partPath(new, store)) == 0 {
+      unlink(partPath(name, store))
+    }
   }
 
   /// Opens the object's part.
   /// - Parameter resuming: Keep and hash what an earlier transfer left (`written` says how much); else start anew.
-  init(sha256: String, byteCount: Int, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
-    self.sha256 = sha256
-    self.byteCount = byteCount
+  init(_ file: WantedFile, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
+    byteCount = file.byteCount
     self.store = store
-    (descriptor, path) = try Self.openLocked(sha256, store: store)
+    (descriptor, path) = try Self.openLocked(file.part, store: store)
     written = 0
     isResumed = false
     hasher = SHA256()
@@ -65,10 +70,8 @@ final class PartFile {
     written += bytes.count
   }
 
-  /// Whether what was written has the hash it should have.
-  func isRight() -> Bool {
-    written == byteCount && SHA256Digest.hex(hasher.finalize()) == sha256
-  }
+  /// Hash of what was written.
+  func sha256() -> String { SHA256Digest.hex(hasher.finalize()) }
 
   /// Makes the whole file read-only; before `syncFileSystem`, since it too must reach the disk.
   func seal() throws(GatheringError) {
@@ -76,8 +79,10 @@ final class PartFile {
   }
 
   /// Gives the object its name, its bytes sent to disk before; the caller syncs `objects/` afterwards.
-  /// - Parameter isOnDisk: `syncFileSystem` has seen to it.
-  func commit(isOnDisk: Bool) throws(GatheringError) {
+  /// - Parameters:
+  ///   - sha256: The hash that its bytes have and should have.
+  ///   - isOnDisk: `syncFileSystem` has seen to it.
+  func commit(as sha256: String, isOnDisk: Bool) throws(GatheringError) {
     if !isOnDisk, fsync(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
     let object = store.objectPath(sha256)
     if rename(path, object) != 0 { throw FileSystem.failure("rename to \(object)", path) }
@@ -115,12 +120,12 @@ final class PartFile {
     descriptor = -1
   }
 
-  private static func partPath(_ sha256: String, _ store: ArtifactStore) -> String {
-    "\(store.incomingPath)/\(sha256).part"
+  private static func partPath(_ name: String, _ store: ArtifactStore) -> String {
+    "\(store.incomingPath)/\(name).part"
   }
 
-  private static func openLocked(_ sha256: String, store: ArtifactStore) throws(GatheringError) -> (Int32, String) {
-    var path = partPath(sha256, store)
+  private static func openLocked(_ name: String, store: ArtifactStore) throws(GatheringError) -> (Int32, String) {
+    var path = partPath(name, store)
     for _ in 0..<8 {
       let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
       guard descriptor >= 0 else {
@@ -130,7 +135,7 @@ final class PartFile {
       }
       guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
         close(descriptor)
-        path = "\(store.incomingPath)/\(sha256).\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
+        path = "\(store.incomingPath)/\(name).\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
         continue
       }
       // Another gather may have renamed it between our open and our lock.

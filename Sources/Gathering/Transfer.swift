@@ -10,11 +10,11 @@ struct Transfer {
   let logger: Logger
 
   private(set) var bytesTransferred = 0
-  /// Bytes of the contents that the store lacked.
-  private(set) var bytesNeeded = 0
+  /// The contents that the store lacked, with their sizes.
+  private var needed: [String: Int] = [:]
   /// Failures since the last progress.
   private var failures = 0
-  /// Contents whose leftover from an earlier transfer turned out wrong.
+  /// Parts whose leftover from an earlier transfer turned out wrong.
   private var discarded: Set<String> = []
 
   init(directory: String, transport: any Transport, store: ArtifactStore, limits: Gatherer.Limits, logger: Logger) {
@@ -28,19 +28,20 @@ struct Transfer {
   /// Fetches until the store holds every content of the manifest.
   /// - Returns: The manifest that was fetched.
   mutating func fetchAll() async throws(GatheringError) -> Manifest {
-    var manifest = try await takeManifest()
+    transport.prepareToStream()
+    var manifest = try await takeManifest(fetchingAhead: true)
     var hasRetaken = false
-    var missing = missing(of: manifest)
-    bytesNeeded = missing.reduce(0) { $0 + $1.byteCount }
+    var missing = missing(of: manifest.entries)
+    note(missing)
     while !missing.isEmpty {
       try reserve(for: missing)
-      switch try await fetch(Self.batch(from: missing, store: store)) {
+      switch try await fetch(Self.batch(from: missing, store: store).map { WantedFile($0) }) {
       case .complete, .cut: break
-      case .changed(let entry, let why):
+      case .changed(let file, let why):
         let now = try await takeManifest()
         let changed = Self.changes(from: manifest, to: now)
         if hasRetaken {
-          let names = changed.isEmpty ? [entry.path] : changed
+          let names = changed.isEmpty ? [file.path] : changed
           throw GatheringError(
             code: .fileChanged, path: directory + "/dumps",
             message: "changed on the host while it was gathered, twice: "
@@ -55,9 +56,84 @@ struct Transfer {
         }
         manifest = now
       }
-      missing = self.missing(of: manifest)
+      missing = self.missing(of: manifest.entries)
     }
     return manifest
+  }
+
+  /// Bytes of the contents that the store lacked.
+  var bytesNeeded: Int { needed.values.reduce(0, +) }
+
+  private mutating func note(_ missing: [ManifestEntry]) {
+    for entry in missing { needed[entry.sha256] = entry.byteCount }
+  }
+
+  // MARK: While the host hashes
+
+  /// From this size on a file may be fetched before its hash is known.
+  private static let bigBytes = 64 << 20
+  /// What is worth a stream of its own.
+  private static let streamBytes = 16 << 20
+
+  /// Fetches what is missing as soon as it is known to be, until the host has hashed all. Big files are not waited
+  /// for where nothing can equal them: no other of the attempt and no object has their size.
+  ///
+  /// What it does not fetch is left to the caller: small attempts, a file that changed, and all where the room is short.
+  private mutating func fetchAhead(_ listing: Listing, _ hashes: HostHashes) async throws(GatheringError) {
+    let total = listing.files.reduce(0) { $0 + $1.byteCount }
+    guard total > Manifest.quickBytes, (try? store.reserve(bytes: total, floor: limits.freeSpaceFloor)) != nil else {
+      return
+    }
+    let unequalled = unequalled(listing.files)
+    var unhashed = listing.files
+    var ready: [ManifestEntry] = []
+    while true {
+      let known = await hashes.known
+      if await hashes.isOver { return }
+      if known.count > listing.files.count - unhashed.count {
+        keepLeftovers(of: unhashed, under: known)
+        let fresh = listing.entries(of: unhashed.filter { known[$0.path] != nil }, hashes: known)
+        unhashed.removeAll { known[$0.path] != nil }
+        let earlier = Set(ready.map(\.sha256))
+        let missing = missing(of: fresh).filter { !earlier.contains($0.sha256) }
+        note(missing)
+        ready += missing
+      }
+      let outcome: Outcome
+      if ready.reduce(0, { $0 + $1.byteCount }) >= Self.streamBytes {
+        outcome = try await fetch(Self.batch(from: ready, store: store).map { WantedFile($0) })
+        ready = missing(of: ready)
+      } else if let file = unequalled.first(where: { known[$0.path] == nil }) {
+        outcome = try await fetch([WantedFile(unhashed: file, in: directory)], hashes: hashes)
+        if case .complete = outcome, let hash = await hashes.known[file.path] { needed[hash] = file.byteCount }
+      } else {
+        await hashes.wait(beyond: known.count)
+        continue
+      }
+      if case .changed = outcome { return }
+    }
+  }
+
+  /// Big files whose size no other file and no object has.
+  private func unequalled(_ files: [Listing.File]) -> [Listing.File] {
+    let big = files.filter { $0.byteCount >= Self.bigBytes }
+    if big.isEmpty { return [] }
+    let counts = big.reduce(into: [:]) { $0[$1.byteCount, default: 0] += 1 }
+    guard let held = try? store.objectSizes(from: Self.bigBytes) else { return [] }
+    return big.filter { counts[$0.byteCount] == 1 && !held.contains($0.byteCount) }
+  }
+
+  /// What came of big files before their hashes were known is gone on with under these.
+  private func keepLeftovers(of files: [Listing.File], under hashes: [String: String]) {
+    for file in files where file.byteCount >= Self.bigBytes {
+      guard let hash = hashes[file.path] else { continue }
+      let part = WantedFile.part(of: file, in: directory)
+      if store.contains(hash) {
+        PartFile.removeLeftover(of: part, in: store)
+      } else {
+        PartFile.renameLeftover(of: part, to: hash, in: store)
+      }
+    }
   }
 
   /// The last bytes of the attempt's logs and its records, with how much there was of each.
@@ -121,16 +197,18 @@ struct Transfer {
   private enum Outcome {
     case complete
     case cut
-    case changed(ManifestEntry, why: String)
+    case changed(WantedFile, why: String)
   }
 
   /// One transfer of a batch. A resumed file is a batch of its own.
-  private mutating func fetch(_ batch: [ManifestEntry]) async throws(GatheringError) -> Outcome {
+  /// - Parameter hashes: Of files that are fetched before their hashes are known.
+  private mutating func fetch(
+    _ batch: [WantedFile], hashes: HostHashes? = nil
+  ) async throws(GatheringError) -> Outcome {
     guard let first = batch.first else { return .complete }
     var part: PartFile?
-    if batch.count == 1, PartFile.leftover(of: first.sha256, in: store) > 0 {
-      part = try PartFile(
-        sha256: first.sha256, byteCount: first.byteCount, resuming: !discarded.contains(first.sha256), store: store)
+    if batch.count == 1, PartFile.leftover(of: first.part, in: store) > 0 {
+      part = try PartFile(first, resuming: !discarded.contains(first.part), store: store)
     }
     let offset = part?.written ?? 0
     let command: HostCommand
@@ -146,7 +224,8 @@ struct Transfer {
         through: isManySmall ? "dd ibs=64k obs=64k status=none" : nil)
       for entry in batch { input += Array("./\(entry.path)\0".utf8) }
     }
-    let receiver = BatchReceiver(entries: batch, resuming: part.take(), marker: command.marker, store: store)
+    let receiver = BatchReceiver(
+      files: batch, hashes: hashes, resuming: part.take(), marker: command.marker, store: store)
     let byteCount = batch.reduce(0) { $0 + $1.byteCount } - offset
 
     var failure: (any Error)?
@@ -173,10 +252,11 @@ struct Transfer {
     switch stop {
     case .failed(let error): throw error
     case .wrong(let index, let wasResumed):
-      let entry = batch[index]
+      let file = batch[index]
       // The leftover may be what is wrong; once.
-      if wasResumed, discarded.insert(entry.sha256).inserted { return .cut }
-      return .changed(entry, why: "its bytes are not those that the manifest states")
+      if wasResumed, discarded.insert(file.part).inserted { return .cut }
+      return .changed(file, why: "its bytes are not those that the manifest states")
+    case .unhashed(let index): return .changed(batch[index], why: "the host did not hash it")
     case nil: break
     }
     if let failure {
@@ -184,7 +264,7 @@ struct Transfer {
       return .cut
     }
     if isWhole { return .complete }
-    let entry = batch[min(finished, batch.count - 1)]
+    let file = batch[min(finished, batch.count - 1)]
     guard let result, result.status == 0 || result.status == 44 else {
       // The command or its connection was ended; what came before is kept.
       try await pauseAfter(
@@ -196,17 +276,37 @@ struct Transfer {
     }
     let why =
       result.errorOutput.isEmpty ? "another size than stated" : HostCommand.lastLine(of: result.errorOutput)
-    return .changed(entry, why: why)
+    return .changed(file, why: why)
   }
 
-  private mutating func takeManifest() async throws(GatheringError) -> Manifest {
+  private mutating func takeManifest(fetchingAhead: Bool = false) async throws(GatheringError) -> Manifest {
     while true {
       do throws(GatheringError) {
-        return try await Manifest.take(attemptDirectory: directory, transport: transport)
+        guard fetchingAhead else {
+          return try await Manifest.take(attemptDirectory: directory, transport: transport)
+        }
+        let listing = try await Manifest.list(attemptDirectory: directory, transport: transport)
+        let hashes = HostHashes()
+        async let hashing = hashResult(of: listing.files, into: hashes)
+        try await fetchAhead(listing, hashes)
+        try await hashing.get()
+        let known = await hashes.known
+        keepLeftovers(of: listing.files, under: known)
+        return listing.manifest(hashes: known)
       } catch {
         guard let cause = error.transport else { throw error }
         try await pauseAfter(cause)
       }
+    }
+  }
+
+  private func hashResult(
+    of files: [Listing.File], into hashes: HostHashes
+  ) async -> Result<Void, GatheringError> {
+    do throws(GatheringError) {
+      return .success(try await Manifest.hash(files, directory: directory, transport: transport, into: hashes))
+    } catch {
+      return .failure(error)
     }
   }
 
@@ -231,10 +331,10 @@ struct Transfer {
     try store.reserve(bytes: bytes, floor: limits.freeSpaceFloor)
   }
 
-  /// One entry for each content that the store lacks, in the manifest's order.
-  private func missing(of manifest: Manifest) -> [ManifestEntry] {
+  /// One entry for each content that the store lacks, in their order.
+  private func missing(of entries: [ManifestEntry]) -> [ManifestEntry] {
     var seen: Set<String> = []
-    return manifest.entries.filter {
+    return entries.filter {
       seen.insert($0.sha256).inserted && store.byteCount(of: $0.sha256) != $0.byteCount
     }
   }

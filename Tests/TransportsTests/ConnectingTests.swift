@@ -99,6 +99,21 @@ struct ConnectingTests {
     }
   }
 
+  @Test func `a far host may send more ahead than a near one, each within bounds`() {
+    let trips: [Duration] = [
+      .zero, .microseconds(50), .milliseconds(4), .milliseconds(8), .milliseconds(50), .seconds(9),
+    ]
+    let windows = trips.map { SSHSession.streamWindow(roundTrip: $0) }
+    let limits = SSHTransport.streamWindow
+    #expect(windows == windows.sorted())
+    #expect(windows[1] == limits.least)
+    #expect(windows[2] > limits.least)
+    #expect(windows[3] < limits.most)
+    // Half of it in 50 ms: what 150 MiB a second take.
+    #expect(windows[4] / 2 >= (150 << 20) / 20)
+    #expect(windows[5] == limits.most)
+  }
+
   @Test func `a preparation that fails leaves the error to the call`() async throws {
     try await Scratch.with { scratch in
       try await LoopbackSSHD.with(in: scratch) { server in

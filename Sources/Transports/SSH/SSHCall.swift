@@ -4,8 +4,8 @@ import Synchronization
 final class SSHCall: Sendable {
   let command: String
   let input: [UInt8]
-  /// Bytes that the host may send ahead of us.
-  let window: Int
+  /// Much output may come; a moment's wait for more of it is worth while.
+  let isStream: Bool
 
   private struct State {
     var pieces: [[UInt8]] = []
@@ -15,15 +15,17 @@ final class SSHCall: Sendable {
   }
   private let state = Mutex(State())
   private static let joinLimit = 64 << 10
+  /// Bytes that wait for the receiver; few enough to stay in the processor's caches.
+  private static let queueLimit = 2 << 20
 
-  init(command: String, input: [UInt8], window: Int) {
+  init(command: String, input: [UInt8], isStream: Bool) {
     self.command = command
     self.input = input
-    self.window = window
+    self.isStream = isStream
   }
 
   /// True while the receiver has more than enough to do.
-  var isFull: Bool { state.withLock { $0.queuedBytes >= window } }
+  var isFull: Bool { state.withLock { $0.queuedBytes >= Self.queueLimit } }
 
   /// True once there is an outcome: the thread need not go on.
   var isSettled: Bool { state.withLock { $0.outcome != nil } }
@@ -67,7 +69,7 @@ final class SSHCall: Sendable {
     return try await withCheckedThrowingContinuation { continuation in
       let answer = state.withLock { state -> Result<[UInt8]?, any Error>? in
         if !state.pieces.isEmpty {
-          let wasFull = state.queuedBytes >= window
+          let wasFull = state.queuedBytes >= Self.queueLimit
           // Small ones together; copying big ones again would cost more than it saves.
           var joined = state.pieces[0]
           var count = 1
@@ -77,7 +79,7 @@ final class SSHCall: Sendable {
           }
           state.pieces.removeFirst(count)
           state.queuedBytes -= joined.count
-          madeRoom = wasFull && state.queuedBytes < window
+          madeRoom = wasFull && state.queuedBytes < Self.queueLimit
           return .success(joined)
         }
         switch state.outcome {

@@ -30,17 +30,23 @@ final class SSHChannel {
   private let session: SSHSession
   private let fence = CommandFence()
   private let buffer: UnsafeMutableRawBufferPointer
-  /// libssh keeps pointers to these two.
+  /// libssh keeps a pointer to these, and they one to this object.
   private let callbacks: UnsafeMutablePointer<ssh_channel_callbacks_struct>
-  private let exit: UnsafeMutablePointer<Int32>
+  private var exit = SSHChannel.noExit
   private var phase = Phase.opening
   private var written = 0
   private var didEndInput = false
   private var output: CommandFence.Filter
   private var errors: CommandFence.Filter
   private var errorTail = Tail()
+  /// Output on its way to the receiver: small pieces cost a wake-up each.
+  private var piece: [UInt8] = []
+  /// What `piece` held at the last step.
+  private var pieceCount = 0
+  /// Bytes the host may send ahead of us; set once the round trip is known.
+  private var window = 0
   /// Bytes taken since the window was last opened wide.
-  private var takenSinceGrowth: Int
+  private var takenSinceGrowth = 0
   private var stopwatch = ContinuousClock.now
 
   private static let noExit: Int32 = -1
@@ -57,19 +63,20 @@ final class SSHChannel {
     self.buffer = buffer
     output = fence.filter()
     errors = fence.filter()
-    takenSinceGrowth = call.window
-    exit = .allocate(capacity: 1)
-    exit.initialize(to: Self.noExit)
     callbacks = .allocate(capacity: 1)
     callbacks.initialize(to: ssh_channel_callbacks_struct())
     callbacks.pointee.size = MemoryLayout<ssh_channel_callbacks_struct>.size
-    callbacks.pointee.userdata = UnsafeMutableRawPointer(exit)
-    callbacks.pointee.channel_exit_status_function = { _, _, status, exit in
-      exit?.assumingMemoryBound(to: Int32.self).pointee = status & 0xFFFF
+    callbacks.pointee.userdata = Unmanaged.passUnretained(self).toOpaque()
+    callbacks.pointee.channel_exit_status_function = { _, _, status, channel in
+      SSHChannel.of(channel)?.exit = status & 0xFFFF
     }
-    callbacks.pointee.channel_exit_signal_function = { _, _, name, _, _, _, exit in
-      let name = name.map { String(cString: $0) } ?? ""
-      exit?.assumingMemoryBound(to: Int32.self).pointee = 128 + signalNumber(name)
+    callbacks.pointee.channel_exit_signal_function = { _, _, name, _, _, _, channel in
+      SSHChannel.of(channel)?.exit = 128 + signalNumber(name.map { String(cString: $0) } ?? "")
+    }
+    // Takes output from libssh's buffer as soon as it is there: reading it later costs another copy and a poll.
+    callbacks.pointee.channel_data_function = { _, _, bytes, count, isError, channel in
+      guard isError == 0, let channel = SSHChannel.of(channel) else { return 0 }
+      return channel.receive(UnsafeRawBufferPointer(start: bytes, count: Int(count))) ? Int32(count) : 0
     }
     ssh_set_channel_callbacks(channel, callbacks)
   }
@@ -79,8 +86,14 @@ final class SSHChannel {
     ssh_remove_channel_callbacks(channel, callbacks)
     ssh_channel_free(channel)
     callbacks.deallocate()
-    exit.deallocate()
   }
+
+  private static func of(_ pointer: UnsafeMutableRawPointer?) -> SSHChannel? {
+    pointer.map { Unmanaged<SSHChannel>.fromOpaque($0).takeUnretainedValue() }
+  }
+
+  /// True while output waits a moment for more to come.
+  var isCollecting: Bool { !piece.isEmpty }
 
   /// Does what can be done now.
   func step() -> Progress {
@@ -100,6 +113,9 @@ final class SSHChannel {
     switch ssh_channel_open_session(channel) {
     case SSH_OK:
       phase = .requesting
+      session.noteRoundTrip(ContinuousClock.now - stopwatch)
+      window = call.isStream ? session.streamWindow : SSHTransport.commandWindow
+      takenSinceGrowth = window
       return .advanced
     case SSH_AGAIN:
       return ContinuousClock.now - stopwatch > Self.openLimit ? .lost : .idle
@@ -126,23 +142,22 @@ final class SSHChannel {
     var advanced = write()
     var outputEnded = false
     if !call.isFull {
-      switch read(isError: false) {
-      case .bytes(let piece):
-        advanced = true
-        call.deliver(output.pass(piece))
-        if let noise = output.noise, noise.count > CommandFence.Filter.noiseLimit {
-          abandon()
-          return fail(.noReply, "the login files of the host print without end; make them quiet for commands")
-        }
-      case .nothing: break
-      case .end: outputEnded = true
+      outputEnded = takeOutput()
+      // A stream's piece waits while it grows.
+      let isGrowing = piece.count > pieceCount
+      pieceCount = piece.count
+      if isGrowing { advanced = true }
+      if outputEnded || !call.isStream || !isGrowing { deliver() }
+      if let noise = output.noise, noise.count > CommandFence.Filter.noiseLimit {
+        abandon()
+        return fail(.noReply, "the login files of the host print without end; make them quiet for commands")
       }
     }
     var errorsEnded = false
-    switch read(isError: true) {
-    case .bytes(let piece):
+    switch readErrors() {
+    case .bytes(let bytes):
       advanced = true
-      errorTail.append(errors.pass(piece))
+      errorTail.append(errors.pass(bytes))
     case .nothing: break
     case .end: errorsEnded = true
     }
@@ -153,7 +168,7 @@ final class SSHChannel {
   }
 
   private func finish() -> Progress {
-    let status = exit.pointee
+    let status = exit
     guard status != Self.noExit else {
       // The host itself closed the channel: this session may be fine.
       guard session.isAlive else { return .lost }
@@ -190,7 +205,7 @@ final class SSHChannel {
   // MARK: - Bytes
 
   private func write() -> Bool {
-    guard !didEndInput, session.isAlive, exit.pointee == Self.noExit, ssh_channel_is_closed(channel) == 0 else {
+    guard !didEndInput, session.isAlive, exit == Self.noExit, ssh_channel_is_closed(channel) == 0 else {
       return false
     }
     if written < call.input.count {
@@ -215,38 +230,69 @@ final class SSHChannel {
     case end
   }
 
-  private func read(isError: Bool) -> Read {
-    var piece: [UInt8] = []
-    while piece.count < Self.pieceSize {
-      // Asking for more than has come opens the window; done at every half of it, not at every packet.
-      if !isError, call.window > 0, takenSinceGrowth >= call.window / 2, session.isAlive,
-        ssh_channel_is_eof(channel) == 0, ssh_channel_is_closed(channel) == 0
-      {
-        takenSinceGrowth = 0
-        let count = ssh_channel_read_timeout(channel, buffer.baseAddress, UInt32(min(call.window, buffer.count)), 0, 0)
-        if count > 0 { take(Int(count), &piece) }
-        continue
-      }
-      let available = ssh_channel_poll(channel, isError ? 1 : 0)
+  private func readErrors() -> Read {
+    var bytes: [UInt8] = []
+    while bytes.count < Self.pieceSize {
+      let available = ssh_channel_poll(channel, 1)
       if available > 0 {
-        let size = min(Int(available), buffer.count)
-        let count = ssh_channel_read_timeout(channel, buffer.baseAddress, UInt32(size), isError ? 1 : 0, 0)
+        let count = ssh_channel_read_timeout(
+          channel, buffer.baseAddress, UInt32(min(Int(available), buffer.count)), 1, 0)
         guard count > 0 else { break }
-        take(Int(count), &piece)
+        bytes += UnsafeMutableRawBufferPointer(rebasing: buffer[..<Int(count)])
         continue
       }
-      // SSH_EOF or an error: nothing will come any more.
-      if available < 0 || !session.isAlive || ssh_channel_is_closed(channel) != 0 {
-        return piece.isEmpty ? .end : .bytes(piece)
-      }
-      break
+      return bytes.isEmpty ? (isOver(available) ? .end : .nothing) : .bytes(bytes)
     }
-    return piece.isEmpty ? .nothing : .bytes(piece)
+    return bytes.isEmpty ? .nothing : .bytes(bytes)
   }
 
-  private func take(_ count: Int, _ piece: inout [UInt8]) {
-    takenSinceGrowth += count
-    piece += UnsafeMutableRawBufferPointer(rebasing: buffer[..<count])
+  /// Opens the window and reads what came while the receiver had enough to do; the rest comes through `receive`.
+  /// - Returns: True where nothing will come any more.
+  private func takeOutput() -> Bool {
+    // Asking for more than has come opens the window; done at every half of it, not at every packet.
+    if takenSinceGrowth >= window / 2, session.isAlive,
+      ssh_channel_is_eof(channel) == 0, ssh_channel_is_closed(channel) == 0
+    {
+      takenSinceGrowth = 0
+      let count = ssh_channel_read_timeout(channel, buffer.baseAddress, UInt32(min(window, buffer.count)), 0, 0)
+      if count > 0 { keep(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)])) }
+    }
+    while !call.isFull {
+      let available = ssh_channel_poll(channel, 0)
+      guard available > 0 else { return isOver(available) }
+      let count = ssh_channel_read_timeout(
+        channel, buffer.baseAddress, UInt32(min(Int(available), Self.pieceSize)), 0, 0)
+      guard count > 0 else { break }
+      keep(UnsafeRawBufferPointer(rebasing: buffer[..<Int(count)]))
+    }
+    return false
+  }
+
+  /// SSH_EOF or an error: nothing will come any more.
+  private func isOver(_ available: Int32) -> Bool {
+    available < 0 || !session.isAlive || ssh_channel_is_closed(channel) != 0
+  }
+
+  /// What libssh has of the output.
+  /// - Returns: False where it is to keep it, the receiver having enough to do.
+  private func receive(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    if call.isFull { return false }
+    keep(bytes)
+    return true
+  }
+
+  private func keep(_ bytes: UnsafeRawBufferPointer) {
+    takenSinceGrowth += bytes.count
+    if piece.isEmpty, call.isStream { piece.reserveCapacity(Self.pieceSize + 64 << 10) }
+    piece += bytes
+    if piece.count >= Self.pieceSize { deliver() }
+  }
+
+  private func deliver() {
+    guard !piece.isEmpty else { return }
+    call.deliver(output.pass(piece))
+    piece = []
+    pieceCount = 0
   }
 }
 

@@ -105,7 +105,7 @@ final class SSHConnection: Sendable {
   // MARK: - The thread
 
   private func work() {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SSHTransport.streamWindow, alignment: 16)
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SSHTransport.streamWindow.most, alignment: 16)
     defer { buffer.deallocate() }
     var loop = Loop(connection: self, buffer: buffer)
     while true {
@@ -222,6 +222,7 @@ final class SSHConnection: Sendable {
 
     /// How long the next event may take before something is due, in milliseconds.
     private var patience: Int32 {
+      if active.contains(where: \.channel.isCollecting) { return 1 }
       if !waiting.isEmpty, openAgain > .now { return 50 }
       return active.isEmpty ? -1 : 1000
     }

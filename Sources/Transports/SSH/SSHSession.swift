@@ -35,6 +35,8 @@ final class SSHSession {
   let raw: ssh_session
   private let event: ssh_event
   private let wakeDescriptor: Int32
+  /// The quickest answer so far, the host's own work included.
+  private var roundTrip = Duration.seconds(1)
 
   /// Connects, checks the host key, authenticates; blocks for at most some multiples of ConnectTimeout.
   ///
@@ -96,10 +98,27 @@ final class SSHSession {
   /// libssh's last word.
   var message: String { Self.message(raw) }
 
-  /// Handles what arrives; returns at the first event, a wake-up, or after `milliseconds` (-1: never).
+  func noteRoundTrip(_ duration: Duration) { roundTrip = min(roundTrip, duration) }
+
+  var streamWindow: Int { Self.streamWindow(roundTrip: roundTrip) }
+
+  /// What a stream needs at 640 MiB a second, half of it being on its way at least.
+  static func streamWindow(roundTrip: Duration) -> Int {
+    let limits = SSHTransport.streamWindow
+    return max(limits.least, min(limits.most, Int(roundTrip / .milliseconds(1) * 1.25 * Double(1 << 20))))
+  }
+
+  /// Handles what arrives; returns when there is no more for now, after a wake-up, or after `milliseconds` (-1: never).
   /// - Returns: False where the connection broke.
   func wait(milliseconds: Int32) -> Bool {
-    ssh_event_dopoll(event, milliseconds) != SSH_ERROR && isAlive
+    var outcome = ssh_event_dopoll(event, milliseconds)
+    // Each call takes 4 KiB at most.
+    var turns = 1
+    while outcome == SSH_OK, turns < 64 {
+      outcome = ssh_event_dopoll(event, 0)
+      turns += 1
+    }
+    return outcome != SSH_ERROR && isAlive
   }
 
   // MARK: - Connecting
