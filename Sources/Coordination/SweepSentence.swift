@@ -37,10 +37,15 @@ enum SweepSentence {
     let compared = report.pairs.filter { $0.kind != "repeat" }
     switch report.verdict {
     case .pass:
-      return "All \(compared.count) comparisons agree with their reference within measured noise."
+      let isBitwise = compared.allSatisfy { $0.kind == "slots" }
+      let how = isBitwise ? "agree bit for bit" : "agree with their reference within noise"
+      return compared.count == 1
+        ? "The comparison \(how.replacing("agree", with: "agrees").replacing("their", with: "its"))."
+        : "All \(compared.count) comparisons \(how)."
     case .fail:
       let failing = compared.filter { $0.comparison.verdict == .fail }
-      var sentence = "\(failing.count) of \(compared.count) comparisons fail"
+      var sentence =
+        compared.count == 1 ? "The comparison fails" : "\(failing.count) of \(compared.count) comparisons fail"
       if let first = report.firstAxisValue { sentence += ", from \(first.axis)=\(first.value) on" }
       if let divergence = failing.first?.comparison.firstDivergence {
         let layer = divergence.layer.map { "layer \($0), " } ?? ""
