@@ -8,7 +8,7 @@ enum WeightFamily {
     if measures.normRatio == 0, evidence.inputsAgree != false, evidence.divergentRanks.isEmpty {
       return [
         evidence.finding(
-          "missing-weight", .likely, evidence: ["norm_ratio": 0],
+          "missing-weight", .possible, evidence: ["norm_ratio": 0],
           summary: "\(evidence.place) is zero everywhere although its inputs agree: a weight that was never loaded, or "
             + "an output that was never written.",
           next: "Dump the layer's weights on every rank and compare them with the checkpoint, names first.")
