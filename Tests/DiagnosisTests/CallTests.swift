@@ -96,6 +96,38 @@ struct CallTests {
     #expect(less.findings.first?.cause == "wrong-call")
   }
 
+  @Test("ranks in context-parallel groups hold shares of the tokens; ranks that hold the same tokens hold none")
+  func shares() async throws {
+    let whole = run("--prompt-length 12", ranks: 1)
+    let reference = try load(try #require(try await Workload.shared.dumps([whole])[whole]))
+    /// Rank r of four holds the half of the tokens that `half` says.
+    func halves(_ half: (Int) -> Int) throws -> DumpSet {
+      var set = reference
+      set.captures = try (0..<4).flatMap { rank in
+        try reference.captures.map { capture in
+          var capture = capture
+          let count = try #require(capture.tensor.shape.first) / 2
+          capture.tensor = try #require(capture.tensor.rows((half(rank) * count)..<((half(rank) + 1) * count)))
+          capture.rank = rank
+          return capture
+        }
+      }
+      return set
+    }
+    func report(_ target: DumpSet) async throws -> ComparisonReport {
+      try await DumpComparer.compare(
+        ComparisonRequest(reference: ComparisonSide(set: reference), target: ComparisonSide(set: target)))
+    }
+    for half in [{ $0 / 2 }, { $0 % 2 }] as [(Int) -> Int] {
+      let shared = try await report(try halves(half))
+      #expect(shared.verdict == .pass, "\(shared.notes) \(shared.findings.map(\.summary))")
+      #expect(shared.coverage.compared == shared.coverage.expected)
+    }
+    let other = try await report(try halves { _ in 0 })
+    #expect(other.verdict == .inconclusive)
+    #expect(other.findings.contains { $0.cause == "wrong-call" }, "\(other.findings)")
+  }
+
   @Test("the slots of a chunked prefill are compared sequence by sequence")
   func slots() async throws {
     let same = run("--prompts same --prompt-length 12 --prefill-chunks 3", ranks: 1)

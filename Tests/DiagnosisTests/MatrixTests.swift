@@ -98,11 +98,8 @@ struct MatrixTests {
       planted.flatMap { planted in [planted.reference] + planted.sizes.map { planted.run(ranks: $0) } })
     var confusion = Confusion()
     for planted in planted {
-      if let issue = planted.knownIssue {
-        await withKnownIssue(Comment(rawValue: issue)) { try await check(planted, runs, &confusion) }
-      } else {
-        try await check(planted, runs, &confusion)
-      }
+      try await check(planted, runs, &confusion)
+      if planted.isCoarseToo { try await checkCoarse(planted, runs) }
     }
     return confusion
   }
@@ -126,7 +123,9 @@ struct MatrixTests {
         #expect(!finding.summary.isEmpty && !finding.next.isEmpty)
       }
     }
-    guard planted.isCoarseToo else { return }
+  }
+
+  private func checkCoarse(_ planted: PlantedBug, _ runs: [Workload.Run: String]) async throws {
     for report in try await reports(planted, runs, only: planted.model.coarse) {
       let name = "\(planted.name) at \(report.target.worldSize), coarse"
       #expect(report.verdict == planted.verdict, "\(name)")

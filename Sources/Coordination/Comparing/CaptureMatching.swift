@@ -58,7 +58,8 @@ struct CaptureMatching: Sendable {
     rowCalls = targetCalls.rowCalls
     tokens = targetCalls.tokens
     order = Self.order([reference, target])
-    noteCommonProblems(referenceCalls, targetCalls, request: request)
+    let areFitting = tokensFit(referenceCalls, targetCalls)
+    noteCommonProblems(referenceCalls, targetCalls, areFitting: areFitting)
     var chosen = 0
     var problemStages: Set<String> = []
     for key in order {
@@ -69,7 +70,7 @@ struct CaptureMatching: Sendable {
       switch (left, right) {
       case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
         chosen += leftRanks.count * leftChoice.calls.count + rightRanks.count * rightChoice.calls.count
-        guard tokensFit(referenceCalls, targetCalls, request: request) else {
+        guard areFitting else {
           let why = "the calls chosen on the two sides have different token counts"
           unmatched.append("\(key): \(why)")
           fates[key] = (
@@ -242,14 +243,14 @@ struct CaptureMatching: Sendable {
   }
 
   private mutating func noteCommonProblems(
-    _ reference: ResolvedCalls, _ target: ResolvedCalls, request: ComparisonRequest
+    _ reference: ResolvedCalls, _ target: ResolvedCalls, areFitting: Bool
   ) {
     for (name, calls, index) in [("reference", reference, self.reference), ("target", target, self.target)] {
       guard !index.captures.isEmpty, case .failure(let problem) = calls.common else { continue }
       _ = name
       if !callProblems.contains(where: { $0.problem == problem }) { callProblems.append((problem, nil)) }
     }
-    if !tokensFit(reference, target, request: request), let left = reference.tokens, let right = target.tokens {
+    if !areFitting, let left = reference.tokens, let right = target.tokens {
       callProblems.append(
         (
           CallProblem(
@@ -260,10 +261,33 @@ struct CaptureMatching: Sendable {
     }
   }
 
-  /// Token counts of the chosen calls are equal, or one is the other over a number of ranks (sequence parallel).
-  private func tokensFit(_ left: ResolvedCalls, _ right: ResolvedCalls, request: ComparisonRequest) -> Bool {
-    guard let left = left.tokens, let right = right.tokens, left != right else { return true }
-    return left == right * target.worldSize || right == left * reference.worldSize
+  /// Token counts of the chosen calls are equal, or the ranks of one side hold shares of the other's tokens: sequence
+  /// or context parallel, over all ranks or over groups of them.
+  private func tokensFit(_ left: ResolvedCalls, _ right: ResolvedCalls) -> Bool {
+    guard let mine = left.tokens, let theirs = right.tokens, mine != theirs else { return true }
+    return mine > theirs
+      ? areShares(target, right, of: mine, each: theirs) : areShares(reference, left, of: theirs, each: mine)
+  }
+
+  /// Outputs whose ranks are compared before they are believed to hold different tokens.
+  private static let sharesLooked = 16
+
+  private func areShares(_ index: CaptureIndex, _ calls: ResolvedCalls, of whole: Int, each: Int) -> Bool {
+    guard each > 0, whole % each == 0, index.worldSize % (whole / each) == 0 else { return false }
+    // What all ranks hold alike has the tokens of the call, not a share of them.
+    var looked = 0
+    for key in order where key.role == .output && looked < Self.sharesLooked {
+      guard case .success(let choice) = calls.choice(key), choice.joined.isEmpty,
+        let ranks = index.captures[key]?[choice.call], ranks.count == index.worldSize
+      else { continue }
+      let tensors = ranks.keys.sorted().compactMap { ranks[$0]?.tensor }
+      guard tensors.allSatisfy({ $0.shape.count > 1 && $0.shape.first == each && $0.dtype.isFloatingPoint }) else {
+        continue
+      }
+      looked += 1
+      if let others = try? PairMeasurer.divergent(tensors), others.isEmpty { return false }
+    }
+    return true
   }
 
   private mutating func expectMore(_ expectation: CaptureExpectation?) {

@@ -64,6 +64,7 @@ struct ReportBuilder {
       unmatched: matching.unmatched + matching.reference.duplicates + matching.target.duplicates,
       unreadable: broken, otherCalls: matching.otherCalls, ledger: matching.ledger)
     let verdict = verdict(lines: lines, coverage: coverage, notes: &notes)
+    if verdict == .pass, let note = sensitivity(lines) { notes.append(note) }
     var report = ComparisonReport(
       verdict: verdict, reference: side(request.reference, matching.reference),
       target: side(request.target, matching.target), coverage: coverage, rows: lines.map(row),
@@ -102,6 +103,19 @@ struct ReportBuilder {
     case .thresholds(let cos, let rel):
       return ["noise: own limits, cos \(cos.map { "\($0)" } ?? "any"), rel \(rel.map { "\($0)" } ?? "any")"]
     }
+  }
+
+  /// Where the noise of many layers has grown large, a PASS says less: how large a fault must be to show there.
+  private func sensitivity(_ lines: [Line]) -> String? {
+    guard case .measured(let floors) = request.policy,
+      let last = lines.last(where: { $0.outcome.key.role == .output && $0.outcome.key.layer != nil })
+    else { return nil }
+    let least = Judge(policy: .measured(floors)).onset * last.noise
+    guard least > 0.05 else { return nil }
+    return
+      "at the end of layer \(last.outcome.key.layer ?? 0) honest noise has reached \(Float(last.noise)): one fault "
+      + "smaller than \(Float(least)) would not show there. Dump the projections with their inputs, or compare in "
+      + "float32, to see smaller ones."
   }
 
   // MARK: judging

@@ -5,6 +5,15 @@ import Comparison
 enum WeightFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     let measures = evidence.measures
+    if measures.normRatio == 0, evidence.inputsAgree != false, evidence.divergentRanks.isEmpty {
+      return [
+        evidence.finding(
+          "missing-weight", .possible, evidence: ["norm_ratio": 0],
+          summary: "\(evidence.place) is zero everywhere although its inputs agree: a weight that was never loaded, or "
+            + "an output that was never written.",
+          next: "Dump the layer's weights on every rank and compare them with the checkpoint, names first.")
+      ]
+    }
     guard measures.cos.isFinite, measures.cos < 0.9, evidence.inputsAgree != false, evidence.divergentRanks.isEmpty
     else { return [] }
     let numbers = ["cos": measures.cos, "norm_ratio": measures.normRatio, "alpha": measures.alpha]

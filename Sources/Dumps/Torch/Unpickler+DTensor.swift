@@ -22,10 +22,15 @@ extension Unpickler {
     return .tensor(contents.tensors.count - 1)
   }
 
+  /// Entries of a state, extents of a mesh and letters of a name that are looked at: references let a small pickle
+  /// ask for the same ones many times.
+  private static let limit = 64
+
   /// A value of an object's state: a dictionary, or one for the slots behind another.
   private func attribute(_ name: String, of state: PickleValue) -> PickleValue? {
     switch state {
     case .dictionary(let index):
+      guard contents.dictionaries[index].count <= Self.limit else { return nil }
       return contents.dictionaries[index].last {
         if case .string(name) = $0.key { true } else { false }
       }?.value
@@ -41,7 +46,8 @@ extension Unpickler {
 
   private func items(of value: PickleValue?) -> [PickleValue]? {
     switch value {
-    case .tuple(let index), .list(let index): contents.sequences[index]
+    case .tuple(let index), .list(let index):
+      contents.sequences[index].count <= Self.limit ? contents.sequences[index] : nil
     default: nil
     }
   }
@@ -63,8 +69,7 @@ extension Unpickler {
     var extents: [Int] = []
     for axis in axes {
       guard case .object(let flat) = axis,
-        let sizes = numbers(of: attribute("shape", of: contents.objects[flat].state)),
-        sizes.count <= 16
+        let sizes = numbers(of: attribute("shape", of: contents.objects[flat].state))
       else { return nil }
       // One rank alone has no sizes at all.
       var product = 1
@@ -89,7 +94,7 @@ extension Unpickler {
     let mesh = contents.objects[place].state
     var names: [String?] = Array(repeating: nil, count: placements.count)
     if let own = items(of: attribute("_mesh_dim_names", of: mesh)), own.count == names.count {
-      names = own.map { if case .string(let name) = $0 { name } else { nil } }
+      names = own.map { if case .string(let name) = $0, name.utf8.count <= Self.limit { name } else { nil } }
     }
     var free = Self.axisNames.filter { !names.contains($0) }
     let axes = names.map { name in
@@ -119,7 +124,9 @@ extension Unpickler {
     let object = contents.objects[index]
     let name = contents.globals[object.global].name
     if case .int(let dimension) = attribute("dim", of: object.state) { return "\(name)(\(dimension))" }
-    if case .string(let operation) = attribute("reduce_op", of: object.state) { return "\(name)(\(operation))" }
+    if case .string(let operation) = attribute("reduce_op", of: object.state), operation.utf8.count <= Self.limit {
+      return "\(name)(\(operation))"
+    }
     return name
   }
 
