@@ -659,7 +659,10 @@ begin_member() {
   for own in /proc/self/task/*; do own=${own##*/}; done
   # In one piece: who looks finds all of it or nothing.
   printf '%s %s %s %s\n' "$this_boot" "$self" "$self_start" "$own" 2>/dev/null >"$dir/identity" || exit 75
-  printf '%s started\n' "$id" >&5
+  # Whoever is told may be gone; the run begins all the same.
+  trap '' PIPE
+  printf '%s started\n' "$id" 2>/dev/null >&5
+  trap - PIPE
   exec 5>&- 6>&- 8<&-
   become_command "$program" "$text" "$mark" '' '' "$real_kind"
 }
