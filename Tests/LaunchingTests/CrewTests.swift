@@ -90,6 +90,40 @@ struct CrewTests {
     }
   }
 
+  @Test func `a crew whose launch nobody hears to its end runs as it would`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      // As when the connection is lost after the first byte of the answer.
+      let pipe = host.scratch.path("pipe")
+      let prefix = "mkfifo '\(pipe)' && { head -c 1 <'\(pipe)' >/dev/null & exec >'\(pipe)'; rm '\(pipe)'; }; "
+      let deaf = host.launcher(transport: PrefixedTransport(prefix: prefix))
+      let ids = (0..<24).map { "a\($0)" }
+      await withTaskGroup(of: Void.self) { group in
+        for id in ids { group.addTask { _ = try? await deaf.launch(spec(id, "echo ran; exit 7"), files: []) } }
+      }
+      var ended = 0
+      for id in ids {
+        while true {
+          let state = try await launcher.status(of: id)
+          switch state {
+          case .running, .claimed: try await Task.sleep(for: .milliseconds(50))
+          case .exited(let record):
+            #expect(record.code == 7, "\(id)")
+            #expect(host.text(id, "stdout.log") == "ran\n")
+            ended += 1
+          default: #expect(state == .absent)
+          }
+          if case .running = state { continue }
+          if case .claimed = state { continue }
+          break
+        }
+      }
+      #expect(ended > 1)
+      #expect(ids.contains { member($0, host) })
+    }
+  }
+
   @Test(.enabled(if: geteuid() == 0, "a tmpfs of limited size can be mounted by root only"))
   func `a full disk costs a crew no exit record`() async throws {
     try await SmallDisk.with(megabytes: 1) { disk, _ in

@@ -659,7 +659,10 @@ begin_member() {
   for own in /proc/self/task/*; do own=${own##*/}; done
   # In one piece: who looks finds all of it or nothing.
   printf '%s %s %s %s\n' "$this_boot" "$self" "$self_start" "$own" 2>/dev/null >"$dir/identity" || exit 75
-  printf '%s started\n' "$id" >&5
+  # Whoever is told may be gone; the run begins all the same.
+  trap '' PIPE
+  printf '%s started\n' "$id" 2>/dev/null >&5
+  trap - PIPE
   exec 5>&- 6>&- 8<&-
   become_command "$program" "$text" "$mark" '' '' "$real_kind"
 }
@@ -832,8 +835,12 @@ crew() {
       [ -n "$is_open" ] || continue
       ended="$ended $number"
       eval "code_$number=$code session_$number=$session began_$number=$began ended_$number=$moment"
-      # Those that have ended in the meantime come along.
-      [ -n "$is_due" ] || echo settle >&6
+      # A look for what is left costs as much for one as for many: others come along.
+      if [ -z "$is_due" ] && [ "$open_count" -gt 8 ]; then
+        (exec 7>&- && sleep 0.05 && echo settle >&6) &
+      elif [ -z "$is_due" ]; then
+        echo settle >&6
+      fi
       is_due=1
       ;;
     settle)

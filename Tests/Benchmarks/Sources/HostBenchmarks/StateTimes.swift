@@ -20,6 +20,7 @@ func state(store: String, runs count: Int, together: Int) throws {
   ]
   var commits: [Duration] = []
   let clock = ContinuousClock()
+  let before = processorSeconds()
   let whole = try clock.measure {
     for (attempt, run) in steps {
       for start in stride(from: 0, to: count, by: together) {
@@ -42,8 +43,16 @@ func state(store: String, runs count: Int, together: Int) throws {
   print(
     """
     {"changes": \(changes), "together": \(together), "succeeded": \(done), "seconds": \(whole / .seconds(1)), \
-    "changes_per_second": \(Int(Double(changes) / (whole / .seconds(1)))), \
+    "changes_per_second": \(Int(Double(changes) / (whole / .seconds(1)))), "cpu": \(processorSeconds() - before), \
     "commit_median_ms": \(commits[commits.count / 2] / .milliseconds(1)), \
     "commit_p99_ms": \(commits[commits.count * 99 / 100] / .milliseconds(1))}
     """)
+}
+
+/// Of this process so far.
+func processorSeconds() -> Double {
+  var usage = rusage()
+  getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+  let whole = usage.ru_utime.tv_sec + usage.ru_stime.tv_sec
+  return Double(whole) + Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6
 }
