@@ -16,8 +16,10 @@ extension Gatherer {
     let directory = try store.attemptDirectory(sweep: sweep, run: run, attempt: id)
     var transfer = Transfer(
       directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger)
+    let beside = transfer
+    async let logged = beside.logs()
     var manifest = try await transfer.fetchAll()
-    let (files, logs) = try await transfer.fetchLogs()
+    let (files, logs) = try await logged.get()
     manifest.attempt = AttemptFiles(id: id, files: files)
     try FileSystem.makeDirectory(directory, below: store.root)
     for log in logs { try FileSystem.replace("\(directory)/\(log.name)", with: log.bytes) }

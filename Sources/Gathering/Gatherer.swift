@@ -3,7 +3,7 @@ public import Transports
 
 /// Brings an attempt's dumps and logs from its host into the store.
 ///
-/// A manifest is taken on the host first; only contents that the store does not hold are transferred, many files in one
+/// The host lists its files and hashes them; meanwhile what the store is known to lack is transferred, many files in one
 /// stream, each verified by SHA-256 while it is written. A cut transfer keeps whole files and goes on inside the cut
 /// one. The run's `manifest.json` is written last, so a gather that did not end is seen as such and can be repeated.
 public struct Gatherer: Sendable {
@@ -45,8 +45,11 @@ public struct Gatherer: Sendable {
 
     var transfer = Transfer(
       directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger)
+    // Meanwhile: each step that waits for another costs far hosts a round trip or two.
+    let beside = transfer
+    async let logged = beside.logs()
     var manifest = try await transfer.fetchAll()
-    let (files, logs) = try await transfer.fetchLogs()
+    let (files, logs) = try await logged.get()
     manifest.attempt = AttemptFiles(id: attempt, files: files)
     try store.layOut(manifest, logs: logs, sweep: sweep, run: run)
 

@@ -70,6 +70,7 @@ extension Manifest {
   private static let hashersAtOnce = 4
   /// A command hashes about so many bytes where there are many; what it says at its end can be fetched then.
   private static let shareBytes = 64 << 20
+  private static let sharesAtMost = 256
 
   /// Adds the SHA-256 of each file that the host can read, and ends `hashes`.
   static func hash(
@@ -105,7 +106,7 @@ extension Manifest {
     var bytes = 0
     for (index, file) in files.enumerated() {
       bytes += file.byteCount
-      if bytes >= min(shareBytes, total / hashersAtOnce) {
+      if bytes >= min(max(shareBytes, total / sharesAtMost), total / hashersAtOnce) {
         shares.append(files[start...index])
         start = index + 1
         bytes = 0

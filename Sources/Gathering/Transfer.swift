@@ -136,10 +136,19 @@ struct Transfer {
     }
   }
 
+  typealias Logs = (files: [AttemptFiles.File], logs: [(name: String, bytes: [UInt8])])
+
   /// The last bytes of the attempt's logs and its records, with how much there was of each.
-  mutating func fetchLogs() async throws(GatheringError) -> (
-    files: [AttemptFiles.File], logs: [(name: String, bytes: [UInt8])]
-  ) {
+  func logs() async -> Result<Logs, GatheringError> {
+    var own = self
+    do throws(GatheringError) {
+      return .success(try await own.fetchLogs())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  private mutating func fetchLogs() async throws(GatheringError) -> Logs {
     let names = ["stdout.log", "stderr.log", "exit.json", "identity"]
     let command = HostCommand(
       in: directory,

@@ -95,11 +95,12 @@ def contenders(dumps, target, alias, config):
 
 def table(title, byte_count, runs):
     ours = median(runs["rollcall"])
-    print(f"\n### {title}\n\n| | seconds (median) | MiB/s | CPU-s here | rollcall's speed / its |\n|---|---|---|---|---|")
+    print(f"\n### {title}\n\n| | seconds (median) | MiB/s | CPU-s here | CPU-s of sshd | rollcall's speed / its |"
+          "\n|---|---|---|---|---|---|")
     for name, all in sorted(runs.items(), key=lambda item: median(item[1])):
         wall = median(all)
         print(f"| {name} | {wall:.2f} | {byte_count / wall / (1 << 20):.0f} | {statistics.median(r.cpu for r in all):.2f} "
-              f"| {wall / ours:.2f} |")
+              f"| {statistics.median(r.host_cpu for r in all):.2f} | {wall / ours:.2f} |")
     for label, keep in (
         ("the peers as they come", lambda n: "(" not in n), ("the peers with our cipher", lambda n: "(" in n and "+" not in n)):
         best = min((name for name in runs if name != "rollcall" and keep(name)), key=lambda n: median(runs[n]))
@@ -115,8 +116,17 @@ def case(title, folder, sizes, alias, server):
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
 
+    def with_host_cpu(contender):
+        def run():
+            before = server.cpu()
+            run = contender()
+            run.host_cpu = server.cpu() - before
+            return run
+        return run
+
     clear()
-    runs = in_turns(arguments.rounds, contenders(dumps, target, alias, server.config), before=clear)
+    ours = contenders(dumps, target, alias, server.config)
+    runs = in_turns(arguments.rounds, {name: with_host_cpu(ours[name]) for name in ours}, before=clear)
     table(title, sum(sizes), runs)
     shutil.rmtree(folder)
 

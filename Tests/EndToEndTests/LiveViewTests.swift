@@ -1,0 +1,67 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What a person sees on a terminal while a sweep runs; `script` of util-linux is the terminal.
+@Suite struct LiveViewTests {
+  /// Runs one verb on a terminal of its own, which also writes everything to `file`.
+  private func onTerminal(_ rollcall: RollcallBinary, _ verb: String, file: String) async throws -> Int {
+    try await runTool(
+      "script", ["-qefc", "stty rows 40 cols 160; exec \"$ROLLCALL_BINARY\" \(verb)", file],
+      environment: rollcall.variables.merging(["ROLLCALL_BINARY": try RollcallBinary.path, "SHELL": "/bin/sh"]) { $1 },
+      directory: rollcall.directory, timeout: .seconds(300), mustSucceed: false
+    ).status
+  }
+
+  private func wait(for scratch: Scratch, _ file: String, _ isThere: (String) -> Bool) async throws -> Bool {
+    for _ in 0..<2400 {
+      if let text = scratch.text(file), isThere(text) { return true }
+      try await Task.sleep(for: .milliseconds(50))
+    }
+    return false
+  }
+
+  @Test(.timeLimit(.minutes(5))) func runAndWatchShowCellsHostsBytesAndTimeLeft() async throws {
+    try await Scratch.with { scratch in
+      try scratch.write(
+        "fleet.yaml",
+        """
+        hosts: [{name: here, local: true, gpus: 1, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]
+        """)
+      try scratch.write(
+        "job.yaml",
+        """
+        name: two
+        matrix: {part: [a, b]}
+        run:
+          command: "head -c 3000000 /dev/zero > $ROLLCALL_DUMP_DIR/layer00_Block_rank0.pt; \
+        if [ ${{ part }} = b ]; then until [ -e \(scratch.path)/go ]; do sleep 0.1; done; fi"
+          gpus: 1
+        """)
+      let rollcall = RollcallBinary(
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+      async let ran = onTerminal(rollcall, "run job.yaml", file: scratch.path("ran"))
+      /// A drawing: of one that has gathered, while the other one runs.
+      func isHalfway(_ text: String) -> Bool {
+        ["1 running", "1 succeeded", "2.9 MiB gathered", "about ", " left", "[#] 1/1  part=b", "CELL", "HOST"]
+          .allSatisfy(text.contains)
+      }
+      let isDrawn = try await wait(for: scratch, "ran", isHalfway)
+      #expect(isDrawn, "\(scratch.text("ran") ?? "nothing")")
+      async let watched = onTerminal(rollcall, "status last --watch", file: scratch.path("watched"))
+      let isWatched = try await wait(for: scratch, "watched", isHalfway)
+      #expect(isWatched, "\(scratch.text("watched") ?? "nothing")")
+      try scratch.write("go", "")
+      _ = try await (ran, watched)
+
+      // The table is drawn over itself, and gone at the end; `status` leaves the last state.
+      let shown = try #require(scratch.text("ran"))
+      let last = try #require(shown.components(separatedBy: "\u{1B}[J").last)
+      #expect(shown.contains("A\u{1B}[J"))
+      #expect(!last.contains("CELL") && last.contains("two-"))
+      let end = try #require(scratch.text("watched")?.components(separatedBy: "\u{1B}[2J").last)
+      #expect(end.contains("part=b  succeeded") && end.contains("[.] 0/1"))
+    }
+  }
+}
