@@ -13,11 +13,14 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
   public var ablate: [String]?
   public var necessity: [String]?
   public var quantisation: Quantisation?
+  public var evaluation: EvaluationSpec?
+  public var triage: TriageSpec?
 
   public init(
     target: OrderedDictionary<String, AxisValue>? = nil, components: OrderedDictionary<String, Component> = [:],
     ladder: Ladder = Ladder(), bisect: Bisect = Bisect(), isolate: [String]? = nil, ablate: [String]? = nil,
-    necessity: [String]? = nil, quantisation: Quantisation? = nil
+    necessity: [String]? = nil, quantisation: Quantisation? = nil, evaluation: EvaluationSpec? = nil,
+    triage: TriageSpec? = nil
   ) {
     self.target = target
     self.components = components
@@ -27,6 +30,8 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
     self.ablate = ablate
     self.necessity = necessity
     self.quantisation = quantisation
+    self.evaluation = evaluation
+    self.triage = triage
   }
 
   /// One thing that can be on or off. The job as written has it on; a side without changes leaves the run as it is.

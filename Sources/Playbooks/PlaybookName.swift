@@ -6,6 +6,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
   case ablate
   case necessity
   case quantisation
+  case evaluate
+  case harness
 
   /// What it answers, for `--help` and reports.
   public var question: String {
@@ -16,6 +18,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
     case .ablate: "Which component does it need?"
     case .necessity: "Which of several fixes are critical?"
     case .quantisation: "Is it the quantisation, and if so the scales or the kernel?"
+    case .evaluate: "Does it score less than the reference, beyond noise, and what went wrong?"
+    case .harness: "Is it the evaluation, or the target?"
     }
   }
 
@@ -28,6 +32,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
     case .ablate: try OneAtATime(subject, .ablate)
     case .necessity: try OneAtATime(subject, .necessity)
     case .quantisation: try Quantisation(subject)
+    case .evaluate: try Evaluate(subject, .evaluate)
+    case .harness: try Evaluate(subject, .harness)
     }
   }
 }

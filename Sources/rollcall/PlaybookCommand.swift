@@ -23,7 +23,8 @@ struct PlaybookCommand: AsyncParsableCommand {
       Example: rollcall playbook bisect Jobs/bisect.yaml
       """,
     subcommands: [
-      PlaybookRunCommand.self, PlaybookResumeCommand.self, PlaybookShowCommand.self, PlaybookListCommand.self,
+      PlaybookRunCommand.self, PlaybookEvaluateCommand.self, PlaybookResumeCommand.self, PlaybookShowCommand.self,
+      PlaybookListCommand.self,
     ],
     defaultSubcommand: PlaybookRunCommand.self)
 }
@@ -50,9 +51,14 @@ struct PlaybookRunCommand: AsyncParsableCommand, HasJSONOutput {
 
   var wantsJSON: Bool { store.json }
 
-  func run() async throws {
+  func run() async throws { try await Self.start(name, job: job, store: store, fleet: fleet) }
+
+  static func start(_ name: PlaybookName, job: String, store: StoreOptions, fleet: FleetOptions) async throws {
     let plan = try Planner.plan(jobFile: job)
-    for warning in plan.warnings { Console.error("rollcall: warning: \(warning)") }
+    try AntiPattern.refuse(in: plan)
+    for warning in plan.warnings + AntiPattern.warnings(in: plan).map(\.description) {
+      Console.error("rollcall: warning: \(warning)")
+    }
     // What the job lacks is said before anything is stored.
     _ = try name.playbook(for: try Subject(plan))
     let fleet = try fleet.read()
