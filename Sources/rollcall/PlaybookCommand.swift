@@ -23,7 +23,8 @@ struct PlaybookCommand: AsyncParsableCommand {
       Example: rollcall playbook bisect Jobs/bisect.yaml
       """,
     subcommands: [
-      PlaybookRunCommand.self, PlaybookEvaluateCommand.self, PlaybookResumeCommand.self, PlaybookShowCommand.self,
+      PlaybookRunCommand.self, PlaybookEvaluateCommand.self, PlaybookTriageCommand.self, PlaybookResumeCommand.self,
+      PlaybookShowCommand.self,
       PlaybookListCommand.self,
     ],
     defaultSubcommand: PlaybookRunCommand.self)

@@ -42,7 +42,7 @@ import Testing
       // The note of the step has the scores; the stored playbook says the same again.
       let id = try #require(try outcome.json()["id"] as? String)
       let note = try #require(scratch.text("store/playbooks/\(id)/notes/01_evaluation.md"))
-      #expect(note.contains("backend=plain: ") && note.contains(" of 240"))
+      #expect(note.contains("| backend=plain | ") && note.contains(" of 240"))
       let shown = try await rollcall("playbook", "show", "last", "--json")
       #expect(shown.status == 1)
       #expect(try conclusion(shown)["summary"] as? String == conclusion(outcome)["summary"] as? String)

@@ -148,6 +148,28 @@ public struct RunSamples: Sendable, Hashable, Codable {
     self.values = values
     self.set = set
   }
+
+  /// `backend=kernel`
+  var label: String { values.map { "\($0.key)=\($0.value)" }.joined(separator: " ") }
+
+  /// Scores and kinds of answers, for a note.
+  static func table(_ runs: [RunSamples]) -> String {
+    guard !runs.isEmpty else { return "No run wrote samples.\n" }
+    var text = "| cell | score | 95 % | \(OutputPattern.allCases.map(\.words).joined(separator: " | ")) |\n"
+    text += "|---|---|---" + OutputPattern.allCases.map { _ in "|---" }.joined() + "|\n"
+    for run in runs {
+      let interval = run.set.score.interval
+      let counts = Dictionary(grouping: run.set.samples, by: \.pattern).mapValues(\.count)
+      text += "| \(run.label) | \(percent(run.set.score)) | \(figure(interval.lowerBound * 100)) to "
+      text += "\(figure(interval.upperBound * 100)) | "
+      text += OutputPattern.allCases.map { String(counts[$0] ?? 0) }.joined(separator: " | ") + " |\n"
+    }
+    for run in runs {
+      text += run.set.problems.prefix(20).map { "- \(run.set.name):\($0.line): \($0.message)\n" }.joined()
+      if run.set.problems.count > 20 { text += "- \(run.set.name): \(run.set.problems.count - 20) further lines\n" }
+    }
+    return text
+  }
 }
 
 extension Outcome {
@@ -162,9 +184,8 @@ extension Outcome {
       samples.isEmpty
       ? "No run wrote samples."
       : samples.map { run in
-        let label = run.values.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
         let problems = run.set.problems.isEmpty ? "" : ", \(run.set.problems.count) lines are no samples"
-        return "\(label): \(percent(run.set.score))\(problems)"
+        return "\(run.label): \(percent(run.set.score))\(problems)"
       }.joined(separator: "; ") + "."
     return outcome
   }
