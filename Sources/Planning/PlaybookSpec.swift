@@ -15,12 +15,14 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
   public var quantisation: Quantisation?
   public var invariance: Invariance?
   public var commits: Commits?
+  public var evaluation: EvaluationSpec?
+  public var triage: TriageSpec?
 
   public init(
     target: OrderedDictionary<String, AxisValue>? = nil, components: OrderedDictionary<String, Component> = [:],
     ladder: Ladder = Ladder(), bisect: Bisect = Bisect(), isolate: [String]? = nil, ablate: [String]? = nil,
     necessity: [String]? = nil, quantisation: Quantisation? = nil, invariance: Invariance? = nil,
-    commits: Commits? = nil
+    commits: Commits? = nil, evaluation: EvaluationSpec? = nil, triage: TriageSpec? = nil
   ) {
     self.commits = commits
     self.invariance = invariance
@@ -32,6 +34,8 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
     self.ablate = ablate
     self.necessity = necessity
     self.quantisation = quantisation
+    self.evaluation = evaluation
+    self.triage = triage
   }
 
   /// One thing that can be on or off. The job as written has it on; a side without changes leaves the run as it is.

@@ -75,6 +75,8 @@ public struct Outcome: Sendable, Hashable, Codable {
   public var failedRuns: [String]
   public var pairs: [Pair]
   public var notes: [String]
+  /// What the runs' evaluations wrote; nil where nobody asked.
+  public var samples: [RunSamples]?
 
   public init(
     sweep: String, verdict: Verdict, sentence: String, runCount: Int, failedRuns: [String] = [], pairs: [Pair] = [],

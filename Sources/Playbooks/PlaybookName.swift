@@ -9,6 +9,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
   case invariance
   case weights
   case commits
+  case evaluate
+  case harness
 
   /// What it answers, for `--help` and reports.
   public var question: String {
@@ -22,6 +24,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
     case .weights: "Are the weights loaded right: names, bytes, slices?"
     case .commits: "Which commit of a range is the first bad one?"
     case .quantisation: "Is it the quantisation, and if so the scales or the kernel?"
+    case .evaluate: "Does it score less than the reference, beyond noise, and what went wrong?"
+    case .harness: "Is it the evaluation, or the target?"
     }
   }
 
@@ -38,6 +42,8 @@ public enum PlaybookName: String, Sendable, Hashable, Codable, CaseIterable {
     case .weights: try Weights(subject)
     case .commits: try Commits(subject, range: commits)
     case .quantisation: try Quantisation(subject)
+    case .evaluate: try Evaluate(subject, .evaluate)
+    case .harness: try Evaluate(subject, .harness)
     }
   }
 }

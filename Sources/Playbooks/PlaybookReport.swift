@@ -90,7 +90,7 @@ extension PlaybookReport {
       ## Data
 
       """
-    text += Self.table(outcome)
+    text += outcome.samples.map(RunSamples.table) ?? Self.table(outcome)
     text += "\n## Conclusion\n\(outcome.verdict.rawValue.uppercased()): \(outcome.sentence)\n"
     for finding in outcome.findings.prefix(3) { text += "- \(finding.summary)\n" }
     for failed in outcome.failedRuns { text += "- \(failed)\n" }

@@ -21,7 +21,9 @@ struct PlaybookCommand: AsyncParsableCommand {
       Example: rollcall playbook bisect Jobs/bisect.yaml
       """,
     subcommands: [
-      PlaybookRunCommand.self, PlaybookResumeCommand.self, PlaybookShowCommand.self, PlaybookListCommand.self,
+      PlaybookRunCommand.self, PlaybookEvaluateCommand.self, PlaybookTriageCommand.self, PlaybookResumeCommand.self,
+      PlaybookShowCommand.self,
+      PlaybookListCommand.self,
     ],
     defaultSubcommand: PlaybookRunCommand.self)
 }
@@ -49,10 +51,15 @@ struct PlaybookRunCommand: AsyncParsableCommand, HasJSONOutput {
 
   var wantsJSON: Bool { store.json }
 
-  func run() async throws {
+  func run() async throws { try await Self.start(name, job: job, store: store, fleet: fleet) }
+
+  static func start(_ name: String, job: String, store: StoreOptions, fleet: FleetOptions) async throws {
     let plan = try Planner.plan(jobFile: job)
-    for warning in plan.warnings { Console.error("rollcall: warning: \(warning)") }
     let name = try PlaybookMethod.name(name)
+    try AntiPattern.refuse(in: plan)
+    for warning in plan.warnings + AntiPattern.warnings(in: plan).map(\.description) {
+      Console.error("rollcall: warning: \(warning)")
+    }
     let now = Date().timeIntervalSince1970
     let title = (name as NSString).lastPathComponent.prefix { $0 != "." }
     let record = PlaybookRecord(

@@ -17,7 +17,7 @@ struct PlaybookSession {
     var report = try Self.report(record, ledger)
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
-        guard let step = try await finish(open) else { return nil }
+        guard let step = try await finish(open, of: record) else { return nil }
         try ledger.end(step: open.number, of: record.id, outcome: JSONDocument.encode(step.outcome))
         report.steps.append(step)
         continue
@@ -44,17 +44,20 @@ struct PlaybookSession {
     Console.error("step \(number) \(experiment.step): \(experiment.design)")
   }
 
-  private func finish(_ open: StepRecord) async throws -> Step? {
+  private func finish(_ open: StepRecord, of playbook: PlaybookRecord) async throws -> Step? {
     let record = try ledger.sweep(named: open.sweep)
     let isOver = record.state == .done || record.state == .cancelled
     guard
       let report = isOver
         ? try ReportCommand.stored(record, ledger) : try await SweepOutcome.report(session, open.sweep)
     else { return nil }
-    Console.error("step \(open.number): \(report.verdict.rawValue.uppercased()) \(report.sentence)")
-    return Step(
-      experiment: try JSONDocument.decode(Experiment.self, from: open.experiment),
-      outcome: Outcome(report, plan: try ledger.plan(of: open.sweep)))
+    let plan = try ledger.plan(of: open.sweep)
+    var outcome = Outcome(report, plan: plan)
+    if try Self.name(playbook).readsSamples {
+      outcome = outcome.evaluated(try GatheredSamples(session.artifacts, report, plan).read())
+    }
+    Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")
+    return Step(experiment: try JSONDocument.decode(Experiment.self, from: open.experiment), outcome: outcome)
   }
 
   /// `<store>/playbooks/<id>/notes/NN_<step>.md`; each is written again when the step after it is known.

@@ -29,7 +29,8 @@ struct Expansion {
       name: name, baseDirectory: baseDirectory, axes: job.matrix?.axes.map(\.name) ?? [], cells: cells,
       repetitions: job.repetitions, compare: job.compare?.spec ?? CompareSpec(), logs: job.logs,
       schedule: job.schedule, notify: job.notify, playbook: job.playbook)
-    checkCompare(plan)
+    // A step of a playbook may run one side alone; its job was checked whole.
+    if given == nil { checkCompare(plan) }
     warn(about: plan)
     plan.warnings = warnings
     return plan
@@ -106,7 +107,8 @@ struct Expansion {
   private mutating func checkCompare(_ plan: Plan) {
     guard let compare = job.compare else { return }
     reading.within("compare") { reading in
-      if job.dumps == nil, plan.cells.allSatisfy({ $0.dumps == nil }) {
+      // What writes samples is compared by these.
+      if job.dumps == nil, job.playbook?.evaluation == nil, plan.cells.allSatisfy({ $0.dumps == nil }) {
         reading.report(compare.place, "`compare` needs the section `dumps`")
       }
       if compare.spec.mode == .slots, let cell = plan.cells.first(where: { ($0.dumps?.slots ?? 1) < 2 }) {

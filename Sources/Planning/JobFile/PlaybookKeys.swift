@@ -14,16 +14,16 @@ struct PlaybookKeys: KeyTable {
   let ablate = Key("ablate", .list(of: .text), "Components that are switched off, one a run.")
   let necessity = Key("necessity", .list(of: .text), "Components that are fixes: each is reverted in turn.")
   let quantisation = Key("quantisation", QuantisationKeys.shape, "Components of the quantisation playbook.")
+  let evaluation = Key("evaluation", EvaluationKeys.shape, "The evaluation that the runs make, and how it is set up.")
+  let triage = Key("triage", TriageKeys.shape, "A served model and what it should answer.")
 
   let commits = Key("commits", CommitsKeys.shape, "The range that the commits playbook bisects.")
   let invariance = Key("invariance", InvarianceKeys.shape, "The batches of the invariance playbook.")
 
   var keys: [AnyKey] {
     [
-      commits.erased, invariance.erased, target.erased, components.erased, ladder.erased, bisect.erased, isolate.erased,
-      ablate.erased,
-      necessity.erased,
-      quantisation.erased,
+      target.erased, components.erased, ladder.erased, bisect.erased, isolate.erased, ablate.erased, necessity.erased,
+      quantisation.erased, commits.erased, invariance.erased, evaluation.erased, triage.erased,
     ]
   }
 
@@ -51,7 +51,8 @@ struct PlaybookKeys: KeyTable {
       return PlaybookSpec(
         target: target.map { OrderedDictionary($0.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 }) },
         components: components, ladder: ladder, bisect: bisect, isolate: isolate, ablate: ablate,
-        necessity: necessity, quantisation: quantisation, invariance: invariance, commits: commits)
+        necessity: necessity, quantisation: quantisation, invariance: invariance, commits: commits,
+        evaluation: fields(keys.evaluation, &reading), triage: fields(keys.triage, &reading))
     }
   }
 
