@@ -56,7 +56,9 @@ struct PlaybookEvaluateCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
-    if let job { return try await PlaybookRunCommand.start(PlaybookName.evaluate.rawValue, job: job, store: store, fleet: fleet) }
+    if let job {
+      return try await PlaybookRunCommand.start(PlaybookName.evaluate.rawValue, job: job, store: store, fleet: fleet)
+    }
     let settings = EvaluationSettings(task: task, choices: choices, margin: margin)
     let evaluation = Evaluation(
       reference: try SampleFile.read(reference ?? "", settings), target: try SampleFile.read(target ?? "", settings),

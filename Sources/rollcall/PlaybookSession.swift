@@ -53,7 +53,7 @@ struct PlaybookSession {
     else { return nil }
     let plan = try ledger.plan(of: open.sweep)
     var outcome = Outcome(report, plan: plan)
-    if try Self.name(playbook).readsSamples {
+    if PlaybookName(rawValue: playbook.name)?.readsSamples == true {
       outcome = outcome.evaluated(try GatheredSamples(session.artifacts, report, plan).read())
     }
     Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")

@@ -52,7 +52,7 @@ struct PlaybookTriageCommand: AsyncParsableCommand, HasJSONOutput {
     if bisect, triage.verdict == .fail, ["prefill", "decode"].contains(triage.conclusion.kind) {
       // Standard output has one document: the bisection's.
       Console.error(text)
-      return try await PlaybookRunCommand.start(.bisect, job: job, store: store, fleet: fleet)
+      return try await PlaybookRunCommand.start(PlaybookName.bisect.rawValue, job: job, store: store, fleet: fleet)
     }
     Console.print(store.json ? json : text)
     throw ExitCode(ExitPolicy.code(verdict: triage.verdict, hasFailedRuns: false))
