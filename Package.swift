@@ -124,7 +124,7 @@ let package = Package(
         "Planning", "Diagnosis", "Comparison",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
-    .target(name: "Reporting", dependencies: ["Diagnosis", "Comparison", "Alignment", "Dumps"]),
+    .target(name: "Reporting", dependencies: ["Playbooks", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
 
     // Tests: real sshd, real torch.save, real SQLite. `TestSupport` is theirs alone.
     .target(name: "TestSupport", dependencies: ["Transports"], path: "Tests/Support"),
@@ -166,7 +166,7 @@ let package = Package(
       ]),
     .testTarget(
       name: "ReportingTests",
-      dependencies: ["Reporting", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),
+      dependencies: ["Reporting", "Playbooks", "Planning", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),
     .testTarget(
       name: "CoordinationTests",
       dependencies: [

@@ -102,7 +102,7 @@ struct PlaybookResumeCommand: AsyncParsableCommand, HasJSONOutput {
       throw ExitCode(Failure.detached)
     }
     try PlaybookShowCommand.print(report, json: json)
-    if !json { Console.print("Notes: \(session.storeDirectory)/playbooks/\(record.id)/report.md") }
+    if !json { Console.print("HTML report: \(session.storeDirectory)/playbooks/\(record.id)/report.html") }
     throw ExitCode(ExitPolicy.code(verdict: report.verdict, hasFailedRuns: report.hasFailedRuns))
   }
 }

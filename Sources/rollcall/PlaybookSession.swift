@@ -70,6 +70,7 @@ struct PlaybookSession {
     guard report.conclusion != nil else { return }
     try Console.write(report.markdown(), to: directory + "/report.md")
     try Console.write(try report.json(), to: directory + "/report.json")
+    try Console.write(report.html(sweeps: "../../sweeps"), to: directory + "/report.html")
   }
 
   // MARK: Reading

@@ -140,15 +140,16 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
     throw ExitCode(ExitPolicy.code(for: report))
   }
 
-  /// A playbook's notes, joined; only sweeps come as HTML and JUnit.
+  /// A playbook's path; only sweeps come as JUnit.
   private func print(_ report: PlaybookReport) throws {
     let text: String
     switch store.json ? .json : format {
     case .json: text = try report.json()
     case .markdown: text = report.markdown()
     case .text: text = report.text()
-    case .html, .junit:
-      throw UsageError(message: "\(report.id) is a playbook: its report comes as text, markdown or json.")
+    case .html: text = report.html()
+    case .junit:
+      throw UsageError(message: "\(report.id) is a playbook: its report comes as text, html, markdown or json.")
     }
     if let output { try Console.write(text, to: output) } else { Console.print(text) }
     throw ExitCode(ExitPolicy.code(verdict: report.verdict, hasFailedRuns: report.hasFailedRuns))
