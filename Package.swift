@@ -166,7 +166,10 @@ let package = Package(
       ]),
     .testTarget(
       name: "ReportingTests",
-      dependencies: ["Reporting", "Playbooks", "Planning", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport"]),
+      dependencies: [
+        "Reporting", "Playbooks", "Planning", "Diagnosis", "Comparison", "Alignment", "Dumps", "TestSupport",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     .testTarget(
       name: "CoordinationTests",
       dependencies: [

@@ -1,5 +1,5 @@
 import Comparison
-import Foundation
+import OrderedCollections
 import Planning
 import Playbooks
 import Reporting
