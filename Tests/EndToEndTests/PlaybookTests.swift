@@ -52,6 +52,10 @@ import Testing
       for part in ["## Hypothesis", "## Experiment", "## Data", "## Conclusion", "## Next", "| layer 2 MoE |"] {
         #expect(note.contains(part), "\(note)")
       }
+      let page = try #require(scratch.text("store/playbooks/\(id)/report.html"))
+      let sweep = try #require((try outcome.json()["steps"] as? [[String: Any]])?.last?["sweep"] as? String)
+      #expect(page.contains("href=\"../../sweeps/\(sweep)/report.html\""))
+      #expect(scratch.text("store/sweeps/\(sweep)/report.html") != nil, "what the page points to is there")
       let joined = try await rollcall("report", id, "--format", "markdown")
       #expect(joined.status == 1)
       #expect(joined.output.contains("world_size=4 is wrong") && joined.output.contains("# 3. strategy-one-shot"))
