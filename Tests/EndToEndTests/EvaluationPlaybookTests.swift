@@ -4,36 +4,14 @@ import Testing
 
 /// `evaluate` and `harness` over the sample evaluation, as a person runs them.
 @Suite(.serialized) struct EvaluationPlaybookTests {
-  /// A store of its own and a copy of a job under `Jobs`, changed.
-  private func with(
-    _ job: String, replacing changes: [(String, String)] = [], _ body: (RollcallBinary, Scratch) async throws -> Void
-  ) async throws {
-    try await Scratch.with { scratch in
-      let jobs = RollcallBinary.repository + "/Jobs"
-      var text = try String(contentsOfFile: "\(jobs)/\(job).yaml", encoding: .utf8)
-      for (old, new) in changes {
-        try #require(text.contains(old), "\(job).yaml no longer says \(old)")
-        text = text.replacing(old, with: new)
-      }
-      try scratch.write("job.yaml", text)
-      try FileManager.default.createSymbolicLink(
-        atPath: scratch.path("workloads"), withDestinationPath: jobs + "/workloads")
-      try await body(RollcallBinary(store: scratch.path("store"), directory: scratch.path), scratch)
-    }
-  }
-
   private func conclusion(_ outcome: RollcallBinary.Outcome) throws -> [String: Any] {
     try #require(try outcome.json()["conclusion"] as? [String: Any], "\(outcome.output) \(outcome.errorOutput)")
-  }
-
-  private func steps(_ outcome: RollcallBinary.Outcome) throws -> [String] {
-    try #require(try outcome.json()["steps"] as? [[String: Any]]).compactMap { $0["step"] as? String }
   }
 
   private static let bug = " --bug wrong-scale"
 
   @Test(.timeLimit(.minutes(10))) func aWrongKernelScoresLessBeyondNoise() async throws {
-    try await with("evaluate") { rollcall, scratch in
+    try await SampleJob.with("evaluate") { rollcall, scratch in
       let outcome = try await rollcall("playbook", "evaluate", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "worse-wrong")
@@ -51,7 +29,8 @@ import Testing
 
   @Test(.timeLimit(.minutes(10)), arguments: [("gibberish", "worse-gibberish"), ("empty", "worse-empty")])
   func theKindOfWrongAnswersIsNamed(_ bug: String, _ kind: String) async throws {
-    try await with("evaluate", replacing: [("wrong-scale", bug), ("The planted kernel", "The kernel")]) { rollcall, _ in
+    try await SampleJob.with("evaluate", replacing: [("wrong-scale", bug), ("The planted kernel", "The kernel")]) {
+      rollcall, _ in
       let outcome = try await rollcall("playbook", "evaluate", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == kind)
@@ -61,17 +40,17 @@ import Testing
   @Test(.timeLimit(.minutes(10))) func whatHasNoBugIsNoBug() async throws {
     for job in ["evaluate", "harness"] {
       let bug = job == "evaluate" ? Self.bug : " --bug no-examples"
-      try await with(job, replacing: [(bug, "")]) { rollcall, _ in
+      try await SampleJob.with(job, replacing: [(bug, "")]) { rollcall, _ in
         let outcome = try await rollcall("playbook", job, "job.yaml", "--json")
         #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
         #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
-        #expect(try steps(outcome) == (job == "evaluate" ? ["evaluation"] : ["reference", "target"]))
+        #expect(try outcome.steps() == (job == "evaluate" ? ["evaluation"] : ["reference", "target"]))
       }
     }
   }
 
   @Test(.timeLimit(.minutes(10))) func aBrokenHarnessIsFoundBeforeTheTargetRuns() async throws {
-    try await with("harness") { rollcall, _ in
+    try await SampleJob.with("harness") { rollcall, _ in
       let outcome = try await rollcall("playbook", "harness", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "harness")
@@ -80,7 +59,7 @@ import Testing
       #expect(evidence.contains { $0.contains("meta-text") && $0.contains("prompt's format") })
     }
     // The same bug in the target alone is the target's.
-    try await with("harness", replacing: [("no-examples", "meta-text")]) { rollcall, _ in
+    try await SampleJob.with("harness", replacing: [("no-examples", "meta-text")]) { rollcall, _ in
       let outcome = try await rollcall("playbook", "harness", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "worse-meta-text")
@@ -89,7 +68,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(10))) func aRunWithoutSamplesIsNoAnswer() async throws {
-    try await with("evaluate", replacing: [("}/samples.jsonl", "}/other.jsonl")]) { rollcall, _ in
+    try await SampleJob.with("evaluate", replacing: [("}/samples.jsonl", "}/other.jsonl")]) { rollcall, _ in
       let outcome = try await rollcall("playbook", "evaluate", "job.yaml", "--json")
       #expect(outcome.status == 2, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "no-samples")
@@ -97,7 +76,7 @@ import Testing
   }
 
   @Test func refusedAntiPatternsRunNothing() async throws {
-    try await with("evaluate", replacing: [(Self.bug, " --fewshot 0")]) { rollcall, scratch in
+    try await SampleJob.with("evaluate", replacing: [(Self.bug, " --fewshot 0")]) { rollcall, scratch in
       let outcome = try await rollcall("playbook", "evaluate", "job.yaml")
       #expect(outcome.status == 65)
       #expect(outcome.errorOutput.contains("[zero-shot-diagnosis]"))

@@ -4,42 +4,20 @@ import Testing
 
 /// The playbooks over the sample workload, as a person runs them.
 @Suite(.serialized) struct PlaybookTests {
-  /// A store of its own and a copy of a job under `Jobs`, changed.
-  private func with(
-    _ job: String, replacing changes: [(String, String)] = [], _ body: (RollcallBinary, Scratch) async throws -> Void
-  ) async throws {
-    try await Scratch.with { scratch in
-      let jobs = RollcallBinary.repository + "/Jobs"
-      var text = try String(contentsOfFile: "\(jobs)/\(job).yaml", encoding: .utf8)
-      for (old, new) in changes {
-        try #require(text.contains(old), "\(job).yaml no longer says \(old)")
-        text = text.replacing(old, with: new)
-      }
-      try scratch.write("job.yaml", text)
-      try FileManager.default.createSymbolicLink(
-        atPath: scratch.path("workloads"), withDestinationPath: jobs + "/workloads")
-      try await body(RollcallBinary(store: scratch.path("store"), directory: scratch.path), scratch)
-    }
-  }
-
   private func conclusion(_ outcome: RollcallBinary.Outcome) throws -> [String: Any] {
     let report = try outcome.json()
     #expect(report["schema"] as? String == "rollcall.playbook/1")
     return try #require(report["conclusion"] as? [String: Any], "\(outcome.output) \(outcome.errorOutput)")
   }
 
-  private func steps(_ outcome: RollcallBinary.Outcome) throws -> [String] {
-    try #require(try outcome.json()["steps"] as? [[String: Any]]).compactMap { $0["step"] as? String }
-  }
-
   private static let plain = "tiny_tp.py --device cpu --nproc ${{ world_size }}"
 
   @Test(.timeLimit(.minutes(10))) func theLadderFindsWhereItBreaksAndBlamesTheModel() async throws {
     let planted = Self.plain + " --bug missing-reduce --layer 2 --stage MoE --bug-from-world-size 4"
-    try await with("ladder", replacing: [(Self.plain, planted)]) { rollcall, scratch in
+    try await SampleJob.with("ladder", replacing: [(Self.plain, planted)]) { rollcall, scratch in
       let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
-      #expect(try steps(outcome) == ["world_size-2", "world_size-4", "strategy-one-shot-allreduce"])
+      #expect(try outcome.steps() == ["world_size-2", "world_size-4", "strategy-one-shot-allreduce"])
       let conclusion = try conclusion(outcome)
       #expect(conclusion["kind"] as? String == "divisibility")
       #expect(conclusion["subject"] as? String == "world_size=4")
@@ -65,19 +43,19 @@ import Testing
   @Test(.timeLimit(.minutes(10))) func theLadderSeesThatOnlyOneStrategyIsWrong() async throws {
     // With --allreduce one-shot the last rank is left out: here that is the job's own strategy.
     let planted = Self.plain + " --bug strategy-dependent --layer 1 --stage MoE --allreduce one-shot"
-    try await with(
+    try await SampleJob.with(
       "ladder",
       replacing: [(Self.plain, planted), ("[--allreduce, one-shot]", "[--allreduce, nccl-like]")]
     ) { rollcall, _ in
       let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "all-reduce-strategy")
-      #expect(try steps(outcome).count == 2)
+      #expect(try outcome.steps().count == 2)
     }
   }
 
   @Test(.timeLimit(.minutes(10))) func theBisectionFindsOneOf36LayersAndItsStage() async throws {
-    try await with("bisect") { rollcall, _ in
+    try await SampleJob.with("bisect") { rollcall, _ in
       let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       let conclusion = try conclusion(outcome)
@@ -92,12 +70,12 @@ import Testing
 
   @Test(.timeLimit(.minutes(10))) func whatHasNoBugIsNoBug() async throws {
     let bug = "--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2"
-    try await with("bisect", replacing: [(bug, "")]) { rollcall, _ in
+    try await SampleJob.with("bisect", replacing: [(bug, "")]) { rollcall, _ in
       let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
       #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
     }
-    try await with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, _ in
+    try await SampleJob.with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, _ in
       let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
       #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
@@ -106,18 +84,18 @@ import Testing
 
   @Test(.timeLimit(.minutes(10))) func aRunThatDoesNotAgreeWithItselfIsNotBisected() async throws {
     let planted = "--bug nondeterminism --layer 22 --stage MoE"
-    try await with(
+    try await SampleJob.with(
       "bisect", replacing: [("--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2", planted)]
     ) { rollcall, _ in
       let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
       #expect(outcome.status == 2, "\(outcome.errorOutput) \(outcome.output)")
       #expect(try conclusion(outcome)["kind"] as? String == "nondeterministic")
-      #expect(try steps(outcome).count == 1)
+      #expect(try outcome.steps().count == 1)
     }
   }
 
   @Test(.timeLimit(.minutes(10))) func isolationNamesTheComponent() async throws {
-    try await with("isolate") { rollcall, _ in
+    try await SampleJob.with("isolate") { rollcall, _ in
       let outcome = try await rollcall("playbook", "isolate", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       let conclusion = try conclusion(outcome)
@@ -128,14 +106,14 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(10))) func oneChangeARunSaysWhatIsNeededAndWhatIsCritical() async throws {
-    try await with("ablate") { rollcall, _ in
+    try await SampleJob.with("ablate") { rollcall, _ in
       let outcome = try await rollcall("playbook", "ablate", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "needed")
       #expect(try conclusion(outcome)["subject"] as? String == "fused-moe")
-      #expect(try steps(outcome).count == 3)
+      #expect(try outcome.steps().count == 3)
     }
-    try await with("necessity") { rollcall, _ in
+    try await SampleJob.with("necessity") { rollcall, _ in
       let outcome = try await rollcall("playbook", "necessity", "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput)")
       #expect(
@@ -144,7 +122,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(10))) func quantisationPartsTheKernelFromTheScales() async throws {
-    try await with("quantisation") { rollcall, scratch in
+    try await SampleJob.with("quantisation") { rollcall, scratch in
       let outcome = try await rollcall("playbook", "quantisation", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       let conclusion = try conclusion(outcome)
@@ -155,13 +133,14 @@ import Testing
 
   @Test(.timeLimit(.minutes(10))) func invarianceTellsTheKernelStackFromTheModel() async throws {
     let prompts = "--prompts ${{ prompts }}"
-    try await with("invariance") { rollcall, _ in
+    try await SampleJob.with("invariance") { rollcall, _ in
       let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
       #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
       #expect(try outcome.json()["runs"] as? Int == 7)
     }
-    try await with("invariance", replacing: [(prompts, prompts + " --bug batch-variance --layer 1")]) { rollcall, _ in
+    try await SampleJob.with("invariance", replacing: [(prompts, prompts + " --bug batch-variance --layer 1")]) {
+      rollcall, _ in
       let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       let conclusion = try conclusion(outcome)
@@ -173,7 +152,8 @@ import Testing
       #expect(evidence.contains { $0.hasPrefix("E3 against E0: slot 1 differs, first at layer 1 MoE") })
       #expect(evidence.contains { $0.hasPrefix("Amplification: layer 1 MoE cos 0.99") })
     }
-    try await with("invariance", replacing: [(prompts, prompts + " --bug nondeterminism --layer 1")]) { rollcall, _ in
+    try await SampleJob.with("invariance", replacing: [(prompts, prompts + " --bug nondeterminism --layer 1")]) {
+      rollcall, _ in
       let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "nondeterministic")
@@ -182,12 +162,13 @@ import Testing
 
   @Test(.timeLimit(.minutes(10))) func weightsAreCheckedByNameByteAndSlice() async throws {
     let plain = "--nproc ${{ world_size }}"
-    try await with("weights") { rollcall, _ in
+    try await SampleJob.with("weights") { rollcall, _ in
       let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
       #expect((try conclusion(outcome)["summary"] as? String)?.contains("byte for byte") == true)
     }
-    try await with("weights", replacing: [(plain, plain + " --bug duplicate-shard --layer 1")]) { rollcall, _ in
+    try await SampleJob.with("weights", replacing: [(plain, plain + " --bug duplicate-shard --layer 1")]) {
+      rollcall, _ in
       let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       let conclusion = try conclusion(outcome)
@@ -197,7 +178,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(10))) func theFirstBadCommitIsFoundAndBrokenBuildsAreSkipped() async throws {
-    try await with("commits") { rollcall, scratch in
+    try await SampleJob.with("commits") { rollcall, scratch in
       // Seven commits: the fourth cannot be built, the sixth brings the bug.
       let engine = try scratch.directory("engine")
       let source = try String(contentsOfFile: scratch.path("workloads/tiny_tp.py"), encoding: .utf8)
@@ -231,20 +212,22 @@ import Testing
       #expect(conclusion["kind"] as? String == "commit")
       #expect(conclusion["subject"] as? String == commits[5])
       #expect(conclusion["cause"] as? String == "double-reduce")
-      #expect(try steps(outcome).count <= 6, "log₂ of seven, two ends, one without a build")
-      #expect(try steps(outcome).contains("commit-\(commits[3].prefix(12))"), "the middle is the one without a build")
+      #expect(try outcome.steps().count <= 6, "log₂ of seven, two ends, one without a build")
+      #expect(try outcome.steps().contains("commit-\(commits[3].prefix(12))"), "the middle is the one without a build")
     }
   }
 
   @Test(.timeLimit(.minutes(10))) func aTeamsOwnPlaybookIsDriven() async throws {
     let program = RollcallBinary.repository + "/Jobs/playbooks/rounding.py"
     let type = "--dtype ${DTYPE:-bf16}"
-    try await with("isolate", replacing: [(type, type + " --bug missing-scale --layer 2 --bug-from-world-size 2")]) {
+    try await SampleJob.with(
+      "isolate", replacing: [(type, type + " --bug missing-scale --layer 2 --bug-from-world-size 2")]
+    ) {
       rollcall, _ in
       let outcome = try await rollcall("playbook", program, "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "logic")
-      #expect(try steps(outcome) == ["as-configured", "float32"])
+      #expect(try outcome.steps() == ["as-configured", "float32"])
       let missing = try await rollcall("playbook", "./nowhere.py", "job.yaml")
       #expect(missing.status == 65)
       let unknown = try await rollcall("playbook", "bisekt", "job.yaml")
@@ -254,7 +237,7 @@ import Testing
   }
 
   @Test(.timeLimit(.minutes(10))) func aKilledPlaybookGoesOnWhereItWas() async throws {
-    try await with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, scratch in
+    try await SampleJob.with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, scratch in
       let text = try #require(scratch.text("job.yaml"))
       let booked = "command: echo $ROLLCALL_SWEEP $ROLLCALL_RUN >> '\(scratch.path("book"))'; ${ROLLCALL_PYTHON"
       try scratch.write("job.yaml", text.replacing("command: ${ROLLCALL_PYTHON", with: booked))
@@ -275,7 +258,7 @@ import Testing
             status: result.status, output: result.output, errorOutput: result.errorOutput)
           #expect(outcome.status == 0, "\(outcome.errorOutput)")
           #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
-          #expect(try steps(outcome) == ["world_size-2", "world_size-4"])
+          #expect(try outcome.steps() == ["world_size-2", "world_size-4"])
           break
         }
         kills += 1
@@ -288,7 +271,7 @@ import Testing
   }
 
   @Test func whatAJobLacksIsSaidBeforeAnythingRuns() async throws {
-    try await with("ladder") { rollcall, scratch in
+    try await SampleJob.with("ladder") { rollcall, scratch in
       let outcome = try await rollcall("playbook", "quantisation", "job.yaml")
       #expect(outcome.status == 65)
       #expect(outcome.errorOutput.contains("add `playbook.quantisation`"))

@@ -177,7 +177,7 @@ write_exit() {
   look_at_clock
   until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
     "$2" "$signal" "$3" "$moment" "$reason" "$told" 2>/dev/null >"$1/.reserve" &&
-    { sync "$1/.reserve" 2>/dev/null || true; } && mv "$1/.reserve" "$1/exit.json"; do
+    sync "$1/.reserve" 2>/dev/null && mv "$1/.reserve" "$1/exit.json"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
