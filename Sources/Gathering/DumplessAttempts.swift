@@ -180,13 +180,7 @@ extension FileSystem {
     let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure("open the directory", path) }
     defer { close(descriptor) }
-    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
-    guard let symbol = dlsym(nil, "syncfs") else {
-      sync()
-      return
-    }
-    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
-    if syncfs(descriptor) != 0 { throw failure("write to disk", path) }
+    if try !syncAll(descriptor, path: path) { sync() }
   }
 }
 

@@ -105,11 +105,7 @@ final class PartFile {
   /// - Returns: False where the system has no such call.
   /// - Throws: What a failed write was answered with (Linux 5.8 and later say it).
   func syncFileSystem() throws(GatheringError) -> Bool {
-    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
-    guard let symbol = dlsym(nil, "syncfs") else { return false }
-    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
-    if syncfs(descriptor) != 0 { throw FileSystem.failure("write to disk", path) }
-    return true
+    try FileSystem.syncAll(descriptor, path: path)
   }
 
   private func closeFile() {
@@ -147,5 +143,17 @@ final class PartFile {
       close(descriptor)
     }
     throw GatheringError(code: .store, path: path, message: "cannot be locked; is another gather using this store?")
+  }
+}
+
+extension FileSystem {
+  /// Sends everything in the file system of an open file to disk.
+  /// - Returns: False where the system has no such call.
+  static func syncAll(_ descriptor: CInt, path: String) throws(GatheringError) -> Bool {
+    // glibc declares syncfs for _GNU_SOURCE alone, which Swift's import of it does not define.
+    guard let symbol = dlsym(nil, "syncfs") else { return false }
+    let syncfs = unsafeBitCast(symbol, to: (@convention(c) (CInt) -> CInt).self)
+    if syncfs(descriptor) != 0 { throw failure("write to disk", path) }
+    return true
   }
 }
