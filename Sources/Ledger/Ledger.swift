@@ -22,10 +22,29 @@ public struct SweepLedger: Sendable {
       var configuration = Configuration()
       configuration.foreignKeysEnabled = true
       configuration.busyMode = .timeout(10)
-      pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
-      // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
-      try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
-      try Self.migrator.migrate(pool)
+      pool = try StoreLock.whileOpening(store) {
+        let pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
+        // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
+        try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
+        // Asked of the writer: a reader that has seen the old tables keeps their columns in mind.
+        let (applied, isNewer) = try pool.writeWithoutTransaction {
+          (try Self.migrator.appliedIdentifiers($0), try Self.migrator.hasBeenSuperseded($0))
+        }
+        guard !isNewer else {
+          throw LedgerError(
+            code: .unusable,
+            message: "The store \(store) was written by a newer rollcall; use that one, or another store with --store.")
+        }
+        let isOld = !applied.isEmpty && !applied.isSuperset(of: Self.migrator.migrations)
+        guard !isOld || !StoreLock.isHeld(store: store) else {
+          throw LedgerError(
+            code: .locked,
+            message: "An older rollcall coordinates the store \(store), which would be brought to a newer form; "
+              + "wait for it, or end it: its sweep can be resumed.")
+        }
+        try Self.migrator.migrate(pool)
+        return pool
+      }
     } catch {
       throw Self.wrap(error, store)
     }

@@ -47,4 +47,19 @@ public final class StoreLock: Sendable {
   }
 
   deinit { close(descriptor) }
+
+  /// Calls `body` while no other process opens this store: SQLite neither lets two processes turn on its write-ahead
+  /// log, nor migrate one file, at the same time.
+  static func whileOpening<Value>(_ store: String, _ body: () throws -> Value) throws -> Value {
+    let descriptor = open(store, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      throw LedgerError(code: .unusable, message: "Cannot open \(store): \(String(cString: strerror(errno))).")
+    }
+    defer { close(descriptor) }
+    guard take(descriptor, tries: 3000) else {
+      throw LedgerError(
+        code: .locked, message: "Another process has been opening the store \(store) for half a minute.")
+    }
+    return try body()
+  }
 }

@@ -44,6 +44,40 @@ import Testing
     }
   }
 
+  @Test func manyMayOpenANewStoreAtOnce() async throws {
+    try await Scratch.with { scratch in
+      for round in 0..<10 {
+        let store = scratch.path("store-\(round)")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for _ in 0..<8 { group.addTask { _ = try SweepLedger(store: store).sweeps(limit: 1) } }
+          try await group.waitForAll()
+        }
+      }
+    }
+  }
+
+  @Test func aNewerStoreIsRefused() async throws {
+    try await withLedger { ledger, store in
+      let queue = try DatabaseQueue(path: store + "/rollcall.db")
+      try queue.write { try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('v999_tomorrow')") }
+      let error = #expect(throws: LedgerError.self) { try SweepLedger(store: store) }
+      #expect(error?.message.contains("newer rollcall") == true)
+    }
+  }
+
+  @Test func aStoreIsNotMigratedUnderAnOlderCoordinator() async throws {
+    try await Scratch.with { scratch in
+      let old = try DatabaseQueue(path: scratch.path("rollcall.db"))
+      try SweepLedger.migrator.migrate(old, upTo: "v2_fencing")
+      try old.close()
+      try withExtendedLifetime(StoreLock(store: scratch.path)) {
+        let error = #expect(throws: LedgerError.self) { try SweepLedger(store: scratch.path) }
+        #expect(error?.code == .locked)
+      }
+      _ = try SweepLedger(store: scratch.path)
+    }
+  }
+
   @Test func theIntentToLaunchSurvivesReopening() async throws {
     try await withLedger { ledger, store in
       let run = try create(ledger, "s1")
