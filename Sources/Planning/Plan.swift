@@ -236,16 +236,61 @@ public struct LogRules: Sendable, Hashable, Codable {
 
 /// The schedule as written; `rollcall serve` keeps it.
 public struct ScheduleSpec: Sendable, Hashable, Codable {
-  public var cron: String
-  public var timezone: String
-  public var missed: String
-  public var overlap: String
+  /// What becomes of times at which `serve` did not run.
+  public enum Missed: String, Sendable, Hashable, Codable, CaseIterable {
+    case runOnce = "run-once"
+    case skip
+    case runAll = "run-all"
+  }
 
-  public init(cron: String, timezone: String, missed: String = "run-once", overlap: String = "skip") {
+  /// What becomes of a time at which the last sweep still runs.
+  public enum Overlap: String, Sendable, Hashable, Codable, CaseIterable {
+    case skip
+    case queue
+    case cancelOld = "cancel-old"
+  }
+
+  /// A local time of day.
+  public struct TimeOfDay: Sendable, Hashable, Codable, CustomStringConvertible {
+    public var hour: Int
+    public var minute: Int
+
+    /// nil for what is not HH:MM.
+    public init?(_ text: String) {
+      let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+      guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 2 }), let hour = UInt8(parts[0]),
+        let minute = UInt8(parts[1]), hour < 24, minute < 60
+      else { return nil }
+      self.hour = Int(hour)
+      self.minute = Int(minute)
+    }
+
+    public var description: String { "\(hour < 10 ? "0" : "")\(hour):\(minute < 10 ? "0" : "")\(minute)" }
+  }
+
+  /// Checked: `CronExpression` reads it.
+  public var cron: String
+  /// IANA name.
+  public var timezone: String
+  public var missed: Missed
+  public var overlap: Overlap
+  /// Seconds; nil: none.
+  public var jitter: Double?
+  /// Seconds from a sweep's start to its being stopped; nil: no limit.
+  public var window: Double?
+  public var reportBy: TimeOfDay?
+
+  public init(
+    cron: String, timezone: String, missed: Missed = .runOnce, overlap: Overlap = .skip, jitter: Double? = nil,
+    window: Double? = nil, reportBy: TimeOfDay? = nil
+  ) {
     self.cron = cron
     self.timezone = timezone
     self.missed = missed
     self.overlap = overlap
+    self.jitter = jitter
+    self.window = window
+    self.reportBy = reportBy
   }
 }
 

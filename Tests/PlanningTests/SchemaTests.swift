@@ -66,7 +66,7 @@ import Testing
       shard: {Attention: {heads: {q: 8}}, MLP: {axis: -1}, qkv: {blocks: [1, 2]}, x: "t h[tp]", y: {dims: "t h[tp]"}}
       same_hardware: true
     logs: {forbid: [x], require: [y]}
-    schedule: {cron: "30 2 * * *", timezone: UTC, missed: skip, overlap: allow}
+    schedule: {cron: "30 2 * * *", timezone: UTC, missed: run-all, overlap: cancel-old, jitter: 5m, window: 4h, report_by: "07:00"}
     notify:
       - {webhook: https://example.org, on: change}
       - {email: a@example.org}

@@ -21,31 +21,60 @@ struct ScheduleKeys: KeyTable {
     "cron", cronShape, required: true, "Minute, hour, day of month, month, day of week; or @daily and its like.")
   let timezone = Key("timezone", zoneShape, required: true, "IANA name of the time zone: Europe/Berlin, UTC.")
   let missed = Key(
-    "missed", .word(["run-once", "skip"]), "After times that were missed: run once (default) or skip them.")
+    "missed", word(ScheduleSpec.Missed.self),
+    "Times at which `serve` did not run: skip them, run once for all of them (default), or run all.")
   let overlap = Key(
-    "overlap", .word(["skip", "buffer-one", "buffer-all", "cancel-other", "allow"]),
-    "When the last sweep still runs; default skip.")
+    "overlap", word(ScheduleSpec.Overlap.self),
+    "While the last sweep still runs: skip the new one (default), queue it, or cancel the old one.")
+  let jitter = Key("jitter", .duration, "Starts up to so much later, each time by another delay; default none.")
+  let window = Key("window", .duration, "A sweep that takes longer is stopped and reported as partial.")
+  let reportBy = Key("report_by", timeShape, "HH:MM, local: alarm when no report came in the 24 hours before it.")
 
-  var keys: [AnyKey] { [cron.erased, timezone.erased, missed.erased, overlap.erased] }
+  var keys: [AnyKey] {
+    [
+      cron.erased, timezone.erased, missed.erased, overlap.erased, jitter.erased, window.erased, reportBy.erased,
+    ]
+  }
 
   static var shape: Shape<ScheduleSpec> {
     .object(ScheduleKeys()) { fields, keys, reading in
       let cron = fields(keys.cron, &reading)
       let timezone = fields(keys.timezone, &reading)
-      let missed = fields(keys.missed, &reading) ?? "run-once"
-      let overlap = fields(keys.overlap, &reading) ?? "skip"
+      let missed = fields(keys.missed, &reading) ?? .runOnce
+      let overlap = fields(keys.overlap, &reading) ?? .skip
+      let jitter = fields(keys.jitter, &reading)
+      let window = fields(keys.window, &reading)
+      let reportBy = fields(keys.reportBy, &reading)
       guard let cron, let timezone else { return nil }
-      return ScheduleSpec(cron: cron, timezone: timezone, missed: missed, overlap: overlap)
+      return ScheduleSpec(
+        cron: cron, timezone: timezone, missed: missed, overlap: overlap, jitter: jitter, window: window,
+        reportBy: reportBy)
     }
+  }
+
+  private static func word<Word: RawRepresentable<String> & CaseIterable>(_: Word.Type) -> Shape<Word> {
+    Shape<String>.word(Word.allCases.map(\.rawValue)).map { text, _, _ in Word(rawValue: text) }
   }
 
   static var cronShape: Shape<String> {
     Shape<String>.text.map { text, place, reading in
-      if let problem = CronText.problem(in: text) {
-        reading.report(place, problem)
+      do throws(CronExpression.Problem) {
+        _ = try CronExpression(text)
+        return text
+      } catch {
+        reading.report(place, error.message)
         return nil
       }
-      return text
+    }
+  }
+
+  static var timeShape: Shape<ScheduleSpec.TimeOfDay> {
+    Shape<String>.text.map { text, place, reading in
+      guard let time = ScheduleSpec.TimeOfDay(text) else {
+        reading.report(place, "`report_by` must be a time of day such as \"07:00\"")
+        return nil
+      }
+      return time
     }
   }
 
