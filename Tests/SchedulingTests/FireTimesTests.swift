@@ -134,8 +134,9 @@ import Testing
 
   @Test func whatNeverComesIsNil() throws {
     #expect(try times("0 0 30 2 *", "UTC").next(after: 0) == nil)
-    #expect(try utc([#require(times("0 0 29 2 *", "UTC").next(after: moment("2028-03-01T00:00:00Z")))])
-      == ["2032-02-29T00:00:00Z"])
+    #expect(
+      try utc([#require(times("0 0 29 2 *", "UTC").next(after: moment("2028-03-01T00:00:00Z")))])
+        == ["2032-02-29T00:00:00Z"])
   }
 
   @Test func aDayOfTheCalendarIsThatOfFoundation() {
