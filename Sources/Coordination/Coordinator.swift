@@ -72,18 +72,30 @@ public actor Coordinator {
   /// - Throws: `CancellationError`, `LedgerError`, `TransportError` when no host can be used, `GatheringError` when the
   ///   store is full.
   public func drive(sweep id: String) async throws {
-    let rows = SweepRows(
-      sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
-      attempts: try ledger.attempts(of: id))
+    try await drive([id], more: { [] }, ended: { _ in })
+  }
+
+  /// Drives sweeps together, so that they share the hosts fairly, until all of them have ended.
+  ///
+  /// - Parameters:
+  ///   - more: Asked at each look at the store: sweeps that are to be driven, too.
+  ///   - ended: Called when every run of a sweep is final.
+  /// - Throws: As `drive(sweep:)`; all of the sweeps can be driven again.
+  public func drive(
+    _ sweeps: [String], more: @Sendable () throws -> [String], ended: @Sendable (String) -> Void
+  ) async throws {
+    let plans = SweepPlans()
     let actions = HostActions(
-      connections: connections, artifacts: artifacts, plan: rows.plan, gathersPerHost: settings.gathersPerHost)
+      connections: connections, artifacts: artifacts, plans: plans, gathersPerHost: settings.gathersPerHost)
     var core = CoordinatorCore(
       hosts: connections.values.map(\.host), stragglers: try ledger.unfencedAttempts(), settings: settings,
       nonce: Launch.nonce(), at: moment)
     let mailbox = Mailbox<Letter>()
     let drains = DrainList(store: artifacts.root)
-    var events: [Event] = [.drained(Set(try drains.hosts().keys)), .added(rows)]
-    var isCancelling = rows.sweep.state == .cancelling
+    var events: [Event] = [.drained(Set(try drains.hosts().keys))]
+    /// The sweeps that have not ended, and whether they were told to stop.
+    var open: [String: Bool] = [:]
+    for id in sweeps { events.append(try add(id, to: &open, plans)) }
     var nextLook = moment.steady + settings.tick
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
@@ -92,17 +104,23 @@ public actor Coordinator {
         if time.steady >= nextLook {
           nextLook = time.steady + settings.tick
           events.append(.drained(Set(try drains.hosts().keys)))
-          if !isCancelling, try ledger.sweep(named: id).state == .cancelling {
-            isCancelling = true
+          for (id, isCancelling) in open where !isCancelling {
+            guard try ledger.sweep(named: id).state == .cancelling else { continue }
+            open[id] = true
             events.append(.cancelRequested(sweep: id))
           }
+          for id in try more() where plans[id] == nil { events.append(try add(id, to: &open, plans)) }
         }
         let output = try core.step(events, at: time) { try ledger.apply($0) }
         troubles = core.troubles
         for progress in output.progress { report(progress) }
         if let failure = output.failure { throw failure }
         for command in output.commands { group.addTask { await Self.perform(command, actions, mailbox) } }
-        if output.finished.contains(id) { break }
+        for id in output.finished {
+          open[id] = nil
+          ended(id)
+        }
+        if open.isEmpty { break }
 
         let due = min(output.wakeAt, nextLook)
         if alarm <= time.steady || due < alarm {
@@ -118,6 +136,20 @@ public actor Coordinator {
       }
       group.cancelAll()
     }
+  }
+
+  private func add(_ id: String, to open: inout [String: Bool], _ plans: SweepPlans) throws -> Event {
+    let rows = SweepRows(
+      sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
+      attempts: try ledger.attempts(of: id))
+    plans.add(rows.plan, of: id)
+    open[id] = rows.sweep.state == .cancelling
+    return .added(rows)
+  }
+
+  /// A sentence for each host that could not be used.
+  public var notes: [String] {
+    troubles.sorted { $0.key < $1.key }.map { "host \($0.key) was not used: \($0.value.message)" }
   }
 
   /// Closes every connection.

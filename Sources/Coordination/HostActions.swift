@@ -2,23 +2,23 @@ import Gathering
 import Launching
 import Ledger
 import Planning
+import Synchronization
 import Transports
 
 /// Carries out the core's commands at the hosts.
 struct HostActions: Sendable {
   let connections: [String: HostConnection]
   let artifacts: ArtifactStore
-  /// Of the sweep that is driven.
-  let plan: Plan
-  let cells: [String: Cell]
+  private let plans: SweepPlans
   private let gathers: [String: GatherQueue]
 
-  /// - Parameter gathersPerHost: At once, of those that transfer anything.
-  init(connections: [String: HostConnection], artifacts: ArtifactStore, plan: Plan, gathersPerHost: Int) {
+  /// - Parameters:
+  ///   - plans: Of the sweeps that are driven.
+  ///   - gathersPerHost: At once, of those that transfer anything.
+  init(connections: [String: HostConnection], artifacts: ArtifactStore, plans: SweepPlans, gathersPerHost: Int) {
     self.connections = connections
     self.artifacts = artifacts
-    self.plan = plan
-    cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
+    self.plans = plans
     gathers = connections.mapValues {
       GatherQueue(transport: $0.transport, store: artifacts, limit: gathersPerHost)
     }
@@ -49,7 +49,7 @@ struct HostActions: Sendable {
     case .enrol: return .facts(try await launcher.enrol())
     case .poll(let attempts): return .statuses(try await launcher.status(of: attempts))
     case .launch(let attempt, let run):
-      guard let cell = cells[run.cell] else {
+      guard let (plan, cells) = plans[run.sweep], let cell = cells[run.cell] else {
         throw LaunchPreparationError(message: "the plan has no cell \(run.cell)")
       }
       let files = try Launch.files(cell, plan)
@@ -76,10 +76,11 @@ struct HostActions: Sendable {
       guard let queue = gathers[connection.host.name] else { return .notGathered("its host is not in the fleet") }
       let item = GatherQueue.Item(
         attempt: attempt.id, directory: directory, sweep: attempt.sweep, run: attempt.run)
+      let cell = plans[attempt.sweep]?.cells[run.cell]
       let manifest: Manifest
       if attempt.share == nil {
         manifest =
-          if let cell = cells[run.cell], cell.dumps == nil {
+          if let cell, cell.dumps == nil {
             try await queue.gatherDumpless(item)
           } else {
             try await queue.gather(item)
@@ -94,10 +95,23 @@ struct HostActions: Sendable {
         manifest = try artifacts.layOut(shares: shares, sweep: attempt.sweep, run: attempt.run)
       }
       var missing = manifest.refused.map { "refused file: \($0)" }
-      if let cell = cells[run.cell] { missing += Launch.missing(manifest.entries, cell) }
+      if let cell { missing += Launch.missing(manifest.entries, cell) }
       return .gathered(
         GatheredFiles(
           count: manifest.entries.count, bytes: manifest.entries.reduce(0) { $0 + $1.byteCount }, missing: missing))
     }
   }
+}
+
+/// The plans of the sweeps that are driven, by the names of the sweeps.
+final class SweepPlans: Sendable {
+  typealias Entry = (plan: Plan, cells: [String: Cell])
+  private let entries = Mutex<[String: Entry]>([:])
+
+  func add(_ plan: Plan, of sweep: String) {
+    let cells = Dictionary(plan.cells.map { ($0.id, $0) }) { first, _ in first }
+    entries.withLock { $0[sweep] = (plan, cells) }
+  }
+
+  subscript(sweep: String) -> Entry? { entries.withLock { $0[sweep] } }
 }

@@ -64,6 +64,9 @@ public struct SweepLedger: Sendable {
     migrator.registerMigration("v4_playbooks") { database in
       try database.execute(sql: String(decoding: PackageResources.v4_playbooks_sql, as: UTF8.self))
     }
+    migrator.registerMigration("v5_service") { database in
+      try database.execute(sql: String(decoding: PackageResources.v5_service_sql, as: UTF8.self))
+    }
     return migrator
   }
 

@@ -222,7 +222,7 @@ extension EventRecord: FetchableRecord {
   }
 }
 
-private func column<Value: RawRepresentable<String>>(_ row: Row, _ name: String) throws -> Value {
+func column<Value: RawRepresentable<String>>(_ row: Row, _ name: String) throws -> Value {
   let text: String = row[name]
   guard let value = Value(rawValue: text) else {
     throw LedgerError(

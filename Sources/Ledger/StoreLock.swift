@@ -8,8 +8,11 @@ import Glibc
 public final class StoreLock: Sendable {
   private let descriptor: Int32
 
+  private static let service = "serve, "
+
+  /// - Parameter isService: Other commands may leave their sweeps to this owner.
   /// - Throws: `LedgerError.locked`, naming the owner, when another coordinator holds it.
-  public init(store: String) throws(LedgerError) {
+  public init(store: String, isService: Bool = false) throws(LedgerError) {
     let path = store + "/coordinator.lock"
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
@@ -23,7 +26,7 @@ public final class StoreLock: Sendable {
         message: "Another coordinator (\(owner ?? "owner unknown")) works on the store \(store). "
           + "Wait for it, or use another store with --store.")
     }
-    let owner = "pid \(getpid())\n"
+    let owner = "\(isService ? Self.service : "")pid \(getpid())\n"
     ftruncate(descriptor, 0)
     _ = owner.withCString { pwrite(descriptor, $0, strlen($0), 0) }
   }
@@ -44,6 +47,12 @@ public final class StoreLock: Sendable {
     guard descriptor >= 0 else { return false }
     defer { close(descriptor) }
     return !take(descriptor, tries: 3)
+  }
+
+  /// True while `serve` coordinates the store.
+  public static func isServed(store: String) -> Bool {
+    guard isHeld(store: store) else { return false }
+    return (try? String(contentsOfFile: store + "/coordinator.lock", encoding: .utf8))?.hasPrefix(service) ?? false
   }
 
   deinit { close(descriptor) }

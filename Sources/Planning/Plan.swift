@@ -294,17 +294,37 @@ public struct ScheduleSpec: Sendable, Hashable, Codable {
   }
 }
 
-/// One notice target as written.
+/// One notice target as written. Secrets are named, not held: whoever sends the notice looks them up.
 public struct NotifySpec: Sendable, Hashable, Codable {
+  /// URL; or the variable or file that holds it.
   public var webhook: String?
+  public var webhookEnv: String?
+  public var webhookFile: String?
   public var email: String?
   public var command: String?
+  /// `change`, `fail` or `always`
   public var on: String
+  /// `json` or `slack`
+  public var format: String?
+  /// Variable or file of the key that webhooks are signed with.
+  public var secretEnv: String?
+  public var secretFile: String?
 
-  public init(webhook: String? = nil, email: String? = nil, command: String? = nil, on: String = "change") {
+  public init(
+    webhook: String? = nil, webhookEnv: String? = nil, webhookFile: String? = nil, email: String? = nil,
+    command: String? = nil, on: String = "change", format: String? = nil, secretEnv: String? = nil,
+    secretFile: String? = nil
+  ) {
     self.webhook = webhook
+    self.webhookEnv = webhookEnv
+    self.webhookFile = webhookFile
     self.email = email
     self.command = command
     self.on = on
+    self.format = format
+    self.secretEnv = secretEnv
+    self.secretFile = secretFile
   }
+
+  public var isWebhook: Bool { webhook != nil || webhookEnv != nil || webhookFile != nil }
 }

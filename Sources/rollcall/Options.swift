@@ -37,10 +37,13 @@ struct FleetOptions: ParsableArguments {
   @Option(name: .long, help: "The fleet file (default: $ROLLCALL_FLEET, else this machine alone).")
   var fleet: String?
 
+  /// Absolute path of the file; nil: this machine alone.
+  var path: String? {
+    guard let path = fleet ?? ProcessInfo.processInfo.environment["ROLLCALL_FLEET"], !path.isEmpty else { return nil }
+    return URL(fileURLWithPath: path).standardizedFileURL.path
+  }
+
   func read() throws -> Fleet {
-    guard let path = fleet ?? ProcessInfo.processInfo.environment["ROLLCALL_FLEET"], !path.isEmpty else {
-      return FleetReader.thisMachine()
-    }
-    return try FleetReader.read(path: path)
+    try path.map { try FleetReader.read(path: $0) } ?? FleetReader.thisMachine()
   }
 }

@@ -42,6 +42,9 @@ struct RetryCommand: AsyncParsableCommand, HasJSONOutput {
     let chosen =
       failed ? all.filter(Self.endedBadly) : try runs.map { try LogsCommand.find($0, in: all, sweep: record.id) }
     guard !chosen.isEmpty else { throw UsageError(message: "No run of \(record.id) ended badly.") }
+    guard !session.isServed || record.ended != nil else {
+      throw UsageError(message: "Sweep \(record.id) has not ended: serve drives it. Wait for its end, or cancel it.")
+    }
     for run in chosen where !Self.endedBadly(run) {
       throw UsageError(message: "Run \(run.name) cannot be tried again: it is \(run.state.rawValue).")
     }

@@ -1,30 +1,75 @@
 import Comparison
 import Coordination
 import Dispatch
-import Foundation
 import Gathering
 import Glibc
 import Ledger
-import Planning
 import Reporting
-import Transports
 
-/// Drives one sweep under this process: lock, hosts, coordinator, comparison, report files. Ctrl-C detaches.
+/// Drives one sweep under this process: lock, hosts, coordinator, comparison, report files. Ctrl-C detaches. Where
+/// `serve` coordinates the store, the sweep is its, and this waits for the report.
 struct SweepSession {
   let storeDirectory: String
   let ledger: SweepLedger
   let artifacts: ArtifactStore
-  let lock: StoreLock
+  /// nil: `serve` has it.
+  private let lock: StoreLock?
 
-  /// - Throws: `LedgerError.locked` while another process coordinates the store.
+  /// - Throws: `LedgerError.locked` while another process than `serve` coordinates the store.
   init(_ options: StoreOptions) throws {
     (ledger, artifacts) = try options.open()
     storeDirectory = options.directory
-    lock = try StoreLock(store: storeDirectory)
+    lock = try Self.lock(storeDirectory)
   }
+
+  private static func lock(_ store: String) throws -> StoreLock? {
+    do {
+      return try StoreLock(store: store)
+    } catch {
+      guard error.code == .locked, StoreLock.isServed(store: store) else { throw error }
+      return nil
+    }
+  }
+
+  /// Whether sweeps are handed over.
+  var isServed: Bool { lock == nil }
 
   /// Runs to the end; nil when Ctrl-C detached it.
   func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
+    if lock != nil { return try await driveHere(sweep: sweep, display: display) }
+    let ended: SweepRecord?
+    do {
+      ended = try await Interruption.race { try await waitForServe(sweep) }
+    } catch is Interruption {
+      display.end()
+      return nil
+    }
+    if let ended {
+      display.end()
+      return try ReportCommand.stored(ended, ledger)
+    }
+    // It has gone: nobody drives the sweep now.
+    return try await withExtendedLock { try await driveHere(sweep: sweep, display: display) }
+  }
+
+  /// The sweep when it has ended; nil when `serve` has gone.
+  private func waitForServe(_ sweep: String) async throws -> SweepRecord? {
+    while true {
+      let record = try ledger.sweep(named: sweep)
+      if record.ended != nil { return record }
+      guard StoreLock.isHeld(store: storeDirectory) else { return nil }
+      try await Task.sleep(for: .milliseconds(300))
+    }
+  }
+
+  private func withExtendedLock<Value>(_ body: () async throws -> Value) async throws -> Value {
+    let lock = try StoreLock(store: storeDirectory)
+    let value = try await body()
+    withExtendedLifetime(lock) {}
+    return value
+  }
+
+  private func driveHere(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
     let fleet = try ledger.fleet(of: sweep)
     let coordinator = Coordinator(
       ledger: ledger, artifacts: artifacts, hosts: HostConnection.ruled(for: fleet, store: storeDirectory),
@@ -32,12 +77,14 @@ struct SweepSession {
     do {
       let report = try await Interruption.race {
         try await coordinator.drive(sweep: sweep)
-        let notes = await coordinator.troubles.sorted { $0.key < $1.key }
-          .map { "host \($0.key) was not used: \($0.value.message)" }
-        return try await finish(sweep: sweep, hostNotes: notes, display: display)
+        let notes = await coordinator.notes
+        return try await SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
+          .finish(sweep: sweep, hostNotes: notes, progress: { display.show($0) })
       }
       await coordinator.close()
       display.end()
+      // What cannot be told now is told by the next command that ends a sweep, or by `serve`.
+      try await NoticeDelivery(ledger: ledger).deliver()
       return report
     } catch {
       display.end()
@@ -45,23 +92,6 @@ struct SweepSession {
       if error is Interruption { return nil }
       throw error
     }
-  }
-
-  /// Compares, stores the report, writes its files.
-  private func finish(sweep: String, hostNotes: [String], display: any ProgressDisplay) async throws -> SweepReport {
-    let now = Date().timeIntervalSince1970
-    let report = try await SweepComparison(ledger: ledger, artifacts: artifacts, progress: { display.show($0) })
-      .report(sweep: sweep, hostNotes: hostNotes, now: now)
-    let state: SweepRecord.State = try ledger.sweep(named: sweep).state == .cancelling ? .cancelled : .done
-    try ledger.finish(
-      sweep: sweep, state: state, verdict: report.verdict.rawValue, report: report.json(pretty: false),
-      now: Date().timeIntervalSince1970)
-    try FileManager.default.createDirectory(
-      atPath: "\(storeDirectory)/sweeps/\(sweep)", withIntermediateDirectories: true)
-    for format in ReportFormat.written {
-      try Console.write(format.render(report), to: ReportFormat.path(format, store: storeDirectory, sweep: sweep))
-    }
-    return report
   }
 }
 

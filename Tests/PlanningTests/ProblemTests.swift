@@ -85,7 +85,7 @@ import Testing
       ),
       (
         "name: t\nrun: {command: a}\nnotify: [{on: fail}]\n",
-        "3:10: a notice has exactly one of the keys webhook, email, command"
+        "3:10: a notice has exactly one of the keys webhook, webhook_env, webhook_file, email, command"
       ),
       (
         "name: t\nrun: {command: a}\nnotify: [{email: a@b.c, on: changed}]\n",

@@ -95,23 +95,40 @@ struct ScheduleKeys: KeyTable {
 /// The keys of one entry of `notify`.
 struct NotifyKeys: KeyTable {
   let title = "notify"
-  let webhook = Key("webhook", .text, "URL that the notice is posted to.")
-  let email = Key("email", .text, "Address that the notice is mailed to.")
+  let webhook = Key(
+    "webhook", .text, "URL that the notice is posted to; one with a secret in it is better named by webhook_env.")
+  let webhookEnv = Key("webhook_env", .text, "Environment variable of `serve` that holds the URL.")
+  let webhookFile = Key("webhook_file", .text, "File that holds the URL.")
+  let email = Key("email", .text, "Address that the notice is mailed to, by sendmail.")
   let command = Key("command", .text, "Command that is run with the notice on standard input.")
   let on = Key(
     "on", .word(["change", "fail", "always"]), "When: the verdict changed (default), it is not PASS, or every time.")
+  let format = Key(
+    "format", .word(["json", "slack"]), "What is posted: the whole notice (default), or a text that Slack shows.")
+  let secretEnv = Key("secret_env", .text, "Environment variable of the key that posts are signed with.")
+  let secretFile = Key("secret_file", .text, "File of the key that posts are signed with.")
 
-  var keys: [AnyKey] { [webhook.erased, email.erased, command.erased, on.erased] }
+  var keys: [AnyKey] {
+    [
+      webhook.erased, webhookEnv.erased, webhookFile.erased, email.erased, command.erased, on.erased, format.erased,
+      secretEnv.erased, secretFile.erased,
+    ]
+  }
 
   static var shape: Shape<NotifySpec> {
     .object(NotifyKeys()) { fields, keys, reading in
       let webhook = fields(keys.webhook, &reading)
       let email = fields(keys.email, &reading)
-      let command = fields(keys.command, &reading)
-      let on = fields(keys.on, &reading) ?? "change"
-      let given = [fields.has(keys.webhook), fields.has(keys.email), fields.has(keys.command)].count { $0 }
-      if given != 1 {
-        reading.report(fields.value.place, "a notice has exactly one of the keys webhook, email, command")
+      let spec = NotifySpec(
+        webhook: webhook, webhookEnv: fields(keys.webhookEnv, &reading),
+        webhookFile: fields(keys.webhookFile, &reading), email: email, command: fields(keys.command, &reading),
+        on: fields(keys.on, &reading) ?? "change", format: fields(keys.format, &reading),
+        secretEnv: fields(keys.secretEnv, &reading), secretFile: fields(keys.secretFile, &reading))
+      let ways = [keys.webhook, keys.webhookEnv, keys.webhookFile, keys.email, keys.command]
+      if ways.count(where: { fields.has($0) }) != 1 {
+        reading.report(
+          fields.value.place,
+          "a notice has exactly one of the keys webhook, webhook_env, webhook_file, email, command")
       }
       if let webhook, !webhook.hasPrefix("https://"), !webhook.hasPrefix("http://") {
         reading.report(fields.place(keys.webhook), "`webhook` must be a URL with https:// or http://")
@@ -119,7 +136,10 @@ struct NotifyKeys: KeyTable {
       if let email, !email.dropFirst().dropLast().contains("@") || email.contains(" ") {
         reading.report(fields.place(keys.email), "`email` must be an address")
       }
-      return NotifySpec(webhook: webhook, email: email, command: command, on: on)
+      if spec.secretEnv != nil, spec.secretFile != nil {
+        reading.report(fields.value.place, "a notice has at most one of the keys secret_env, secret_file")
+      }
+      return spec
     }
   }
 }

@@ -1,0 +1,308 @@
+import ArgumentParser
+import Foundation
+import Ledger
+import Planning
+import Scheduling
+
+struct ScheduleCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "schedule",
+    abstract: "Jobs that `rollcall serve` runs at set times.",
+    discussion: """
+      The times stand in the job file's section `schedule`. A local time that the clock skips runs once, at the end of \
+      the gap; one that it shows twice runs once, the first time.
+
+      Example: rollcall schedule add Jobs/batch-invariance.yaml --fleet fleet.yaml
+      """,
+    subcommands: [Add.self, List.self, Show.self, Enable.self, Disable.self, RunNow.self, Remove.self],
+    defaultSubcommand: List.self)
+
+  struct Add: ParsableCommand, HasJSONOutput {
+    static let configuration = CommandConfiguration(
+      abstract: "Keep a job's schedule, or tell where its files are now.",
+      discussion: "Example: rollcall schedule add nightly.yaml")
+
+    @Argument(help: "The job file; it is read anew for each sweep.", completion: .file(extensions: ["yaml", "yml"]))
+    var job: String
+
+    @OptionGroup var store: StoreOptions
+    @OptionGroup var fleet: FleetOptions
+
+    var wantsJSON: Bool { store.json }
+
+    func run() throws {
+      let plan = try Planner.plan(jobFile: job)
+      guard let spec = plan.schedule else {
+        throw InputError(
+          message: "\(job): the job has no section `schedule`; add one: schedule: {cron: \"30 2 * * *\", timezone: UTC}"
+        )
+      }
+      let timetable = try ScheduleTable.timetable(spec, plan.name)
+      _ = try fleet.read()
+      let now = Date().timeIntervalSince1970
+      guard timetable.fireTimes.next(after: now) != nil else {
+        throw InputError(message: "\(job): the cron expression \"\(spec.cron)\" means no time at all")
+      }
+      let ledger = try SweepLedger(store: store.directory)
+      try ledger.save(
+        ScheduleRecord(
+          name: plan.name, path: URL(fileURLWithPath: job).standardizedFileURL.path, fleet: fleet.path, added: now))
+      try ScheduleTable.print([try ledger.schedule(named: plan.name)], ledger, store, now)
+    }
+  }
+
+  struct List: ParsableCommand, HasJSONOutput {
+    static let configuration = CommandConfiguration(
+      abstract: "The schedules and their next five times.", discussion: "Example: rollcall schedule list")
+
+    @OptionGroup var store: StoreOptions
+
+    var wantsJSON: Bool { store.json }
+
+    func run() throws {
+      let ledger = try SweepLedger(store: store.directory)
+      try ScheduleTable.print(try ledger.schedules(), ledger, store, Date().timeIntervalSince1970)
+    }
+  }
+
+  struct Show: ParsableCommand, HasJSONOutput {
+    static let configuration = CommandConfiguration(
+      abstract: "What became of a schedule's times.", discussion: "Example: rollcall schedule show nightly")
+
+    @Argument(help: "The schedule: its job's name, or the beginning of it.")
+    var name: String
+
+    @Option(name: .long, help: "At most this many times, the newest.")
+    var limit = 50
+
+    @OptionGroup var store: StoreOptions
+
+    var wantsJSON: Bool { store.json }
+
+    func run() throws {
+      let ledger = try SweepLedger(store: store.directory)
+      let schedule = try ledger.schedule(named: name)
+      let firings = try ledger.firings(of: schedule.name, limit: limit)
+      if store.json {
+        Console.print(try FiringDocument(schedule.name, firings, ledger).json)
+        return
+      }
+      guard !firings.isEmpty else {
+        Console.print("\(schedule.name) has had no time yet.")
+        return
+      }
+      let rows = try firings.map { firing -> [String] in
+        let verdict = try firing.sweep.flatMap { try ledger.sweep(named: $0).verdict }
+        let range = firing.count > 1 ? " to \(StatusTable.time(firing.last)), \(firing.count) times" : ""
+        return [
+          StatusTable.time(firing.nominal) + range + (firing.isManual ? ", asked for" : ""), firing.state.rawValue,
+          verdict?.uppercased() ?? "-", firing.sweep ?? "-", firing.why ?? "",
+        ]
+      }
+      Console.print(StatusTable.table([["TIME", "STATE", "VERDICT", "SWEEP", "REASON"]] + rows))
+    }
+  }
+
+  struct Enable: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Let a schedule's times count again, from now on.",
+      discussion: "Example: rollcall schedule enable nightly")
+
+    @Argument(help: "The schedule: its job's name, or the beginning of it.")
+    var name: String
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws { try ScheduleTable.enable(name, true, store) }
+  }
+
+  struct Disable: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Let a schedule's times pass; a sweep that runs goes on.",
+      discussion: "Example: rollcall schedule disable nightly")
+
+    @Argument(help: "The schedule: its job's name, or the beginning of it.")
+    var name: String
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws { try ScheduleTable.enable(name, false, store) }
+  }
+
+  struct RunNow: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "run-now", abstract: "Queue a sweep of a schedule's job now.",
+      discussion: "Example: rollcall schedule run-now nightly")
+
+    @Argument(help: "The schedule: its job's name, or the beginning of it.")
+    var name: String
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+      let ledger = try SweepLedger(store: store.directory)
+      let schedule = try ledger.schedule(named: name)
+      try ledger.fire(schedule: schedule.name, now: Date().timeIntervalSince1970)
+      if store.json {
+        Console.print(#"{"schema": "rollcall.queued/1", "schedule": "\#(schedule.name)"}"#)
+      } else {
+        let isServed = StoreLock.isServed(store: store.directory)
+        Console.print("\(schedule.name) is queued" + (isServed ? "." : "; it starts when rollcall serve runs."))
+      }
+    }
+  }
+
+  struct Remove: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Forget a schedule; its sweeps stay.", discussion: "Example: rollcall schedule remove nightly")
+
+    @Argument(help: "The schedule: its job's name.")
+    var name: String
+
+    @OptionGroup var store: StoreOptions
+
+    func run() throws {
+      let ledger = try SweepLedger(store: store.directory)
+      let schedule = try ledger.schedule(named: name)
+      guard schedule.name == name else {
+        throw UsageError(message: "To remove it, give its whole name: \(schedule.name)")
+      }
+      try ledger.remove(schedule: name)
+      if store.json { Console.print(#"{"schema": "rollcall.removed/1", "schedule": "\#(name)"}"#) }
+    }
+  }
+}
+
+/// How schedules are shown.
+enum ScheduleTable {
+  static func timetable(_ spec: ScheduleSpec, _ name: String) throws -> Timetable {
+    do throws(CronExpression.Problem) { return try Timetable(spec, name: name) } catch {
+      throw InputError(message: error.message)
+    }
+  }
+
+  static func enable(_ name: String, _ isEnabled: Bool, _ store: StoreOptions) throws {
+    let ledger = try SweepLedger(store: store.directory)
+    let schedule = try ledger.schedule(named: name)
+    let now = Date().timeIntervalSince1970
+    try ledger.enable(schedule: schedule.name, isEnabled, now: now)
+    try print([try ledger.schedule(named: schedule.name)], ledger, store, now)
+  }
+
+  static func print(_ schedules: [ScheduleRecord], _ ledger: SweepLedger, _ store: StoreOptions, _ now: Double) throws {
+    let entries = try schedules.map { try Entry($0, ledger, now) }
+    if store.json {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      Console.print(String(decoding: try encoder.encode(Document(schedules: entries)), as: UTF8.self))
+      return
+    }
+    guard !entries.isEmpty else {
+      Console.print("No schedules yet. Add one with: rollcall schedule add JOB")
+      return
+    }
+    for entry in entries {
+      Console.print("\(entry.name): \(entry.enabled ? "enabled" : "disabled"), \(entry.path)")
+      if let problem = entry.problem {
+        Console.print("  \(problem)")
+      } else {
+        Console.print(
+          "  \(entry.cron ?? ""), \(entry.timezone ?? ""), missed: \(entry.missed ?? ""), overlap: \(entry.overlap ?? "")"
+        )
+      }
+      for (index, time) in entry.next.enumerated() { Console.print("  \(index == 0 ? "next" : "    ")  \(time)") }
+      if let last = entry.last { Console.print("  last  \(last)") }
+    }
+    if !StoreLock.isServed(store: store.directory) {
+      Console.print("Nothing starts until this runs: rollcall serve")
+    }
+  }
+
+  private struct Document: Encodable {
+    var schema = "rollcall.schedules/1"
+    var schedules: [Entry]
+  }
+
+  private struct Entry: Encodable {
+    var name: String
+    var path: String
+    var fleet: String?
+    var enabled: Bool
+    var cron: String?
+    var timezone: String?
+    var missed: String?
+    var overlap: String?
+    /// Local times with their offset from UTC.
+    var next: [String] = []
+    var last: String?
+    var problem: String?
+
+    init(_ schedule: ScheduleRecord, _ ledger: SweepLedger, _ now: Double) throws {
+      name = schedule.name
+      path = schedule.path
+      fleet = schedule.fleet
+      enabled = schedule.isEnabled
+      do {
+        let plan = try Planner.plan(jobFile: schedule.path)
+        guard let spec = plan.schedule else { throw InputError(message: "\(path) has no section `schedule` any more") }
+        cron = spec.cron
+        timezone = spec.timezone
+        missed = spec.missed.rawValue
+        overlap = spec.overlap.rawValue
+        let fireTimes = try ScheduleTable.timetable(spec, name).fireTimes
+        if schedule.isEnabled {
+          next = fireTimes.next(5, after: now).map { ScheduleTable.local($0, fireTimes.zone) }
+        }
+      } catch {
+        problem = Failure.describe(error).message
+      }
+      if let firing = try ledger.firings(of: schedule.name, limit: 1).last {
+        let verdict = try firing.sweep.flatMap { try ledger.sweep(named: $0).verdict?.uppercased() }
+        last = [StatusTable.time(firing.last), firing.state.rawValue, verdict, firing.why].compactMap { $0 }
+          .joined(separator: ", ")
+      }
+    }
+  }
+
+  /// `2026-03-29T03:00:00+02:00`
+  static func local(_ moment: Double, _ zone: TimeZone) -> String {
+    Date(timeIntervalSince1970: moment).formatted(
+      Date.ISO8601FormatStyle(timeZoneSeparator: .colon, timeZone: zone))
+  }
+}
+
+/// `rollcall.firings/1`
+struct FiringDocument: Encodable {
+  struct Firing: Encodable {
+    var nominal: String
+    var last: String?
+    var count: Int
+    var manual: Bool
+    var state: String
+    var why: String?
+    var sweep: String?
+    var verdict: String?
+  }
+
+  var schema = "rollcall.firings/1"
+  var schedule: String
+  var firings: [Firing]
+
+  init(_ schedule: String, _ records: [FiringRecord], _ ledger: SweepLedger) throws {
+    self.schedule = schedule
+    firings = try records.map { record in
+      Firing(
+        nominal: StatusTable.time(record.nominal), last: record.count > 1 ? StatusTable.time(record.last) : nil,
+        count: record.count, manual: record.isManual, state: record.state.rawValue, why: record.why,
+        sweep: record.sweep, verdict: try record.sweep.flatMap { try ledger.sweep(named: $0).verdict })
+    }
+  }
+
+  var json: String {
+    get throws {
+      let encoder = JSONEncoder()
+      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+      return String(decoding: try encoder.encode(self), as: UTF8.self)
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import Foundation
+import Gathering
+import Ledger
+
+/// What `serve` does besides its pages: keeps the schedules, drives every open sweep, tells what came of it.
+struct ServiceLoop: Sendable {
+  let ledger: SweepLedger
+  let artifacts: ArtifactStore
+  let storeDirectory: String
+  let log: @Sendable (String) -> Void
+
+  /// Returns when it is cancelled: the runs go on at their hosts.
+  /// - Throws: `LedgerError.locked` while another process coordinates the store.
+  func run() async throws {
+    let lock = try StoreLock(store: storeDirectory, isService: true)
+    let finish = SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
+    let drives = SweepDrives(finish: finish, log: log)
+    await withDiscardingTaskGroup { group in
+      group.addTask { await repeatedly(every: 2) { try await NoticeDelivery(ledger: ledger).deliver() } }
+      var keeper = ScheduleKeeper(ledger: ledger, log: log)
+      while !Task.isCancelled {
+        let now = Date().timeIntervalSince1970
+        do {
+          try await keeper.look(now: now)
+          try drives.look(in: &group, now: now)
+        } catch {
+          log("\(Failure.describe(error).message)")
+        }
+        try? await Task.sleep(for: .milliseconds(500))
+      }
+      group.cancelAll()
+    }
+    withExtendedLifetime(lock) {}
+  }
+
+  private func repeatedly(every seconds: Double, _ body: () async throws -> Void) async {
+    while !Task.isCancelled {
+      do { try await body() } catch {
+        if !Task.isCancelled { log("\(Failure.describe(error).message)") }
+      }
+      try? await Task.sleep(for: .seconds(seconds))
+    }
+  }
+}

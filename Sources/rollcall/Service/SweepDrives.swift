@@ -1,0 +1,134 @@
+import Comparison
+import Coordination
+import Foundation
+import Gathering
+import Ledger
+import Planning
+import Reporting
+import Synchronization
+
+/// Drives every open sweep of the store: those of one fleet together, under one coordinator.
+struct SweepDrives: Sendable {
+  let finish: SweepFinish
+  /// One line for the service's log.
+  let log: @Sendable (String) -> Void
+  private let book = Book()
+
+  private var ledger: SweepLedger { finish.ledger }
+
+  /// Who drives what.
+  private final class Book: Sendable {
+    struct State {
+      /// Driven, or being compared.
+      var busy: Set<String> = []
+      /// The drive of a fleet that takes more sweeps.
+      var current: [Fleet: Drive] = [:]
+      /// Sweeps that are left alone until then.
+      var notBefore: [String: Double] = [:]
+    }
+
+    let state = Mutex(State())
+  }
+
+  /// One coordinator at work.
+  private final class Drive: Sendable {
+    let fleet: Fleet
+    let had: Mutex<Set<String>>
+    let more = Mutex<[String]>([])
+
+    init(fleet: Fleet, first: [String]) {
+      self.fleet = fleet
+      had = Mutex(Set(first))
+    }
+
+    func takeMore() -> [String] {
+      more.withLock { waiting in
+        defer { waiting = [] }
+        return waiting
+      }
+    }
+  }
+
+  /// Pauses after trouble with a sweep's hosts or its files.
+  private static let pause = 30.0
+
+  /// Gives each open sweep that nobody drives to a coordinator; a new one runs in the group.
+  func look(in group: inout DiscardingTaskGroup, now: Double) throws {
+    var fresh: [Fleet: [String]] = [:]
+    for sweep in try ledger.openSweeps() {
+      let isFree = book.state.withLock { state in
+        !state.busy.contains(sweep.id) && (state.notBefore[sweep.id] ?? 0) <= now
+      }
+      guard isFree else { continue }
+      let fleet = try ledger.fleet(of: sweep.id)
+      let isTaken = book.state.withLock { state in
+        state.busy.insert(sweep.id)
+        // A sweep that ended and was opened again needs a coordinator that does not know it.
+        guard let drive = state.current[fleet], drive.had.withLock({ $0.insert(sweep.id).inserted }) else {
+          return false
+        }
+        drive.more.withLock { $0.append(sweep.id) }
+        return true
+      }
+      if !isTaken { fresh[fleet, default: []].append(sweep.id) }
+    }
+    for (fleet, sweeps) in fresh {
+      let drive = Drive(fleet: fleet, first: sweeps)
+      book.state.withLock { $0.current[fleet] = drive }
+      group.addTask { await run(drive, sweeps) }
+    }
+  }
+
+  private func run(_ drive: Drive, _ sweeps: [String]) async {
+    for sweep in sweeps { log("\(sweep): driven") }
+    let coordinator = Coordinator(
+      ledger: ledger, artifacts: finish.artifacts,
+      hosts: HostConnection.ruled(for: drive.fleet, store: finish.storeDirectory), report: { _ in })
+    let (ended, finishing) = AsyncStream.makeStream(of: String.self)
+    await withDiscardingTaskGroup { group in
+      group.addTask {
+        for await sweep in ended { await close(sweep, coordinator) }
+      }
+      do {
+        try await coordinator.drive(
+          sweeps,
+          more: {
+            let more = drive.takeMore()
+            for sweep in more { log("\(sweep): driven") }
+            return more
+          }, ended: { finishing.yield($0) })
+      } catch is CancellationError {
+        group.cancelAll()
+      } catch {
+        log("a coordinator stopped: \(Failure.describe(error).message)")
+      }
+      finishing.finish()
+    }
+    await coordinator.close()
+    let now = Date().timeIntervalSince1970
+    book.state.withLock { state in
+      if state.current[drive.fleet] === drive { state.current[drive.fleet] = nil }
+      // What it had not taken or not ended is driven again: at once, or after a pause where there was trouble.
+      let left = drive.had.withLock { $0 }.intersection(state.busy)
+      let untaken = Set(drive.takeMore())
+      for sweep in left {
+        state.busy.remove(sweep)
+        if !untaken.contains(sweep) { state.notBefore[sweep] = now + Self.pause }
+      }
+    }
+  }
+
+  private func close(_ sweep: String, _ coordinator: Coordinator) async {
+    do {
+      let report = try await finish.finish(
+        sweep: sweep, hostNotes: await coordinator.notes, progress: { _ in })
+      log("\(sweep): \(report.verdict.rawValue.uppercased()). \(report.sentence)")
+      book.state.withLock { state in
+        state.busy.remove(sweep)
+        state.notBefore[sweep] = nil
+      }
+    } catch {
+      if !Task.isCancelled { log("\(sweep): not reported: \(Failure.describe(error).message)") }
+    }
+  }
+}

@@ -1,0 +1,224 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+/// A real `serve`: schedules over real sshd, sweeps of other commands, alerts to a real listener.
+@Suite(.serialized, .timeLimit(.minutes(6))) struct ServeTests {
+  private static func job(_ sweep: BookedSweep, adding text: String) throws {
+    let job = try #require(sweep.scratch.text("job.yaml"))
+    try sweep.scratch.write("job.yaml", job + text)
+  }
+
+  /// Starts `serve`, waits until it has the store, calls `body` with its process id, ends it and hands its log over.
+  @discardableResult
+  private static func serving(
+    _ sweep: BookedSweep, signal: Int32 = SIGTERM, _ body: (Int32) async throws -> Void
+  ) async throws -> String {
+    let outcome = try await sweep.during("serve") { pid in
+      do {
+        try await sweep.until {
+          (sweep.scratch.text("store/coordinator.lock") ?? "").contains("serve, pid \(pid)")
+        }
+        try await body(pid)
+      } catch {
+        kill(pid, SIGKILL)
+        throw error
+      }
+      #expect(kill(pid, signal) == 0)
+    }
+    if signal == SIGTERM { #expect(outcome.status == 0, "\(outcome.errorOutput)") }
+    return outcome.errorOutput
+  }
+
+  private static func firings(_ sweep: BookedSweep) async throws -> [[String: Any]] {
+    let shown = try await sweep.rollcall("schedule", "show", "booked", "--json").json()
+    return try #require(shown["firings"] as? [[String: Any]])
+  }
+
+  private static func states(_ sweep: BookedSweep) async throws -> [String] {
+    try await firings(sweep).compactMap { $0["state"] as? String }
+  }
+
+  /// Answers the first post with 503, takes the second, and tells both with the signature that it expects.
+  private static let listener = #"""
+    import hashlib, hmac, http.server, json, os, sys
+    told = []
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            time, code = (part.split("=", 1)[1] for part in self.headers["X-Rollcall-Signature"].split(","))
+            expected = hmac.new(b"a secret key", (time + ".").encode() + body, hashlib.sha256).hexdigest()
+            told.append({"path": self.path, "key": self.headers["Idempotency-Key"], "signed": code == expected,
+                         "body": json.loads(body)})
+            self.send_response(503 if len(told) == 1 else 200)
+            self.end_headers()
+        def log_message(self, *rest):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    server.timeout = 200
+    with open(sys.argv[1] + ".part", "w") as file:
+        file.write(f"http://127.0.0.1:{server.server_port}/hook/TOKEN\n")
+    os.rename(sys.argv[1] + ".part", sys.argv[1])
+    while len(told) < 2:
+        before = len(told)
+        server.handle_request()
+        if len(told) == before:
+            break
+    with open(sys.argv[1] + ".told.part", "w") as file:
+        json.dump({"told": told}, file)
+    os.rename(sys.argv[1] + ".told.part", sys.argv[1] + ".told")
+    """#
+
+  @Test func aScheduleOfEachMinuteRunsOverSSHAndIsTold() async throws {
+    try await BookedSweep.with { sweep in
+      let url = sweep.scratch.path("url")
+      async let heard = runPython(Self.listener, [url])
+      try await sweep.until { FileManager.default.fileExists(atPath: url) }
+      try sweep.scratch.write("secret", "a secret key\n", permissions: 0o600)
+      try Self.job(
+        sweep,
+        adding: """
+          schedule: {cron: "* * * * *", timezone: Europe/Berlin}
+          notify: [{webhook_file: \(url), secret_file: \(sweep.scratch.path("secret")), on: always}]
+
+          """)
+      let added = try await sweep.rollcall("schedule", "add", "job.yaml", "--json")
+      #expect(added.status == 0, "\(added.errorOutput)")
+      let next = try #require((try added.json()["schedules"] as? [[String: Any]])?.first?["next"] as? [String])
+      #expect(next.count == 5)
+      let log = try await Self.serving(sweep) { _ in
+        let end = ContinuousClock.now + .seconds(110)
+        while try await Self.states(sweep).first != "done", ContinuousClock.now < end {
+          try await Task.sleep(for: .milliseconds(300))
+        }
+        _ = try await sweep.rollcall("schedule", "disable", "booked")
+        // The second try comes 15 seconds after the first.
+        try await sweep.until { FileManager.default.fileExists(atPath: url + ".told") }
+      }
+      _ = try await heard
+      let text = try #require(sweep.scratch.text("url.told"))
+      let document = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+      let told = try #require(document?["told"] as? [[String: Any]])
+
+      let firing = try #require(try await Self.firings(sweep).first)
+      #expect(firing["state"] as? String == "done", "\(firing) \(log)")
+      #expect(firing["verdict"] as? String == "pass")
+      #expect((firing["nominal"] as? String)?.hasSuffix(":00Z") == true)
+      let name = try #require(firing["sweep"] as? String)
+      let report = try await sweep.rollcall("report", name, "--json").json()
+      let attempts = try BookedSweep.runs(of: report).flatMap { $0["attempts"] as? [[String: Any]] ?? [] }
+      #expect(Set(attempts.compactMap { $0["host"] as? String }).isSubset(of: ["alpha", "beta"]))
+      #expect(attempts.count == 2)
+
+      #expect(told.count == 2, "\(log)")
+      #expect(Set(told.compactMap { $0["key"] as? String }).count == 1)
+      #expect(told.allSatisfy { $0["signed"] as? Bool == true && $0["path"] as? String == "/hook/TOKEN" })
+      let body = try #require(told.last?["body"] as? [String: Any])
+      #expect(body["schema"] as? String == "rollcall.notice/1")
+      #expect(body["verdict"] as? String == "pass")
+      #expect(body["sweep"] as? String == name)
+      // Neither the address nor the key is anywhere in the store or in what is printed.
+      for secret in ["TOKEN", "a secret key"] {
+        #expect(!log.contains(secret))
+        let found = try await runTool(
+          "grep", ["-rlaF", secret, sweep.rollcall.store], mustSucceed: false)
+        #expect(found.output.isEmpty, "\(secret): \(found.output)")
+      }
+    }
+  }
+
+  @Test func otherCommandsLeaveTheirSweepsToServe() async throws {
+    try await BookedSweep.with { sweep in
+      try await Self.serving(sweep) { _ in
+        let first = try await sweep.rollcall("run", "job.yaml", "--json")
+        #expect(first.status == 0, "\(first.errorOutput)")
+        try await sweep.check(try first.json())
+        // Another one in the same coordinator.
+        let second = try await sweep.rollcall("run", "job.yaml", "--json")
+        #expect(second.status == 0, "\(second.errorOutput)")
+      }
+      #expect(sweep.starts.count == 4)
+    }
+  }
+
+  @Test func aSweepOutlivesServe() async throws {
+    var form = BookedSweep.Form()
+    form.work = BookedSweep.gate
+    try await BookedSweep.with(form) { sweep in
+      try Self.job(sweep, adding: "schedule: {cron: \"0 0 1 1 *\", timezone: UTC}\n")
+      _ = try await sweep.rollcall("schedule", "add", "job.yaml")
+      let queued = try await sweep.rollcall("schedule", "run-now", "booked")
+      #expect(queued.output.contains("when rollcall serve runs"))
+      try await Self.serving(sweep, signal: SIGKILL) { _ in try await sweep.begun(2) }
+      #expect(try await Self.states(sweep) == ["running"])
+      try sweep.openGate()
+      try await Self.serving(sweep) { _ in
+        try await sweep.until { try await Self.states(sweep) == ["done"] }
+      }
+      let report = try await sweep.rollcall("report", "last", "--json")
+      try await sweep.check(try report.json())
+      #expect(sweep.starts.count == 2)
+    }
+  }
+
+  /// Whoever waits for `serve` goes on by itself when it dies.
+  @Test func aRunGoesOnWhenServeDies() async throws {
+    var form = BookedSweep.Form()
+    form.work = BookedSweep.gate
+    try await BookedSweep.with(form) { sweep in
+      // Its end is waited for outside.
+      async let run = Self.runOnceServed(sweep)
+      try await Self.serving(sweep, signal: SIGKILL) { _ in try await sweep.begun(2) }
+      try sweep.openGate()
+      let outcome = try await run
+      #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      try await sweep.check(try outcome.json())
+      #expect(sweep.starts.count == 2)
+    }
+  }
+
+  private static func runOnceServed(_ sweep: BookedSweep) async throws -> RollcallBinary.Outcome {
+    try await sweep.until { (sweep.scratch.text("store/coordinator.lock") ?? "").contains("serve, pid") }
+    return try await sweep.rollcall("run", "job.yaml", "--json")
+  }
+
+  @Test func aWindowEndsASweepAndItIsReportedAsPartial() async throws {
+    var form = BookedSweep.Form()
+    form.work = #"if [ "$ROLLCALL_WORLD_SIZE" = 2 ]; then sleep 300 & wait; fi"#
+    try await BookedSweep.with(form) { sweep in
+      try Self.job(sweep, adding: "schedule: {cron: \"0 0 1 1 *\", timezone: UTC, window: 3s}\n")
+      _ = try await sweep.rollcall("schedule", "add", "job.yaml")
+      _ = try await sweep.rollcall("schedule", "run-now", "booked")
+      try await Self.serving(sweep) { _ in
+        try await sweep.until { try await Self.states(sweep) == ["done"] }
+      }
+      let report = try await sweep.rollcall("report", "last", "--json").json()
+      #expect(report["verdict"] as? String == "inconclusive")
+      let notes = try #require(report["notes"] as? [String])
+      #expect(notes.contains { $0.hasPrefix("partial: it was stopped at the end of its window of 3s") }, "\(notes)")
+    }
+  }
+
+  @Test func aJobWithoutTimesOrWithABrokenFileIsRefused() async throws {
+    try await BookedSweep.with { sweep in
+      let without = try await sweep.rollcall("schedule", "add", "job.yaml")
+      #expect(without.status == 65)
+      #expect(without.errorOutput.contains("no section `schedule`"))
+      try Self.job(sweep, adding: "schedule: {cron: \"0 0 30 2 *\", timezone: UTC}\n")
+      let never = try await sweep.rollcall("schedule", "add", "job.yaml")
+      #expect(never.status == 65)
+      #expect(never.errorOutput.contains("means no time at all"))
+    }
+  }
+
+  @Test func aSecondCoordinatorIsRefused() async throws {
+    try await BookedSweep.with { sweep in
+      try await Self.serving(sweep) { _ in
+        let second = try await sweep.rollcall("serve")
+        #expect(second.status == 69)
+        #expect(second.errorOutput.contains("Another coordinator (serve, pid"))
+      }
+    }
+  }
+}
