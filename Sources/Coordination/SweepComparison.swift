@@ -67,17 +67,17 @@ public struct SweepComparison: Sendable {
       verdicts.append(.inconclusive)
     }
 
-    // A second of grace: files bear the kernel's coarse clock.
-    let starts = attempts.compactMapValues { Self.last($0).compactMap(\.started).min().map { Int64(($0 - 1) * 1e9) } }
-    let dumps = SweepDumps(plan: plan, runs: runs, starts: starts, sweep: id, artifacts: artifacts)
+    let dumps = SweepDumps(
+      plan: plan, runs: runs, starts: Self.starts(attempts), sweep: id, artifacts: artifacts)
     let usesStored = again.map { !$0.readsDumps } ?? false
     if !usesStored { await dumps.readAll() }
     let archive = MeasureArchive(
       directory: MeasureArchive.path(store: artifacts.root, sweep: id), usesStored: usesStored, now: now)
-    let (pairs, pairNotes, origins) = try await compare(plan, dumps, archive)
+    let (pairs, pairNotes, origins) = try await compare(plan, dumps, archive, sweep)
     notes += pairNotes
     verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
+    if again == nil { notes += try await EarlierNights(self, plan, dumps, sweep).notes(pairs) }
     notes += EnvironmentDifferences.notes(pairs, plan, runs, attempts)
     notes += hostNotes + plan.warnings
     if again != nil { notes += originNotes(origins) }
@@ -94,6 +94,47 @@ public struct SweepComparison: Sendable {
     return report
   }
 
+  /// Run → start of its last attempt, nanoseconds by the host's clock. A second of grace: files bear the kernel's
+  /// coarse clock.
+  private static func starts(_ attempts: [String: [AttemptRecord]]) -> [String: Int64] {
+    attempts.compactMapValues { last($0).compactMap(\.started).min().map { Int64(($0 - 1) * 1e9) } }
+  }
+
+  /// The dumps of a sweep that has ended.
+  func earlier(_ id: String, name: String) throws -> EarlierSweep {
+    let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
+    return EarlierSweep(
+      id: id, name: name,
+      dumps: SweepDumps(
+        plan: try ledger.plan(of: id), runs: try ledger.runs(of: id), starts: Self.starts(attempts), sweep: id,
+        artifacts: artifacts))
+  }
+
+  /// Of the job: the sweep before this one, and its golden baseline where that is not the reference itself.
+  func earlierSweeps(_ plan: Plan, _ sweep: SweepRecord) throws -> [EarlierSweep] {
+    var found: [EarlierSweep] = []
+    if let last = try ledger.ended(job: sweep.job, limit: 1, before: sweep.created).first {
+      found.append(try earlier(last.id, name: "the sweep before it"))
+    }
+    if plan.compare.reference != .golden, let golden = try ledger.goldens(of: sweep.job).first,
+      golden.sweep != sweep.id, golden.sweep != found.first?.id
+    {
+      found.append(try earlier(golden.sweep, name: "the golden baseline"))
+    }
+    return found
+  }
+
+  /// The sweep that the job names as its reference; nil where there is none yet.
+  private func reference(_ plan: Plan, _ sweep: SweepRecord) throws -> EarlierSweep? {
+    switch plan.compare.reference {
+    case .golden:
+      try ledger.goldens(of: plan.name).first.map { try earlier($0.sweep, name: "the golden baseline") }
+    case .lastPass(let job):
+      try ledger.lastPass(job: job, before: sweep.created).map { try earlier($0.id, name: "the last PASS of \(job)") }
+    default: nil
+    }
+  }
+
   /// Of a run's last attempt: one a host.
   private static func last(_ attempts: [AttemptRecord]?) -> [AttemptRecord] {
     let number = attempts?.last?.number
@@ -104,10 +145,12 @@ public struct SweepComparison: Sendable {
 
   private typealias Compared = (pairs: [SweepReport.Pair], notes: [String], origins: [MeasureArchive.Origin])
 
-  private func compare(_ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive) async throws -> Compared {
+  private func compare(
+    _ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive, _ sweep: SweepRecord
+  ) async throws -> Compared {
     switch plan.compare.mode {
     case .slots: try await slotPairs(plan, dumps)
-    case .reference: try await referencePairs(plan, dumps, archive)
+    case .reference: try await referencePairs(plan, dumps, archive, sweep)
     }
   }
 
@@ -175,10 +218,12 @@ public struct SweepComparison: Sendable {
     }
   }
 
-  private func referencePairs(_ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive) async throws -> Compared {
+  private func referencePairs(
+    _ plan: Plan, _ dumps: SweepDumps, _ archive: MeasureArchive, _ sweep: SweepRecord
+  ) async throws -> Compared {
     var compared: Compared = ([], [], [])
     let couples: [(target: Cell, reference: SweepDumps.Source)]
-    switch ReferencePairing.pair(plan) {
+    switch try ReferencePairing.pair(plan, earlier: { try reference(plan, sweep) }) {
     case .success(let found): couples = found
     case .failure(let why): return ([], [why.message], [])
     }

@@ -39,11 +39,13 @@ struct SweepDumps {
   enum Source {
     case cell(Cell)
     case path(String)
+    case earlier(EarlierSweep, Cell)
 
     var name: String {
       switch self {
       case .cell(let cell): cell.id
       case .path(let path): path
+      case .earlier(let sweep, let cell): "\(sweep.id)/\(cell.id)"
       }
     }
   }
@@ -82,6 +84,14 @@ struct SweepDumps {
   func sets(of source: Source, selectionOf target: Cell) -> [Result<Loaded, NothingToCompare>] {
     switch source {
     case .cell(let cell): return sets(of: cell)
+    case .earlier(let sweep, let cell):
+      return sweep.dumps.sets(of: cell).map { set in
+        set.map { loaded in
+          var loaded = loaded
+          loaded.label = "\(loaded.label) of \(sweep.id)"
+          return loaded
+        }
+      }
     case .path(let path):
       let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
       do {
@@ -177,15 +187,45 @@ struct SweepDumps {
   }
 }
 
+/// A sweep that came before, whose dumps a cell may be compared with.
+struct EarlierSweep {
+  let id: String
+  /// `the golden baseline`, `last night`, …
+  let name: String
+  let dumps: SweepDumps
+
+  /// The cell with the same values of the axes.
+  func cell(like cell: Cell) -> Cell? {
+    dumps.plan.cells.first { $0.id == cell.id }
+  }
+}
+
 /// Which cell is compared with which.
 enum ReferencePairing {
-  static func pair(_ plan: Plan) -> Result<[(target: Cell, reference: SweepDumps.Source)], NothingToCompare> {
+  /// - Parameter earlier: Where the reference is an earlier sweep.
+  static func pair(
+    _ plan: Plan, earlier: () throws -> EarlierSweep? = { nil }
+  ) throws -> Result<[(target: Cell, reference: SweepDumps.Source)], NothingToCompare> {
     switch plan.compare.reference {
     case nil: return .failure(NothingToCompare(message: "the job names no reference: add compare.reference"))
-    case .golden:
-      return .failure(NothingToCompare(message: "no golden baseline is set for \(plan.name)"))
-    case .lastPass(let job):
-      return .failure(NothingToCompare(message: "no earlier PASS of \(job) is known to this store"))
+    case .golden, .lastPass:
+      guard let earlier = try earlier() else {
+        if case .lastPass(let job) = plan.compare.reference {
+          return .failure(NothingToCompare(message: "no earlier PASS of \(job) is known to this store"))
+        }
+        return .failure(
+          NothingToCompare(
+            message: "no golden baseline is set for \(plan.name); pin one with: rollcall golden set SWEEP --why TEXT"))
+      }
+      var couples: [(target: Cell, reference: SweepDumps.Source)] = []
+      for cell in plan.cells {
+        guard let partner = earlier.cell(like: cell) else {
+          return .failure(
+            NothingToCompare(message: "\(cell.label) has no reference: \(earlier.id) has no such cell"))
+        }
+        couples.append((cell, .earlier(earlier, partner)))
+      }
+      return .success(couples)
     case .path(let path): return .success(plan.cells.map { ($0, .path(path)) })
     case .cell(let values):
       var couples: [(target: Cell, reference: SweepDumps.Source)] = []

@@ -142,6 +142,18 @@ extension SweepLedger {
     }
   }
 
+  /// The newest sweep of a job that passed, of those that began before a moment.
+  public func lastPass(job: String, before: Double) throws -> SweepRecord? {
+    try read {
+      try SweepRecord.fetchOne(
+        $0,
+        sql: """
+          SELECT id, job, state, created, ended, verdict FROM sweep
+          WHERE job = ? AND verdict = 'pass' AND created < ? ORDER BY created DESC, id DESC LIMIT 1
+          """, arguments: [job, before])
+    }
+  }
+
   /// What a sweep measured.
   public func series(of sweep: String) throws -> [SeriesRecord] {
     try read {

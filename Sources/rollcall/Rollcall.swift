@@ -26,7 +26,9 @@ struct Rollcall: AsyncParsableCommand {
           CompareCommand.self, SlotsCommand.self, SchemaCommand.self, InspectCommand.self, UnshardCommand.self,
         ]),
       CommandGroup(name: "Host", subcommands: [HostsCommand.self]),
-      CommandGroup(name: "Service", subcommands: [ServeCommand.self, ScheduleCommand.self]),
+      CommandGroup(
+        name: "Service",
+        subcommands: [ServeCommand.self, ScheduleCommand.self, HistoryCommand.self, GoldenCommand.self]),
     ])
 
   /// Verbs that take milliseconds: what describes all the others would be a tenth of that.

@@ -16,8 +16,8 @@ import Testing
         """, path: "/nowhere/pairs.yaml")
   }
 
-  private func couples(_ plan: Plan) -> [String] {
-    guard case .success(let couples) = ReferencePairing.pair(plan) else { return ["no pairs"] }
+  private func couples(_ plan: Plan) throws -> [String] {
+    guard case .success(let couples) = try ReferencePairing.pair(plan) else { return ["no pairs"] }
     return couples.map { couple in
       guard case .cell(let reference) = couple.reference else { return "\(couple.target.label) < path" }
       return "\(couple.target.label) < \(reference.label)"
@@ -27,7 +27,7 @@ import Testing
   @Test func everyCellIsComparedWithTheOneThatDiffersInTheReferenceAxisOnly() throws {
     let plan = try plan("{world_size: [1, 2], backend: [a, b]}", reference: "{world_size: 1}")
     #expect(
-      couples(plan) == [
+      try couples(plan) == [
         "world_size=2 backend=a < world_size=1 backend=a", "world_size=2 backend=b < world_size=1 backend=b",
       ])
   }
@@ -35,7 +35,7 @@ import Testing
   @Test func aReferenceCellThatTheMatrixLacksIsNamed() throws {
     let plan = try plan(
       "{world_size: [1, 2], backend: [a, b], exclude: [{world_size: 1, backend: b}]}", reference: "{world_size: 1}")
-    guard case .failure(let why) = ReferencePairing.pair(plan) else {
+    guard case .failure(let why) = try ReferencePairing.pair(plan) else {
       Issue.record("the pairing must be refused")
       return
     }
