@@ -24,9 +24,12 @@ extension ArtifactStore {
   /// What was gathered for a run.
   /// - Throws: `notGathered` where there is no manifest, `damagedManifest` where it cannot be trusted.
   public func manifest(sweep: String, run: String) throws(GatheringError) -> Manifest {
-    try storedManifest(
+    let isPruned = try FileSystem.status("\(runDirectory(sweep: sweep, run: run))/\(Self.prunedManifest)") != nil
+    return try storedManifest(
       manifestPath(sweep: sweep, run: run),
-      missing: "no such manifest: run \(run) of \(sweep) was not gathered to its end")
+      missing: isPruned
+        ? "the dumps of run \(run) of \(sweep) were pruned"
+        : "no such manifest: run \(run) of \(sweep) was not gathered to its end")
   }
 
   /// - Parameter why: What it means that there is none.
@@ -157,7 +160,7 @@ extension ArtifactStore {
     try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
   }
 
-  private func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {
+  func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {
     "\(try runDirectory(sweep: sweep, run: run))/manifest.json"
   }
 

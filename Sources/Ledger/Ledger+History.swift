@@ -154,6 +154,46 @@ extension SweepLedger {
     }
   }
 
+  /// The sweeps whose reports compare with another one.
+  public func reports(referringTo sweep: String) throws -> [String] {
+    try read {
+      try String.fetchAll(
+        $0,
+        sql: "SELECT id FROM sweep WHERE id != :id AND instr(report, '\"' || :id || '/') > 0 ORDER BY created",
+        arguments: ["id": sweep])
+    }
+  }
+
+  /// Copies the database while others use it, and checks the copy.
+  /// - Throws: `LedgerError`; what stands at the path is no backup then.
+  public func backup(to path: String) throws {
+    do { try Self.copy(pool, to: path) } catch { throw Self.wrap(error, path) }
+  }
+
+  /// Copies a backup's database, which stays as it is, and checks the copy.
+  public static func restore(_ backup: String, to path: String) throws {
+    do {
+      var configuration = Configuration()
+      configuration.readonly = true
+      try copy(try DatabaseQueue(path: backup, configuration: configuration), to: path)
+    } catch {
+      throw wrap(error, backup)
+    }
+  }
+
+  private static func copy(_ source: some DatabaseReader, to path: String) throws {
+    let copy = try DatabaseQueue(path: path)
+    try source.backup(to: copy)
+    // One file, which can be read from where nothing can be written.
+    try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
+    let problems = try copy.read { try String.fetchAll($0, sql: "PRAGMA integrity_check") }
+    guard problems == ["ok"] else {
+      throw LedgerError(
+        code: .damaged, message: "The copy \(path) is damaged: \(problems.prefix(3).joined(separator: "; "))")
+    }
+    try copy.close()
+  }
+
   /// What a sweep measured.
   public func series(of sweep: String) throws -> [SeriesRecord] {
     try read {

@@ -8,7 +8,7 @@ import Scheduling
 /// Every change of state is one SQLite transaction that also appends its event. WAL, synchronous=FULL: what was
 /// written is on disk when the call returns.
 public struct SweepLedger: Sendable {
-  private let pool: DatabasePool
+  let pool: DatabasePool
 
   /// Opens `<store>/rollcall.db`, making and migrating it if need be.
   /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
@@ -295,7 +295,7 @@ public struct SweepLedger: Sendable {
     do { return try pool.read(body) } catch { throw Self.wrap(error, pool.path) }
   }
 
-  private static func wrap(_ error: any Error, _ place: String) -> LedgerError {
+  static func wrap(_ error: any Error, _ place: String) -> LedgerError {
     if let error = error as? LedgerError { return error }
     guard let error = error as? DatabaseError else {
       return LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(error).")

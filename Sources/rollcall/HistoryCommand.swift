@@ -143,15 +143,15 @@ struct JobHistory: Encodable {
           sweep: sweep.id, started: StatusTable.time(sweep.created), verdict: sweep.verdict ?? "-",
           golden: sweep.id == golden, pairs: worst.values.sorted { $0.pair < $1.pair }))
     }
-    steps = figures.compactMap { place, nights in
+    steps = figures.compactMap { key, nights in
       guard let found = ChangePoint.find(nights.map(\.value)) else { return nil }
       let sweep = nights[found.index].sweep
-      let layer = place.layer < 0 ? nil : Int(place.layer)
-      let where_ = (layer.map { "layer \($0) " } ?? "") + place.stage
+      let layer = key.layer < 0 ? nil : Int(key.layer)
+      let place = (layer.map { "layer \($0) " } ?? "") + key.stage
       return Step(
-        pair: place.pair, stage: place.stage, layer: layer, sweep: sweep.id, before: found.before,
+        pair: key.pair, stage: key.stage, layer: layer, sweep: sweep.id, before: found.before,
         after: found.after, strength: found.strength,
-        sentence: "\(place.pair), \(where_): relative L2 \(Self.figure(found.before)) → \(Self.figure(found.after)) "
+        sentence: "\(key.pair), \(place): relative L2 \(Self.figure(found.before)) → \(Self.figure(found.after)) "
           + "since \(sweep.id) (\(found.index) sweeps before it, \(nights.count - found.index) from it on)")
     }.sorted { ($0.strength, $1.sentence) > ($1.strength, $0.sentence) }
   }

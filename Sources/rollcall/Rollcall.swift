@@ -28,7 +28,10 @@ struct Rollcall: AsyncParsableCommand {
       CommandGroup(name: "Host", subcommands: [HostsCommand.self]),
       CommandGroup(
         name: "Service",
-        subcommands: [ServeCommand.self, ScheduleCommand.self, HistoryCommand.self, GoldenCommand.self]),
+        subcommands: [
+          ServeCommand.self, ScheduleCommand.self, HistoryCommand.self, GoldenCommand.self, PruneCommand.self,
+          BackupCommand.self, RestoreCommand.self,
+        ]),
     ])
 
   /// Verbs that take milliseconds: what describes all the others would be a tenth of that.

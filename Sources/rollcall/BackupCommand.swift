@@ -1,0 +1,143 @@
+import ArgumentParser
+import Crypto
+import Foundation
+import Ledger
+import Transports
+
+struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "backup",
+    abstract: "Copy the store while it is in use, and check the copy.",
+    discussion: """
+      The database is copied as of one moment; then all gathered files, each of which is read again and held against \
+      its SHA-256.
+
+      Example: rollcall backup -o /backup/rollcall-2026-05-01
+      """)
+
+  @Option(name: .shortAndLong, help: "Directory of the copy; it must not be there yet.", completion: .directory)
+  var output: String
+
+  @Flag(name: .long, help: "Without the gathered files: verdicts, reports, measures and history.")
+  var databaseOnly = false
+
+  @OptionGroup var store: StoreOptions
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let (ledger, _) = try store.open()
+    let copy = try StoreCopy(from: store.directory, to: output)
+    try await copy.make { staging in
+      try ledger.backup(to: staging + "/rollcall.db")
+      guard !databaseOnly else { return 0 }
+      return try await copy.files(into: staging)
+    }
+    try copy.report("backup", json: store.json)
+  }
+}
+
+struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
+  static let configuration = CommandConfiguration(
+    commandName: "restore",
+    abstract: "Make a store from a backup, and check it.",
+    discussion: "Example: rollcall restore /backup/rollcall-2026-05-01 --store /var/lib/rollcall")
+
+  @Argument(help: "Directory of the backup.", completion: .directory)
+  var backup: String
+
+  @OptionGroup var store: StoreOptions
+
+  var wantsJSON: Bool { store.json }
+
+  func run() async throws {
+    let source = URL(fileURLWithPath: backup).standardizedFileURL.path
+    guard FileManager.default.fileExists(atPath: source + "/rollcall.db") else {
+      throw InputError(message: "\(backup) is no backup: it holds no rollcall.db")
+    }
+    let copy = try StoreCopy(from: source, to: store.directory)
+    try await copy.make { staging in
+      // Checks the backup's database as a whole, and leaves it as it is.
+      try SweepLedger.restore(source + "/rollcall.db", to: staging + "/rollcall.db")
+      return try await copy.files(into: staging)
+    }
+    try copy.report("restore", json: store.json)
+  }
+}
+
+/// Makes a directory that is there whole or not at all.
+private final class StoreCopy {
+  let source: String
+  let target: String
+  private(set) var objects = 0
+
+  init(from source: String, to target: String) throws {
+    self.source = source
+    self.target = URL(fileURLWithPath: target).standardizedFileURL.path
+    let files = (try? FileManager.default.contentsOfDirectory(atPath: self.target)) ?? []
+    guard files.isEmpty else {
+      throw UsageError(message: "\(self.target) is there already and not empty; name another directory.")
+    }
+  }
+
+  /// - Parameter fill: Fills the directory that is renamed at the end, and gives how many objects it holds.
+  func make(_ fill: (_ staging: String) async throws -> Int) async throws {
+    let staging = target + ".part"
+    try? FileManager.default.removeItem(atPath: staging)
+    do {
+      try FileManager.default.createDirectory(
+        atPath: staging, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+      objects = try await fill(staging)
+      try? FileManager.default.removeItem(atPath: target)
+      try FileManager.default.moveItem(atPath: staging, toPath: target)
+    } catch {
+      try? FileManager.default.removeItem(atPath: staging)
+      if let error = error as? CocoaError {
+        throw OutputError(message: "Cannot write \(target): \(error.localizedDescription)")
+      }
+      throw error
+    }
+  }
+
+  /// Copies objects, runs, reports and notes, links as links; reads every object again.
+  func files(into staging: String) async throws -> Int {
+    let manager = FileManager.default
+    let names = ["objects", "sweeps", "playbooks"].filter { manager.fileExists(atPath: source + "/" + $0) }
+    guard !names.isEmpty else { return 0 }
+    // In one go, so that what is one file here is one there.
+    let words = names.map { shellQuote(source + "/" + $0) }.joined(separator: " ")
+    let result = try await LocalTransport().run(
+      "exec cp -a -- \(words) \(shellQuote(staging))", input: [], limit: 1 << 16, timeout: .seconds(86_400))
+    guard result.status == 0 else {
+      let why = String(decoding: result.errorOutput.suffix(500), as: UTF8.self)
+      throw OutputError(message: "The files could not be copied to \(staging): \(why)")
+    }
+    var count = 0
+    for name in (try? manager.contentsOfDirectory(atPath: staging + "/objects")) ?? [] {
+      guard try Self.sha256(staging + "/objects/" + name) == name else {
+        throw InputError(message: "\(source)/objects/\(name) is damaged: its SHA-256 is not its name")
+      }
+      count += 1
+    }
+    return count
+  }
+
+  private static func sha256(_ path: String) throws -> String {
+    guard let file = FileHandle(forReadingAtPath: path) else { throw InputError(message: "Cannot read \(path).") }
+    defer { try? file.close() }
+    var hash = SHA256()
+    while let piece = try file.read(upToCount: 1 << 20), !piece.isEmpty { hash.update(data: piece) }
+    return hash.finalize().map { String(format: "%02x", $0) }.joined()
+  }
+
+  func report(_ what: String, json: Bool) throws {
+    if json {
+      let document: [String: Any] = ["schema": "rollcall.\(what)/1", "path": target, "objects": objects]
+      let data = try JSONSerialization.data(
+        withJSONObject: document, options: [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted])
+      Console.print(String(decoding: data, as: UTF8.self))
+    } else {
+      Console.print("\(target): database and \(objects) files, all of them checked.")
+    }
+  }
+}

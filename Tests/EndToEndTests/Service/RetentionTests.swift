@@ -1,0 +1,131 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What is kept, what goes, and whether a copy is one.
+@Suite(.timeLimit(.minutes(5))) struct RetentionTests {
+  private func night(_ sweep: BookedSweep, status: Int32 = 0) async throws -> String {
+    let outcome = try await sweep.rollcall("run", "job.yaml", "--json")
+    #expect(outcome.status == status, "\(outcome.errorOutput)")
+    return try #require(try outcome.json()["id"] as? String)
+  }
+
+  private static var form: BookedSweep.Form {
+    var form = BookedSweep.Form()
+    form.hosts = ["alpha"]
+    return form
+  }
+
+  /// Other numbers in the dumps of both world sizes, so that no two nights share a file.
+  private func change(_ sweep: BookedSweep, to value: UInt8, targetAlone: Bool = false) throws {
+    for world in targetAlone ? 2...2 : 1...2 {
+      for rank in 0..<world {
+        for layer in 0..<3 {
+          let path = sweep.scratch.path("source/\(world)/layer0\(layer)_Block_rank\(rank).npy")
+          var bytes = try Data(contentsOf: URL(fileURLWithPath: path))
+          bytes[bytes.count - 3] = value
+          try bytes.write(to: URL(fileURLWithPath: path))
+        }
+      }
+    }
+  }
+
+  private func objects(_ sweep: BookedSweep) throws -> Int {
+    try FileManager.default.contentsOfDirectory(atPath: sweep.rollcall.store + "/objects").count
+  }
+
+  @Test func whatIsOldGoesAndWhatIsNeededStays() async throws {
+    try await BookedSweep.with(Self.form) { sweep in
+      var ids: [String] = []
+      for value in 1...3 as ClosedRange<UInt8> {
+        try change(sweep, to: value)
+        ids.append(try await night(sweep))
+      }
+      try change(sweep, to: 77, targetAlone: true)
+      let failed = try await night(sweep, status: 1)
+      try change(sweep, to: 9)
+      let newest = try await night(sweep)
+      _ = try await sweep.rollcall("golden", "set", ids[0], "--why", "kept")
+      let before = try objects(sweep)
+
+      let refused = try await sweep.rollcall("prune")
+      #expect(refused.status == 64)
+      // A look removes nothing.
+      let dry = try await sweep.rollcall("prune", "--keep", "0", "--json").json()
+      func names(_ document: [String: Any], _ key: String) -> [String] {
+        (document[key] as? [[String: Any]])?.compactMap { $0["sweep"] as? String } ?? []
+      }
+      #expect(names(dry, "pruned") == [ids[1], ids[2]])
+      #expect(Set(names(dry, "kept")) == [ids[0], failed, newest])
+      #expect(try objects(sweep) == before)
+
+      let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json").json()
+      #expect(names(done, "pruned") == [ids[1], ids[2]])
+      #expect((done["freed"] as? Int ?? 0) > 0)
+      #expect(try objects(sweep) < before)
+      // The report stays, the dumps are gone and said to be; what is kept can be judged again.
+      let report = try await sweep.rollcall("report", ids[1], "--json")
+      #expect(try report.json()["verdict"] as? String == "pass")
+      let gone = try await sweep.rollcall("report", ids[1], "--again", "--read", "--json")
+      #expect(gone.status == 2)
+      #expect(gone.output.contains("were pruned"), "\(gone.output.suffix(600))")
+      for id in [ids[0], newest] {
+        let again = try await sweep.rollcall("report", id, "--again", "--read", "--json")
+        #expect(again.status == 0, "\(again.output.suffix(600))")
+      }
+      let bad = try await sweep.rollcall("report", failed, "--again", "--read", "--json")
+      #expect(bad.status == 1)
+      // Named, evidence goes, too.
+      let evidence = try await sweep.rollcall("prune", "--keep", "0", "--verdict", "fail", "--json").json()
+      #expect(names(evidence, "pruned") == [failed])
+      let nothing = try await sweep.rollcall("prune", "--older-than", "1d", "--json").json()
+      #expect(names(nothing, "pruned").isEmpty)
+    }
+  }
+
+  @Test func aSweepThatAnotherReportRefersToIsNamed() async throws {
+    try await BookedSweep.with(Self.form) { sweep in
+      let job = try #require(sweep.scratch.text("job.yaml"))
+      let first = try await night(sweep)
+      try sweep.scratch.write(
+        "job.yaml", job.replacing("reference: {world_size: 1}", with: "reference: {last_pass: booked}"))
+      let second = try await night(sweep)
+      let found = try await sweep.rollcall("prune", "--keep", "1", "--json").json()
+      let entry = try #require((found["pruned"] as? [[String: Any]])?.first)
+      #expect(entry["sweep"] as? String == first)
+      #expect(entry["referred_by"] as? [String] == [second])
+    }
+  }
+
+  @Test func aBackupIsWholeAndIsAStoreAgain() async throws {
+    try await BookedSweep.with(Self.form) { sweep in
+      let id = try await night(sweep)
+      let target = sweep.scratch.path("backup")
+      let made = try await sweep.rollcall("backup", "-o", target, "--json")
+      #expect(made.status == 0, "\(made.errorOutput)")
+      let count = try #require(try made.json()["objects"] as? Int)
+      #expect(count == (try objects(sweep)))
+      let twice = try await sweep.rollcall("backup", "-o", target)
+      #expect(twice.status == 64)
+
+      // The store is lost.
+      try FileManager.default.removeItem(atPath: sweep.rollcall.store)
+      let restored = try await sweep.rollcall("restore", target)
+      #expect(restored.status == 0, "\(restored.errorOutput)")
+      let again = try await sweep.rollcall("report", id, "--again", "--read", "--json")
+      #expect(again.status == 0, "\(again.errorOutput)")
+      let next = try await night(sweep)
+      #expect(next != id)
+
+      // A damaged backup is not restored.
+      let name = try #require(try FileManager.default.contentsOfDirectory(atPath: target + "/objects").first)
+      try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: target + "/objects/" + name)
+      try Data("other".utf8).write(to: URL(fileURLWithPath: target + "/objects/" + name))
+      let elsewhere = sweep.scratch.path("elsewhere")
+      let refused = try await sweep.rollcall("restore", target, "--store", elsewhere)
+      #expect(refused.status == 65)
+      #expect(refused.errorOutput.contains(name))
+      #expect(!FileManager.default.fileExists(atPath: elsewhere))
+    }
+  }
+}
