@@ -144,6 +144,44 @@ import Testing
     }
   }
 
+  /// A store as each earlier version left it, with a sweep that goes on and one that ended.
+  @Test(arguments: ["v1_store", "v2_fencing", "v3_gangs", "v4_playbooks"])
+  func aStoreOfAnEarlierVersionIsTakenOver(version: String) async throws {
+    try await Scratch.with { scratch in
+      let old = try DatabaseQueue(path: scratch.path("rollcall.db"))
+      try SweepLedger.migrator.migrate(old, upTo: version)
+      let plan = try JSONDocument.encode(try plan())
+      let fleet = try JSONDocument.encode(FleetReader.thisMachine())
+      try await old.write { database in
+        try database.execute(
+          sql: """
+            INSERT INTO sweep (id, job, plan, fleet, state, created) VALUES ('open', 'small', ?, ?, 'active', 1);
+            """, arguments: [plan, fleet])
+        try database.execute(
+          sql: """
+            INSERT INTO sweep (id, job, plan, fleet, state, created, ended, verdict, report)
+            VALUES ('over', 'small', ?, ?, 'done', 2, 3, 'pass', '{}')
+            """, arguments: [plan, fleet])
+        try database.execute(
+          sql:
+            "INSERT INTO run (sweep, name, position, cell, repetition, state) VALUES ('open', 'r', 0, 'c', 1, 'queued')"
+        )
+      }
+      try old.close()
+      let ledger = try SweepLedger(store: scratch.path)
+      #expect(try ledger.openSweeps().map(\.id) == ["open"])
+      #expect(try ledger.plan(of: "open").name == "small")
+      #expect(try ledger.runs(of: "open").map(\.state) == [.queued])
+      #expect(try ledger.ended(job: "small", limit: 5).map(\.id) == ["over"])
+      #expect(try ledger.report(of: "over") == "{}")
+      // What the new version adds works on it.
+      try ledger.pin(GoldenRecord(job: "small", at: 4, sweep: "over", who: "ann", why: "first"))
+      try ledger.save(ScheduleRecord(name: "small", path: "/nowhere", fleet: nil, added: 5))
+      #expect(try ledger.goldens().map(\.sweep) == ["over"])
+      #expect(try ledger.schedules().map(\.name) == ["small"])
+    }
+  }
+
   @Test func theAttemptsOfAnOlderStoreStay() async throws {
     try await Scratch.with { scratch in
       let old = try DatabaseQueue(path: scratch.path("rollcall.db"))

@@ -8,7 +8,7 @@ import Testing
 struct BookedSweep {
   let scratch: Scratch
   let servers: [LoopbackSSHD]
-  let rollcall: RollcallBinary
+  var rollcall: RollcallBinary
 
   /// What differs from one test to the next.
   struct Form {

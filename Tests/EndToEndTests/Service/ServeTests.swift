@@ -221,4 +221,69 @@ import Testing
       }
     }
   }
+
+  /// An alarm for a report that did not come goes to whoever the job names: a command, and a mail program.
+  @Test func aMissingReportIsToldByCommandAndMail() async throws {
+    try await BookedSweep.with { sweep in
+      let scratch = sweep.scratch
+      try scratch.write("bin/sendmail", "#!/bin/sh\ncat > '\(scratch.path("mail"))'\n", permissions: 0o755)
+      let now = Date()
+      let hourAgo = now.addingTimeInterval(-3600).formatted(
+        .verbatim(
+          "\(hour: .twoDigits(clock: .twentyFourHour, hourCycle: .zeroBased)):\(minute: .twoDigits)",
+          timeZone: .gmt, calendar: .init(identifier: .gregorian)))
+      try Self.job(
+        sweep,
+        adding: """
+          schedule: {cron: "0 * * * *", timezone: UTC, missed: skip, report_by: "\(hourAgo)"}
+          notify: [{command: "cat > '\(scratch.path("told"))'", on: fail}, {email: ann@example.org}]
+
+          """)
+      _ = try await sweep.rollcall("schedule", "add", "job.yaml")
+      // As if it had been there since yesterday.
+      let update = """
+        import sqlite3, sys
+        with sqlite3.connect(sys.argv[1]) as store:
+            store.execute("UPDATE schedule SET alarmed_through = ?", (float(sys.argv[2]),))
+        """
+      _ = try await runPython(
+        update, [sweep.rollcall.store + "/rollcall.db", String(now.timeIntervalSince1970 - 2 * 3600)])
+      var served = sweep
+      served.rollcall.environment["PATH"] =
+        scratch.path("bin") + ":" + (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")
+      try await Self.serving(served) { _ in
+        try await sweep.until { scratch.text("told")?.isEmpty == false && scratch.text("mail")?.isEmpty == false }
+      }
+      let told = try #require(
+        try JSONSerialization.jsonObject(with: Data((scratch.text("told") ?? "").utf8)) as? [String: Any])
+      #expect(told["event"] as? String == "report-missing")
+      #expect((told["text"] as? String)?.hasPrefix("booked: no report by ") == true)
+      let mail = try #require(scratch.text("mail"))
+      #expect(mail.hasPrefix("To: ann@example.org\nSubject: booked: no report by "))
+      #expect(mail.contains("@rollcall>"))
+    }
+  }
+
+  @Test func theNextTimeCancelsTheOldSweepWhereThatIsWanted() async throws {
+    var form = BookedSweep.Form()
+    form.work = #"if [ ! -e "$BOOK/second" ]; then sleep 300 & wait; fi"#
+    try await BookedSweep.with(form) { sweep in
+      try Self.job(sweep, adding: "schedule: {cron: \"* * * * *\", timezone: UTC, overlap: cancel-old}\n")
+      _ = try await sweep.rollcall("schedule", "add", "job.yaml")
+      try await Self.serving(sweep) { _ in
+        // Long enough before the next minute for the first sweep to be on its way.
+        while Int(Date().timeIntervalSince1970) % 60 > 40 { try await Task.sleep(for: .milliseconds(200)) }
+        _ = try await sweep.rollcall("schedule", "run-now", "booked")
+        try await sweep.begun(2)
+        try sweep.scratch.write("book/second", "")
+        let end = ContinuousClock.now + .seconds(90)
+        while try await Self.states(sweep) != ["done", "done"], ContinuousClock.now < end {
+          try await Task.sleep(for: .milliseconds(300))
+        }
+        _ = try await sweep.rollcall("schedule", "disable", "booked")
+      }
+      let verdicts = try await Self.firings(sweep).prefix(2).compactMap { $0["verdict"] as? String }
+      #expect(verdicts == ["inconclusive", "pass"])
+    }
+  }
 }
