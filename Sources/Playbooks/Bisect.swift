@@ -25,6 +25,17 @@ public struct Bisect: Playbook {
     self.subject = subject
   }
 
+  /// Where four layers or more are dumped at once and there are two lists of classes: 2·log₂(layers) + 3, or 6.
+  public var mostRuns: Int {
+    var steps = 2
+    var gap = layers.count <= spec.width ? 1 : (layers.count - 2) / (spec.width - 1) + 1
+    while gap > 1 {
+      steps += 1
+      gap = (gap - 1) / (spec.width + 1) + 1
+    }
+    return subject.cells.count * (steps + max(0, spec.classes.count - 1))
+  }
+
   public func next(after steps: [Step]) -> Move {
     // Positions in `layers`: everything up to `good` is right, `bad` is wrong.
     var good = -1

@@ -27,6 +27,9 @@ public struct Invariance: Playbook {
     self.spec = spec
   }
 
+  /// E1 twice, E0, and one a position.
+  public var mostRuns: Int { 3 + spec.positions.count }
+
   public func next(after steps: [Step]) -> Move {
     guard let same = steps.first else {
       return .run(

@@ -19,6 +19,8 @@ public struct Quantisation: Playbook {
     self.spec = spec
   }
 
+  public var mostRuns: Int { subject.cells.count * 3 }
+
   public func next(after steps: [Step]) -> Move {
     guard let quantised = steps.first else {
       return .run(

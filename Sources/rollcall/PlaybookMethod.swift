@@ -22,6 +22,14 @@ enum PlaybookMethod {
     }
   }
 
+  /// More runs than this it never takes; nil where only a team's own program knows.
+  var mostRuns: Int? {
+    switch self {
+    case .builtIn(let playbook): playbook.mostRuns
+    case .own: nil
+    }
+  }
+
   func next(after steps: [Step]) async throws -> Move {
     switch self {
     case .builtIn(let playbook): return playbook.next(after: steps)

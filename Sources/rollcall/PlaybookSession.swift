@@ -15,6 +15,7 @@ struct PlaybookSession {
   func drive(_ record: PlaybookRecord) async throws -> PlaybookReport? {
     let method = try PlaybookMethod(record)
     var report = try Self.report(record, ledger)
+    if let most = method.mostRuns { Console.error("\(record.name): at most \(most) runs") }
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
         guard let step = try await finish(open, of: record) else { return nil }
