@@ -172,6 +172,40 @@ import Testing
     }
   }
 
+  @Test(
+    .timeLimit(.minutes(10)),
+    arguments: [
+      ("--per-sequence", "no-bug", "AttnContext: one call for each sequence; those calls are the slots."),
+      (
+        "--per-sequence --bug batch-variance --stage Attention --layer 1", "batch-variance",
+        "AttnContext: one call for each sequence; those calls are the slots."
+      ),
+      (
+        "--one-by-one --bug batch-variance --layer 1", "slot-state",
+        "The whole model runs once for each sequence; those calls are the slots."
+      ),
+    ])
+  func sequencesThatRunOneByOneAreSlots(_ engine: String, _ kind: String, _ loop: String) async throws {
+    let prompts = "--prompts ${{ prompts }}"
+    try await SampleJob.with(
+      "invariance",
+      replacing: [
+        (prompts, "\(prompts) --layers 2 \(engine)"), ("layers: 0-3", "layers: 0-1"),
+        ("Attention,MLP", "Attention,AttnContext,MLP"), (#", "position:2", "position:3""#, ""),
+      ]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
+      #expect(outcome.status == (kind == "no-bug" ? 0 : 1), "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == kind)
+      #expect((conclusion["evidence"] as? [String])?.first == loop)
+      #expect(try outcome.json()["runs"] as? Int == 5)
+      guard kind != "no-bug" else { return }
+      #expect(conclusion["layer"] as? Int == 1)
+      #expect(conclusion["stage"] as? String == (engine.contains("Attention") ? "Attention" : "MoE"))
+    }
+  }
+
   @Test(.timeLimit(.minutes(10))) func weightsAreCheckedByNameByteAndSlice() async throws {
     let plain = "--nproc ${{ world_size }}"
     try await SampleJob.with("weights") { rollcall, _ in
