@@ -67,8 +67,30 @@ import Testing
       #expect(conclusion["layer"] as? Int == 22)
       #expect(conclusion["stage"] as? String == "MoE")
       #expect(conclusion["cause"] as? String == "double-reduce")
+      #expect(conclusion["subject"] == nil)
+      #expect((conclusion["evidence"] as? [String])?.contains { $0.hasPrefix("Layer 22 alone") } == true)
       let runs = try #require(try outcome.json()["runs"] as? Int)
       #expect(Double(runs) <= 2 * log2(36) + 3)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func everySecondLayerIsSeenAsAClass() async throws {
+    try await SampleJob.with(
+      "bisect",
+      replacing: [("--layers 36", "--layers 16"), ("0-35", "0-15"), ("--layer 22", "--layer 5 --bug-every 2")]
+    ) { rollcall, scratch in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["layer"] as? Int == 5)
+      #expect(conclusion["stage"] as? String == "MoE")
+      #expect(conclusion["cause"] as? String == "double-reduce")
+      #expect(conclusion["subject"] as? String == "every second layer", "\(conclusion)")
+      let runs = try #require(try outcome.json()["runs"] as? Int)
+      #expect(Double(runs) <= 2 * log2(16) + 3)
+      let id = try #require(try outcome.json()["id"] as? String)
+      let note = try #require(scratch.text("store/playbooks/\(id)/notes/03_layer-5-Attention-MLP-MoE.md"))
+      #expect(note.contains("layers 6,7,8,9 show whether it is a class"))
     }
   }
 
