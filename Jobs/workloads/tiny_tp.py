@@ -133,6 +133,7 @@ class Bug(object):
     def __init__(self, options, world):
         self.name = options.bug
         self.layer = options.layer
+        self.every = options.bug_every
         self.stage = options.stage
         self.token = options.bug_token
         self.rank = options.bug_rank if options.bug_rank is not None else world - 1
@@ -162,7 +163,9 @@ class Bug(object):
             self.name = None
 
     def at(self, layer, stage):
-        return self.name if (layer, stage) == (self.layer, self.stage) else None
+        # A class of layers: the first that bears it, and each n-th behind.
+        is_there = layer == self.layer or self.every and layer > self.layer and (layer - self.layer) % self.every == 0
+        return self.name if is_there and stage == self.stage else None
 
     def is_run(self, name):
         return self.name == name
@@ -1398,6 +1401,7 @@ def parse(arguments):
     add("--clamp", type=float, default=2.0)
     add("--bug", default=None, help="plant a fault (see --list-bugs)")
     add("--layer", type=int, default=2, help="the layer that bears the bug")
+    add("--bug-every", type=int, default=0, metavar="N", help="every N-th layer after that bears it, too")
     add("--stage", default=None, help="the stage that bears it: MoE, MLP, Attention, LMHead")
     add("--bug-from-world-size", type=int, default=1, help="plant it only from this world size on")
     add("--bug-rank", type=int, default=None, help="the rank at fault (default: the last)")

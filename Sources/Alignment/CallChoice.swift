@@ -32,6 +32,14 @@ public struct CallCandidate: Sendable, Hashable, Codable {
 
 /// The chosen call of one stage, and why.
 public struct CallChoice: Sendable, Hashable, Codable {
+  /// What runs the sequences of a batch one by one, each in a call of its own.
+  public enum SequenceLoop: String, Sendable, Hashable, Codable {
+    /// This stage alone, inside a pass of the whole batch.
+    case stage
+    /// The whole model: no stage ever sees two sequences.
+    case model
+  }
+
   /// The (first) call; nil where the files have no call number (one-shot).
   public var call: Int?
   public var rule: CallRule
@@ -41,10 +49,14 @@ public struct CallChoice: Sendable, Hashable, Codable {
   public var joined: [Int]
   /// What else could have been meant, the likeliest first.
   public var runnersUp: [CallCandidate]
+  /// Set where `joined` are sequences of one batch, not chunks.
+  public var loop: SequenceLoop?
 
   public init(
-    call: Int?, rule: CallRule, why: String, joined: [Int] = [], runnersUp: [CallCandidate] = []
+    call: Int?, rule: CallRule, why: String, joined: [Int] = [], runnersUp: [CallCandidate] = [],
+    loop: SequenceLoop? = nil
   ) {
+    self.loop = loop
     self.call = call
     self.rule = rule
     self.why = why

@@ -460,7 +460,7 @@ public enum CallChooser {
         call: found[0].number, rule: .auto,
         why: "calls \(listed(found.map { "\($0.number)" })) are the \(slots) sequences of one batch, run one by one "
           + "(a decode step has \(decodeTokens) tokens, fewer than the batch has sequences), joined",
-        joined: found.map(\.number)))
+        joined: found.map(\.number), loop: .model))
   }
 
   /// Tokens of a decode step: the short count that calls after the longest repeat; up to 4 tokens a sequence

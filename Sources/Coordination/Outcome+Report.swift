@@ -1,3 +1,4 @@
+import Alignment
 import Comparison
 import Diagnosis
 import OrderedCollections
@@ -37,6 +38,7 @@ extension Outcome.Row {
     self.init(
       layer: row.layer, stage: row.stage, tensor: row.tensor, slot: row.slot, verdict: row.verdict,
       cos: finite(row.measures?.cos), relL2: finite(row.measures?.relL2), alpha: finite(row.measures?.alpha),
-      isByteEqual: row.measures.map { $0.byteEqual == 1 })
+      isByteEqual: row.measures.map { $0.byteEqual == 1 },
+      loop: row.call.loop.flatMap { Outcome.SequenceLoop(rawValue: $0.rawValue) })
   }
 }

@@ -94,6 +94,15 @@ extension SweepLedger {
     }
   }
 
+  /// Stores the intent of a step that needs no sweep; `step.sweep` names none and is only unique.
+  public func begin(_ step: StepRecord, of playbook: String) throws {
+    try write(events: []) { database in
+      try database.execute(
+        sql: "INSERT INTO step (playbook, number, experiment, sweep) VALUES (?, ?, ?, ?)",
+        arguments: [playbook, step.number, step.experiment, step.sweep])
+    }
+  }
+
   /// Stores what a step showed.
   public func end(step number: Int, of playbook: String, outcome: String) throws {
     try write(events: []) {

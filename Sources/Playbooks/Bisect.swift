@@ -7,6 +7,10 @@ import Planning
 /// phases 3 to 5): coarse layers, then those between the last good and the first bad, then finer classes of modules in
 /// the one layer that is left.
 ///
+/// Layers of one class may be wrong and the others right (every n-th, those with experts). Where a right layer stands
+/// behind a wrong one, the search goes on among the layers of that class; and with the stages of the first wrong layer
+/// come some layers behind it, which show whether they are wrong by themselves (`LayerClass`).
+///
 /// With N layers and `width` of them a run it takes about log(N) / log(width − 1) steps and one for each finer list of
 /// classes. The first step runs everything twice: a run that does not agree with itself cannot be bisected.
 public struct Bisect: Playbook {
@@ -25,29 +29,47 @@ public struct Bisect: Playbook {
     self.subject = subject
   }
 
+  /// Where four layers or more are dumped at once and there are two lists of classes: 2·log₂(layers) + 3, or 6.
+  public var mostRuns: Int {
+    var steps = 2
+    // Between two of the first probes, or over one class: every second layer.
+    var gap =
+      layers.count <= spec.width ? 1 : max((layers.count - 2) / (spec.width - 1), (layers.count - 1) / 2) + 1
+    while gap > 1 {
+      steps += 1
+      gap = (gap - 1) / (spec.width + 1) + 1
+    }
+    return subject.cells.count * (steps + max(0, spec.classes.count - 1))
+  }
+
   public func next(after steps: [Step]) -> Move {
     // Positions in `layers`: everything up to `good` is right, `bad` is wrong.
     var good = -1
     var bad: Int?
     var remaining = steps[...]
+    // The layers that are searched: all, or those of one class.
+    var pool = Array(layers.indices)
 
     repeat {
-      let looked = positions(after: good, before: bad)
-      guard let step = remaining.popFirst() else { return .run(search(looked, good: good, bad: bad)) }
+      let looked = positions(pool, after: good, before: bad)
+      guard let step = remaining.popFirst() else { return .run(search(looked, good: good, bad: bad, pool)) }
       if let conclusion = refusal(step) { return .conclude(conclusion) }
       let wrong = looked.first { isWrong($0, step.outcome) }
       if let unclear = looked.first(where: { $0 < wrong ?? .max && !isRight($0, step.outcome) }) {
         return .conclude(notDumped(layers[unclear], step))
       }
       if wrong == nil, bad == nil { return .conclude(clean(step)) }
-      good = looked.last { $0 < wrong ?? .max } ?? good
+      if bad == nil { pool = members(looked, step.outcome) ?? pool }
+      good = looked.last { $0 < wrong ?? .max && pool.contains($0) } ?? good
       bad = wrong ?? bad
-    } while bad.map { $0 - good > 1 } ?? true
+    } while bad.map { bad in pool.contains { $0 > good && $0 < bad } } ?? true
 
     guard let bad else { return .conclude(clean(steps[0])) }
     var located = steps.prefix(steps.count - remaining.count).last
-    for classes in spec.classes.dropFirst() {
-      guard let step = remaining.popFirst() else { return .run(refine(layers[bad], classes)) }
+    for (index, classes) in spec.classes.dropFirst().enumerated() {
+      guard let step = remaining.popFirst() else {
+        return .run(refine(bad, classes, showsClass: index == 0, Array(steps)))
+      }
       if step.outcome.verdict != .fail, let obstacle = obstacle(step.outcome) { return .conclude(obstacle) }
       // Finer classes that are all right leave the answer where it was: the bug is between them.
       if step.outcome.verdict == .fail { located = step }
@@ -57,28 +79,39 @@ public struct Bisect: Playbook {
 
   // MARK: Where to look
 
-  /// At most `width` positions, evenly spread; with nothing known the first and the last are among them.
-  private func positions(after good: Int, before bad: Int?) -> [Int] {
-    let first = good + 1
-    let last = (bad ?? layers.count) - 1
-    guard last >= first else { return [] }
-    let count = min(spec.width, last - first + 1)
+  /// At most `width` positions of the pool, evenly spread; with nothing known the first and the last are among them.
+  private func positions(_ pool: [Int], after good: Int, before bad: Int?) -> [Int] {
+    let open = pool.filter { $0 > good && $0 < bad ?? .max }
+    let count = min(spec.width, open.count)
+    guard count > 0 else { return [] }
     if bad == nil {
-      return count == 1 ? [first] : (0..<count).map { first + $0 * (last - first) / (count - 1) }
+      return count == 1 ? [open[0]] : (0..<count).map { open[$0 * (open.count - 1) / (count - 1)] }
     }
     // Cuts the gap between two known layers into equal parts.
-    return (1...count).map { good + $0 * (last - good + 1) / (count + 1) }.map { max($0, first) }.uniqued
+    return (1...count).map { open[max($0 * (open.count + 1) / (count + 1) - 1, 0)] }.uniqued
   }
 
-  private func search(_ positions: [Int], good: Int, bad: Int?) -> Experiment {
+  /// The positions of the class that the verdicts follow: a right layer behind a wrong one is of another class.
+  private func members(_ looked: [Int], _ outcome: Outcome) -> [Int]? {
+    let wrong = looked.filter { isWrong($0, outcome) }.map { layers[$0] }
+    let right = looked.filter { isRight($0, outcome) }.map { layers[$0] }
+    guard let period = LayerClass.period(wrong, right), let first = wrong.first else { return nil }
+    return layers.indices.filter { (layers[$0] - first) % period == 0 }
+  }
+
+  private func search(_ positions: [Int], good: Int, bad: Int?, _ pool: [Int]) -> Experiment {
     let names = positions.map { String(layers[$0]) }.joined(separator: ",")
     let classes = spec.classes.first ?? []
-    return Experiment(
-      step: "layers-\(layers[positions.first ?? 0])-\(layers[positions.last ?? 0])",
-      hypothesis: bad.map {
+    var hypothesis =
+      bad.map {
         "Layer \(layers[$0]) is wrong"
           + (good < 0 ? "; the first wrong one is it or one before it." : " and layer \(layers[good]) is right.")
-      } ?? "Some layer is the first whose output is wrong.",
+      } ?? "Some layer is the first whose output is wrong."
+    if pool.count < layers.count, pool.count > 1 {
+      hypothesis += " Right layers stand behind it: a class, every \(layers[pool[1]] - layers[pool[0]]) layers."
+    }
+    return Experiment(
+      step: "layers-\(layers[positions.first ?? 0])-\(layers[positions.last ?? 0])", hypothesis: hypothesis,
       design: "\(classes.joined(separator: ", ")) of layers \(names)"
         + (bad == nil ? ", everything twice: a run must agree with itself." : "."),
       // The last good layer comes along: its distance is the noise that the others are held against.
@@ -86,14 +119,23 @@ public struct Bisect: Playbook {
         (good < 0 ? [] : [layers[good]]) + positions.map { layers[$0] }, classes, repetitions: bad == nil ? 2 : 1))
   }
 
-  private func refine(_ layer: Int, _ classes: [String]) -> Experiment {
-    Experiment(
+  /// - Parameter showsClass: dumps layers behind it, too, as many as a run of this playbook dumps.
+  private func refine(_ bad: Int, _ classes: [String], showsClass: Bool, _ steps: [Step]) -> Experiment {
+    let layer = layers[bad]
+    let probes = showsClass ? layers.dropFirst(bad + 1).prefix(spec.width - 1) : []
+    let known = LayerClass(first: layer, stages: spec.classes.first ?? [], steps)
+    return Experiment(
       step: "layer-\(layer)-\(classes.joined(separator: "-"))",
-      hypothesis: "Layer \(layer) is the first wrong one; the bug is in one of its stages.",
-      design: "\(classes.joined(separator: ", ")) of layer \(layer) and of the one before it.",
+      hypothesis: "Layer \(layer) is the first wrong one; the bug is in one of its stages."
+        + (known.map { " " + $0.sentence } ?? ""),
+      design: "\(classes.joined(separator: ", ")) of layer \(layer) and of the one before it"
+        + (probes.isEmpty
+          ? "."
+          : "; layers \(probes.map(String.init).joined(separator: ",")) show whether it is a class of layers."),
       // The layer before gives the noise that comes in.
       change: change(
-        layers.filter { $0 == layer || $0 == layer - 1 }, classes + (spec.classes.first ?? []), repetitions: 1))
+        layers.filter { $0 == layer || $0 == layer - 1 } + probes, classes + (spec.classes.first ?? []),
+        repetitions: 1))
   }
 
   private func change(_ layers: [Int], _ classes: [String], repetitions: Int) -> JobChange {
@@ -162,6 +204,14 @@ public struct Bisect: Playbook {
     ).placed(by: step.outcome, layer: layer)
     if let stage = conclusion.stage { conclusion.summary += ", and in it \(stage)" }
     conclusion.summary += conclusion.cause.map { ": \($0)." } ?? "."
+    if let pattern = LayerClass(first: layer, stages: spec.classes.first ?? [], steps) {
+      conclusion.evidence.append(pattern.sentence)
+      if let name = pattern.name {
+        conclusion.subject = name
+        conclusion.summary += " A class of layers: \(name)."
+      }
+      if let next = pattern.next { conclusion.next += " " + next }
+    }
     return conclusion
   }
 }

@@ -33,6 +33,9 @@ public struct Commits: Playbook {
 
   private enum Answer { case good, bad, skipped }
 
+  /// Where every build between the ends fails; without one that fails, log₂(n) + 2 steps.
+  public var mostRuns: Int { subject.cells.count * range.count }
+
   public func next(after steps: [Step]) -> Move {
     let last = range.count - 1
     guard let bad = steps.first else { return .run(experiment(last, "The last commit of the range is bad.")) }

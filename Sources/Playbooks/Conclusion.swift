@@ -66,6 +66,9 @@ public enum Move: Sendable, Hashable, Codable {
 /// An adaptive method: from the evidence so far to the next runs or a conclusion, and nothing else. Asked again with
 /// the same evidence it gives the same answer, so that a playbook can be resumed after any interruption.
 public protocol Playbook: Sendable {
+  /// More runs than this it never takes.
+  var mostRuns: Int { get }
+
   func next(after steps: [Step]) -> Move
 }
 

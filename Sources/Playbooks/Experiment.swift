@@ -1,7 +1,15 @@
 public import Planning
 
-/// One step of a playbook: a change of the job, and what it is to show. Each is one sweep.
+/// One step of a playbook: a change of the job, and what it is to show. Each is one sweep, or one look at what is served.
 public struct Experiment: Sendable, Hashable, Codable {
+  /// What a triage looks at, without a run.
+  public enum Look: String, Sendable, Hashable, Codable, CaseIterable {
+    case completions
+    case logs
+    /// Embedding and lm_head.
+    case ends = "embedding-and-lm-head"
+  }
+
   /// Letters, digits and dashes: names the step's note.
   public var step: String
   /// What is believed so far.
@@ -9,8 +17,11 @@ public struct Experiment: Sendable, Hashable, Codable {
   /// What is run, in words.
   public var design: String
   public var change: JobChange
+  /// Taken in the place of a sweep; nil: it is a sweep.
+  public var look: Look?
 
-  public init(step: String, hypothesis: String, design: String, change: JobChange) {
+  public init(step: String, hypothesis: String, design: String, change: JobChange, look: Look? = nil) {
+    self.look = look
     self.step = step
     self.hypothesis = hypothesis
     self.design = design

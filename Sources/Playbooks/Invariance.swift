@@ -27,6 +27,9 @@ public struct Invariance: Playbook {
     self.spec = spec
   }
 
+  /// E1 twice, E0, and one a position.
+  public var mostRuns: Int { 3 + spec.positions.count }
+
   public func next(after steps: [Step]) -> Move {
     guard let same = steps.first else {
       return .run(
@@ -96,6 +99,16 @@ public struct Invariance: Playbook {
     let chain = chain(shown)
     let first = chain.first
     let evidence = table(same, positions) + [amplification(chain)] + classification(chain)
+    // No kernel saw two sequences, so none can depend on the batch.
+    if first?.loop == .model {
+      return Conclusion(
+        verdict: .fail, kind: "slot-state",
+        summary: "The model runs each sequence by itself, and its result still depends on the slot: no kernel sees the "
+          + "batch, so it is state that the slots keep or share.",
+        layer: first?.layer, stage: first?.stage, cause: "batch-variance", evidence: evidence,
+        next: "Look at the slot's own KV cache and block table, at workspaces that are not cleared between two calls, "
+          + "and at kernels that choose their path by a pointer's alignment.")
+    }
     if let worst = first?.relL2, worst > Self.rounding {
       return Conclusion(
         verdict: .fail, kind: "slot-bug",
@@ -146,7 +159,12 @@ public struct Invariance: Playbook {
     let isAttention = stage.contains("attention") || stage.contains("attn")
     let isExperts = stage.contains("moe") || stage.contains("mlp") || stage.contains("expert")
     var lines: [String] = []
-    if isAttention {
+    if first.loop == .stage {
+      lines.append(
+        "\(first.place) is the first, and runs once for each sequence: no kernel in it sees the batch. Either what "
+          + "comes in differs already (dump finer classes before it), or its calls share state: the slots' KV cache, a "
+          + "workspace, a tile chosen by the slot's address.")
+    } else if isAttention {
       lines.append("\(first.place) is the first: split-KV attention, or the layout of the slots' KV cache.")
     } else if isExperts {
       lines.append("\(first.place) is the first: split-K in a fused expert or MLP kernel; silu and clamp amplify it.")
@@ -166,6 +184,16 @@ public struct Invariance: Playbook {
       return "\(name): slot \(differing.map(String.init).joined(separator: ", ")) differs, first at \(first.place)."
     }
     let slots = same.outcome.pairs.filter { $0.kind == "slots" }.prefix(1).map { line("E1", $0) }
-    return slots + positions.outcome.pairs.enumerated().map { line("E\($0.offset + 2) against E0", $0.element) }
+    return loops(same) + slots
+      + positions.outcome.pairs.enumerated().map { line("E\($0.offset + 2) against E0", $0.element) }
+  }
+
+  /// Per-sequence loops, whose calls were joined into the batch: seen by name, or a slot's drift would be invisible.
+  private func loops(_ same: Step) -> [String] {
+    let rows = same.outcome.pairs.first { $0.kind == "slots" }?.rows.filter { $0.loop != nil } ?? []
+    guard let first = rows.first else { return [] }
+    if first.loop == .model { return ["The whole model runs once for each sequence; those calls are the slots."] }
+    let stages = OrderedSet(rows.map(\.stage)).joined(separator: ", ")
+    return ["\(stages): one call for each sequence; those calls are the slots."]
   }
 }

@@ -17,6 +17,9 @@ public struct Isolate: Playbook {
     }
   }
 
+  /// As configured, minimal, all components but the last on top of one another, and one alone.
+  public var mostRuns: Int { subject.cells.count * (order.count + 2) }
+
   public func next(after steps: [Step]) -> Move {
     guard let whole = steps.first else {
       return .run(

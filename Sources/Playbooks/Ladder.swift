@@ -30,6 +30,9 @@ public struct Ladder: Playbook {
     self.axis = axis
   }
 
+  /// One step a value, and one a strategy at the value that breaks.
+  public var mostRuns: Int { 2 * (rungs.count + subject.spec.ladder.strategies.count) }
+
   public func next(after steps: [Step]) -> Move {
     for (index, rung) in rungs.enumerated() {
       guard index < steps.count else { return .run(climb(rung, after: index)) }

@@ -28,6 +28,8 @@ public struct OneAtATime: Playbook {
     }
   }
 
+  public var mostRuns: Int { subject.cells.count * (names.count + 1) }
+
   public func next(after steps: [Step]) -> Move {
     guard let base = steps.first else {
       return .run(
@@ -86,8 +88,9 @@ public struct OneAtATime: Playbook {
   private func reverted(_ critical: [String], _ outcomes: Outcomes) -> Conclusion {
     let tuning = names.filter { !critical.contains($0) }
     return Conclusion(
-      verdict: .pass, kind: "necessity",
-      summary: "Critical: \(critical.isEmpty ? "none" : critical.joined(separator: ", ")). "
+      verdict: .pass, kind: critical.isEmpty ? "no-bug" : "necessity",
+      summary: (critical.isEmpty ? "No bug without any one of the fixes. " : "")
+        + "Critical: \(critical.isEmpty ? "none" : critical.joined(separator: ", ")). "
         + "Fine-tuning: \(tuning.isEmpty ? "none" : tuning.joined(separator: ", ")).",
       subject: critical.first, evidence: table(outcomes),
       next: critical.isEmpty

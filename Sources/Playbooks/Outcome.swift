@@ -5,6 +5,14 @@ public import Planning
 
 /// What one experiment showed: a sweep's report as far as playbooks look at it.
 public struct Outcome: Sendable, Hashable, Codable {
+  /// What ran the sequences of the batch one by one.
+  public enum SequenceLoop: String, Sendable, Hashable, Codable {
+    /// This stage alone, inside a pass of the whole batch.
+    case stage
+    /// The whole model: no stage ever sees two sequences.
+    case model
+  }
+
   /// One compared tensor.
   public struct Row: Sendable, Hashable, Codable {
     public var layer: Int?
@@ -19,11 +27,14 @@ public struct Outcome: Sendable, Hashable, Codable {
     /// The factor that brings the reference nearest to the target.
     public var alpha: Double?
     public var isByteEqual: Bool?
+    /// What ran the sequences of the batch one by one; nil: nothing did.
+    public var loop: SequenceLoop?
 
     public init(
       layer: Int?, stage: String, tensor: String, slot: Int? = nil, verdict: Verdict, cos: Double? = nil,
-      relL2: Double? = nil, alpha: Double? = nil, isByteEqual: Bool? = nil
+      relL2: Double? = nil, alpha: Double? = nil, isByteEqual: Bool? = nil, loop: SequenceLoop? = nil
     ) {
+      self.loop = loop
       self.layer = layer
       self.stage = stage
       self.tensor = tensor
@@ -66,6 +77,7 @@ public struct Outcome: Sendable, Hashable, Codable {
     }
   }
 
+  /// Empty where it was a look.
   public var sweep: String
   public var verdict: Verdict
   /// The answer in one sentence.
@@ -77,6 +89,8 @@ public struct Outcome: Sendable, Hashable, Codable {
   public var notes: [String]
   /// What the runs' evaluations wrote; nil where nobody asked.
   public var samples: [RunSamples]?
+  /// What a look of a triage saw; nil: it was a sweep.
+  public var seen: TriageEvidence?
 
   public init(
     sweep: String, verdict: Verdict, sentence: String, runCount: Int, failedRuns: [String] = [], pairs: [Pair] = [],

@@ -85,12 +85,16 @@ extension PlaybookReport {
       \(step.experiment.hypothesis)
 
       ## Experiment
-      \(step.experiment.design) \(outcome.runCount) runs, sweep `\(outcome.sweep)`.
+      \(step.experiment.design)\(outcome.seen == nil ? " \(outcome.runCount) runs, sweep `\(outcome.sweep)`." : "")
 
       ## Data
 
       """
-    text += outcome.samples.map(RunSamples.table) ?? Self.table(outcome)
+    if let lines = outcome.lines {
+      text += lines.isEmpty ? "Nothing.\n" : lines.map { "- \($0)\n" }.joined()
+    } else {
+      text += outcome.samples.map(RunSamples.table) ?? Self.table(outcome)
+    }
     text += "\n## Conclusion\n\(outcome.verdict.rawValue.uppercased()): \(outcome.sentence)\n"
     for finding in outcome.findings.prefix(3) { text += "- \(finding.summary)\n" }
     for failed in outcome.failedRuns { text += "- \(failed)\n" }
@@ -134,7 +138,8 @@ extension PlaybookReport {
       var step: String
       var hypothesis: String
       var design: String
-      var sweep: String
+      /// Absent where it was a look at what is served.
+      var sweep: String?
       var verdict: Verdict
       var sentence: String
       var runs: Int
@@ -148,6 +153,8 @@ extension PlaybookReport {
     var runs: Int
     var steps: [Step]
     var conclusion: Conclusion?
+    /// What a triage saw.
+    var evidence: TriageEvidence?
   }
 
   /// `rollcall.playbook/1`; `verdict` and `conclusion` are absent while it goes on.
@@ -159,9 +166,11 @@ extension PlaybookReport {
       steps: steps.enumerated().map { index, step in
         Document.Step(
           number: index + 1, step: step.experiment.step, hypothesis: step.experiment.hypothesis,
-          design: step.experiment.design, sweep: step.outcome.sweep, verdict: step.outcome.verdict,
+          design: step.experiment.design, sweep: step.outcome.seen == nil ? step.outcome.sweep : nil,
+          verdict: step.outcome.verdict,
           sentence: step.outcome.sentence, runs: step.outcome.runCount)
-      }, conclusion: conclusion)
+      }, conclusion: conclusion,
+      evidence: steps.contains { $0.outcome.seen != nil } ? TriageEvidence(steps) : nil)
     return String(decoding: try encoder.encode(document), as: UTF8.self) + "\n"
   }
 }

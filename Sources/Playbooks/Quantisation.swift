@@ -19,6 +19,8 @@ public struct Quantisation: Playbook {
     self.spec = spec
   }
 
+  public var mostRuns: Int { subject.cells.count * 3 }
+
   public func next(after steps: [Step]) -> Move {
     guard let quantised = steps.first else {
       return .run(
@@ -92,23 +94,57 @@ public struct Quantisation: Playbook {
         + "`.to(dtype)` where a packed type needs `.view(dtype)`.")
   }
 
-  /// The seed's table of suspects, by the numbers of the first wrong place, in rough order of severity.
+  /// In rough order of severity, as the seed's table has them.
+  private enum Suspect: Int {
+    case scaleMissing, scaleMisapplied, layout, blockScale, kernel
+  }
+
+  private static let suspectLimit = 6
+
+  /// The seed's table of suspects by the numbers of each place that is wrong by itself: the gravest first, and of one
+  /// kind the one that is furthest off.
   private func suspects(_ step: Step) -> [String] {
-    guard let row = step.outcome.firstFailure, let relL2 = row.relL2 else { return [] }
+    let rows = step.outcome.judged?.rows ?? []
+    let first = step.outcome.firstFailure
+    let wrong = rows.filter { row in
+      guard row.verdict == .fail, let relL2 = row.relL2, row == first || row.tensor != "input" else { return false }
+      // What only carries on what comes in is no suspect of its own.
+      let input = rows.first { $0.layer == row.layer && $0.stage == row.stage && $0.tensor == "input" }?.relL2
+      return row == first || relL2 > Self.jump * (input ?? 0) && input != nil
+    }
+    let ranked = wrong.enumerated().sorted { a, b in
+      let (left, right) = (kind(a.element), kind(b.element))
+      if left != right { return left.rawValue < right.rawValue }
+      let (near, far) = (b.element.relL2 ?? 0, a.element.relL2 ?? 0)
+      return far == near ? a.offset < b.offset : far > near
+    }
+    let shown = ranked.prefix(Self.suspectLimit).enumerated().map { index, row in
+      (ranked.count > 1 ? "Suspect \(index + 1)" : "Suspect") + " at \(row.element.place): \(words(row.element))."
+    }
+    return shown + (ranked.count > shown.count ? ["\(ranked.count - shown.count) more places are wrong."] : [])
+  }
+
+  /// Honest outputs are no further off than this many times their input.
+  private static let jump = 2.5
+
+  private func kind(_ row: Outcome.Row) -> Suspect {
     let alpha = row.alpha.map(abs) ?? 1
-    let suspect =
-      if alpha > 100 || alpha < 0.01 {
-        "a missing or inverted scale: the magnitude is off by \(figure(alpha))"
-      } else if alpha > 1.5 || alpha < 0.67 {
-        "a scale that is applied wrongly: the magnitude is off by \(figure(alpha))"
-      } else if let cos = row.cos, cos < 0.5 {
-        "weights or scales read with the wrong layout or type: the direction is lost (cos \(figure(cos)))"
-      } else if relL2 > 0.05 {
-        "an incorrect block scale: \(figure(relL2 * 100)) % off, the magnitude nearly right"
-      } else {
-        "a wrong accumulation or cast in the kernel: \(figure(relL2 * 100)) % off"
-      }
-    return ["Suspect at \(row.place): \(suspect)."]
+    if alpha > 100 || alpha < 0.01 { return .scaleMissing }
+    if alpha > 1.5 || alpha < 0.67 { return .scaleMisapplied }
+    if let cos = row.cos, cos < 0.5 { return .layout }
+    return (row.relL2 ?? 0) > 0.05 ? .blockScale : .kernel
+  }
+
+  private func words(_ row: Outcome.Row) -> String {
+    let (alpha, relL2) = (row.alpha.map(abs) ?? 1, row.relL2 ?? 0)
+    return switch kind(row) {
+    case .scaleMissing: "a missing or inverted scale: the magnitude is off by \(figure(alpha))"
+    case .scaleMisapplied: "a scale that is applied wrongly: the magnitude is off by \(figure(alpha))"
+    case .layout:
+      "weights or scales read with the wrong layout or type: the direction is lost (cos \(figure(row.cos ?? 0)))"
+    case .blockScale: "an incorrect block scale: \(figure(relL2 * 100)) % off, the magnitude nearly right"
+    case .kernel: "a wrong accumulation or cast in the kernel: \(figure(relL2 * 100)) % off"
+    }
   }
 
   private func figure(_ value: Double) -> String { String(format: "%.3g", value) }

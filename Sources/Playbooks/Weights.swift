@@ -22,6 +22,8 @@ public struct Weights: Playbook {
     self.subject = subject
   }
 
+  public var mostRuns: Int { subject.cells.count }
+
   public func next(after steps: [Step]) -> Move {
     guard let step = steps.first else {
       return .run(

@@ -51,8 +51,13 @@ public struct ComparisonReport: Sendable, Hashable {
     public var target: Int?
     public var rule: CallRule
     public var why: String
+    /// What ran the target's sequences one by one, whose calls were joined; nil: nothing did.
+    public var loop: CallChoice.SequenceLoop?
 
-    public init(reference: Int?, target: Int?, rule: CallRule, why: String) {
+    public init(
+      reference: Int?, target: Int?, rule: CallRule, why: String, loop: CallChoice.SequenceLoop? = nil
+    ) {
+      self.loop = loop
       self.reference = reference
       self.target = target
       self.rule = rule

@@ -16,7 +16,7 @@ struct PlaybookCommand: AsyncParsableCommand {
       \(PlaybookName.allCases.map { "  \($0.rawValue.padding(toLength: 14, withPad: " ", startingAt: 0))\($0.question)" }
         .joined(separator: "\n"))
 
-      Every step is one sweep with its own report; notes of each step stand under playbooks/ in the store.
+      Every step is one sweep with its own report, but for the looks of a triage; notes of each step stand under playbooks/ in the store.
 
       Example: rollcall playbook bisect Jobs/bisect.yaml
       """,

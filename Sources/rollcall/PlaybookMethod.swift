@@ -11,14 +11,22 @@ enum PlaybookMethod {
 
   /// - Throws: `PlaybookError` where the job lacks what the playbook needs.
   init(_ record: PlaybookRecord) throws {
-    let subject = try Subject(Planner.plan(text: record.text, path: record.path))
+    let plan = try Planner.plan(text: record.text, path: record.path)
     if let name = PlaybookName(rawValue: record.name) {
-      self = .builtIn(try name.playbook(for: subject, commits: record.commits))
+      self = .builtIn(try name.playbook(for: plan, commits: record.commits))
     } else if record.name.hasPrefix("/") {
-      self = .own(OwnPlaybook(subject), program: record.name)
+      self = .own(OwnPlaybook(try Subject(plan)), program: record.name)
     } else {
       throw LedgerError(
         code: .damaged, message: "The store holds the unknown playbook \"\(record.name)\"; a newer rollcall wrote it.")
+    }
+  }
+
+  /// More runs than this it never takes; nil where only a team's own program knows.
+  var mostRuns: Int? {
+    switch self {
+    case .builtIn(let playbook): playbook.mostRuns
+    case .own: nil
     }
   }
 

@@ -15,6 +15,7 @@ struct PlaybookSession {
   func drive(_ record: PlaybookRecord) async throws -> PlaybookReport? {
     let method = try PlaybookMethod(record)
     var report = try Self.report(record, ledger)
+    if let most = method.mostRuns { Console.error("\(record.name): at most \(most) runs") }
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
         guard let step = try await finish(open, of: record) else { return nil }
@@ -35,16 +36,27 @@ struct PlaybookSession {
   }
 
   private func begin(_ experiment: Experiment, number: Int, of record: PlaybookRecord) throws {
+    defer { Console.error("step \(number) \(experiment.step): \(experiment.design)") }
+    guard experiment.look == nil else {
+      let name = "\(record.id)/\(number)"
+      return try ledger.begin(
+        StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: name), of: record.id)
+    }
     let plan = try Planner.plan(text: record.text, path: record.path, change: experiment.change)
     let now = Date().timeIntervalSince1970
     let sweep = Naming.sweep(job: "\(record.job)-\(experiment.step)", now: now, random: .random(in: 0...UInt16.max))
     try ledger.begin(
       StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
       plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)
-    Console.error("step \(number) \(experiment.step): \(experiment.design)")
   }
 
   private func finish(_ open: StepRecord, of playbook: PlaybookRecord) async throws -> Step? {
+    let experiment = try JSONDocument.decode(Experiment.self, from: open.experiment)
+    if let look = experiment.look {
+      guard let outcome = try await take(look, of: playbook) else { return nil }
+      Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")
+      return Step(experiment: experiment, outcome: outcome)
+    }
     let record = try ledger.sweep(named: open.sweep)
     let isOver = record.state == .done || record.state == .cancelled
     guard
@@ -57,7 +69,19 @@ struct PlaybookSession {
       outcome = outcome.evaluated(try GatheredSamples(session.artifacts, report, plan).read())
     }
     Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")
-    return Step(experiment: try JSONDocument.decode(Experiment.self, from: open.experiment), outcome: outcome)
+    return Step(experiment: experiment, outcome: outcome)
+  }
+
+  /// A look at what is served; nil when Ctrl-C detached it.
+  private func take(_ look: Experiment.Look, of playbook: PlaybookRecord) async throws -> Outcome? {
+    let plan = try Planner.plan(text: playbook.text, path: playbook.path)
+    guard let spec = plan.playbook?.triage else { throw PlaybookError("The job names no served model any more.") }
+    let probe = TriageProbe(spec: spec, directory: plan.baseDirectory)
+    do {
+      return try await Interruption.race { Outcome(look, try await probe.take(look)) }
+    } catch is Interruption {
+      return nil
+    }
   }
 
   /// `<store>/playbooks/<id>/notes/NN_<step>.md`; each is written again when the step after it is known.

@@ -7,6 +7,10 @@ import Testing
   private func conclusion(_ outcome: RollcallBinary.Outcome) throws -> [String: Any] {
     let report = try outcome.json()
     #expect(report["schema"] as? String == "rollcall.playbook/1")
+    if let stated = outcome.errorOutput.firstMatch(of: /at most (\d+) runs/), let most = Int(stated.1) {
+      let runs = try #require(report["runs"] as? Int)
+      #expect(runs <= most, "no more runs than were stated")
+    }
     return try #require(report["conclusion"] as? [String: Any], "\(outcome.output) \(outcome.errorOutput)")
   }
 
@@ -63,22 +67,52 @@ import Testing
       #expect(conclusion["layer"] as? Int == 22)
       #expect(conclusion["stage"] as? String == "MoE")
       #expect(conclusion["cause"] as? String == "double-reduce")
+      #expect(conclusion["subject"] == nil)
+      #expect((conclusion["evidence"] as? [String])?.contains { $0.hasPrefix("Layer 22 alone") } == true)
       let runs = try #require(try outcome.json()["runs"] as? Int)
       #expect(Double(runs) <= 2 * log2(36) + 3)
     }
   }
 
-  @Test(.timeLimit(.minutes(10))) func whatHasNoBugIsNoBug() async throws {
-    let bug = "--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2"
-    try await SampleJob.with("bisect", replacing: [(bug, "")]) { rollcall, _ in
+  @Test(.timeLimit(.minutes(10))) func everySecondLayerIsSeenAsAClass() async throws {
+    try await SampleJob.with(
+      "bisect",
+      replacing: [("--layers 36", "--layers 16"), ("0-35", "0-15"), ("--layer 22", "--layer 5 --bug-every 2")]
+    ) { rollcall, scratch in
       let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
-      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
-      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["layer"] as? Int == 5)
+      #expect(conclusion["stage"] as? String == "MoE")
+      #expect(conclusion["cause"] as? String == "double-reduce")
+      #expect(conclusion["subject"] as? String == "every second layer", "\(conclusion)")
+      let runs = try #require(try outcome.json()["runs"] as? Int)
+      #expect(Double(runs) <= 2 * log2(16) + 3)
+      let id = try #require(try outcome.json()["id"] as? String)
+      let note = try #require(scratch.text("store/playbooks/\(id)/notes/03_layer-5-Attention-MLP-MoE.md"))
+      #expect(note.contains("layers 6,7,8,9 show whether it is a class"))
     }
-    try await SampleJob.with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, _ in
-      let outcome = try await rollcall("playbook", "ladder", "job.yaml", "--json")
+  }
+
+  @Test(
+    .timeLimit(.minutes(10)),
+    arguments: [
+      ("bisect", "--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2", "", 4),
+      ("ladder", "[1, 2, 4, 8]", "[1, 2, 4]", 4),
+      ("isolate", #"[--bug, missing-scale, --layer, "2"]"#, "[--backend, split]", 2),
+      ("ablate", "FUSED: missing-scale", "FUSED: \"\"", 2),
+      ("necessity", #"[--bug, missing-scale, --layer, "2"]"#, "[--backend, split]", 6),
+      ("quantisation", "KERNEL: float8-variant", "KERNEL: \"\"", 2),
+    ])
+  func whatHasNoBugIsNoBug(_ job: String, _ bug: String, _ harmless: String, _ runs: Int) async throws {
+    try await SampleJob.with(job, replacing: [(bug, harmless)]) { rollcall, _ in
+      let outcome = try await rollcall("playbook", job, "job.yaml", "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
-      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+      #expect(outcome.errorOutput.contains("at most"))
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "no-bug")
+      #expect((conclusion["summary"] as? String)?.hasPrefix("No bug") == true)
+      #expect(try outcome.json()["runs"] as? Int == runs)
     }
   }
 
@@ -160,6 +194,40 @@ import Testing
     }
   }
 
+  @Test(
+    .timeLimit(.minutes(10)),
+    arguments: [
+      ("--per-sequence", "no-bug", "AttnContext: one call for each sequence; those calls are the slots."),
+      (
+        "--per-sequence --bug batch-variance --stage Attention --layer 1", "batch-variance",
+        "AttnContext: one call for each sequence; those calls are the slots."
+      ),
+      (
+        "--one-by-one --bug batch-variance --layer 1", "slot-state",
+        "The whole model runs once for each sequence; those calls are the slots."
+      ),
+    ])
+  func sequencesThatRunOneByOneAreSlots(_ engine: String, _ kind: String, _ loop: String) async throws {
+    let prompts = "--prompts ${{ prompts }}"
+    try await SampleJob.with(
+      "invariance",
+      replacing: [
+        (prompts, "\(prompts) --layers 2 \(engine)"), ("layers: 0-3", "layers: 0-1"),
+        ("Attention,MLP", "Attention,AttnContext,MLP"), (#", "position:2", "position:3""#, ""),
+      ]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "invariance", "job.yaml", "--json")
+      #expect(outcome.status == (kind == "no-bug" ? 0 : 1), "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == kind)
+      #expect((conclusion["evidence"] as? [String])?.first == loop)
+      #expect(try outcome.json()["runs"] as? Int == 5)
+      guard kind != "no-bug" else { return }
+      #expect(conclusion["layer"] as? Int == 1)
+      #expect(conclusion["stage"] as? String == (engine.contains("Attention") ? "Attention" : "MoE"))
+    }
+  }
+
   @Test(.timeLimit(.minutes(10))) func weightsAreCheckedByNameByteAndSlice() async throws {
     let plain = "--nproc ${{ world_size }}"
     try await SampleJob.with("weights") { rollcall, _ in
@@ -177,9 +245,11 @@ import Testing
     }
   }
 
-  @Test(.timeLimit(.minutes(10))) func theFirstBadCommitIsFoundAndBrokenBuildsAreSkipped() async throws {
+  /// A repository of seven commits, of which the fourth cannot be built, and a job over them.
+  private func withCommits(
+    bugFrom first: Int?, _ body: (RollcallBinary, [String]) async throws -> Void
+  ) async throws {
     try await SampleJob.with("commits") { rollcall, scratch in
-      // Seven commits: the fourth cannot be built, the sixth brings the bug.
       let engine = try scratch.directory("engine")
       let source = try String(contentsOfFile: scratch.path("workloads/tiny_tp.py"), encoding: .utf8)
       func git(_ arguments: String...) async throws -> String {
@@ -195,7 +265,8 @@ import Testing
         try #require(source.contains(plain))
         let bug = #"add("--bug", default="double-reduce""#
         try scratch.write(
-          "engine/tiny_tp.py", "# \(number)\n" + (number < 6 ? source : source.replacing(plain, with: bug)))
+          "engine/tiny_tp.py",
+          "# \(number)\n" + (number < first ?? .max ? source : source.replacing(plain, with: bug)))
         try scratch.write("engine/build.sh", number == 4 ? "echo cannot build >&2; exit 1\n" : "echo built\n")
         _ = try await git("add", ".")
         _ = try await git("commit", "-q", "-m", "commit \(number)")
@@ -206,6 +277,12 @@ import Testing
         "job.yaml",
         text.replacing("/srv/engine", with: engine).replacing("v1.0", with: commits[0])
           .replacing("make -j8", with: "sh build.sh\n    trees: \(scratch.path("trees"))"))
+      try await body(rollcall, commits)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func theFirstBadCommitIsFoundAndBrokenBuildsAreSkipped() async throws {
+    try await withCommits(bugFrom: 6) { rollcall, commits in
       let outcome = try await rollcall("playbook", "commits", "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput) \(outcome.output)")
       let conclusion = try conclusion(outcome)
@@ -214,6 +291,15 @@ import Testing
       #expect(conclusion["cause"] as? String == "double-reduce")
       #expect(try outcome.steps().count <= 6, "log₂ of seven, two ends, one without a build")
       #expect(try outcome.steps().contains("commit-\(commits[3].prefix(12))"), "the middle is the one without a build")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func aBadEndThatPassesIsNoBug() async throws {
+    try await withCommits(bugFrom: nil) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "commits", "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
+      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+      #expect(try outcome.json()["runs"] as? Int == 2)
     }
   }
 

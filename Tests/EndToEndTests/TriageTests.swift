@@ -168,4 +168,61 @@ import Testing
       #expect(end["stage"] as? String == "MoE")
     }
   }
+
+  @Test(.timeLimit(.minutes(10))) func aKilledTriageGoesOnWhereItWas() async throws {
+    let bug = "--layer 22"
+    try await SampleJob.with(
+      "triage", replacing: [(":8765", ":PORT"), ("--layers 36", "--layers 4"), (bug, "--layer 2"), ("0-35", "0-3")]
+    ) { rollcall, scratch in
+      try scratch.write("job.in", try #require(scratch.text("job.yaml")))
+      try scratch.write(
+        "go.sh",
+        """
+        serve() {
+          rm -f port
+          "$ROLLCALL_PYTHON" workloads/completions_server.py --port-file port "$@" &
+          server=$!
+          while [ ! -s port ]; do kill -0 $server || exit 99; sleep 0.05; done
+        }
+        # Starts rollcall and kills it as soon as it says the word.
+        until_it_says() {
+          word=$1; shift
+          "$ROLLCALL" playbook "$@" 2>words &
+          while ! grep -q "$word" words; do kill -0 $! || exit 98; sleep 0.05; done
+          kill -KILL $!; wait $!
+        }
+        trap 'kill $server 2>/dev/null' EXIT
+        serve --port 0 --slow 1000000
+        sed "s/PORT/$(cat port)/" job.in >job.yaml
+        until_it_says 'waiting for' triage job.yaml --bisect >/dev/null
+        port=$(cat port); kill $server; wait $server
+        "$ROLLCALL" playbook list >listed
+        serve --port $port --fault prefill
+        until_it_says 'step 4' resume last >/dev/null
+        kill $server; wait $server
+        "$ROLLCALL" playbook show last --json >between
+        "$ROLLCALL" playbook resume last --json
+        """)
+      let result = try await runTool(
+        "bash", ["go.sh"], environment: rollcall.variables.merging(["ROLLCALL": try RollcallBinary.path]) { $1 },
+        directory: scratch.path, timeout: .seconds(600), mustSucceed: false)
+      let outcome = RollcallBinary.Outcome(
+        status: result.status, output: result.output, errorOutput: result.errorOutput)
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try #require(scratch.text("listed")).contains("goes on"))
+      #expect(try #require(scratch.text("between")).contains("embedding-and-lm-head"))
+      // Nobody serves any more: what was asked was not asked again.
+      let end = try conclusion(outcome)
+      #expect(end["kind"] as? String == "located")
+      #expect(end["layer"] as? Int == 2)
+      #expect(end["stage"] as? String == "MoE")
+      let steps = try outcome.steps()
+      #expect(steps.prefix(3) == ["completions", "logs", "embedding-and-lm-head"])
+      #expect(Set(steps).count == steps.count && steps.count > 3)
+      let id = try #require(try outcome.json()["id"] as? String)
+      let joined = try await rollcall("report", id, "--format", "markdown")
+      #expect(joined.output.contains("The capital of France"))
+      #expect(scratch.text("store/playbooks/\(id)/notes/03_embedding-and-lm-head.md") != nil)
+    }
+  }
 }

@@ -109,4 +109,13 @@ import Testing
     #expect(Set(ids.map(\.id)).count == 8)
     #expect(ids.map { $0.run.env["ROLLCALL_A"] } == ["1", "1", "1", "true", "1.0", "010", "1.10", "1e5"])
   }
+
+  @Test func theSampleJobsWarnOfNothing() throws {
+    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent()
+    let jobs = root.appendingPathComponent("Jobs").path
+    let names = try FileManager.default.contentsOfDirectory(atPath: jobs).filter { $0.hasSuffix(".yaml") }
+    #expect(names.contains("planted-bug.yaml"))
+    for name in names { #expect(try Planner.plan(jobFile: "\(jobs)/\(name)").warnings == [], "\(name)") }
+  }
 }

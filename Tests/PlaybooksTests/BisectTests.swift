@@ -13,6 +13,12 @@ import Testing
     var stage = "MoE"
     var width = 5
     var classes = "[[Block], [Attention, MoE]]"
+    /// Beside the first, every so manyth layer is wrong by itself.
+    var every = 0
+    /// A layer behind a wrong one is wrong, too, by what comes in.
+    var carries = true
+    /// Layers with an MLP in the place of the experts.
+    var dense: Set<Int> = []
 
     func play() throws -> (conclusion: Conclusion, steps: [Step]) {
       let subject = try Subjects.subject(
@@ -25,22 +31,30 @@ import Testing
         #expect(dumped.count <= width + 1)
         var rows: [Outcome.Row] = []
         for layer in dumped {
-          for name in order { rows.append(row(layer, name, order)) }
+          for name in order { rows += self.rows(layer, dense.contains(layer) && name == "MoE" ? "MLP" : name) }
         }
         let verdict = Verdict.combined(rows.map(\.verdict))
-        let first = rows.first { $0.verdict == .fail }
+        let first = rows.first { $0.verdict == .fail && $0.tensor == "hidden" }
         return Play.outcome(
           experiment, verdict, rows: rows,
           findings: first.map { [Play.finding("double-reduce", layer: $0.layer, stage: $0.stage)] } ?? [])
       }
     }
 
-    private func row(_ layer: Int, _ name: String, _ order: [String]) -> Outcome.Row {
-      let isWrong =
-        bug.map {
-          layer > $0 || layer == $0 && (name == "Block" || name == stage || stage == "Attention" && name == "MoE")
-        } ?? false
-      return Outcome.Row(layer: layer, stage: name, tensor: "hidden", verdict: isWrong ? .fail : .pass)
+    func isFaulty(_ layer: Int) -> Bool {
+      guard let bug, !dense.contains(layer) else { return false }
+      return layer == bug || every > 0 && layer > bug && (layer - bug) % every == 0
+    }
+
+    /// What comes in and what goes out; each faulty layer adds 0.3 to what the residual stream carries, others little.
+    private func rows(_ layer: Int, _ name: String) -> [Outcome.Row] {
+      let before = carries ? Double((0..<layer).count(where: isFaulty)).squareRoot() * 0.3 : 0
+      let isLate = name == "Block" || name == stage || stage == "Attention"
+      let own = isFaulty(layer) && isLate ? 0.3 : 0.1 * before
+      func row(_ tensor: String, _ relL2: Double) -> Outcome.Row {
+        Outcome.Row(layer: layer, stage: name, tensor: tensor, verdict: relL2 > 0.1 ? .fail : .pass, relL2: relL2)
+      }
+      return [row("input", before), row("hidden", (before * before + own * own).squareRoot())]
     }
   }
 
@@ -63,6 +77,74 @@ import Testing
   @Test func theFirstWrongStageOfTheLayerIsNamed() throws {
     let (conclusion, _) = try Model(layers: 36, bug: 17, stage: "Attention").play()
     #expect(conclusion.stage == "Attention")
+  }
+
+  private func plays(_ model: Model) throws -> Conclusion {
+    let (conclusion, steps) = try model.play()
+    let runs = steps.reduce(0) { $0 + $1.outcome.runCount }
+    #expect(Double(runs) <= 2 * log2(Double(model.layers)) + 3, "\(steps.map(\.experiment.step))")
+    #expect(conclusion.kind == "located")
+    #expect(conclusion.layer == model.bug)
+    return conclusion
+  }
+
+  @Test func oneLayerAloneIsToldFromAClass() throws {
+    for bug in 0..<34 {
+      let conclusion = try plays(Model(layers: 36, bug: bug))
+      #expect(conclusion.subject == nil)
+      #expect(
+        conclusion.evidence.contains { $0.hasPrefix("Layer \(bug) alone is wrong by itself") }, "\(conclusion.evidence)"
+      )
+    }
+  }
+
+  @Test func everySecondOrThirdWrongLayerIsAClass() throws {
+    for (every, name) in [(2, "every second layer"), (3, "every third layer"), (4, "every 4th layer")] {
+      for bug in 0..<24 {
+        let conclusion = try plays(Model(layers: 36, bug: bug, every: every))
+        #expect(conclusion.subject == name, "from \(bug): \(conclusion.evidence)")
+        #expect(conclusion.summary.contains(name))
+        #expect(conclusion.next.contains("the branch that these layers take"))
+      }
+    }
+  }
+
+  @Test func everyLayerFromOneOnIsTheOtherBranch() throws {
+    let conclusion = try plays(Model(layers: 36, bug: 3, every: 1))
+    #expect(conclusion.subject == "every layer from 3 on")
+    #expect(conclusion.next.contains("the first 3 layers"))
+    #expect(try plays(Model(layers: 36, bug: 0, every: 1)).subject == "every layer")
+  }
+
+  @Test func layersWithExpertsAreAClassAgainstDenseOnes() throws {
+    // Experts in 5, 6, 8, 9, …: no number tells it, the stages do.
+    let dense = Set((0..<36).filter { $0 < 5 || $0 == 7 })
+    var model = Model(layers: 36, bug: 5, every: 1)
+    model.dense = dense
+    let conclusion = try plays(model)
+    #expect(conclusion.subject == "layers with MoE", "\(conclusion.evidence)")
+  }
+
+  @Test func whereRightLayersStandBehindWrongOnesTheClassIsSearched() throws {
+    for every in 2...6 {
+      for bug in 0..<every {
+        var model = Model(layers: 36, bug: bug, every: every)
+        model.carries = false
+        let (conclusion, steps) = try model.play()
+        let runs = steps.reduce(0) { $0 + $1.outcome.runCount }
+        #expect(Double(runs) <= 2 * log2(36.0) + 3)
+        // Where no probe of the first step is wrong, it is not seen.
+        guard conclusion.kind != "no-bug" else { continue }
+        #expect(conclusion.kind == "located")
+        #expect(model.isFaulty(try #require(conclusion.layer)), "\(every), \(bug)")
+      }
+    }
+    var second = Model(layers: 36, bug: 1, every: 2)
+    second.carries = false
+    let (conclusion, steps) = try second.play()
+    #expect(conclusion.layer == 1, "17 and 35 are wrong, 26 between them is right: the odd ones are searched")
+    #expect(steps[1].experiment.hypothesis.contains("every 2 layers"))
+    #expect(conclusion.subject == "every second layer")
   }
 
   @Test func aNarrowDumpTakesMoreStepsAndFindsTheSame() throws {

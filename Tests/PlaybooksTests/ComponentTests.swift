@@ -1,4 +1,6 @@
 import Comparison
+import OrderedCollections
+import Planning
 import Playbooks
 import Testing
 
@@ -101,5 +103,73 @@ import Testing
       $0.words.contains("bf16") ? Play.outcome($0, .pass) : Play.outcome($0, .fail, rows: [row])
     }
     #expect(conclusion.evidence.contains { $0.contains("layer 3 MoE") && $0.contains(text) })
+  }
+
+  @Test func severalSuspectsAreRankedByTheirNumbers() throws {
+    func stage(_ layer: Int, _ stage: String, _ input: Double, _ output: Double, alpha: Double = 1, cos: Double = 0.99)
+      -> [Outcome.Row]
+    {
+      [("input", input, 1.0, 0.9999), ("hidden", output, alpha, cos)].map { tensor, relL2, alpha, cos in
+        Outcome.Row(
+          layer: layer, stage: stage, tensor: tensor, verdict: relL2 > 0.01 ? .fail : .pass, cos: cos, relL2: relL2,
+          alpha: alpha)
+      }
+    }
+    let rows =
+      stage(0, "Attention", 0, 0.02) + stage(0, "MoE", 0.001, 0.12) + stage(1, "Attention", 0.1, 0.11)
+      + stage(1, "MoE", 0.1, 0.4) + stage(2, "Attention", 0.1, 299, alpha: 300) + stage(3, "MoE", 0.1, 1.3, cos: 0.1)
+    let (conclusion, _) = try Play.through(Quantisation(quantised())) {
+      $0.words.contains("bf16") ? Play.outcome($0, .pass) : Play.outcome($0, .fail, rows: rows)
+    }
+    let suspects = conclusion.evidence.filter { $0.hasPrefix("Suspect") }.map { $0.prefix { $0 != ":" } }
+    #expect(
+      suspects == [
+        "Suspect 1 at layer 2 Attention", "Suspect 2 at layer 3 MoE", "Suspect 3 at layer 1 MoE",
+        "Suspect 4 at layer 0 MoE", "Suspect 5 at layer 0 Attention",
+      ], "layer 1 Attention only carries on what comes in")
+  }
+
+  /// An engine's job: its six fusions off by an overlay of the file that it is given, its dumps by variables.
+  @Test func aRealEnginesJobCanBeSaid() throws {
+    let fusions = [
+      "fuse_fp8_linear", "fuse_nvfp4_linear", "fuse_finegrained_fp8_linear", "fuse_fp8_moe",
+      "fuse_finegrained_fp8_moe", "fuse_nvfp4_moe",
+    ]
+    let text = """
+      name: autodeploy
+      matrix: {world_size: [1, 2]}
+      run:
+        command: trtllm-bench --model $MODEL
+        env: {MODEL: nvidia/fp8, ATOM_FWD_DUMP_DIR: "${{ dump_dir }}", ATOM_FWD_DUMP_ONE_SHOT: "0"}
+      dumps: {layout: atom, slots: 4}
+      compare: {reference: {world_size: 1}}
+      playbook:
+        components:
+          unquantised: {on: {env: {MODEL: meta/bf16}}}
+          fake:
+            on:
+              env: {AD_FAKE_QUANT: "1"}
+              arguments: [--extra_llm_api_options, fake_quant.yaml]
+              overlay:
+                fake_quant.yaml:
+                  transforms:
+      \(fusions.map { "              \($0): {enabled: false}" }.joined(separator: "\n"))
+        quantisation: {unquantised: unquantised, fake: fake}
+      """
+    let plan = try Planner.plan(text: text, path: "/job.yaml")
+    let (_, steps) = try Play.through(Quantisation(Subject(plan))) {
+      Play.outcome($0, $0.step == "unquantised" ? .pass : .fail)
+    }
+    #expect(steps.count == 3)
+    let runs = try steps.map { step in
+      try #require(Planner.plan(text: text, path: "/job.yaml", change: step.experiment.change).cells.last?.run)
+    }
+    #expect(runs.map { $0.env["MODEL"] } == ["nvidia/fp8", "meta/bf16", "nvidia/fp8"])
+    #expect(runs.map { $0.env["AD_FAKE_QUANT"] } == [nil, nil, "1"])
+    for run in runs { #expect(run.displayed.env["ATOM_FWD_DUMP_DIR"] == "${{ dump_dir }}") }
+    #expect(runs[0].written == nil)
+    #expect(runs[2].command.hasSuffix("--extra_llm_api_options fake_quant.yaml"))
+    let overlay = try #require(runs[2].written?["fake_quant.yaml"])
+    for fusion in fusions { #expect(overlay.contains(fusion), "\(overlay)") }
   }
 }

@@ -19,22 +19,26 @@ import Testing
     return try Subject(Planner.plan(text: text, path: "/job.yaml"))
   }
 
-  private func row(_ layer: Int, _ stage: String, slot: Int, off: Double) -> Outcome.Row {
+  private func row(
+    _ layer: Int, _ stage: String, slot: Int, off: Double, loop: Outcome.SequenceLoop? = nil
+  ) -> Outcome.Row {
     Outcome.Row(
       layer: layer, stage: stage, tensor: "hidden", slot: slot, verdict: off > 0 ? .fail : .pass, cos: 1 - off * off,
-      relL2: off)
+      relL2: off, loop: loop)
   }
 
   /// - Parameter off: by what slot `slot` of a batch differs in layer 1's MoE; behind it ten times that.
   private func play(
-    repeats: Double = 0, off: @escaping (_ batch: String, _ slot: Int) -> Double
+    repeats: Double = 0, loops: [String: Outcome.SequenceLoop] = [:],
+    off: @escaping (_ batch: String, _ slot: Int) -> Double
   ) throws -> (conclusion: Conclusion, steps: [Step]) {
     try Play.through(Invariance(subject())) { experiment in
       func pair(_ kind: String, _ batch: String, _ slots: [Int], _ figure: (Int) -> Double) -> Outcome.Pair {
         let rows = slots.flatMap {
           [
-            row(0, "Attention", slot: $0, off: 0), row(1, "MoE", slot: $0, off: figure($0)),
-            row(2, "Attention", slot: $0, off: figure($0) * 20),
+            row(0, "Attention", slot: $0, off: 0, loop: loops["Attention"]),
+            row(1, "MoE", slot: $0, off: figure($0), loop: loops["MoE"]),
+            row(2, "Attention", slot: $0, off: figure($0) * 20, loop: loops["Attention"]),
           ]
         }
         return Outcome.Pair(
@@ -86,6 +90,27 @@ import Testing
     #expect(size.summary.contains("size of the batch"))
     let (position, _) = try play { batch, _ in batch == "p1" ? 1e-3 : 0 }
     #expect(position.summary.contains("position or the neighbours"))
+  }
+
+  @Test func aStageThatRunsOncePerSequenceIsNamedAndNoSplitK() throws {
+    let (loop, _) = try play(loops: ["MoE": .stage]) { _, slot in slot == 0 ? 0 : 1e-3 }
+    #expect(loop.kind == "batch-variance")
+    #expect(loop.evidence.first == "MoE: one call for each sequence; those calls are the slots.")
+    #expect(loop.evidence.contains { $0.contains("no kernel in it sees the batch") })
+    #expect(!loop.evidence.contains { $0.contains("split-K") })
+    // A loop elsewhere says nothing of the first stage that differs.
+    let (other, _) = try play(loops: ["Attention": .stage]) { _, slot in slot == 0 ? 0 : 1e-3 }
+    #expect(other.evidence.contains { $0.contains("split-K") })
+    #expect(other.evidence.first == "Attention: one call for each sequence; those calls are the slots.")
+  }
+
+  @Test func aModelThatRunsOncePerSequenceKeepsState() throws {
+    let (conclusion, _) = try play(loops: ["MoE": .model, "Attention": .model]) { _, slot in slot == 0 ? 0 : 1e-3 }
+    #expect(conclusion.kind == "slot-state")
+    #expect(conclusion.layer == 1 && conclusion.stage == "MoE")
+    let (clean, _) = try play(loops: ["MoE": .model, "Attention": .model]) { _, _ in 0 }
+    #expect(clean.kind == "no-bug")
+    #expect(clean.evidence.first == "The whole model runs once for each sequence; those calls are the slots.")
   }
 
   @Test func moreThanRoundingIsABugOfThePathForSeveralSequences() throws {

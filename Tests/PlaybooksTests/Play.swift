@@ -3,6 +3,7 @@ import Diagnosis
 import OrderedCollections
 import Planning
 import Playbooks
+import Testing
 
 /// Plays a playbook against an answer for every experiment.
 enum Play {
@@ -14,7 +15,10 @@ enum Play {
     var steps: [Step] = []
     while steps.count < 100 {
       switch playbook.next(after: steps) {
-      case .conclude(let conclusion): return (conclusion, steps)
+      case .conclude(let conclusion):
+        let runs = steps.reduce(0) { $0 + $1.outcome.runCount }
+        #expect(runs <= playbook.mostRuns, "\(steps.map(\.experiment.step))")
+        return (conclusion, steps)
       case .run(let experiment): steps.append(Step(experiment: experiment, outcome: try answer(experiment)))
       }
     }

@@ -80,4 +80,78 @@ import Testing
     found.answers[0].text = " Berlin."
     #expect(Triage(found).conclusion.subject == "failed-jit-build")
   }
+
+  // MARK: As a playbook
+
+  private func plan() throws -> Plan {
+    try Planner.plan(
+      text: """
+        name: sample
+        matrix: {world_size: [1, 2]}
+        run: {command: engine}
+        dumps: {layout: atom}
+        compare: {reference: {world_size: 1}}
+        playbook:
+          triage: {url: "http://127.0.0.1:1", model: tiny}
+          bisect: {layers: 0-3}
+        """, path: "/job.yaml")
+  }
+
+  /// - Parameter wrongLayer: the layer that a dump shows to be wrong.
+  private func play(
+    bisects: Bool, answer: String, health: String? = nil, wrongLayer: Int? = nil
+  ) throws -> (conclusion: Conclusion, steps: [Step]) {
+    try Play.through(TriagePlaybook(plan(), bisects: bisects)) { experiment in
+      guard let look = experiment.look else {
+        let rows = (0..<4).map { layer in
+          Outcome.Row(
+            layer: layer, stage: "Block", tensor: "hidden", verdict: layer >= wrongLayer ?? .max ? .fail : .pass)
+        }
+        return Play.outcome(experiment, Verdict.combined(rows.map(\.verdict)), rows: rows)
+      }
+      var seen = TriageEvidence(healthProblem: health)
+      switch look {
+      case .completions: if health == nil { seen.answers = evidence(answer).answers }
+      case .logs: seen.logs.scan("all is well", file: "server.log")
+      case .ends: seen.embedding = .init(.right, "All rows.")
+      }
+      return Outcome(look, seen)
+    }
+  }
+
+  @Test func threeLooksAndNoRun() throws {
+    let (right, steps) = try play(bisects: false, answer: " Paris.")
+    #expect(right.kind == "no-bug")
+    #expect(steps.map(\.experiment.step) == ["completions", "logs", "embedding-and-lm-head"])
+    #expect(steps.map(\.outcome.verdict) == [.pass, .pass, .inconclusive], "the head was not looked at")
+    #expect(right.evidence.contains("Embedding: All rows."), "the third look is evidence, too")
+    let (wrong, _) = try play(bisects: false, answer: " Berlin.")
+    #expect(wrong.kind == "prefill")
+    let (absent, one) = try play(bisects: true, answer: "", health: "connection refused")
+    #expect(absent.kind == "not-served")
+    #expect(one.count == 1)
+  }
+
+  @Test func wrongAnswersGoOnToTheLayerAndStayWrong() throws {
+    let (located, steps) = try play(bisects: true, answer: " Berlin.", wrongLayer: 2)
+    #expect(located.kind == "located")
+    #expect(located.layer == 2)
+    #expect(located.evidence.first?.hasPrefix("1 of 1 known answers are wrong") == true)
+    #expect(steps.count > 3)
+    let (unlocated, _) = try play(bisects: true, answer: " Berlin.")
+    #expect(unlocated.verdict == .fail, "layers that agree do not make wrong answers right")
+    #expect(unlocated.kind == "prefill")
+    let (right, looks) = try play(bisects: true, answer: " Paris.", wrongLayer: 2)
+    #expect(right.verdict == .pass)
+    #expect(looks.count == 3)
+  }
+
+  @Test func theNotesOfLooksNameNoSweep() throws {
+    let (conclusion, steps) = try play(bisects: false, answer: " Berlin.")
+    let report = PlaybookReport(id: "x", name: "triage", job: "sample", steps: steps, conclusion: conclusion)
+    #expect(report.note(1).contains("- \"The capital of France is\""))
+    #expect(!report.markdown().contains("sweep"))
+    #expect(try report.json().contains("\"evidence\""))
+    #expect(try !report.json().contains("\"sweep\""))
+  }
 }

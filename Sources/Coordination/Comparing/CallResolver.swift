@@ -167,7 +167,8 @@ enum CallResolver {
         result.byStage[place] = .success(
           CallChoice(
             call: first, rule: .auto, why: "\(choice.why); \(place.stage): \(assigned.why)",
-            joined: calls.count > 1 ? calls : [], runnersUp: choice.runnersUp))
+            joined: calls.count > 1 ? calls : [], runnersUp: choice.runnersUp,
+            loop: calls.count > choice.calls.count ? .stage : choice.loop))
       }
       return result
     }

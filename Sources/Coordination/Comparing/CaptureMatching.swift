@@ -85,7 +85,8 @@ struct CaptureMatching: Sendable {
           Pair(
             key: key,
             call: ComparisonReport.RowCall(
-              reference: leftChoice.call, target: rightChoice.call, rule: rightChoice.rule, why: why),
+              reference: leftChoice.call, target: rightChoice.call, rule: rightChoice.rule, why: why,
+              loop: rightChoice.loop),
             reference: leftRanks, target: rightRanks,
             missingRanks: missing(rightRanks, target, rank: request.rank),
             missingReferenceRanks: missing(leftRanks, reference, rank: request.rank)))

@@ -141,12 +141,6 @@ struct Expansion {
 
   private mutating func warn(about plan: Plan) {
     if let compare = job.compare {
-      if compare.spec.mode == .reference, compare.spec.noise == .measured, plan.repetitions < 2,
-        plan.playbook == nil
-      {
-        warnings.append(
-          "`noise: measured` with `repeat: 1`: no run is repeated, so the noise from run to run is not measured")
-      }
       if case .cell = compare.spec.reference {
         let partners = plan.referenceCells()
         let lonely = plan.cells.filter { partners[$0.id] == nil }

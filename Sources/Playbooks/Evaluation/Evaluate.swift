@@ -34,6 +34,8 @@ public struct Evaluate: Playbook {
     warnings = AntiPattern.warnings(in: subject.plan).map(\.description)
   }
 
+  public var mostRuns: Int { 2 }
+
   public func next(after steps: [Step]) -> Move {
     guard let first = steps.first else {
       return .run(

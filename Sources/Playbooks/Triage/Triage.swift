@@ -4,16 +4,6 @@ public import Planning
 
 /// The decision tree over what a triage saw (seed 003): from the first wrong token to the part of the model.
 public struct Triage: Sendable, Hashable, Codable {
-  /// One step, as its note has it.
-  public struct Step: Sendable, Hashable, Codable {
-    public var name: String
-    public var hypothesis: String
-    public var experiment: String
-    public var data: [String]
-    public var conclusion: String
-    public var next: String
-  }
-
   /// What an answer shows.
   public enum Kind: String, Sendable, Hashable, Codable {
     case right
@@ -33,13 +23,11 @@ public struct Triage: Sendable, Hashable, Codable {
   ]
 
   public var evidence: TriageEvidence
-  public var steps: [Step]
   public var conclusion: Conclusion
 
   public init(_ evidence: TriageEvidence) {
     self.evidence = evidence
     conclusion = Self.decide(evidence)
-    steps = Self.steps(evidence, conclusion)
   }
 
   public var verdict: Verdict { conclusion.verdict }
@@ -197,7 +185,7 @@ public struct Triage: Sendable, Hashable, Codable {
       + ["Embedding: \(evidence.embedding.detail)", "lm_head: \(evidence.head.detail)"]
   }
 
-  private static func answers(_ evidence: TriageEvidence) -> [String] {
+  static func answers(_ evidence: TriageEvidence) -> [String] {
     evidence.answers.map { answer in
       let kind = kind(of: answer.text, to: answer.prompt)
       return
@@ -209,36 +197,9 @@ public struct Triage: Sendable, Hashable, Codable {
     }
   }
 
-  private static func logs(_ evidence: TriageEvidence) -> [String] {
+  static func logs(_ evidence: TriageEvidence) -> [String] {
     evidence.logs.problems
       + evidence.logs.hits.prefix(12).map { "\($0.file):\($0.line): [\($0.rule.rawValue)] \(shown($0.text))" }
       + evidence.logs.counts.sorted { $0.key < $1.key }.map { "\($0.value) lines of the logs: \($0.key)" }
-  }
-
-  private static func steps(_ evidence: TriageEvidence, _ end: Conclusion) -> [Step] {
-    var steps = [
-      Step(
-        name: "completions", hypothesis: "The served model answers known prompts wrongly.",
-        experiment: "/v1/completions, temperature 0, each prompt twice.",
-        data: evidence.healthProblem.map { [$0] } ?? answers(evidence),
-        conclusion: evidence.healthProblem == nil
-          ? "\(evidence.answers.count { kind(of: $0.text, to: $0.prompt) == .right }) of \(evidence.answers.count) right."
-          : "Not served.", next: "Search the logs for silent fallbacks and failed builds.")
-    ]
-    guard evidence.healthProblem == nil else { return steps }
-    steps.append(
-      Step(
-        name: "logs", hypothesis: "A kernel was silently replaced by another.",
-        experiment: "A search of the server's logs.", data: logs(evidence),
-        conclusion: evidence.logs.fallbacks.isEmpty ? "No sign of it." : "There are signs of it.",
-        next: "Hold embedding and lm_head against the checkpoint."))
-    steps.append(
-      Step(
-        name: "embedding-and-lm-head", hypothesis: "The bug stands at either end of the model.",
-        experiment: "Embedding rows looked up in the checkpoint; lm_head's product in double on sampled rows.",
-        data: [evidence.embedding.detail, evidence.head.detail],
-        conclusion: "Embedding \(evidence.embedding.state.rawValue), lm_head \(evidence.head.state.rawValue).",
-        next: end.summary + " " + end.next))
-    return steps
   }
 }

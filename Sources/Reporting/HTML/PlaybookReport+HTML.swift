@@ -35,13 +35,15 @@ extension PlaybookReport {
   private func step(_ step: Step, number: Int, _ sweeps: String?) -> Markup {
     let outcome = step.outcome
     let sweep: Markup =
-      if let sweeps { "<a href=\"\(sweeps)/\(outcome.sweep)/report.html\">\(outcome.sweep)</a>" } else {
-        "\(outcome.sweep)"
+      if outcome.seen != nil { "" } else if let sweeps {
+        "\(Figures.count(outcome.runCount, "run")), sweep <a href=\"\(sweeps)/\(outcome.sweep)/report.html\">\(outcome.sweep)</a>."
+      } else {
+        "\(Figures.count(outcome.runCount, "run")), sweep \(outcome.sweep)."
       }
     var text: Markup = """
       <div class="finding"><h3>\(number). \(step.experiment.step) \(Page.badge(outcome.verdict))</h3>
       <p><b>Hypothesis</b> \(step.experiment.hypothesis)</p>
-      <p><b>Experiment</b> \(step.experiment.design) \(Figures.count(outcome.runCount, "run")), sweep \(sweep).</p>
+      <p><b>Experiment</b> \(step.experiment.design) \(sweep)</p>
       <p><b>Result</b> \(outcome.sentence)</p>
       """
     let wrong = outcome.pairs.filter { $0.kind != "repeat" }.flatMap(\.rows).filter { $0.verdict != .pass }

@@ -1,0 +1,113 @@
+import Comparison
+import Foundation
+
+/// Which layers are wrong by themselves, not by what comes into them, and what these have in common (seed 002, phases 4
+/// and 5): every n-th, those with one kind of stage, all from one on.
+struct LayerClass: Equatable {
+  enum Kind: Equatable {
+    /// The others only carry on what came in.
+    case alone
+    case every(Int)
+    /// All that have this stage, and none of the others.
+    case having(String)
+    /// All behind the first wrong one.
+    case onwards
+    case mixed
+  }
+
+  var kind: Kind
+  /// Looked at, from the first wrong one on.
+  var wrong: [Int]
+  var right: [Int]
+
+  /// A layer adds this much of what the first wrong one adds, or at most that much; between them nothing is said.
+  private static let sameShare = 0.7
+  private static let otherShare = 0.4
+
+  /// - Parameters:
+  ///   - first: the first wrong layer.
+  ///   - stages: what is dumped of every layer that is looked at.
+  /// - Returns: nil where no other layer was seen clearly.
+  init?(first: Int, stages: [String], _ steps: [Step]) {
+    var added: [Int: Double] = [:]
+    var has: [Int: Set<String>] = [:]
+    for row in steps.flatMap({ $0.outcome.judged?.rows ?? [] }) {
+      guard let layer = row.layer, layer >= first else { continue }
+      if !stages.contains(row.stage) { has[layer, default: []].insert(row.stage) }
+    }
+    for step in steps {
+      let rows = (step.outcome.judged?.rows ?? []).filter { stages.contains($0.stage) && ($0.layer ?? -1) >= first }
+      for row in rows where row.tensor == "hidden" {
+        guard let layer = row.layer, let output = row.relL2,
+          let input = rows.first(where: {
+            $0.layer == layer && $0.stage == row.stage && $0.tensor == "input"
+          })?.relL2
+        else { continue }
+        // Errors of different origin add like sides of a right angle.
+        let own = row.verdict == .pass ? 0 : max(0, output * output - input * input).squareRoot()
+        added[layer] = max(added[layer] ?? 0, own)
+      }
+    }
+    guard let standard = added[first], standard > 0 else { return nil }
+    wrong = added.filter { $0.value >= Self.sameShare * standard }.keys.sorted()
+    right = added.filter { $0.value <= Self.otherShare * standard }.keys.sorted()
+    guard wrong.count + right.count > 1 else { return nil }
+    kind = Self.kind(first, wrong, right, has)
+  }
+
+  private static func kind(_ first: Int, _ wrong: [Int], _ right: [Int], _ has: [Int: Set<String>]) -> Kind {
+    guard wrong.count > 1 else { return .alone }
+    guard !right.isEmpty else { return .onwards }
+    // A stage that all wrong ones have, where it is known, and no right one.
+    let known = (wrong: wrong.compactMap { has[$0] }, right: right.compactMap { has[$0] })
+    if let start = known.wrong.first, known.wrong.count > 1, !known.right.isEmpty {
+      let shared = known.wrong.dropFirst().reduce(start) { $0.intersection($1) }
+      let own = known.right.reduce(shared) { $0.subtracting($1) }
+      if let stage = own.min() { return .having(stage) }
+    }
+    return period(wrong, right).map(Kind.every) ?? .mixed
+  }
+
+  /// The least n of which all wrong layers are one remainder, and no right one behind the first of them.
+  static func period(_ wrong: [Int], _ right: [Int]) -> Int? {
+    guard let first = wrong.min(), wrong.count > 1, right.contains(where: { $0 > first }) else { return nil }
+    return (2...16).first { n in
+      wrong.allSatisfy { ($0 - first) % n == 0 } && !right.contains { $0 > first && ($0 - first) % n == 0 }
+    }
+  }
+
+  /// For machines and tables; nil where it is no class.
+  var name: String? {
+    switch kind {
+    case .every(2): "every second layer"
+    case .every(3): "every third layer"
+    case .every(let n): "every \(n)th layer"
+    case .having(let stage): "layers with \(stage)"
+    case .onwards: wrong.first == 0 ? "every layer" : wrong.first.map { "every layer from \($0) on" }
+    case .alone, .mixed: nil
+    }
+  }
+
+  var sentence: String {
+    let list = wrong.map(String.init).joined(separator: ", ")
+    let others = right.map(String.init).joined(separator: ", ")
+    switch kind {
+    case .alone: return "Layer \(list) alone is wrong by itself; \(others) only carry on what comes in."
+    case .mixed: return "Layers \(list) are wrong by themselves, \(others) are not: no simple class."
+    case .onwards: return "As far as was looked, \(name ?? "") is wrong by itself (\(list))."
+    case .every, .having:
+      return "The wrong ones are a class, \(name ?? ""): \(list) are wrong by themselves, \(others) are not."
+    }
+  }
+
+  var next: String? {
+    switch kind {
+    case .alone, .mixed: nil
+    case .onwards:
+      wrong.first == 0
+        ? nil
+        : "Compare the branch of the first \(wrong[0]) layers with that of the others (routing, dense first layers)."
+    case .every, .having: "Compare the branch that these layers take with that of the others."
+    }
+  }
+}
