@@ -10,8 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 
 from loopback import Run, Server
@@ -35,11 +33,7 @@ with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
         for count in arguments.hosts:
             results = []
             for _ in range(arguments.rounds):
-                done = subprocess.run(
-                    [arguments.binary, "fanout", server.config, *aliases[:count]], capture_output=True, text=True)
-                if done.stderr:
-                    print(done.stderr, file=sys.stderr)
-                results.append(json.loads(done.stdout))
+                results.append(json.loads(Run([arguments.binary, "fanout", server.config, *aliases[:count]]).output))
             def middle(key):
                 return statistics.median(result[key] for result in results)
             print(f"| {count} | {middle('connect'):.2f} | {middle('warm'):.2f} | {min(r['warm_best'] for r in results):.2f} "
@@ -48,12 +42,10 @@ with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
         if arguments.recover:
             print("\n| hosts | runs | all states known after, s |\n|---|---|---|")
             for count in arguments.hosts:
-                done = subprocess.run(
+                done = Run(
                     [arguments.binary, "recover", server.config, f"{folder}/work{count}", str(arguments.recover),
-                     *aliases[:count]], capture_output=True, text=True)
-                if done.stderr:
-                    print(done.stderr, file=sys.stderr)
-                result = json.loads(done.stdout)
+                     *aliases[:count]])
+                result = json.loads(done.output)
                 print(f"| {count} | {result['running']} | {result['recovered']:.2f} |")
                 sys.stdout.flush()
     finally:
