@@ -778,14 +778,25 @@ settle() {
     # In one piece, in room of its own: what was kept is for a full disk.
     printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
       "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" || write_exit "$dir" "$code" "$began" ''
-    written="$written $pid"
-    set -- "$@" "$dir/.reserve"
-    forget "$number"
+    written="$written $number"
+    set -- "$@" "$dir/exit.json"
   done
   ended=
+  [ -n "$written" ] || return 0
+  # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
+  sync "$@" 2>/dev/null || for number in $written; do
+    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number"
+    write_exit "$dir" "$code" "$began" ''
+  done
+  set --
+  over=
+  for number in $written; do
+    eval "set -- \"\$@\" \"\$dir_$number/.reserve\"; over=\"\$over \$pid_$number\""
+    forget "$number"
+  done
+  rm -f "$@"
   # shellcheck disable=SC2086
-  [ -z "$written" ] || kill -KILL $written 2>/dev/null
-  [ $# -eq 0 ] || rm -f "$@"
+  kill -KILL $over 2>/dev/null
 }
 
 crew() {
@@ -1141,7 +1152,7 @@ status() {
 # The whole exit records of many attempts in one go: a shell reads them byte by byte. Sets ended.
 say_records() {
   for id in "$@"; do
-    [ ! -e "$workdir/attempts/$id/exit.json" ] || ended="$ended$id/exit.json "
+    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || ended="$ended$id/exit.json "
   done
   [ "$ended" != ' ' ] || return 0
   set -f
@@ -1174,7 +1185,7 @@ status_one() {
   dir=$workdir/attempts/$1
   if [ ! -d "$dir" ]; then
     say "$1" absent
-  elif exit_record "$dir"; then
+  elif exit_record "$dir" && [ ! -e "$dir/.reserve" ]; then
     say "$1" exited "$record"
   elif ! identity "$dir"; then
     if was_before_boot "$dir"; then
@@ -1190,8 +1201,8 @@ status_one() {
       look_at_uptime
       printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
     fi
-  elif exit_record "$dir"; then
-    # It ended while we looked.
+  elif exit_record "$dir" && { [ ! -e "$dir/.reserve" ] || sync "$dir/exit.json" 2>/dev/null; }; then
+    # It ended while we looked, or its leader before it could send the record to disk.
     say "$1" exited "$record"
   elif [ "$boot" != "$this_boot" ]; then
     say "$1" lost "the host was rebooted"
