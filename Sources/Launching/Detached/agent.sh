@@ -490,14 +490,26 @@ output_bytes() {
   echo "$total"
 }
 
+# Sets pause: seconds until the clock looks again, of begin, now and next, when the next thing is due. Each costs a
+# process: of a run that has lasted a while, none is wanted every second.
+find_pause() {
+  pause=$((next - now))
+  if [ "$pause" -lt 1 ] || [ $((now - begin)) -lt 10 ]; then pause=1; elif [ "$pause" -gt 5 ]; then pause=5; fi
+}
+
 # The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: mark.
 watch() {
   trap - TERM USR1 USR2
   close_locks
-  begin=$(uptime_seconds)
-  grown=$begin size=-1 next_size=0 next_look=$((begin + 30))
-  while sleep 1; do
-    now=$(uptime_seconds)
+  look_at_uptime
+  begin=$((uptime / 100)) now=$((uptime / 100))
+  grown=$begin size=-1 next_size=$begin next_look=$((begin + 30))
+  while next=$((begin + limit)) &&
+    { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
+    { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
+    find_pause && sleep "$pause"; do
+    look_at_uptime
+    now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$self_start" ] || [ "$state" = Z ]; then
       # Killed: nobody keeps the limits any more.
       end_members $$ "$1" $$
@@ -707,10 +719,16 @@ member() {
   printf 'gone %s\n' "$number" >&6
 }
 
-# Every second a word to the leader; where that is gone, nobody keeps the limits any more.
+# A word to the leader whenever something may be due; where that is gone, nobody keeps the limits any more.
 tick() {
   exec 7>&-
-  while sleep 1; do
+  begin=$((crew_begin / 100)) now=$((crew_begin / 100))
+  while next=$((now + 5)) && for number in $numbers; do
+    eval "limit=\$limit_$number"
+    [ $((begin + limit)) -ge "$next" ] || next=$((begin + limit))
+  done && find_pause && sleep "$pause"; do
+    look_at_uptime
+    now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
       for number in $numbers; do
         eval "dir=\$dir_$number mark=\$mark_$number"
