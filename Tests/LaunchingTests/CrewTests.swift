@@ -141,6 +141,55 @@ struct CrewTests {
     }
   }
 
+  @Test func `an exit is told when its record is on the disk`() async throws {
+    try await HostKind.local.with { host in
+      let sync = try await runTool("sh", ["-c", "command -v sync"]).output.trimmingCharacters(in: .newlines)
+      let gate = host.scratch.path("gate")
+      // A disk that takes its time.
+      try host.scratch.write(
+        "bin/sync",
+        """
+        #!/bin/sh
+        for file; do
+          case $file in */exit.json | */.reserve) while [ -e '\(gate)' ]; do sleep 0.05; done ;; esac
+        done
+        exec '\(sync)' "$@"
+
+        """)
+      try await runTool("chmod", ["+x", host.scratch.path("bin/sync")])
+      let launcher = host.launcher(
+        transport: PrefixedTransport(prefix: "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "))
+      _ = try await launcher.enrol()
+      try host.scratch.write("gate", "")
+      // The last one has a supervisor of its own.
+      let plain = (0..<8).map { spec("a\($0)", "exit \($0)") }
+      let runs = plain + [spec("alone", "exit 8 # python3")]
+      try await start(runs, launcher)
+      #expect(runs.count { member($0.id, host) } >= 6)
+      func isWritten(_ id: String) -> Bool {
+        let name = member(id, host) ? "exit.json" : ".reserve"
+        return host.text(id, name)?.hasSuffix("}\n") == true
+      }
+      try await until { runs.contains { member($0.id, host) && isWritten($0.id) } && isWritten("alone") }
+      let states = try await launcher.status(of: runs.map(\.id))
+      for run in runs {
+        let one = try await launcher.status(of: run.id)
+        for state in [states[run.id], one] {
+          guard case .running? = state else {
+            Issue.record("\(run.id) is \(String(describing: state)) before its record is on the disk")
+            continue
+          }
+        }
+      }
+      try FileManager.default.removeItem(atPath: gate)
+      for (number, run) in runs.enumerated() {
+        let record = try await launcher.end(of: run.id)
+        #expect(record.code == number)
+        #expect(host.text(run.id, ".reserve") == nil)
+      }
+    }
+  }
+
   // MARK: -
 
   private func start(_ runs: [AttemptSpec], _ launcher: DetachedLauncher) async throws {

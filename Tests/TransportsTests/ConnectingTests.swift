@@ -99,6 +99,47 @@ struct ConnectingTests {
     }
   }
 
+  @Test func `whoever closed a connection has seen the end of its thread`() async throws {
+    func threads() throws -> [String] {
+      try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").compactMap {
+        try? String(contentsOfFile: "/proc/self/task/\($0)/comm", encoding: .utf8)
+      }.filter { $0.hasPrefix("ends-with-") }
+    }
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch) { server in
+        let transports = (0..<32).map {
+          SSHTransport(alias: server.alias, configurationFile: server.configurationFile, name: "ends-with-\($0)")
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for transport in transports { group.addTask { _ = try await transport.sh("true") } }
+          try await group.waitForAll()
+        }
+        let during = try threads()
+        #expect(during.count == 32)
+        await withTaskGroup { group in for transport in transports { group.addTask { await transport.close() } } }
+        let after = try threads()
+        #expect(after == [])
+      }
+    }
+  }
+
+  @Test func `a process that exits while a connection stands leaves out its libraries' clean-up`() async {
+    // The handler stands for OpenSSL's, which was set before ours, too.
+    await #expect(processExitsWith: .exitCode(0)) {
+      atexit { _exit(7) }
+      let transport = SSHTransport(alias: "127.0.0.1", configurationFile: "/dev/null")
+      transport.prepareToStream()
+      withExtendedLifetime(transport) { exit(0) }
+    }
+    await #expect(processExitsWith: .exitCode(7)) {
+      atexit { _exit(7) }
+      let transport = SSHTransport(alias: "127.0.0.1", configurationFile: "/dev/null")
+      transport.prepareToStream()
+      await transport.close()
+      exit(0)
+    }
+  }
+
   @Test func `a far host may send more ahead than a near one, each within bounds`() {
     let trips: [Duration] = [
       .zero, .microseconds(50), .milliseconds(4), .milliseconds(8), .milliseconds(50), .seconds(9),

@@ -490,14 +490,26 @@ output_bytes() {
   echo "$total"
 }
 
+# Sets pause: seconds until the clock looks again, of begin, now and next, when the next thing is due. Each costs a
+# process: of a run that has lasted a while, none is wanted every second.
+find_pause() {
+  pause=$((next - now))
+  if [ "$pause" -lt 1 ] || [ $((now - begin)) -lt 10 ]; then pause=1; elif [ "$pause" -gt 5 ]; then pause=5; fi
+}
+
 # The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: mark.
 watch() {
   trap - TERM USR1 USR2
   close_locks
-  begin=$(uptime_seconds)
-  grown=$begin size=-1 next_size=0 next_look=$((begin + 30))
-  while sleep 1; do
-    now=$(uptime_seconds)
+  look_at_uptime
+  begin=$((uptime / 100)) now=$((uptime / 100))
+  grown=$begin size=-1 next_size=$begin next_look=$((begin + 30))
+  while next=$((begin + limit)) &&
+    { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
+    { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
+    find_pause && sleep "$pause"; do
+    look_at_uptime
+    now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$self_start" ] || [ "$state" = Z ]; then
       # Killed: nobody keeps the limits any more.
       end_members $$ "$1" $$
@@ -707,10 +719,16 @@ member() {
   printf 'gone %s\n' "$number" >&6
 }
 
-# Every second a word to the leader; where that is gone, nobody keeps the limits any more.
+# A word to the leader whenever something may be due; where that is gone, nobody keeps the limits any more.
 tick() {
   exec 7>&-
-  while sleep 1; do
+  begin=$((crew_begin / 100)) now=$((crew_begin / 100))
+  while next=$((now + 5)) && for number in $numbers; do
+    eval "limit=\$limit_$number"
+    [ $((begin + limit)) -ge "$next" ] || next=$((begin + limit))
+  done && find_pause && sleep "$pause"; do
+    look_at_uptime
+    now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
       for number in $numbers; do
         eval "dir=\$dir_$number mark=\$mark_$number"
@@ -778,14 +796,25 @@ settle() {
     # In one piece, in room of its own: what was kept is for a full disk.
     printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
       "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" || write_exit "$dir" "$code" "$began" ''
-    written="$written $pid"
-    set -- "$@" "$dir/.reserve"
-    forget "$number"
+    written="$written $number"
+    set -- "$@" "$dir/exit.json"
   done
   ended=
+  [ -n "$written" ] || return 0
+  # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
+  sync "$@" 2>/dev/null || for number in $written; do
+    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number"
+    write_exit "$dir" "$code" "$began" ''
+  done
+  set --
+  over=
+  for number in $written; do
+    eval "set -- \"\$@\" \"\$dir_$number/.reserve\"; over=\"\$over \$pid_$number\""
+    forget "$number"
+  done
+  rm -f "$@"
   # shellcheck disable=SC2086
-  [ -z "$written" ] || kill -KILL $written 2>/dev/null
-  [ $# -eq 0 ] || rm -f "$@"
+  kill -KILL $over 2>/dev/null
 }
 
 crew() {
@@ -1141,7 +1170,7 @@ status() {
 # The whole exit records of many attempts in one go: a shell reads them byte by byte. Sets ended.
 say_records() {
   for id in "$@"; do
-    [ ! -e "$workdir/attempts/$id/exit.json" ] || ended="$ended$id/exit.json "
+    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || ended="$ended$id/exit.json "
   done
   [ "$ended" != ' ' ] || return 0
   set -f
@@ -1174,7 +1203,7 @@ status_one() {
   dir=$workdir/attempts/$1
   if [ ! -d "$dir" ]; then
     say "$1" absent
-  elif exit_record "$dir"; then
+  elif exit_record "$dir" && [ ! -e "$dir/.reserve" ]; then
     say "$1" exited "$record"
   elif ! identity "$dir"; then
     if was_before_boot "$dir"; then
@@ -1190,8 +1219,8 @@ status_one() {
       look_at_uptime
       printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
     fi
-  elif exit_record "$dir"; then
-    # It ended while we looked.
+  elif exit_record "$dir" && { [ ! -e "$dir/.reserve" ] || sync "$dir/exit.json" 2>/dev/null; }; then
+    # It ended while we looked, or its leader before it could send the record to disk.
     say "$1" exited "$record"
   elif [ "$boot" != "$this_boot" ]; then
     say "$1" lost "the host was rebooted"

@@ -12,7 +12,9 @@ final class SSHConnection: Sendable {
 
   private struct Inbox {
     var calls: [SSHCall] = []
-    var hasThread = false
+    /// Until somebody has waited for its end.
+    var thread: pthread_t?
+    var isWorking = false
     var isClosed = false
     /// Somebody will call soon: connect now.
     var isWanted = false
@@ -29,6 +31,8 @@ final class SSHConnection: Sendable {
   }
 
   deinit {
+    // Nobody waited for it, and nobody can any more.
+    if let thread = inbox.withLock({ $0.thread }) { pthread_detach(thread) }
     Glibc.close(wakeDescriptor)
   }
 
@@ -45,14 +49,33 @@ final class SSHConnection: Sendable {
   /// Leaves something to do for the thread, and starts it where there is none.
   /// - Returns: False where the connection is closed; nothing is changed then.
   private func change(_ body: (inout sending Inbox) -> Void) -> Bool {
-    let state = inbox.withLock { inbox -> (isClosed: Bool, needsThread: Bool) in
-      if inbox.isClosed { return (true, false) }
-      body(&inbox)
-      defer { inbox.hasThread = true }
-      return (false, !inbox.hasThread)
+    enum Next {
+      case closed, wake
+      case fail([SSHCall], Int32)
     }
-    if state.needsThread { startThread() } else { wake() }
-    return !state.isClosed
+    let next = inbox.withLock { inbox -> Next in
+      if inbox.isClosed { return .closed }
+      body(&inbox)
+      if inbox.isWorking { return .wake }
+      // Under the lock, so that whoever closes finds the thread.
+      switch startThread() {
+      case .success(let thread):
+        inbox.thread = thread
+        inbox.isWorking = true
+        return .wake
+      case .failure(let problem):
+        defer { inbox.calls = [] }
+        return .fail(inbox.calls, problem.number)
+      }
+    }
+    switch next {
+    case .closed: return false
+    case .wake: wake()
+    case .fail(let calls, let number):
+      let error = target.error(.unreachable, "no thread could be started: \(String(cString: strerror(number)))")
+      for call in calls { call.settle(.failure(error)) }
+    }
+    return true
   }
 
   /// Makes the thread look again.
@@ -72,14 +95,27 @@ final class SSHConnection: Sendable {
     await withCheckedContinuation { continuation in
       let isOver = inbox.withLock { inbox in
         inbox.isClosed = true
-        if inbox.hasThread { inbox.closing.append(continuation) }
-        return !inbox.hasThread
+        if inbox.isWorking { inbox.closing.append(continuation) }
+        return !inbox.isWorking
       }
       if isOver { continuation.resume() } else { wake() }
     }
+    // It has only to give back what libssh and OpenSSL keep for each thread: OpenSSL's own end, when the process exits
+    // meanwhile, would free the same.
+    let thread = inbox.withLock { inbox in
+      defer { inbox.thread = nil }
+      return inbox.thread
+    }
+    if let thread {
+      pthread_join(thread, nil)
+      LivingThreads.ended()
+    }
   }
 
-  private func startThread() {
+  private struct NoThread: Error { var number: Int32 }
+
+  private func startThread() -> Result<pthread_t, NoThread> {
+    LivingThreads.began()
     var thread = pthread_t()
     let box = Unmanaged.passRetained(self)
     let result = pthread_create(
@@ -90,21 +126,16 @@ final class SSHConnection: Sendable {
       }, box.toOpaque())
     guard result == 0 else {
       box.release()
-      let calls = inbox.withLock { inbox in
-        inbox.hasThread = false
-        defer { inbox.calls = [] }
-        return inbox.calls
-      }
-      let error = target.error(.unreachable, "no thread could be started: \(String(cString: strerror(result)))")
-      for call in calls { call.settle(.failure(error)) }
-      return
+      LivingThreads.ended()
+      return .failure(NoThread(number: result))
     }
-    pthread_detach(thread)
+    return .success(thread)
   }
 
   // MARK: - The thread
 
   private func work() {
+    rollcall_name_thread(target.name)
     let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: SSHTransport.streamWindow.most, alignment: 16)
     defer { buffer.deallocate() }
     var loop = Loop(connection: self, buffer: buffer)
@@ -120,7 +151,7 @@ final class SSHConnection: Sendable {
     }
     loop.end()
     let closing = inbox.withLock { inbox in
-      inbox.hasThread = false
+      inbox.isWorking = false
       defer { inbox.closing = [] }
       return inbox.closing
     }
