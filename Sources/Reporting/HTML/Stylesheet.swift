@@ -1,6 +1,6 @@
 /// The style of the HTML report: system fonts, two colour schemes, and a sheet for paper. No `<` or `&` inside, so
 /// that the page stays well-formed as XML too.
-enum Stylesheet {
+package enum Stylesheet {
   static var text: String {
     """
     \(light)
@@ -12,6 +12,9 @@ enum Stylesheet {
     \(paper)
     """
   }
+
+  /// Colours, type, tables: what pages without pictures need.
+  package static var plain: String { "\(light)\n@media (prefers-color-scheme:dark){\(dark)}\n\(layout)" }
 
   private static let light = """
     :root{color-scheme:light dark;--paper:#fdfdfb;--ink:#1b1f24;--soft:#5b6470;--line:#dfe2e6;--panel:#f5f6f4;
