@@ -127,7 +127,7 @@ actor Errands {
   func run() async throws {
     for await errand in queue {
       do {
-        _ = try await errand.session.drive(sweep: errand.sweep, display: QuietDisplay())
+        _ = try await errand.session.drive(sweep: errand.sweep, display: QuietDisplay(), listensToSignals: false)
       } catch is CancellationError {
         throw CancellationError()
       } catch {

@@ -24,18 +24,24 @@ struct SweepSession {
   }
 
   /// Runs to the end; nil when Ctrl-C detached it.
-  func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
+  ///
+  /// - Parameter listensToSignals: false where the caller does: of two listeners of one signal, the end of one makes the
+  ///   other deaf.
+  func drive(
+    sweep: String, display: any ProgressDisplay, listensToSignals: Bool = true
+  ) async throws -> SweepReport? {
     let fleet = try ledger.fleet(of: sweep)
     let coordinator = Coordinator(
       ledger: ledger, artifacts: artifacts, hosts: HostConnection.ruled(for: fleet, store: storeDirectory),
       report: { display.show($0) })
     do {
-      let report = try await Interruption.race {
+      let work: @Sendable () async throws -> SweepReport = {
         try await coordinator.drive(sweep: sweep)
         let notes = await coordinator.troubles.sorted { $0.key < $1.key }
           .map { "host \($0.key) was not used: \($0.value.message)" }
         return try await finish(sweep: sweep, hostNotes: notes, display: display)
       }
+      let report = listensToSignals ? try await Interruption.race(work) : try await work()
       await coordinator.close()
       display.end()
       return report

@@ -64,8 +64,8 @@ class Page:
 
     def __init__(self, browser, width=1280, height=900, dark=False, scripts=True):
         self.browser = browser
-        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.target = browser.call("Target.createTarget", url="about:blank")["targetId"]
+        self.session = browser.call("Target.attachToTarget", targetId=self.target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log", "Accessibility"):
             self.call(domain + ".enable")
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
@@ -77,6 +77,9 @@ class Page:
 
     def call(self, method, **parameters):
         return self.browser.call(method, self.session, **parameters)
+
+    def close(self):
+        self.browser.call("Target.closeTarget", targetId=self.target)
 
     def open(self, url):
         self.browser.events.clear()
@@ -90,6 +93,8 @@ class Page:
 
     def wait(self, text, seconds=60):
         end = time.monotonic() + seconds
+        # Between two pages there may be nothing to ask.
+        text = f"(() => {{ try {{ return {text} }} catch {{ return false }} }})()"
         while not self.evaluate(text):
             assert time.monotonic() < end, f"waited {seconds} s for: {text}\n{self.evaluate('document.body.innerText')}"
             time.sleep(0.1)
@@ -166,5 +171,6 @@ AUDIT = r"""(() => {
   for (const e of document.querySelectorAll("a, button")) { if (!e.checkVisibility()) continue; e.focus();
     const s = getComputedStyle(e); if (document.activeElement === e && !e.matches(":focus-visible")) continue;
     if (s.outlineStyle === "none" || parseFloat(s.outlineWidth) < 2) problems.push("no focus ring: " + e.textContent) }
+  document.activeElement.blur();
   return problems;
 })()"""

@@ -46,7 +46,8 @@ struct SweepPage {
 
   private var summary: Markup {
     let sweep = view.sweep
-    return "\(Part.verdict(sweep.verdict)) \(Part.state(view.state)) \(SweepView.text(view.counts))"
+    let verdict = sweep.verdict.map { Part.verdict($0) } ?? ""
+    return "\(verdict) \(Part.state(view.state)) \(SweepView.text(view.counts))"
   }
 
   private var facts: Markup {
