@@ -131,6 +131,8 @@ package enum Stylesheet {
     .grid{stroke:var(--line);stroke-width:1px;fill:none}
     .band{fill:var(--band)}
     .l{fill:none;stroke:var(--fail);stroke-width:2px;stroke-linejoin:round;stroke-linecap:round}
+    .a{fill:none;stroke:var(--doubt);stroke-width:1.8px;stroke-dasharray:.1 4;stroke-linejoin:round;
+    stroke-linecap:round}
     .k{fill:none;stroke:var(--pass);stroke-width:1.6px;stroke-dasharray:4 3;stroke-linejoin:round;
     stroke-linecap:round}
     """
