@@ -39,8 +39,11 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
     .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
   ],
@@ -50,7 +53,7 @@ let package = Package(
       name: "rollcall",
       dependencies: [
         "Coordination", "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
-        "Dumps", "Alignment", "Comparison", "Diagnosis", "Playbooks", "Reporting",
+        "Dumps", "Alignment", "Comparison", "Diagnosis", "Playbooks", "Reporting", "Dashboard",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
@@ -125,6 +128,20 @@ let package = Package(
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
     .target(name: "Reporting", dependencies: ["Playbooks", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
+    // Pages and JSON over the ledger. What reaches a host (logs, stopping runs) comes as closures.
+    .target(
+      name: "Dashboard",
+      dependencies: [
+        "Ledger", "Reporting", "Planning", "Scheduling",
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
+      resources: [.embedInCode("Assets/live.js"), .embedInCode("Assets/dashboard.css")]),
 
     // Tests: real sshd, real torch.save, real SQLite. `TestSupport` is theirs alone.
     .target(name: "TestSupport", dependencies: ["Transports"], path: "Tests/Support"),
@@ -177,6 +194,11 @@ let package = Package(
         "Alignment", "Comparison", "Reporting", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
+    // Real servers on loopback, real requests, a real browser.
+    .testTarget(
+      name: "DashboardTests",
+      dependencies: ["Dashboard", "Ledger", "Planning", "Scheduling", "TestSupport"],
+      exclude: ["browser.py"]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.
     .testTarget(name: "FuzzTests", dependencies: ["Dumps", "Planning", "TestSupport"], exclude: ["Python"]),

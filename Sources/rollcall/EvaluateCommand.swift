@@ -1,6 +1,5 @@
 public import ArgumentParser
 import Foundation
-import Glibc
 public import Planning
 import Playbooks
 import Reporting
@@ -74,12 +73,13 @@ extension EvaluationSpec.Task: ExpressibleByArgument {}
 enum SampleFile {
   /// - Throws: `InputError` where it cannot be read or is too large.
   static func read(_ path: String, called name: String? = nil, _ settings: EvaluationSettings) throws -> SampleSet {
-    var facts = stat()
-    guard stat(path, &facts) == 0, facts.st_mode & S_IFMT == S_IFREG else {
+    let facts = try? FileManager.default.attributesOfItem(
+      atPath: URL(fileURLWithPath: path).resolvingSymlinksInPath().path)
+    guard let facts, facts[.type] as? FileAttributeType == .typeRegular, let size = facts[.size] as? Int else {
       throw InputError(message: "\(path): there is no such file")
     }
-    guard facts.st_size <= SampleSet.byteLimit else {
-      throw InputError(message: "\(path): \(facts.st_size) bytes are more than samples of an evaluation have (1 GiB)")
+    guard size <= SampleSet.byteLimit else {
+      throw InputError(message: "\(path): \(size) bytes are more than samples of an evaluation have (1 GiB)")
     }
     guard let bytes = FileManager.default.contents(atPath: path) else {
       throw InputError(message: "\(path): cannot be read")

@@ -60,7 +60,11 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
       events: events.suffix(20).map {
         .init(at: StatusTable.time($0.at), kind: $0.kind, attempt: $0.attempt, detail: shown($0.detail))
       })
-    if run.state == .queued { try await explainWaiting(run, record, ledger, &document) }
+    if run.state == .queued {
+      let found = try await Self.waiting(run, record, ledger, store: store.directory)
+      document.answer = found.answer
+      document.hosts = found.hosts.map { .init(host: $0.host, why: $0.why) }
+    }
     if store.json {
       Console.print(try JSONOutput.text(document))
       return
@@ -84,28 +88,28 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
     }
   }
 
-  private func explainWaiting(
-    _ run: RunRecord, _ record: SweepRecord, _ ledger: SweepLedger, _ document: inout Document
-  ) async throws {
-    let view = try await QueueView(
-      ledger, record, store: store.directory, now: Date().timeIntervalSince1970)
-    document.hosts = view.hostNotes.sorted { $0.key < $1.key }.map { .init(host: $0.key, why: shown($0.value)) }
+  /// Why a queued run waits, and what each host has to do with it.
+  static func waiting(
+    _ run: RunRecord, _ record: SweepRecord, _ ledger: SweepLedger, store: String
+  ) async throws -> (answer: String, hosts: [(host: String, why: String)]) {
+    let view = try await QueueView(ledger, record, store: store, now: Date().timeIntervalSince1970)
+    let hosts = view.hostNotes.sorted { $0.key < $1.key }.map { (host: $0.key, why: shown($0.value)) }
     switch view.decision(for: run.name) {
-    case .place(_, let hosts, _):
-      let place = hosts.joined(separator: ", ")
-      document.answer =
-        StoreLock.isHeld(store: store.directory)
+    case .place(_, let names, _):
+      let place = names.joined(separator: ", ")
+      let answer =
+        StoreLock.isHeld(store: store)
         ? "may start now on \(place); if it was tried there before, it waits for its next try"
         : "could start on \(place), but nobody drives its sweep: rollcall resume \(record.id)"
-    case .impossible(_, let reason): document.answer = "cannot run: \(reason)"
+      return (answer, hosts)
+    case .impossible(_, let reason): return ("cannot run: \(reason)", hosts)
     case .wait(_, let reasons):
-      document.answer = "waits: \(Explanation.summary(reasons))"
-      document.hosts = reasons.map { reason in
-        .init(
-          host: reason.host,
-          why: Explanation.text(reason.why) + (view.hostNotes[reason.host].map { " (\(shown($0)))" } ?? ""))
+      let each = reasons.map { reason in
+        let note = view.hostNotes[reason.host].map { " (\(shown($0)))" } ?? ""
+        return (host: reason.host, why: Explanation.text(reason.why) + note)
       }
-    case .reserve, nil: document.answer = "waits"
+      return ("waits: \(Explanation.summary(reasons))", each)
+    case .reserve, nil: return ("waits", hosts)
     }
   }
 }

@@ -1,6 +1,7 @@
 import Alignment
 import ArgumentParser
 import Coordination
+import Dashboard
 import Dumps
 import Foundation
 import Gathering
@@ -50,6 +51,7 @@ enum Failure {
     case let error as AlignmentError: (error.code.rawValue, unreadableInput, error.description)
     case let error as MeasureFileError:
       (error.code.rawValue, error.code == .unwritable ? unavailable : unreadableInput, error.description)
+    case let error as DashboardError: (error.code.rawValue, usage, error.message)
     case let error as GatheringError: (error.code.rawValue, unavailable, error.description)
     case let error as PlaybookError: ("job-file", unreadableInput, error.description)
     case let error as UsageError: ("usage", usage, error.message)

@@ -12,6 +12,8 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
   case html
   case markdown
   case json
+  /// JSON Lines.
+  case jsonl
   case junit
 
   /// Those that every finished sweep has beside its files.
@@ -23,6 +25,7 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
     case .html: "html"
     case .markdown: "md"
     case .json: "json"
+    case .jsonl: "jsonl"
     case .junit: "xml"
     }
   }
@@ -33,6 +36,7 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
     case .html: report.html()
     case .markdown: report.markdown()
     case .json: report.json(pretty: true)
+    case .jsonl: report.jsonLines()
     case .junit: report.junit()
     }
   }
@@ -58,7 +62,7 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   @Argument(help: "The sweep: its name, the beginning of it, or `last`; or a playbook, whose notes are joined.")
   var sweep = "last"
 
-  @Option(name: .long, help: "text, html, markdown, json or junit.")
+  @Option(name: .long, help: "text, html, markdown, json, jsonl (one object a line) or junit.")
   var format = ReportFormat.text
 
   @Option(name: .shortAndLong, help: "Write to this file in place of standard output.", completion: .file())
@@ -134,13 +138,15 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
       try Console.write(format.render(report), to: output)
     } else if format == .json {
       report.writeJSON(pretty: true) { Console.write(bytes: $0) }
+    } else if format == .jsonl {
+      report.writeJSONLines { Console.write(bytes: $0) }
     } else {
       Console.print(format.render(report))
     }
     throw ExitCode(ExitPolicy.code(for: report))
   }
 
-  /// A playbook's path; only sweeps come as JUnit.
+  /// A playbook's path; only sweeps come as JUnit and as JSON Lines.
   private func print(_ report: PlaybookReport) throws {
     let text: String
     switch store.json ? .json : format {
@@ -148,7 +154,7 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
     case .markdown: text = report.markdown()
     case .text: text = report.text()
     case .html: text = report.html()
-    case .junit:
+    case .junit, .jsonl:
       throw UsageError(message: "\(report.id) is a playbook: its report comes as text, html, markdown or json.")
     }
     if let output { try Console.write(text, to: output) } else { Console.print(text) }

@@ -1,6 +1,7 @@
 import Comparison
 import Diagnosis
 import Dumps
+import Foundation
 import TestSupport
 import Testing
 
@@ -140,6 +141,21 @@ import Testing
     let report = Samples.large(pairs: pairs, layers: layers, broken: broken)
     #expect(report.pairs.map(\.comparison.rows.count).reduce(0, +) >= 10_000)
     #expect(report.html().utf8.count < 2_000_000)
+  }
+
+  @Test func `The curves show how far alpha is from one`() throws {
+    let report = Samples.comparison(layers: 61, broken: 3)
+    let failing = try #require(report.rows.first { $0.verdict == .fail && $0.layer == 3 })
+    let alpha = try #require(failing.measures?.alpha)
+    try #require(abs(alpha - 1) > 0.5)
+    let page = report.html()
+    let panel = try #require(page.components(separatedBy: "<figure>").first { $0.contains("<b>\(failing.stage)</b>") })
+    let path = try #require(panel.firstMatch(of: #/<path class="a" d="([^"]+)"/#)?.1)
+    // One point a layer; that of the failing one stands where its alpha puts it.
+    let points = path.split { "ML".contains($0) }
+    #expect(points.count == 61)
+    #expect(points[3].hasSuffix(" \(Curves.y(log: log10(abs(alpha - 1))))"), "\(points[3])")
+    #expect(page.contains("|alpha − 1|"))
   }
 
   @Test func `The colour scale rises evenly in lightness`() {

@@ -1,7 +1,7 @@
 import Foundation
 
 /// Numbers, times and sizes as people read them.
-enum Figures {
+package enum Figures {
   /// `0.0123`, `1.2e-7`, `8`, `nan`; a dash where there is no number at all.
   static func short(_ value: Double?) -> String {
     guard let value else { return "–" }
@@ -25,7 +25,7 @@ enum Figures {
   }
 
   /// `48 s`, `3 min 05 s`, `2 h 07 min`.
-  static func duration(_ seconds: Double?) -> String {
+  package static func duration(_ seconds: Double?) -> String {
     guard let seconds, seconds.isFinite, seconds >= 0, seconds < 1e12 else { return "–" }
     if seconds < 10 { return String(format: "%.1f s", seconds) }
     let whole = Int(seconds.rounded())
@@ -35,7 +35,7 @@ enum Figures {
   }
 
   /// `1.5 GiB`.
-  static func bytes(_ count: Int) -> String {
+  package static func bytes(_ count: Int) -> String {
     var value = Double(count)
     var unit = "B"
     for next in ["KiB", "MiB", "GiB", "TiB"] where value >= 1024 {
@@ -46,13 +46,13 @@ enum Figures {
   }
 
   /// `2026-03-29 01:30:00 UTC`
-  static func time(_ seconds: Double?) -> String {
+  package static func time(_ seconds: Double?) -> String {
     guard let seconds, let text = Timestamp.text(seconds) else { return "–" }
     return "\(text.prefix(10)) \(text.dropFirst(11).prefix(8)) UTC"
   }
 
   /// `1 run`, `12 runs`.
-  static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
+  package static func count(_ number: Int, _ noun: String) -> String { "\(number) \(noun)\(number == 1 ? "" : "s")" }
 
   /// `[2, 3]` as `2, 3`, with the rest counted after the first twelve.
   static func list(_ numbers: [Int]) -> String {

@@ -1,8 +1,8 @@
 import Comparison
 import Foundation
 
-/// A small panel a stage: relative L2 and 1 − cos over the layers on one logarithmic scale, and the noise floor as
-/// a band.
+/// A small panel a stage: relative L2, 1 − cos and |alpha − 1| over the layers on one logarithmic scale, and the noise
+/// floor as a band.
 struct Curves {
   var grid: LayerGrid
   /// Panels at most; the stages with the worst rows are kept.
@@ -32,6 +32,7 @@ struct Curves {
     """
     <div class="legend"><span><svg width="30" height="10" aria-hidden="true"><path class="l" d="M2 5H28"/></svg>\
     rel_l2</span><span><svg width="30" height="10" aria-hidden="true"><path class="k" d="M2 5H28"/></svg>1 − cos\
+    </span><span><svg width="30" height="10" aria-hidden="true"><path class="a" d="M2 5H28"/></svg>|alpha − 1|\
     </span><span><svg width="30" height="12" aria-hidden="true"><rect class="band" width="30" height="12"/></svg>\
     up to the noise floor</span><span><svg width="12" height="12" aria-hidden="true"><path class="d" d="M6 6h0"/>\
     </svg>failing layer</span></div>
@@ -45,6 +46,7 @@ struct Curves {
 
     let error = cells.map { $0?.row.measures?.relL2 }
     let angle = cells.map { $0?.row.measures.map { 1 - $0.cos } }
+    let scale = cells.map { $0?.row.measures.map { abs($0.alpha - 1) } }
     let floor = cells.map { $0?.row.floor }
     var marks: Markup = ""
     var dots = ""
@@ -66,7 +68,7 @@ struct Curves {
       <figure><figcaption><b>\(name)</b> <span class="soft">\(summary ?? "")</span></figcaption>\
       <svg width="236" height="132" viewBox="0 0 236 132" role="img" aria-label="\(name) over layers \(first) to \
       \(last): \(summary ?? "")">\(band(floor, x))<use href="#grid"/>\
-      \(line(angle, "k", x))\(line(error, "l", x))\(marks)\
+      \(line(scale, "a", x))\(line(angle, "k", x))\(line(error, "l", x))\(marks)\
       <text class="t" x="38" y="128">\(first)</text><text class="t" x="224" y="128" text-anchor="end">\(last)</text></svg></figure>
       """
   }

@@ -2,40 +2,40 @@
 ///
 /// Only literals and other `Markup` stand as they are, so a name out of a dump can never become a tag or leave an
 /// attribute.
-struct Markup: ExpressibleByStringInterpolation, Sendable {
-  var source: String
+package struct Markup: ExpressibleByStringInterpolation, Sendable {
+  package var source: String
 
-  init() { source = "" }
+  package init() { source = "" }
 
-  init(stringLiteral value: String) { source = value }
+  package init(stringLiteral value: String) { source = value }
 
-  init(stringInterpolation: StringInterpolation) { source = stringInterpolation.source }
+  package init(stringInterpolation: StringInterpolation) { source = stringInterpolation.source }
 
-  struct StringInterpolation: StringInterpolationProtocol {
+  package struct StringInterpolation: StringInterpolationProtocol {
     var source = ""
 
-    init(literalCapacity: Int, interpolationCount: Int) { source.reserveCapacity(literalCapacity * 2) }
+    package init(literalCapacity: Int, interpolationCount: Int) { source.reserveCapacity(literalCapacity * 2) }
 
-    mutating func appendLiteral(_ literal: String) { source += literal }
+    package mutating func appendLiteral(_ literal: String) { source += literal }
 
-    mutating func appendInterpolation(_ text: String) { source += Markup.escape(text) }
+    package mutating func appendInterpolation(_ text: String) { source += Markup.escape(text) }
 
-    mutating func appendInterpolation(_ number: Int) { source += String(number) }
+    package mutating func appendInterpolation(_ number: Int) { source += String(number) }
 
-    mutating func appendInterpolation(_ markup: Markup) { source += markup.source }
+    package mutating func appendInterpolation(_ markup: Markup) { source += markup.source }
 
-    mutating func appendInterpolation(_ parts: [Markup]) {
+    package mutating func appendInterpolation(_ parts: [Markup]) {
       for part in parts { source += part.source }
     }
   }
 
-  static func += (left: inout Markup, right: Markup) { left.source += right.source }
+  package static func += (left: inout Markup, right: Markup) { left.source += right.source }
 
-  var isEmpty: Bool { source.isEmpty }
+  package var isEmpty: Bool { source.isEmpty }
 
   /// Text for content and for quoted attributes. Characters that XML has not, and those that turn the direction of
   /// writing, become U+FFFD.
-  static func escape(_ text: String) -> String {
+  package static func escape(_ text: String) -> String {
     if text.utf8.allSatisfy(isPlain) { return text }
     var result = ""
     for scalar in text.unicodeScalars {

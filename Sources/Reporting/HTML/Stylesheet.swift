@@ -1,6 +1,6 @@
 /// The style of the HTML report: system fonts, two colour schemes, and a sheet for paper. No `<` or `&` inside, so
 /// that the page stays well-formed as XML too.
-enum Stylesheet {
+package enum Stylesheet {
   static var text: String {
     """
     \(light)
@@ -12,6 +12,9 @@ enum Stylesheet {
     \(paper)
     """
   }
+
+  /// Colours, type, tables: what pages without pictures need.
+  package static var plain: String { "\(light)\n@media (prefers-color-scheme:dark){\(dark)}\n\(layout)" }
 
   private static let light = """
     :root{color-scheme:light dark;--paper:#fdfdfb;--ink:#1b1f24;--soft:#5b6470;--line:#dfe2e6;--panel:#f5f6f4;
@@ -128,6 +131,8 @@ enum Stylesheet {
     .grid{stroke:var(--line);stroke-width:1px;fill:none}
     .band{fill:var(--band)}
     .l{fill:none;stroke:var(--fail);stroke-width:2px;stroke-linejoin:round;stroke-linecap:round}
+    .a{fill:none;stroke:var(--doubt);stroke-width:1.8px;stroke-dasharray:.1 4;stroke-linejoin:round;
+    stroke-linecap:round}
     .k{fill:none;stroke:var(--pass);stroke-width:1.6px;stroke-dasharray:4 3;stroke-linejoin:round;
     stroke-linecap:round}
     """

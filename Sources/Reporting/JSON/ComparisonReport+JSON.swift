@@ -37,13 +37,13 @@ extension ComparisonReport {
 }
 
 extension ComparisonReport.Side {
-  fileprivate var jsonValue: JSONValue {
+  var jsonValue: JSONValue {
     .object(["path": .string(path), "world_size": .int(worldSize), "label": .optional(label)])
   }
 }
 
 extension ComparisonReport.Coverage {
-  fileprivate var jsonValue: JSONValue {
+  var jsonValue: JSONValue {
     .object([
       "expected": .int(expected),
       "compared": .int(compared),
@@ -56,7 +56,7 @@ extension ComparisonReport.Coverage {
 }
 
 extension ComparisonReport.Row {
-  fileprivate var jsonValue: JSONValue {
+  var jsonValue: JSONValue {
     .object([
       "layer": .optional(layer),
       "stage": .string(stage),
@@ -100,7 +100,7 @@ extension ComparisonReport.Row {
 }
 
 extension Finding {
-  fileprivate var jsonValue: JSONValue {
+  var jsonValue: JSONValue {
     .object([
       "cause": .string(cause),
       "layer": .optional(layer),

@@ -45,7 +45,7 @@ extension SweepReport {
 }
 
 extension SweepReport.Cell {
-  fileprivate var jsonValue: JSONValue {
+  var jsonValue: JSONValue {
     .object([
       "id": .string(id),
       "values": .array(values.map { .object(["axis": .string($0.axis), "value": .string($0.value)]) }),

@@ -10,9 +10,10 @@ struct ServiceLoop: Sendable {
   let log: @Sendable (String) -> Void
 
   /// Returns when it is cancelled: the runs go on at their hosts.
-  /// - Throws: `LedgerError.locked` while another process coordinates the store.
+  /// - Throws: `LedgerError.locked` while another `serve` coordinates the store; the end of any other command is waited
+  ///   for.
   func run() async throws {
-    let lock = try StoreLock(store: storeDirectory, isService: true)
+    let lock = try await lock()
     let finish = SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
     let drives = SweepDrives(finish: finish, log: log)
     await withDiscardingTaskGroup { group in
@@ -31,6 +32,20 @@ struct ServiceLoop: Sendable {
       group.cancelAll()
     }
     withExtendedLifetime(lock) {}
+  }
+
+  private func lock() async throws -> StoreLock {
+    var isTold = false
+    while true {
+      do {
+        return try StoreLock(store: storeDirectory, isService: true)
+      } catch {
+        guard error.code == .locked, !StoreLock.isServed(store: storeDirectory) else { throw error }
+        if !isTold { log("\(error.message) Until then nothing is started here.") }
+        isTold = true
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
   }
 
   private func repeatedly(every seconds: Double, _ body: () async throws -> Void) async {

@@ -15,7 +15,7 @@ import Testing
   private static func serving(
     _ sweep: BookedSweep, signal: Int32 = SIGTERM, _ body: (Int32) async throws -> Void
   ) async throws -> String {
-    let outcome = try await sweep.during("serve") { pid in
+    let outcome = try await sweep.during("serve", "--listen", "127.0.0.1:0") { pid in
       do {
         try await sweep.until {
           (sweep.scratch.text("store/coordinator.lock") ?? "").contains("serve, pid \(pid)")
@@ -215,7 +215,7 @@ import Testing
   @Test func aSecondCoordinatorIsRefused() async throws {
     try await BookedSweep.with { sweep in
       try await Self.serving(sweep) { _ in
-        let second = try await sweep.rollcall("serve")
+        let second = try await sweep.rollcall("serve", "--listen", "127.0.0.1:0")
         #expect(second.status == 69)
         #expect(second.errorOutput.contains("Another coordinator (serve, pid"))
       }

@@ -1,0 +1,171 @@
+import Foundation
+import Ledger
+import Scheduling
+import TestSupport
+import Testing
+
+@testable import Dashboard
+
+@Suite struct PagesTests {
+  @Test func `Sweeps come newest first, with verdict, state and counts`() async throws {
+    try await Fixture.with { fixture in
+      let empty = try await fixture.ask("/")
+      #expect(empty.body.contains("No sweeps yet"))
+      let runs = try fixture.sweep("one")
+      try fixture.set(runs[0], .succeeded)
+      try fixture.set(runs[1], .failed, why: "exit 3")
+      _ = try fixture.sweep("two")
+      try fixture.ledger.finish(sweep: "two", state: .done, verdict: "fail", report: "{}", now: 1_700_000_100)
+      let page = try await fixture.ask("/")
+      let one = try #require(page.body.range(of: "/sweeps/one"))
+      let two = try #require(page.body.range(of: "/sweeps/two"))
+      #expect(two.lowerBound < one.lowerBound)
+      #expect(page.body.contains("4 queued, 1 succeeded, 1 failed"))
+      #expect(page.body.contains("<span class=\"v fail\">FAIL</span>"))
+      #expect(page.body.contains("</span> detached</span>"))
+      let document = try await fixture.ask("/api/sweeps")
+      let object = try JSONSerialization.jsonObject(with: Data(document.body.utf8)) as? [String: Any]
+      let sweeps = try #require(object?["sweeps"] as? [[String: Any]])
+      #expect(sweeps.map { $0["id"] as? String } == ["two", "one"])
+      #expect(sweeps[1]["runs"] as? [String: Int] == ["queued": 4, "succeeded": 1, "failed": 1])
+    }
+  }
+
+  @Test func `A sweep shows its matrix, its runs and what can be done`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one")
+      try fixture.set(runs[0], .running)
+      try fixture.set(runs[1], .failed, why: "exit 3", host: "gpu-b")
+      let page = try await fixture.ask("/sweeps/one")
+      #expect(page.body.contains(">world_size = 8</th>"))
+      #expect(page.body.contains("<small>gpu-b</small>"))
+      #expect(page.body.contains("<td>exit 3</td>"))
+      #expect(page.body.contains("/sweeps/one/cancel") && page.body.contains("/sweeps/one/retry"))
+      #expect(!page.body.contains("/sweeps/one/report"))
+      #expect(page.body.contains("<noscript><meta http-equiv=\"refresh\""))
+      let still = try await fixture.ask("/sweeps/one?refresh=off")
+      #expect(!still.body.contains("http-equiv"))
+      let run = try await fixture.ask("/sweeps/one/runs/run-2?explain=1")
+      #expect(run.body.contains("<li>waits: no host has 8 GPUs</li><li>local: has 0</li>"))
+      let failed = try await fixture.ask("/sweeps/one/runs/run-1")
+      #expect(failed.body.contains("/sweeps/one/runs/run-1/retry"))
+      #expect(failed.body.contains("gpus NVIDIA H200, NVIDIA H200"))
+      let hosts = try await fixture.ask("/hosts")
+      #expect(hosts.body.contains("1 of 2"))
+      let state = try await fixture.ask("/api/sweeps/one")
+      let object = try JSONSerialization.jsonObject(with: Data(state.body.utf8)) as? [String: Any]
+      let told = try #require(object?["runs"] as? [[String: Any]])
+      #expect(told.count == 6 && told[1]["why"] as? String == "exit 3")
+      #expect(told[0]["cell"] as? [String: String] == ["world_size": "1", "backend": "eager"])
+    }
+  }
+
+  @Test func `The report is the one that was written, while it stands`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one")
+      try fixture.scratch.write("sweeps/one/report.html", "<!DOCTYPE html><p>the report</p>")
+      let early = try await fixture.ask("/sweeps/one/report")
+      #expect(early.status == 404)
+      try fixture.set(runs[0], .failed, why: "exit 3")
+      try fixture.ledger.finish(sweep: "one", state: .done, verdict: "inconclusive", report: "{}", now: 1_700_000_100)
+      let report = try await fixture.ask("/sweeps/one/report")
+      #expect(report.body == "<!DOCTYPE html><p>the report</p>")
+      let policy = try #require(report.header("Content-Security-Policy"))
+      #expect(policy.contains("default-src 'none'") && !policy.contains("script-src"))
+      // A retry makes it void.
+      try fixture.ledger.reopen(sweep: "one", runs: ["run-0"], now: 1_700_000_200)
+      let late = try await fixture.ask("/sweeps/one/report")
+      #expect(late.status == 404)
+    }
+  }
+
+  @Test func `Events bring what has changed and end with the sweep`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one")
+      async let stream = fixture.ask("/sweeps/one/events", "-N")
+      try await Task.sleep(for: .milliseconds(1500))
+      try fixture.set(runs[3], .running, host: "gpu-c")
+      try await Task.sleep(for: .milliseconds(2500))
+      for run in runs { try fixture.set(run, .succeeded) }
+      try fixture.ledger.finish(sweep: "one", state: .done, verdict: "pass", report: "{}", now: 1_700_000_100)
+      let events = try await stream
+      #expect(events.header("Content-Type") == "text/event-stream")
+      let parts = events.body.components(separatedBy: "event: parts\ndata: ").dropFirst().compactMap {
+        text -> [String: String]? in
+        let line = text.prefix { $0 != "\n" }
+        return try? JSONDecoder().decode([String: String].self, from: Data(line.utf8))
+      }
+      #expect(parts.count >= 3)
+      #expect(Set(parts[0].keys) == ["summary", "facts", "actions", "matrix", "runs"])
+      // A run that begins changes neither the facts nor what can be done.
+      #expect(Set(parts[1].keys) == ["summary", "matrix", "runs"])
+      #expect(parts[1]["matrix"]?.contains("gpu-c") == true)
+      #expect(parts.last?["summary"]?.contains("PASS") == true)
+      #expect(events.body.hasSuffix("event: end\ndata: {}\n\n"))
+    }
+  }
+
+  @Test func `A log is shown and followed to its end`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one")
+      let early = try await fixture.ask("/sweeps/one/runs/run-0/log")
+      #expect(early.body.contains("has not started yet"))
+      try fixture.set(runs[0], .running)
+      fixture.asked.log = "first <b>line</b>\n"
+      let page = try await fixture.ask("/sweeps/one/runs/run-0/log?stream=stderr")
+      #expect(page.body.contains("stderr of one-run-0\nfirst &lt;b&gt;line&lt;/b&gt;\n</pre>"))
+      let path = try #require(page.body.firstMatch(of: #/data-events="([^"]+)"/#)?.1).replacing("&amp;", with: "&")
+      async let stream = fixture.ask(String(path), "-N")
+      try await Task.sleep(for: .milliseconds(1500))
+      fixture.asked.log += "second line\n"
+      try await Task.sleep(for: .milliseconds(1500))
+      try fixture.set(runs[0], .succeeded)
+      let events = try await stream
+      // Only what the page has not shown yet.
+      #expect(events.body.contains("event: text\ndata: \"second line\\n\"\n") && !events.body.contains("first"))
+      #expect(events.body.hasSuffix("event: end\ndata: {}\n\n"))
+      let plain = try await fixture.ask("/api/sweeps/one/runs/run-0/log?stream=stdout")
+      #expect(plain.body.hasPrefix("stdout of one-run-0\nfirst <b>"))
+      #expect(plain.header("Content-Type") == "text/plain; charset=utf-8")
+    }
+  }
+
+  @Test func `Names from others stay text`() async throws {
+    try await Fixture.with { fixture in
+      let attack = "\"'><script>alert(1)</script><img src=x onerror=y>&amp;\u{202E}"
+      let runs = try fixture.sweep("one", backends: [attack, "eager"])
+      try fixture.set(runs[0], .failed, why: attack, host: attack)
+      try fixture.set(runs[1], .running, host: attack)
+      try fixture.ledger.append(
+        EventRecord(at: 1, sweep: "one", run: "run-0", kind: attack, detail: attack))
+      try fixture.ledger.apply([.files(sweep: "one", run: "run-2", count: 1, bytes: 1, missing: [attack])])
+      fixture.asked.log = attack
+      for path in [
+        "/", "/sweeps/one", "/sweeps/one/runs/run-0", "/sweeps/one/runs/run-1", "/sweeps/one/runs/run-2", "/hosts",
+        "/sweeps/one/runs/run-1/log", "/sweeps/one/cancel", "/sweeps/one/retry",
+      ] {
+        let page = try await fixture.ask(path)
+        #expect(page.status == 200, "\(path)")
+        for line in [attack, "<script>", "<img", "\u{202E}"] { #expect(!page.body.contains(line), "\(path)") }
+        try await runPython(Self.balance, input: page.body)
+      }
+      let stream = try await fixture.ask("/api/sweeps/one")
+      let object = try JSONSerialization.jsonObject(with: Data(stream.body.utf8)) as? [String: Any]
+      #expect((object?["runs"] as? [[String: Any]])?[0]["why"] as? String == attack)
+      #expect(stream.header("Content-Type") == "application/json")
+    }
+  }
+
+  /// Well-formed, nothing in line that runs, and only links of this server.
+  private static let balance = """
+    import sys, xml.etree.ElementTree as E
+    root = E.fromstring(sys.stdin.buffer.read().decode())
+    for e in root.iter():
+      for name, value in e.attrib.items():
+        assert not name.startswith("on") and name != "style", (name, value)
+        if name in ("href", "src", "action"):
+          assert value.startswith(("/", "#")) and not value.startswith("//") or value == "data:,", value
+      assert e.tag != "script" or e.get("src") and not e.text
+      if e.tag == "th": assert e.get("scope")
+    """
+}
