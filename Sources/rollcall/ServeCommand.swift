@@ -83,7 +83,8 @@ struct ServeCommand: AsyncParsableCommand, HasJSONOutput {
       // The loop finds what is open again.
       retry: { sweep, runs in
         guard try ledger.sweep(named: sweep).ended != nil else {
-          throw DashboardError(code: .conflict, message: "Sweep \(sweep) has not ended: wait for its end, or cancel it.")
+          throw DashboardError(
+            code: .conflict, message: "Sweep \(sweep) has not ended.")
         }
         try ledger.reopen(sweep: sweep, runs: runs, now: Date().timeIntervalSince1970)
       },
