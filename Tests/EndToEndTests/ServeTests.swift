@@ -98,7 +98,7 @@ import Testing
       wait(lambda: state(sweep)["runs"][0]["state"] == "running", "a long run")
       run.send_signal(signal.SIGINT)
       run.wait(timeout=60)
-      assert state(sweep)["sweep"]["state"] == "detached", state(sweep)
+      wait(lambda: state(sweep)["sweep"]["state"] == "detached", "a sweep without a coordinator")
       send(f"/sweeps/{sweep}/cancel")
       wait(lambda: state(sweep)["sweep"]["state"] == "cancelled", "the end of a detached sweep")
 
