@@ -197,7 +197,10 @@ let package = Package(
     // Real servers on loopback, real requests, a real browser.
     .testTarget(
       name: "DashboardTests",
-      dependencies: ["Dashboard", "Ledger", "Planning", "Scheduling", "TestSupport"],
+      dependencies: [
+        "Dashboard", "Ledger", "Planning", "Scheduling", "TestSupport",
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+      ],
       exclude: ["browser.py"]),
     .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.

@@ -39,8 +39,10 @@ public struct DashboardServer: Sendable {
     access = Access(
       token: token, isLoopback: address.isLoopback, hosts: Set(hosts.map { $0.lowercased() }),
       cookieName: "rollcall-\(address.port)")
+    let watch = CoordinatorWatch(store: store)
     routes = Routes(
-      ledger: ledger, store: store, hooks: hooks, access: access, feed: Feed(ledger: ledger, store: store))
+      ledger: ledger, store: store, hooks: hooks, access: access, watch: watch,
+      feed: Feed(ledger: ledger, watch: watch))
   }
 
   /// Serves until its task is cancelled.

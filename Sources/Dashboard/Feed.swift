@@ -1,8 +1,28 @@
 import Foundation
 import Ledger
 import OrderedCollections
+import Synchronization
 
-/// The changing parts of sweeps' pages, read at most twice a second however many readers there are.
+/// Whether some process coordinates the store, asked at most once a second: to ask is to hold its lock for a moment, and
+/// many readers must not keep a coordinator from it.
+final class CoordinatorWatch: Sendable {
+  private let store: String
+  private let known = Mutex<(taken: ContinuousClock.Instant, isHeld: Bool)?>(nil)
+
+  init(store: String) { self.store = store }
+
+  var isHeld: Bool {
+    known.withLock { known in
+      let now = ContinuousClock.now
+      if let known, now - known.taken < .seconds(1) { return known.isHeld }
+      let isHeld = StoreLock.isHeld(store: store)
+      known = (now, isHeld)
+      return isHeld
+    }
+  }
+}
+
+/// Pages and their changing parts, made at most twice a second however many readers there are.
 actor Feed {
   struct Frame: Sendable {
     var parts: OrderedDictionary<String, String>
@@ -10,24 +30,44 @@ actor Feed {
   }
 
   private let ledger: SweepLedger
-  private let store: String
+  private let watch: CoordinatorWatch
+  private var pages: [String: (taken: ContinuousClock.Instant, html: String)] = [:]
   private var frames: [String: (taken: ContinuousClock.Instant, frame: Frame)] = [:]
   private var readers = 0
 
   /// Streams at once; who comes later reads without them.
   static let readerLimit = 120
 
-  init(ledger: SweepLedger, store: String) {
+  /// How long what was read is shown.
+  private static let freshness = Duration.milliseconds(500)
+
+  init(ledger: SweepLedger, watch: CoordinatorWatch) {
     self.ledger = ledger
-    self.store = store
+    self.watch = watch
+  }
+
+  /// The page of this name, made anew where it is no longer fresh.
+  func page(_ name: String, _ make: @Sendable () throws -> String) rethrows -> String {
+    let now = ContinuousClock.now
+    if let known = pages[name], now - known.taken < Self.freshness { return known.html }
+    pages = pages.filter { now - $0.value.taken < Self.freshness }
+    let html = try make()
+    pages[name] = (now, html)
+    return html
+  }
+
+  /// Something was changed: nobody is shown what was before.
+  func forget() {
+    pages = [:]
+    frames = [:]
   }
 
   func frame(of sweep: String) throws -> Frame {
     let now = ContinuousClock.now
-    if let known = frames[sweep], now - known.taken < .milliseconds(500) { return known.frame }
+    if let known = frames[sweep], now - known.taken < Self.freshness { return known.frame }
     frames = frames.filter { now - $0.value.taken < .seconds(5) }
     let view = try SweepView(
-      ledger, try ledger.sweep(named: sweep), store: store, now: Date().timeIntervalSince1970)
+      ledger, try ledger.sweep(named: sweep), isCoordinated: watch.isHeld, now: Date().timeIntervalSince1970)
     let frame = Frame(parts: SweepPage(view: view).parts, hasEnded: view.sweep.ended != nil)
     frames[sweep] = (now, frame)
     return frame

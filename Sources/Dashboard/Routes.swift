@@ -12,6 +12,7 @@ struct Routes: Sendable {
   var store: String
   var hooks: DashboardHooks
   var access: Access
+  var watch: CoordinatorWatch
   var feed: Feed
 
   /// Bytes of a log on a page.
@@ -113,21 +114,22 @@ struct Routes: Sendable {
   private func read(_ question: Question, _ now: Double) async throws -> Reply {
     let path = question.path
     switch path.count {
-    case 0: return try sweeps(now)
-    case 1 where path[0] == "hosts": return .page(HostsPage(hosts: try HostView.all(ledger, store: store)).html)
+    case 0: return .page(try await feed.page("sweeps") { try sweeps(now) })
+    case 1 where path[0] == "hosts":
+      return .page(try await feed.page("hosts") { HostsPage(hosts: try HostView.all(ledger, store: store)).html })
     case 2... where path[0] == "sweeps": return try await sweep(question, try record(path[1]), now)
     case 2... where path[0] == "api": return try await document(path, question, now)
     default: return .notFound
     }
   }
 
-  private func sweeps(_ now: Double) throws -> Reply {
+  private func sweeps(_ now: Double) throws -> String {
     let sweeps = try ledger.sweeps(limit: SweepsPage.limit + 1)
     let shown = Array(sweeps.prefix(SweepsPage.limit))
-    let page = SweepsPage(
-      sweeps: shown, counts: try ledger.runCounts(of: shown.map(\.id)),
-      isCoordinated: StoreLock.isHeld(store: store), now: now, hasMore: sweeps.count > shown.count)
-    return .page(page.html)
+    return SweepsPage(
+      sweeps: shown, counts: try ledger.runCounts(of: shown.map(\.id)), isCoordinated: watch.isHeld, now: now,
+      hasMore: sweeps.count > shown.count
+    ).html
   }
 
   /// The sweep of exactly this name.
@@ -138,7 +140,7 @@ struct Routes: Sendable {
   }
 
   private func view(_ record: SweepRecord, _ now: Double) throws -> SweepView {
-    try SweepView(ledger, record, store: store, now: now)
+    try SweepView(ledger, record, isCoordinated: watch.isHeld, now: now)
   }
 
   private func run(_ name: String, in view: SweepView) throws -> RunRecord {
@@ -152,9 +154,11 @@ struct Routes: Sendable {
     let path = question.path.dropFirst(2)
     switch (path.first, path.count) {
     case (nil, _):
-      var page = SweepPage(view: try view(record, now))
-      page.isStill = question.query["refresh"] == "off"
-      return .page(page.html)
+      let isStill = question.query["refresh"] == "off"
+      return .page(
+        try await feed.page("sweep \(isStill) \(record.id)") {
+          SweepPage(view: try view(record, now), isStill: isStill).html
+        })
     case ("events", 1): return await events(record.id)
     case ("report", 1): return try report(record)
     case ("cancel", 1):
@@ -327,7 +331,7 @@ struct Routes: Sendable {
     case ("sweeps", 2):
       let sweeps = try ledger.sweeps(limit: 1000)
       let counts = try ledger.runCounts(of: sweeps.map(\.id))
-      let isCoordinated = StoreLock.isHeld(store: store)
+      let isCoordinated = watch.isHeld
       return .json(
         try Documents.text(
           Documents.Sweeps(
@@ -402,6 +406,7 @@ struct Routes: Sendable {
       try await hooks.retry(record.id, try retryable(record, run: run))
     default: return .notFound
     }
+    await feed.forget()
     return .redirect(link("sweeps", record.id))
   }
 }

@@ -17,13 +17,13 @@ struct SweepView: Sendable {
   /// Seconds since 1970.
   var now: Double
 
-  init(_ ledger: SweepLedger, _ sweep: SweepRecord, store: String, now: Double) throws {
+  init(_ ledger: SweepLedger, _ sweep: SweepRecord, isCoordinated: Bool, now: Double) throws {
     self.sweep = sweep
     plan = try ledger.plan(of: sweep.id)
     runs = try ledger.runs(of: sweep.id)
     attempts = Dictionary(grouping: try ledger.attempts(of: sweep.id), by: \.run)
     hasReport = sweep.verdict != nil
-    isCoordinated = sweep.ended == nil && StoreLock.isHeld(store: store)
+    self.isCoordinated = sweep.ended == nil && isCoordinated
     self.now = now
   }
 

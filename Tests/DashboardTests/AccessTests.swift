@@ -1,4 +1,5 @@
 import Foundation
+import HTTPTypes
 import Scheduling
 import TestSupport
 import Testing
@@ -143,6 +144,23 @@ import Testing
       let long = try await fixture.ask("/" + String(repeating: "a", count: 4000))
       #expect(long.status == 414)
     }
+  }
+
+  @Test(arguments: [
+    "", "x", "http://x/", "//x", "/x/", "/.", "/..", "/x/../y", "/x/%2e%2e", "/x/.%2E/y", "/x/a%2fb", "/x/a%5cb",
+    "/x\\y",
+    "/x/%00", "/x/%0a", "/x/%7f", "/%", "/%4", "/%zz", "/%ff", "/%c0%ae%c0%ae",
+  ])
+  func `A path that plays tricks is no question`(target: String) {
+    #expect(Question(method: .get, target: target, authority: nil, headers: [:]) == nil)
+  }
+
+  @Test func `A path is decoded once`() throws {
+    let question = try #require(
+      Question(method: .get, target: "/a%252e/b%20c/...?x=1%262&y=+&%zz=3", authority: nil, headers: [:]))
+    #expect(question.path == ["a%2e", "b c", "..."])
+    #expect(question.query == ["x": "1&2", "y": " "])
+    #expect(link("a%2e", "b c", "ü/..", query: ["q": "&"]) == "/a%252e/b%20c/%C3%BC%2F..?q=%26")
   }
 
   @Test func `A form of another site changes nothing`() async throws {

@@ -11,6 +11,7 @@ import Testing
     try await Fixture.with { fixture in
       let empty = try await fixture.ask("/")
       #expect(empty.body.contains("No sweeps yet"))
+      try await Task.sleep(for: .milliseconds(600))
       let runs = try fixture.sweep("one")
       try fixture.set(runs[0], .succeeded)
       try fixture.set(runs[1], .failed, why: "exit 3")

@@ -198,7 +198,8 @@ import Testing
       #expect(outcome.output.contains("HTML report: "))
 
       for (format, mark) in [
-        ("html", "<!DOCTYPE html>"), ("markdown", "PASS"), ("json", "rollcall.sweep/1"), ("junit", "<testsuite"),
+        ("html", "<!DOCTYPE html>"), ("markdown", "PASS"), ("json", "rollcall.sweep/1"),
+        ("jsonl", "{\"type\":\"end\","), ("junit", "<testsuite"),
         ("text", "PASS"),
       ] {
         let file = scratch.path("report.\(format)")
