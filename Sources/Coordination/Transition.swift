@@ -37,6 +37,10 @@ struct Transition: Equatable {
       next.state = .running
       next.started = now
       return Transition(attempt: next, run: .running, event: "running", action: .none)
+    case (.launching, .exited(let record)) where attempt.share == nil && record.reason == ExitRecord.noSpace,
+      (.running, .exited(let record)) where attempt.share == nil && record.reason == ExitRecord.noSpace:
+      let why = noRoom(record.code)
+      return Transition(attempt: next, run: .queued, why: why, event: "no-space", action: .none, ending: .noSpace)
     case (.launching, .exited(let record)), (.running, .exited(let record)):
       next.state = .exited
       next.exitCode = record.code
@@ -54,6 +58,10 @@ struct Transition: Equatable {
     case (.launching, .claimed), (.running, .claimed), (.running, .running): return nil
     case (.gathered, _), (.failed, _), (.lost, _): return nil
     }
+  }
+
+  static func noRoom(_ code: Int?) -> String {
+    "its command failed\(code.map { " with exit code \($0)" } ?? "") and left no room on the host's disk"
   }
 
   static func lost(_ attempt: AttemptRecord, _ why: String, _ now: Double) -> Transition {

@@ -96,8 +96,11 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// Seconds since 1970 by the host's clock.
   public var started: Double
   public var ended: Double
-  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`; nil for a plain end.
+  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`; nil for a plain end.
   public var reason: String?
+  /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
+  /// failed for that nobody can know, but its failure says nothing of what it runs.
+  public static let noSpace = "no-space"
   /// What the run found on its host when it began: `kernel`, `gpu` (the models it has), `gpu_driver`, `python`, `torch`, `torch_commit`,
   /// `cuda`, `hip`, `commit` (of the directory that `ENGINE_SOURCE` names), `job_commit`. `python` and `torch` are
   /// those of the interpreter that the command names. nil where it could not be told.

@@ -138,7 +138,10 @@ struct StatusDocument: Encodable {
     var name: String
     var state: RunState
     var why: String?
+    /// Of a gang over several hosts the first: that of node 0.
     var host: String?
+    /// All hosts of the last attempt, in the order of their nodes.
+    var hosts: [String]?
     var attempt: Int?
     var files: Int
     var bytes: Int
@@ -187,8 +190,11 @@ struct StatusDocument: Encodable {
         table.sweep,
         runs: table.runs.map { run in
           let last = byRun[run.name]?.last
+          let hosts = (byRun[run.name] ?? []).filter { $0.number == last?.number }
+            .sorted { ($0.share?.node ?? 0) < ($1.share?.node ?? 0) }.map(\.host)
           return Run(
-            name: run.name, state: run.state, why: run.why, host: last?.host, attempt: last?.number,
+            name: run.name, state: run.state, why: run.why, host: hosts.first, hosts: last == nil ? nil : hosts,
+            attempt: last?.number,
             files: run.fileCount, bytes: run.byteCount, missing: run.missing)
         })
     ]

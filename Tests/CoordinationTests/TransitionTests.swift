@@ -36,6 +36,19 @@ import Testing
   }
 
   @Test(arguments: [AttemptRecord.State.launching, .running])
+  func aFailureOnAFullDiskIsNotTheCommandsOwn(_ state: AttemptRecord.State) {
+    let full = ExitRecord(code: 9, signal: nil, started: 101, ended: 150, reason: ExitRecord.noSpace)
+    let next = Transition.after(.exited(full), of: attempt(state), now: 200)
+    #expect(next?.ending == .noSpace)
+    #expect(next?.why?.contains("exit code 9") == true)
+    #expect(next?.why?.contains("no room") == true)
+    // Of a gang, the share that failed first tells.
+    var share = attempt(.running)
+    share.share = AttemptRecord.Share(node: 0, nodeCount: 2, masterAddress: "h", masterPort: 1)
+    #expect(Transition.after(.exited(full), of: share, now: 200)?.action == .gather)
+  }
+
+  @Test(arguments: [AttemptRecord.State.launching, .running])
   func anExitRecordLeadsToGathering(_ state: AttemptRecord.State) {
     let next = Transition.after(.exited(ended), of: attempt(state), now: 200)
     #expect(next?.attempt.state == .exited)

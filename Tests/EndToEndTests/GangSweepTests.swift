@@ -90,6 +90,12 @@ import Testing
       #expect(coverage["compared"] as? Int == 3)
       let status = try await rollcall("status", "last")
       #expect(status.output.contains("alpha, beta") || status.output.contains("beta, alpha"))
+      let told = try await rollcall("status", "last", "--json").json()
+      let runs = try #require(((told["sweeps"] as? [[String: Any]])?.first)?["runs"] as? [[String: Any]])
+      let line = try #require(runs.first { $0["name"] as? String == "world_size=2" })
+      let both = try #require(line["hosts"] as? [String])
+      #expect(both.sorted() == ["alpha", "beta"])
+      #expect(line["host"] as? String == both.first)
       let logs = try await rollcall("logs", "world_size=2")
       for node in 0..<2 { #expect(logs.output.contains("world_size=2 node\(node) | OK world 2 sum 3")) }
       // The book of the workload: each rank began once.

@@ -137,6 +137,7 @@ struct CrewTests {
       for run in runs {
         let record = try await launcher.end(of: run.id)
         #expect(record.code == 9)
+        #expect(record.reason == ExitRecord.noSpace)
       }
     }
   }

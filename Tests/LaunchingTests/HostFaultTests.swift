@@ -36,6 +36,7 @@ struct HostFaultTests {
     #expect(outcome == .started)
     let record = try await launcher.end(of: "a1")
     #expect(record.code == 9)
+    #expect(record.reason == ExitRecord.noSpace)
 
     // Now nothing fits, not even a claim.
     guard case .noSpace = try await launcher.launch(spec("a2", "true"), files: []) else {

@@ -109,6 +109,11 @@ extension CoordinatorCore {
     let running = open.filter { attempts[$0].record.state == .running }
     if running.isEmpty {
       guard open.allSatisfy({ attempts[$0].record.state == .exited }) else { return }
+      if let cause = cause(of: shares), attempts[cause].record.reason == ExitRecord.noSpace {
+        let why = Transition.noRoom(attempts[cause].record.exitCode)
+        lose(cause, why, ending: .noSpace, kind: "no-space")
+        return
+      }
       if runs[run].record.state != .gathering {
         set(run, .gathering, why: nil, host: nil, attempt: id(last), kind: "exited")
       }

@@ -166,6 +166,12 @@ has_room() {
   return 1
 }
 
+# Sets reason for a command that failed by itself and left no room in `dir`. Argument: its code.
+find_full_disk() {
+  reason=
+  [ "$1" -eq 0 ] || has_room "$dir" || reason=no-space
+}
+
 # DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
 write_exit() {
   signal=null
@@ -648,6 +654,7 @@ supervise() {
   [ -z "$describer" ] || await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
   if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
+  [ -n "$reason" ] || find_full_disk "$code"
   # Whoever reads the record may launch at once.
   close_locks
   write_exit "$dir" "$code" "$began" "$reason"
@@ -714,7 +721,9 @@ member() {
   fi
   if [ -s "$dir/identity" ]; then
     [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-    write_exit "$dir" "$code" "$began" "$event"
+    reason=$event
+    [ -n "$reason" ] || find_full_disk "$code"
+    write_exit "$dir" "$code" "$began" "$reason"
   fi
   printf 'gone %s\n' "$number" >&6
 }
@@ -793,9 +802,12 @@ settle() {
     fi
     signal=null
     if [ "$code" -gt 128 ] && [ "$code" -le 192 ]; then signal=$((code - 128)); fi
+    find_full_disk "$code"
+    eval "reason_$number=\$reason"
     # In one piece, in room of its own: what was kept is for a full disk.
-    printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
-      "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" || write_exit "$dir" "$code" "$began" ''
+    [ -z "$reason" ] && printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
+      "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" ||
+      write_exit "$dir" "$code" "$began" "$reason"
     written="$written $number"
     set -- "$@" "$dir/exit.json"
   done
@@ -803,8 +815,8 @@ settle() {
   [ -n "$written" ] || return 0
   # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
   sync "$@" 2>/dev/null || for number in $written; do
-    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number"
-    write_exit "$dir" "$code" "$began" ''
+    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number reason=\$reason_$number"
+    write_exit "$dir" "$code" "$began" "$reason"
   done
   set --
   over=

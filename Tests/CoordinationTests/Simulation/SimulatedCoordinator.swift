@@ -307,7 +307,7 @@ final class SimulatedCoordinator {
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
       switch simulation.host(other.host)?.attempts[other.id]?.state {
       case .orphaned?, .cutOff?: return true
-      case .exited(let record)?: return record.reason == "not-released"
+      case .exited(let record)?: return record.reason == "not-released" || record.reason == ExitRecord.noSpace
       case .claimed?, .held?, .running?, nil: return false
       }
     }

@@ -137,7 +137,10 @@ final class SimulatedHost {
   /// The command's own end.
   func end(_ id: String, _ workload: Workload, at time: Double) {
     guard case .running? = attempts[id]?.state else { return }
-    finish(id, code: workload.code, signal: workload.signal, reason: workload.reason, at: time)
+    let isForWantOfRoom = isFull && workload.code != 0 && workload.reason == nil
+    finish(
+      id, code: workload.code, signal: workload.signal, reason: isForWantOfRoom ? ExitRecord.noSpace : workload.reason,
+      at: time)
   }
 
   /// False where its full disk takes no note that it was stopped.

@@ -116,6 +116,27 @@ import Testing
   }
 
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aCommandThatFailsOnAFullDiskIsTriedAgain() async throws {
+    try await SmallDisk.with(megabytes: 8) { disk, scratch in
+      var form = BookedSweep.Form()
+      form.hosts = ["alpha"]
+      form.slots = 1
+      form.workdirs = ["alpha": disk + "/work"]
+      let mark = scratch.path("was-full")
+      form.last = "[ -e \(mark) ] || { : >\(mark); cat /dev/zero >\(disk)/filler; exit 1; }"
+      try await BookedSweep.with(form, in: scratch) { sweep in
+        let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+          try await sweep.until { try await sweep.told("exit code 1 and left no room") }
+          try FileManager.default.removeItem(atPath: disk + "/filler")
+        }
+        let report = try await finished(outcome, sweep)
+        let attempts = try BookedSweep.runs(of: report).map { ($0["attempts"] as? [Any])?.count ?? 0 }
+        #expect(attempts.contains { $0 > 1 }, "the full disk must have cost an attempt")
+      }
+    }
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func aStoreWithoutRoomGoesOnOnceThereIsRoom() async throws {
     try await SmallDisk.with(megabytes: 400) { disk, scratch in
       var form = BookedSweep.Form()

@@ -1,5 +1,6 @@
 import Foundation
 import Gathering
+import Glibc
 import Launching
 import Synchronization
 import Transports
@@ -124,16 +125,21 @@ enum Main {
       }
     }
     let attempts = (0..<perHost).map { "a\($0)" }
+    // All of them wait for its other end, so that they can be ended without a command each.
+    let pipe = "\(workdir)/end"
+    try FileManager.default.createDirectory(atPath: workdir, withIntermediateDirectories: true)
+    guard mkfifo(pipe, 0o600) == 0 else { throw Problem(text: "\(pipe) cannot be made") }
     func close(_ hosts: [(transport: SSHTransport, launcher: DetachedLauncher)]) async {
       await withTaskGroup { group in for host in hosts { group.addTask { await host.transport.close() } } }
     }
     let former = connect()
+    let beginning = ContinuousClock.now
     try await withThrowingTaskGroup(of: Void.self) { group in
       for host in former {
         for attempt in attempts {
           group.addTask {
             let spec = AttemptSpec(
-              id: attempt, token: "t", sweep: "s", run: attempt, number: 1, command: "exec sleep 1000",
+              id: attempt, token: "t", sweep: "s", run: attempt, number: 1, command: ": <'\(pipe)'",
               environment: [], gpuCount: 0, timeout: 2000, stallTimeout: nil)
             let outcome = try await host.launcher.launch(spec, files: [])
             guard outcome == .started else { throw Problem(text: "\(outcome)") }
@@ -143,6 +149,7 @@ enum Main {
       try await group.waitForAll()
     }
     await close(former)
+    let launched = ContinuousClock.now - beginning
 
     let hosts = connect()
     let clock = ContinuousClock()
@@ -156,13 +163,24 @@ enum Main {
       return try await group.reduce(0, +)
     }
     let recovered = clock.now - start
+    let descriptor = open(pipe, O_WRONLY)
+    guard descriptor >= 0 else { throw Problem(text: "\(pipe) has no other end") }
     try await withThrowingTaskGroup(of: Void.self) { group in
       for host in hosts {
-        for attempt in attempts { group.addTask { try await host.launcher.stop(attempt, reason: "cancelled") } }
+        group.addTask {
+          while try await host.launcher.status(of: attempts).values.contains(where: {
+            if case .running = $0 { true } else { false }
+          }) {
+            try await Task.sleep(for: .seconds(2))
+          }
+        }
       }
       try await group.waitForAll()
     }
-    print(seconds(of: [("recovered", recovered)], counts: [("hosts", hosts.count), ("running", known)]))
+    Glibc.close(descriptor)
+    print(
+      seconds(
+        of: [("launched", launched), ("recovered", recovered)], counts: [("hosts", hosts.count), ("running", known)]))
     await close(hosts)
   }
 
