@@ -316,21 +316,23 @@ struct DimsPlanner {
     _ metadata: CaptureMetadata?
   ) -> [[Int]?] {
     let isTokens = dimension.names == ["t"] || dimension.names == ["s"]
-    guard isTokens, modifier.axis == .cp, !modifier.isPartial, let first = items.first,
-      let ranks = items.compactMap({ $0.coordinates[axis] }).max().map({ $0 + 1 })
-    else { return [nil] }
-    let whole = first.layout.shape[index].multipliedReportingOverflow(by: ranks)
-    guard !whole.overflow else { return [nil] }
-    if dimension.names == ["s"] { return [modifier.isZigzag ? [whole.partialValue] : nil] }
+    guard isTokens, modifier.axis == .cp, !modifier.isPartial, let first = items.first else { return [nil] }
+    // Of the ranks that differ on this axis alone; a sequence need not divide over them.
+    var whole = 0
+    for item in items where item.coordinates.allSatisfy({ $0.key == axis || first.coordinates[$0.key] == $0.value }) {
+      let (sum, overflow) = whole.addingReportingOverflow(item.layout.shape[index])
+      guard !overflow else { return [nil] }
+      whole = sum
+    }
+    if dimension.names == ["s"] { return [modifier.isZigzag ? [whole] : nil] }
     var stated: [Int] = []
     while let text = metadata?.values["seq_lens[\(stated.count)]"], let length = Int(text), length >= 0 {
       stated.append(length)
     }
     if !stated.isEmpty { return [stated] }
-    var guesses: [[Int]?] = modifier.isZigzag ? [[whole.partialValue]] : [nil]
-    let chunk = ranks * (modifier.isZigzag ? 2 : 1)
-    for count in ShardHypotheses.sequenceCounts where whole.partialValue % (count * chunk) == 0 {
-      guesses.append(Array(repeating: whole.partialValue / count, count: count))
+    var guesses: [[Int]?] = modifier.isZigzag ? [[whole]] : [nil]
+    for count in ShardHypotheses.sequenceCounts where whole % count == 0 {
+      guesses.append(Array(repeating: whole / count, count: count))
     }
     return guesses
   }

@@ -35,9 +35,9 @@ enum ShardHypotheses {
       guard let plain = ShardLayout.concat(shapes, axis: axis) else { continue }
       if plain.shape == logical, shapes.count > 1 {
         result.append(plain)
-        if areEqual {
-          result += fused(shapes, axis: axis) + context(shapes, axis: axis) + interleaved(shapes, axis: axis)
-        }
+        if areEqual { result += fused(shapes, axis: axis) }
+        result += context(shapes, axis: axis)
+        if areEqual { result += interleaved(shapes, axis: axis) }
       } else if plain.shape[axis] > logical[axis] {
         if areEqual, shapes.count > 1 { result += shared(shapes, axis: axis, logical: logical[axis]) }
         result += padded(shapes, plain, axis: axis, logical: logical[axis])
@@ -74,13 +74,19 @@ enum ShardHypotheses {
     return weights.compactMap { ShardLayout.blocks(shapes, axis: axis, weights: $0) }
   }
 
-  /// Zigzag context parallel over one sequence, or over several of one length.
+  /// Context parallel over one sequence or over several of one length: zigzag, and in natural order where the ranks do
+  /// not divide a sequence (where they do, it is one of the fused).
   private static func context(_ shapes: [[Int]], axis: Int) -> [ShardLayout] {
     guard axis < shapes[0].count - 1 || shapes[0].count == 1 else { return [] }
-    let whole = shapes[0][axis] * shapes.count
-    return ([1] + sequenceCounts).filter { whole % $0 == 0 }.compactMap { count in
-      .contextParallel(
-        shapes, axis: axis, sequences: Array(repeating: whole / count, count: count), zigzag: true)
+    let whole = shapes.reduce(0) { $0 + $1[axis] }
+    return ([1] + sequenceCounts).filter { whole % $0 == 0 }.flatMap { count -> [ShardLayout] in
+      let sequences = Array(repeating: whole / count, count: count)
+      let isNatural = count > 1 && (whole / count) % shapes.count != 0
+      return (isNatural ? [true, false] : [true]).flatMap { zigzag -> [ShardLayout] in
+        ShardLayout.ChunkSplit.allCases.compactMap {
+          .contextParallel(shapes, axis: axis, sequences: sequences, zigzag: zigzag, split: $0)
+        }
+      }
     }
   }
 
@@ -134,6 +140,10 @@ enum ShardHypotheses {
     let areEqual = shapes.allSatisfy { $0 == shapes[0] }
     guard shapes.count > 1, areEqual, axis == 0 || axis == shapes[0].count - 1, plain.shape[axis] - logical < logical
     else { return [] }
-    return [plain.cut(to: logical)].compactMap { $0 }
+    // One sequence that was padded until it divides over the chunks; the padding lies at its end.
+    let zigzag: ShardLayout? =
+      (axis < shapes[0].count - 1 || shapes[0].count == 1) && plain.shape[axis] % (2 * shapes.count) == 0
+      ? .contextParallel(shapes, axis: axis, sequences: [plain.shape[axis]], zigzag: true, split: .firstLonger) : nil
+    return [plain.cut(to: logical), zigzag?.cut(to: logical)].compactMap { $0 }
   }
 }

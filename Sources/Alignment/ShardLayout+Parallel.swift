@@ -1,34 +1,65 @@
 /// The layouts of the parallel strategies, made from the ranks' shapes.
 extension ShardLayout {
+  /// How a length that the chunks do not divide is cut into them.
+  enum ChunkSplit: CaseIterable {
+    /// The first ones are one longer (SGLang's in-sequence split, `numpy.array_split`).
+    case firstLonger
+    /// All are as long as the longest but for the last (`torch.chunk`).
+    case lastShorter
+
+    func lengths(_ length: Int, _ chunks: Int) -> [Int] {
+      switch self {
+      case .firstLonger: (0..<chunks).map { length / chunks + ($0 < length % chunks ? 1 : 0) }
+      case .lastShorter:
+        (0..<chunks).map { index in
+          let size = (length - 1) / chunks + 1
+          return max(0, min(size, length - index * size))
+        }
+      }
+    }
+  }
+
   /// Context parallel over packed sequences: each rank holds its chunk of every sequence, one after another.
   ///
   /// In natural order rank r holds chunk r of n; in zigzag order chunks r and 2n - 1 - r of 2n. What the ranks hold
-  /// beyond the sequences (a padded tail) follows in rank order.
+  /// beyond the sequences (a padded tail, equal on all) follows in rank order.
   ///
   /// - Parameters:
-  ///   - shapes: equal along `axis`.
-  ///   - sequences: whole lengths; each must be divisible by the ranks, for zigzag by twice as many.
+  ///   - sequences: whole lengths; one that the chunks do not divide is cut in the way that fits the shapes.
   /// - Returns: nil where shapes or lengths do not fit.
   public static func contextParallel(_ shapes: [[Int]], axis: Int, sequences: [Int], zigzag: Bool) -> ShardLayout? {
+    ChunkSplit.allCases.lazy.compactMap { split in
+      contextParallel(shapes, axis: axis, sequences: sequences, zigzag: zigzag, split: split)
+    }.first
+  }
+
+  static func contextParallel(
+    _ shapes: [[Int]], axis: Int, sequences: [Int], zigzag: Bool, split: ChunkSplit
+  ) -> ShardLayout? {
     let ranks = shapes.count
-    guard let width = shapes.first.flatMap({ $0.indices.contains(axis) ? $0[axis] : nil }), ranks > 0,
-      shapes.allSatisfy({ $0.indices.contains(axis) && $0[axis] == width })
-    else { return nil }
+    guard ranks > 0, shapes.allSatisfy({ $0.indices.contains(axis) }) else { return nil }
     let chunks = zigzag ? 2 * ranks : ranks
     var pieces: [Piece] = []
-    var offset = 0
+    var offsets = Array(repeating: 0, count: ranks)
+    func add(_ part: Int, _ count: Int) -> Bool {
+      guard count <= shapes[part][axis] - offsets[part] else { return false }
+      if count > 0 { pieces.append(Piece(part: part, start: offsets[part], count: count)) }
+      offsets[part] += count
+      return true
+    }
+    var isUneven = false
     for length in sequences {
-      guard length >= 0, length % chunks == 0, length / ranks <= width - offset else { return nil }
-      let chunk = length / chunks
-      for part in 0..<ranks { pieces.append(Piece(part: part, start: offset, count: chunk)) }
-      if zigzag {
-        for part in (0..<ranks).reversed() { pieces.append(Piece(part: part, start: offset + chunk, count: chunk)) }
-      }
-      offset += length / ranks
+      guard length >= 0 else { return nil }
+      if length % chunks != 0 { isUneven = true }
+      let lengths = split.lengths(length, chunks)
+      for part in 0..<ranks { guard add(part, lengths[part]) else { return nil } }
+      guard zigzag else { continue }
+      // The chunks of the way back stand behind those of the way there.
+      for part in (0..<ranks).reversed() { guard add(part, lengths[chunks - 1 - part]) else { return nil } }
     }
-    if offset < width {
-      for part in 0..<ranks { pieces.append(Piece(part: part, start: offset, count: width - offset)) }
-    }
+    let tails = Set(shapes.indices.map { shapes[$0][axis] - offsets[$0] })
+    guard tails.count == 1, let tail = tails.first, tail == 0 || !isUneven else { return nil }
+    for part in 0..<ranks { guard add(part, tail) else { return nil } }
     guard var layout = pieced(shapes, axis: axis, pieces: pieces, kind: .concat, order: zigzag ? .zigzag : .consecutive)
     else { return nil }
     if zigzag { layout.detail = "zigzag context parallel" }

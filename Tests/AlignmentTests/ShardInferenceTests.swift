@@ -97,6 +97,42 @@ struct ShardInferenceTests {
           }, axis: 0)
       }
     },
+    // Lengths that the chunks do not divide: the first ones longer, or the last one shorter.
+    Cut(name: "uneven zigzag", kind: .concat, axis: 0, order: .zigzag, shape: [103, 24]) { whole, n, _ in
+      zigzag(whole, chunks(103, 2 * n))
+    },
+    Cut(name: "uneven zigzag, torch.chunk", kind: .concat, axis: 0, order: .zigzag, shape: [107, 24]) { whole, n, _ in
+      zigzag(whole, (0..<2 * n).map { index in max(0, min(106 / (2 * n) + 1, 107 - index * (106 / (2 * n) + 1))) })
+    },
+    Cut(name: "uneven zigzag of three sequences", kind: .concat, axis: 0, order: .zigzag, shape: [105, 30]) {
+      whole, n, _ in
+      let sequences = (0..<3).map { zigzag(whole.part(0, $0, of: 3), chunks(35, 2 * n)) }
+      return (0..<n).map { rank in Grid.joined(sequences.map { $0[rank] }, axis: 0) }
+    },
+    Cut(name: "two uneven sequences in order", kind: .concat, axis: 0, shape: [106, 30]) { whole, n, _ in
+      let sequences = (0..<2).map { pieces(whole.part(0, $0, of: 2), chunks(53, n)) }
+      return (0..<n).map { rank in Grid.joined(sequences.map { $0[rank] }, axis: 0) }
+    },
+    Cut(name: "padded zigzag", kind: .concat, axis: 0, order: .zigzag, shape: [93, 24]) { whole, n, _ in
+      let padded = Grid.joined([whole, Grid(shape: [3, 24], values: Array(repeating: 0, count: 72))], axis: 0)
+      return zigzag(padded, chunks(96, 2 * n))
+    },
+    Cut(name: "uneven sequence parallel", kind: .concat, axis: 0, shape: [101, 24]) { whole, n, _ in
+      pieces(whole, chunks(101, n))
+    },
+    // Fused blocks of experts: gate and up in the middle, and behind in a transposed weight.
+    Cut(name: "gate_up of experts", kind: .blocks, axis: 1, shape: [6, 96, 10]) { whole, n, _ in
+      fused(whole, [48, 48], ranks: n)
+    },
+    Cut(name: "gate_up of experts, transposed", kind: .blocks, axis: 2, shape: [6, 10, 96]) { whole, n, _ in
+      fused(whole, [48, 48], ranks: n, axis: 2)
+    },
+    Cut(name: "qkv of a batch", kind: .blocks, axis: 2, shape: [2, 20, 320]) { whole, n, _ in
+      fused(whole, [256, 32, 32], ranks: n, axis: 2)
+    },
+    Cut(name: "qkv in the middle", kind: .blocks, axis: 1, shape: [2, 320, 12]) { whole, n, _ in
+      fused(whole, [256, 32, 32], ranks: n)
+    },
     Cut(name: "experts", kind: .concat, axis: 0, shape: [16, 6, 10]) { whole, n, _ in
       (0..<n).map { whole.part(0, $0, of: n) }
     },
@@ -112,13 +148,28 @@ struct ShardInferenceTests {
     },
   ]
 
-  private static func fused(_ whole: Grid, _ widths: [Int], ranks: Int) -> [Grid] {
+  private static func fused(_ whole: Grid, _ widths: [Int], ranks: Int, axis: Int = 1) -> [Grid] {
+    let blocks = pieces(whole, widths, axis: axis)
+    return (0..<ranks).map { rank in Grid.joined(blocks.map { $0.part(axis, rank, of: ranks) }, axis: axis) }
+  }
+
+  /// Nearly equal, the first ones longer.
+  private static func chunks(_ length: Int, _ count: Int) -> [Int] {
+    (0..<count).map { length / count + ($0 < length % count ? 1 : 0) }
+  }
+
+  private static func pieces(_ whole: Grid, _ lengths: [Int], axis: Int = 0) -> [Grid] {
     var start = 0
-    let blocks = widths.map { width in
-      defer { start += width }
-      return whole.picked(1, start..<(start + width))
+    return lengths.map { length in
+      defer { start += length }
+      return whole.picked(axis, start..<(start + length))
     }
-    return (0..<ranks).map { rank in Grid.joined(blocks.map { $0.part(1, rank, of: ranks) }, axis: 1) }
+  }
+
+  /// Of 2n chunks rank r holds r and 2n - 1 - r.
+  private static func zigzag(_ whole: Grid, _ lengths: [Int]) -> [Grid] {
+    let chunks = pieces(whole, lengths)
+    return (0..<lengths.count / 2).map { Grid.joined([chunks[$0], chunks[lengths.count - 1 - $0]], axis: 0) }
   }
 
   private struct Case {
@@ -177,6 +228,8 @@ struct ShardInferenceTests {
       var dice = SplitMix64(seed: UInt64(worldSize))
       let whole = Grid.random(cut.shape, &dice)
       let parts = try cut.cut(whole.noisy(0.004, &dice), worldSize, &dice).map { try files.tensor($0) }
+      // Shares of unequal length fit in no other order.
+      guard Set(parts.map(\.shape)).count == 1 else { continue }
       // Rank r holds what rank r + 1 should.
       let turned = Array(parts.dropFirst() + parts.prefix(1))
       let decision = try ShardPlanner(rule: .auto, place: cut.name).plan(

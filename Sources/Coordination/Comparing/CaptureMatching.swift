@@ -59,6 +59,8 @@ struct CaptureMatching: Sendable {
     tokens = targetCalls.tokens
     order = Self.order([reference, target])
     let areFitting = tokensFit(referenceCalls, targetCalls)
+    // Ranks that hold shares: the batch has what all of them hold together.
+    if areFitting, let whole = referenceCalls.tokens, let share = targetCalls.tokens, share < whole { tokens = whole }
     noteCommonProblems(referenceCalls, targetCalls, areFitting: areFitting)
     var chosen = 0
     var problemStages: Set<String> = []
@@ -274,7 +276,10 @@ struct CaptureMatching: Sendable {
   private static let sharesLooked = 16
 
   private func areShares(_ index: CaptureIndex, _ calls: ResolvedCalls, of whole: Int, each: Int) -> Bool {
-    guard each > 0, whole % each == 0, index.worldSize % (whole / each) == 0 else { return false }
+    guard each > 0 else { return false }
+    guard whole % each == 0, index.worldSize % (whole / each) == 0 else {
+      return areUnevenShares(index, calls, of: whole)
+    }
     // What all ranks hold alike has the tokens of the call, not a share of them.
     var looked = 0
     for key in order where key.role == .output && looked < Self.sharesLooked {
@@ -289,6 +294,39 @@ struct CaptureMatching: Sendable {
       if let others = try? PairMeasurer.divergent(tensors), others.isEmpty { return false }
     }
     return true
+  }
+
+  /// Shares of a length that the ranks do not divide: unequal ones that add up to it, or equal ones with a padded end.
+  private func areUnevenShares(_ index: CaptureIndex, _ calls: ResolvedCalls, of whole: Int) -> Bool {
+    let world = index.worldSize
+    func fit(_ lengths: [Int]) -> Bool {
+      let total = lengths.reduce(0, +)
+      let areEqual = Set(lengths).count == 1
+      return (1..<max(world, 2)).contains { copies in
+        guard world % copies == 0, total >= copies else { return false }
+        let (needed, overflow) = whole.multipliedReportingOverflow(by: copies)
+        guard !overflow, total >= needed, (lengths.max() ?? whole) < whole else { return false }
+        // Zigzag cuts each rank's share in two.
+        return areEqual ? total - needed < 2 * world && total > needed : total == needed
+      }
+    }
+    var looked = 0
+    for key in order where key.role == .output && looked < Self.sharesLooked {
+      guard case .success(let choice) = calls.choice(key), choice.joined.isEmpty,
+        let ranks = index.captures[key]?[choice.call], ranks.count == world
+      else { continue }
+      let tensors = ranks.keys.sorted().compactMap { ranks[$0]?.tensor }
+      guard tensors.allSatisfy({ $0.shape.count > 1 && $0.dtype.isFloatingPoint }), fit(tensors.map { $0.shape[0] })
+      else { continue }
+      looked += 1
+      // What all ranks hold alike has the tokens of the call, not a share of them.
+      if tensors.allSatisfy({ $0.shape == tensors[0].shape }),
+        let others = try? PairMeasurer.divergent(tensors), others.isEmpty
+      {
+        return false
+      }
+    }
+    return looked > 0
   }
 
   private mutating func expectMore(_ expectation: CaptureExpectation?) {

@@ -357,7 +357,8 @@ enum EvidenceCollector {
     let size = evidence.worldSize
     let isSliced = [.concat, .heads].contains(decision.plan.kind)
     var seen: Set<[Int]> = []
-    for axis in shape.indices where axis == 0 || axis == shape.count - 1 {
+    // Experts hold their fused gate and up in the middle.
+    for axis in shape.indices where axis == 0 || axis == shape.count - 1 || shape.count == 3 {
       for count in [size, 2 * size, 2, 3] + (axis == 0 ? [4, 8, 16] : [])
       where count > 1 && count <= 64 && shape[axis] % count == 0 {
         guard shape[axis] / count > 0, seen.insert([axis, count]).inserted else { continue }

@@ -82,7 +82,8 @@ enum MSProbeLayout {
     var rank: Int
     var statistics: [(leaf: MSProbeIndex.Leaf, file: String)] = []
     var plain: [(value: MSProbeIndex.Plain, file: String)] = []
-    var tensors: [(operation: MSProbeOperation, tensor: Tensor, entry: DirectoryWalk.Entry)] = []
+    var tensors:
+      [(operation: MSProbeOperation, tensor: Tensor, entry: DirectoryWalk.Entry, metadata: CaptureMetadata?)] = []
 
     var largestCount: Int {
       let counts =
@@ -170,19 +171,20 @@ enum MSProbeLayout {
           ledger.note(entry.path, contradiction)
           continue
         }
+        let metadata = dump.metadata[tensor.name]
         var tensor = tensor
         tensor.name = dump.tensors.count == 1 ? name : "\(name).\(tensor.name)"
-        tensors.append((operation, tensor, entry))
+        tensors.append((operation, tensor, entry, metadata))
       }
     }
 
     func add(to ledger: inout CaptureLedger, calls: Calls, times: [String: Int64]) {
-      for (operation, tensor, entry) in tensors {
+      for (operation, tensor, entry, metadata) in tensors {
         ledger.add([
           Capture(
             rank: rank, layer: operation.layer, stage: operation.stage,
             call: calls.call(operation, step: folder.step), tensor: tensor, file: entry.path,
-            modified: times[entry.path] ?? entry.modified)
+            modified: times[entry.path] ?? entry.modified, metadata: metadata)
         ])
       }
       ledger.add(

@@ -8,6 +8,8 @@ struct SGLangContent {
   var meta: [String: Scalar]?
   /// Parts of `meta` that are no plain values, with the reason.
   private var foreign: [String: String] = [:]
+  /// What the tensors say of themselves (torch's DTensor), by the same names.
+  private var placements: [String: CaptureMetadata] = [:]
 
   init(_ dump: DumpFile) {
     let names = dump.tensors.map(\.name) + dump.scalars.map(\.name) + dump.skipped.map(\.name)
@@ -18,6 +20,7 @@ struct SGLangContent {
     if isWrapped, names != ["value"] { meta = [:] }
     for tensor in dump.tensors {
       guard let name = place(tensor.name, isWrapped) else { continue }
+      placements[name] = dump.metadata[tensor.name]
       var tensor = tensor
       tensor.name = name
       tensors.append(tensor)
@@ -45,6 +48,18 @@ struct SGLangContent {
     skipped.append(
       SkippedValue(name: name, why: "stands beside the dumped value, and is not compared", isDamaged: false))
     return nil
+  }
+
+  /// What the meta says of a tensor, and where it says nothing of the dimensions, what the tensor says itself; the meta
+  /// counts where the two contradict each other.
+  func metadata(of tensor: String, stated: CaptureMetadata?) -> CaptureMetadata? {
+    guard let own = placements[tensor] else { return stated }
+    guard let stated else { return own }
+    let agree = own.parallel.allSatisfy { (stated.parallel[$0.key] ?? $0.value) == $0.value }
+    guard stated.dims == nil, agree else { return stated }
+    return CaptureMetadata(
+      dims: own.dims, parallel: stated.parallel.merging(own.parallel) { stated, _ in stated },
+      values: stated.values.merging(own.values) { stated, _ in stated })
   }
 
   private static func tail(_ name: String, after key: String) -> String? {

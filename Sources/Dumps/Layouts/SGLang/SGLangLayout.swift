@@ -73,6 +73,7 @@ enum SGLangLayout {
     let place = tags.place
     ledger.add(
       content.tensors.map { tensor in
+        let metadata = content.metadata(of: tensor.name, stated: metadata)
         var tensor = tensor
         tensor.name = place.tensor + tensor.name
         return Capture(
