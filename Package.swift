@@ -132,7 +132,7 @@ let package = Package(
     .target(
       name: "Dashboard",
       dependencies: [
-        "Ledger", "Reporting", "Planning", "Scheduling",
+        "Ledger", "Reporting", "Comparison", "Planning", "Scheduling",
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
         .product(name: "Hummingbird", package: "hummingbird"),

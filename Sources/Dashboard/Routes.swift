@@ -117,6 +117,16 @@ struct Routes: Sendable {
     case 0: return .page(try await feed.page("sweeps") { try sweeps(now) })
     case 1 where path[0] == "hosts":
       return .page(try await feed.page("hosts") { HostsPage(hosts: try HostView.all(ledger, store: store)).html })
+    case 1 where path[0] == "schedules":
+      return .page(
+        try await feed.page("schedules") {
+          SchedulesPage(entries: try ledger.schedules().map { try .init($0, ledger, now: now) }).html
+        })
+    case 2 where path[0] == "history":
+      return .page(
+        try await feed.page("history \(path[1])") {
+          HistoryPage(history: try JobHistory(ledger, job: path[1], nights: HistoryPage.nights)).html
+        })
     case 2... where path[0] == "sweeps": return try await sweep(question, try record(path[1]), now)
     case 2... where path[0] == "api": return try await document(path, question, now)
     default: return .notFound
@@ -349,6 +359,9 @@ struct Routes: Sendable {
       let (attempt, _) = attempt(try run(path[4], in: view), view, question)
       guard let attempt, let piece = try await hooks.log(attempt, stream(question), nil) else { return .notFound }
       return .plain(String(decoding: piece.bytes, as: UTF8.self))
+    case ("history", 3):
+      return .json(
+        try Documents.text(try JobHistory(ledger, job: path[2], nights: HistoryPage.nights)))
     case ("hosts", 2): return .json(try Documents.text(Documents.Hosts(try HostView.all(ledger, store: store))))
     default: return .notFound
     }

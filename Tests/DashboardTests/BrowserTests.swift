@@ -27,8 +27,25 @@ import Testing
   private func showcase(_ fixture: Fixture) throws {
     let done = try fixture.sweep("nightly-20260101")
     for run in done { try fixture.set(run, .succeeded) }
+    var series = SeriesRecord(
+      sweep: "nightly-20260101", job: "tp-sweep", created: 1_700_000_000, pair: "world_size=2 against world_size=1",
+      stage: "MoE", verdict: "pass")
+    series.layers = [0]
+    series.cos = [1]
+    series.rel = [0.001]
+    series.relL2 = [0.001]
+    series.alpha = [1]
+    series.floor = [0.004]
     try fixture.ledger.finish(
-      sweep: "nightly-20260101", state: .done, verdict: "pass", report: "{}", now: 1_700_000_300)
+      sweep: "nightly-20260101", state: .done, verdict: "pass", report: "{}", series: [series], notices: [],
+      now: 1_700_000_300)
+    try fixture.ledger.save(
+      ScheduleRecord(name: "tp-sweep", path: "/nowhere/job.yaml", fleet: nil, added: 1_700_000_000))
+    try fixture.ledger.decide(
+      schedule: "tp-sweep", through: 1_700_000_000,
+      firings: [
+        FiringRecord(schedule: "tp-sweep", nominal: 1_700_000_000, state: .skipped, why: "missed: serve did not run")
+      ])
     let runs = try fixture.sweep("tp-sweep-20260102")
     try fixture.set(runs[0], .succeeded)
     try fixture.set(
@@ -45,6 +62,7 @@ import Testing
         """
         pages = {"sweeps": "/", "sweep": "/sweeps/tp-sweep-20260102", "done": "/sweeps/nightly-20260101",
           "run": "/sweeps/tp-sweep-20260102/runs/run-1", "log": "/sweeps/tp-sweep-20260102/runs/run-2/log",
+          "schedules": "/schedules", "history": "/history/tp-sweep",
           "hosts": "/hosts", "cancel": "/sweeps/tp-sweep-20260102/cancel", "retry": "/sweeps/tp-sweep-20260102/retry"}
         views = {"light": {}, "dark": {"dark": True}, "narrow": {"width": 390, "height": 800},
           "no-js": {"scripts": False}}

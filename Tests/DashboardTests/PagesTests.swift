@@ -169,4 +169,62 @@ import Testing
       assert e.tag != "script" or e.get("src") and not e.text
       if e.tag == "th": assert e.get("scope")
     """
+
+  @Test func `Schedules show their next times and what became of the last`() async throws {
+    try await Fixture.with { fixture in
+      let empty = try await fixture.ask("/schedules")
+      #expect(empty.body.contains("No schedules yet"))
+      try await Task.sleep(for: .milliseconds(600))
+      let job = try fixture.scratch.write(
+        "nightly.yaml",
+        "name: nightly\nrun: {command: \"true\"}\nschedule: {cron: \"30 2 * * *\", timezone: Europe/Berlin}\n")
+      try fixture.ledger.save(ScheduleRecord(name: "nightly", path: job, fleet: nil, added: 1_700_000_000))
+      try fixture.ledger.decide(
+        schedule: "nightly", through: 1_700_100_000,
+        firings: [
+          FiringRecord(
+            schedule: "nightly", nominal: 1_700_010_000, last: 1_700_090_000, count: 3, state: .skipped,
+            why: "missed: <serve> did not run")
+        ])
+      let page = try await fixture.ask("/schedules")
+      #expect(page.body.matches(of: #/<li>20\d\d-\d\d-\d\dT02:30:00\+0[12]:00</li>/#).count == 5)
+      #expect(page.body.contains(", 3 times</th>"))
+      #expect(page.body.contains("missed: &lt;serve&gt; did not run"))
+      #expect(page.body.contains("/history/nightly"))
+    }
+  }
+
+  @Test func `A job's history shows each night, a curve, and the steps`() async throws {
+    try await Fixture.with { fixture in
+      let none = try await fixture.ask("/history/nothing")
+      #expect(none.status == 404)
+      for night in 0..<8 {
+        let id = "night-\(night)"
+        _ = try fixture.sweep(id, job: "nightly")
+        var series = SeriesRecord(
+          sweep: id, job: "nightly", created: 1_700_000_000, pair: "world_size=2 against world_size=1", stage: "MoE",
+          verdict: night < 6 ? "pass" : "fail")
+        series.layers = [0, 3]
+        series.cos = [1, 1]
+        series.rel = [0.001, 0.001]
+        series.relL2 = [0.001, night == 7 ? .nan : night == 6 ? 0.5 : 0.002]
+        series.alpha = [1, 1]
+        series.floor = [0.004, 0.004]
+        try fixture.ledger.finish(
+          sweep: id, state: .done, verdict: night < 6 ? "pass" : "fail", report: "{}", series: [series], notices: [],
+          now: 1_700_000_100)
+      }
+      let page = try await fixture.ask("/history/nightly")
+      #expect(page.status == 200)
+      #expect(page.body.contains("layer 3 MoE: relative L2 0.002 → "))
+      #expect(page.body.contains("since night-6"))
+      #expect(page.body.contains("<svg") && page.body.contains("over 8 nights"))
+      #expect(page.body.matches(of: #/<circle /#).count == 8)
+      #expect(page.body.contains("<td>not finite</td>"))
+      let document = try await fixture.ask("/api/history/nightly")
+      let object = try JSONSerialization.jsonObject(with: Data(document.body.utf8)) as? [String: Any]
+      #expect((object?["nights"] as? [Any])?.count == 8)
+      #expect(((object?["steps"] as? [[String: Any]])?.first)?["layer"] as? Int == 3)
+    }
+  }
 }

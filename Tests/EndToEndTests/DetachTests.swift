@@ -32,7 +32,7 @@ import Testing
     async let ended = runTool(
       "sh", ["-c", command, "sh", scratch.path("pid"), try RollcallBinary.path, scratch.path("job.yaml")],
       environment: rollcall.variables, mustSucceed: false)
-    for _ in 0..<200 where scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
+    for _ in 0..<1200 where scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
     try #require(scratch.text("starts") != nil, "the command never started")
     let pid = try #require(scratch.text("pid").flatMap { Int32($0.trimmingCharacters(in: .newlines)) })
     try #require(kill(pid, signal) == 0)

@@ -4,6 +4,7 @@ import Reporting
 struct Frame {
   enum Place {
     case sweeps
+    case schedules
     case hosts
     case none
   }
@@ -30,6 +31,7 @@ struct Frame {
     }
     head += "</head>\n<body><a class=\"skip\" href=\"#main\">Skip to the content</a>"
     head += "<nav aria-label=\"Pages\"><b>Rollcall</b>\(entry("Sweeps", link(), .sweeps))"
+    head += "\(entry("Schedules", link("schedules"), .schedules))"
     head += "\(entry("Hosts", link("hosts"), .hosts))</nav>\n<main id=\"main\">\(body)"
     if let refresh {
       head += """
@@ -66,7 +68,7 @@ enum Part {
     case "queued": (tone, sign) = ("wait", "○")
     case "launching", "running", "gathering", "active": (tone, sign) = ("live", "◐")
     case "succeeded", "done": (tone, sign) = ("good", "●")
-    case "cancelled", "cancelling", "detached": (tone, sign) = ("wait", "◌")
+    case "cancelled", "cancelling", "detached", "skipped": (tone, sign) = ("wait", "◌")
     default: (tone, sign) = ("bad", "✕")
     }
     let number = count.map { "\($0) " } ?? ""

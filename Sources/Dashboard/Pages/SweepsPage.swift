@@ -26,7 +26,8 @@ struct SweepsPage {
 
   private func row(_ sweep: SweepRecord) -> Markup {
     """
-    <tr><th scope="row"><a href="\(link("sweeps", sweep.id))">\(sweep.id)</a></th><td>\(sweep.job)</td>\
+    <tr><th scope="row"><a href="\(link("sweeps", sweep.id))">\(sweep.id)</a></th>\
+    <td><a href="\(link("history", sweep.job))">\(sweep.job)</a></td>\
     <td>\(Part.verdict(sweep.verdict))</td>\
     <td>\(Part.state(SweepView.state(sweep, isCoordinated: isCoordinated)))</td>\
     <td>\(SweepView.text(counts[sweep.id] ?? [:]))</td><td>\(Part.time(sweep.created))</td>\

@@ -128,7 +128,14 @@ struct SweepDrives: Sendable {
         state.notBefore[sweep] = nil
       }
     } catch {
-      if !Task.isCancelled { log("\(sweep): not reported: \(Failure.describe(error).message)") }
+      guard !Task.isCancelled else { return }
+      log("\(sweep): not reported: \(Failure.describe(error).message)")
+      // Looked at again, by a coordinator that finds its runs final.
+      let now = Date().timeIntervalSince1970
+      book.state.withLock { state in
+        state.busy.remove(sweep)
+        state.notBefore[sweep] = now + Self.pause
+      }
     }
   }
 }
