@@ -24,12 +24,13 @@ public struct ChangePoint: Sendable, Hashable {
   ///
   /// It is looked for where two levels fit best, by the sum of distances from their medians.
   ///
-  /// - Parameter values: One figure a night, the oldest first, none negative. What is not finite counts as a great
-  ///   error, zero as a tiny one.
+  /// - Parameter values: One figure a night, the oldest first, none negative. What is not finite counts as ten
+  ///   times the greatest figure and no less than 10; zero as a tiny one.
   public static func find(_ values: [Double]) -> ChangePoint? {
     let forgotten = max(0, values.count - memory)
     let recent = values[forgotten...]
-    let logs = recent.map { $0.isFinite ? log(max($0, 1e-12)) : log(1e6) }
+    let greatest = 10 * max(recent.filter(\.isFinite).max() ?? 1, 1)
+    let logs = recent.map { log(max($0.isFinite ? $0 : greatest, 1e-12)) }
     var best: (index: Int, cost: Double)?
     for index in stride(from: fewest, to: logs.count, by: 1) {
       let cost = spread(logs[..<index]) + spread(logs[index...])

@@ -85,7 +85,7 @@ import Testing
               page.close()
         print("pages", len(pages) * len(views))
         """)
-      #expect(printed == "pages 32\n")
+      #expect(printed == "pages 40\n")
     }
   }
 
