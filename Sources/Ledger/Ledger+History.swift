@@ -68,36 +68,11 @@ public struct SeriesRecord: Sendable, Hashable, FetchableRecord {
   }
 }
 
-/// A sweep that a job's later ones are held against.
-public struct GoldenRecord: Sendable, Hashable, FetchableRecord {
-  public var job: String
-  public var at: Double
-  public var sweep: String
-  public var who: String
-  public var why: String
-
-  public init(job: String, at: Double, sweep: String, who: String, why: String) {
-    self.job = job
-    self.at = at
-    self.sweep = sweep
-    self.who = who
-    self.why = why
-  }
-
-  public init(row: Row) throws {
-    job = row["job"]
-    at = row["at"]
-    sweep = row["sweep"]
-    who = row["who"]
-    why = row["why"]
-  }
-}
-
 extension SweepLedger {
-  /// The end of a sweep: report, history and what is to be told, all or nothing.
+  /// The end of a sweep: report (`rollcall.sweep/1`), history and what is to be told, all or nothing.
   public func finish(
-    sweep: String, state: SweepRecord.State, verdict: String, report: String, series: [SeriesRecord],
-    notices: [NoticeRecord], now: Double
+    sweep: String, state: SweepRecord.State, verdict: String, report: String, series: [SeriesRecord] = [],
+    notices: [NoticeRecord] = [], now: Double
   ) throws {
     try write(
       events: [EventRecord(at: now, sweep: sweep, kind: "sweep-\(state.rawValue)", detail: verdict)]
@@ -164,69 +139,11 @@ extension SweepLedger {
     }
   }
 
-  /// Copies the database while others use it, and checks the copy.
-  /// - Throws: `LedgerError`; what stands at the path is no backup then.
-  public func backup(to path: String) throws {
-    do { try Self.copy(pool, to: path) } catch { throw Self.wrap(error, path) }
-  }
-
-  /// Copies a backup's database, which stays as it is, and checks the copy.
-  public static func restore(_ backup: String, to path: String) throws {
-    do {
-      var configuration = Configuration()
-      configuration.readonly = true
-      try copy(try DatabaseQueue(path: backup, configuration: configuration), to: path)
-    } catch {
-      throw wrap(error, backup)
-    }
-  }
-
-  private static func copy(_ source: some DatabaseReader, to path: String) throws {
-    let copy = try DatabaseQueue(path: path)
-    try source.backup(to: copy)
-    // One file, which can be read from where nothing can be written.
-    try copy.writeWithoutTransaction { try $0.execute(sql: "PRAGMA journal_mode = DELETE") }
-    let problems = try copy.read { try String.fetchAll($0, sql: "PRAGMA integrity_check") }
-    guard problems == ["ok"] else {
-      throw LedgerError(
-        code: .damaged, message: "The copy \(path) is damaged: \(problems.prefix(3).joined(separator: "; "))")
-    }
-    try copy.close()
-  }
-
   /// What a sweep measured.
   public func series(of sweep: String) throws -> [SeriesRecord] {
     try read {
       try SeriesRecord.fetchAll(
         $0, sql: "SELECT * FROM series WHERE sweep = ? ORDER BY pair, stage", arguments: [sweep])
-    }
-  }
-
-  // MARK: Golden
-
-  /// Pins a sweep as the baseline of its job.
-  public func pin(_ golden: GoldenRecord) throws {
-    try write(events: [
-      EventRecord(at: golden.at, sweep: golden.sweep, kind: "golden-set", detail: "by \(golden.who): \(golden.why)")
-    ]) {
-      try $0.execute(
-        sql: "INSERT INTO golden (job, at, sweep, who, why) VALUES (?, ?, ?, ?, ?)",
-        arguments: [golden.job, golden.at, golden.sweep, golden.who, golden.why])
-    }
-  }
-
-  /// The baselines that a job has had, the present one first.
-  public func goldens(of job: String) throws -> [GoldenRecord] {
-    try read {
-      try GoldenRecord.fetchAll($0, sql: "SELECT * FROM golden WHERE job = ? ORDER BY at DESC", arguments: [job])
-    }
-  }
-
-  /// The present baseline of each job.
-  public func goldens() throws -> [GoldenRecord] {
-    try read {
-      try GoldenRecord.fetchAll(
-        $0, sql: "SELECT job, max(at) AS at, sweep, who, why FROM golden GROUP BY job ORDER BY job")
     }
   }
 

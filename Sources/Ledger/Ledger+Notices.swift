@@ -58,13 +58,15 @@ extension SweepLedger {
   }
 
   /// Those whose next try is due, the oldest first.
-  public func dueNotices(now: Double, limit: Int = 100) throws -> [NoticeRecord] {
+  /// - Parameter sweep: Of this sweep alone; nil: all.
+  public func dueNotices(now: Double, of sweep: String? = nil, limit: Int = 100) throws -> [NoticeRecord] {
     try read {
       try NoticeRecord.fetchAll(
         $0,
         sql: """
-          SELECT * FROM notice WHERE sent IS NULL AND failed IS NULL AND next_try <= ? ORDER BY created LIMIT ?
-          """, arguments: [now, limit])
+          SELECT * FROM notice WHERE sent IS NULL AND failed IS NULL AND next_try <= :now
+            AND (:sweep IS NULL OR sweep = :sweep) ORDER BY created LIMIT :limit
+          """, arguments: ["now": now, "sweep": sweep, "limit": limit])
     }
   }
 

@@ -191,18 +191,7 @@ extension SweepLedger {
     }
   }
 
-  /// Closes the times whose sweeps have ended.
-  public func closeFirings() throws {
-    try write(events: []) {
-      try $0.execute(
-        sql: """
-          UPDATE firing SET state = 'done' WHERE state = 'running'
-            AND (sweep IS NULL OR sweep IN (SELECT id FROM sweep WHERE ended IS NOT NULL))
-          """)
-    }
-  }
-
-  /// The newest times of a schedule, or those that are queued or running, the oldest first.
+  /// The newest times of a schedule, the oldest of them first.
   public func firings(of schedule: String, limit: Int) throws -> [FiringRecord] {
     try read {
       try FiringRecord.fetchAll(
@@ -214,6 +203,7 @@ extension SweepLedger {
     }
   }
 
+  /// The times that are queued or running, the oldest first.
   public func openFirings(of schedule: String) throws -> [FiringRecord] {
     try read {
       try FiringRecord.fetchAll(

@@ -134,16 +134,6 @@ public struct SweepLedger: Sendable {
     }
   }
 
-  /// The end of a sweep with its report (`rollcall.sweep/1`).
-  public func finish(sweep: String, state: SweepRecord.State, verdict: String, report: String, now: Double) throws {
-    try write { database in
-      try database.execute(
-        sql: "UPDATE sweep SET state = ?, ended = ?, verdict = ?, report = ? WHERE id = ?",
-        arguments: [state.rawValue, now, verdict, report, sweep])
-      try append(EventRecord(at: now, sweep: sweep, kind: "sweep-\(state.rawValue)", detail: verdict), database)
-    }
-  }
-
   public func append(_ event: EventRecord) throws {
     try write { try append(event, $0) }
   }

@@ -83,8 +83,8 @@ struct SweepSession {
       }
       await coordinator.close()
       display.end()
-      // What cannot be told now is told by the next command that ends a sweep, or by `serve`.
-      try await NoticeDelivery(ledger: ledger).deliver()
+      // What cannot be told now is told by `serve`; nobody waits here for the notices of other sweeps.
+      try await NoticeDelivery(ledger: ledger).deliver(of: sweep)
       return report
     } catch {
       display.end()

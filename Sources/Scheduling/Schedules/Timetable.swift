@@ -55,11 +55,6 @@ public struct Timetable: Sendable {
     return nominal + Double((hash ^ hash >> 32) % (UInt64(jitter) + 1))
   }
 
-  /// When there is something to decide next; nil: never.
-  public func nextLook(_ state: State) -> Double? {
-    fireTimes.next(after: state.decidedThrough).map(due)
-  }
-
   /// Decides all times that are due, and gives the state that follows.
   public func decide(_ state: State, now: Double) -> (decisions: [Decision], state: State) {
     var state = state

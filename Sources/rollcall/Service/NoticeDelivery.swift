@@ -19,9 +19,10 @@ struct NoticeDelivery {
   /// Seconds after which a notice is given up.
   private static let patience = 2 * 86_400.0
 
-  /// Tries all that are due once.
-  func deliver(now: @Sendable () -> Double = { Date().timeIntervalSince1970 }) async throws {
-    for var notice in try ledger.dueNotices(now: now()) {
+  /// Tries all that are due once, or those of one sweep.
+  func deliver(of sweep: String? = nil) async throws {
+    func now() -> Double { Date().timeIntervalSince1970 }
+    for var notice in try ledger.dueNotices(now: now(), of: sweep) {
       notice.tries += 1
       do throws(Problem) {
         try await send(notice)

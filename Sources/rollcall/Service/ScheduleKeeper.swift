@@ -26,7 +26,6 @@ struct ScheduleKeeper {
   }
 
   mutating func look(now: Double) async throws {
-    try ledger.closeFirings()
     for schedule in try ledger.schedules() {
       let file = read(schedule)
       if schedule.isEnabled, let timetable = file.timetable {
