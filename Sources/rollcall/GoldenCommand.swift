@@ -92,9 +92,7 @@ struct GoldenDocument: Encodable {
 
   func print(_ store: StoreOptions) throws {
     if store.json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      Console.print(String(decoding: try encoder.encode(self), as: UTF8.self))
+      Console.print(try JSONOutput.text(self))
     } else if golden.isEmpty {
       Console.print("No baseline yet. Pin one with: rollcall golden set SWEEP --why TEXT")
     } else {

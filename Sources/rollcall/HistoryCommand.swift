@@ -39,9 +39,7 @@ struct HistoryCommand: ParsableCommand, HasJSONOutput {
     let ledger = try SweepLedger(store: store.directory)
     let history = try JobHistory(ledger, job: job, nights: nights, stage: stage, layer: layer)
     if store.json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      Console.print(String(decoding: try encoder.encode(history), as: UTF8.self))
+      Console.print(try JSONOutput.text(history))
       return
     }
     var rows = [["NIGHT", "SWEEP", "VERDICT", "PAIR", "WORST", "LAYER", "STAGE", "NOISE"]]

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Gathering
 import Ledger
+import Planning
 
 struct PruneCommand: ParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
@@ -44,7 +45,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
       throw ValidationError("Say what may go: --older-than, --keep or --max-size.")
     }
     if let keep, keep < 0 { throw ValidationError("--keep must not be negative.") }
-    if let olderThan, Retention.seconds(olderThan) == nil {
+    if let olderThan, DurationText.seconds(from: olderThan) == nil {
       throw ValidationError("--older-than must be a time such as 30d or 12h.")
     }
     if let maxSize, Retention.bytes(maxSize) == nil {
@@ -58,7 +59,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
   func run() throws {
     let (ledger, artifacts) = try store.open()
     let retention = Retention(
-      olderThan: olderThan.flatMap(Retention.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
+      olderThan: olderThan.flatMap(DurationText.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
       verdicts: Set(verdict), job: job)
     let selection = try retention.select(ledger, artifacts, now: Date().timeIntervalSince1970)
     var freed = 0
@@ -66,7 +67,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
       freed = try retention.remove(selection, ledger, artifacts, now: Date().timeIntervalSince1970)
     }
     if store.json {
-      Console.print(try PruneDocument(selection, applied: apply, freed: freed).json)
+      Console.print(try JSONOutput.text(PruneDocument(selection, applied: apply, freed: freed)))
       return
     }
     for entry in selection.pruned {
@@ -196,14 +197,6 @@ struct Retention {
     return freed
   }
 
-  static func seconds(_ text: String) -> Double? {
-    let units: [Character: Double] = ["m": 60, "h": 3600, "d": 86_400, "w": 604_800]
-    guard let unit = text.last.flatMap({ units[$0] }), let count = Double(text.dropLast()), count > 0,
-      count.isFinite
-    else { return nil }
-    return count * unit
-  }
-
   static func bytes(_ text: String) -> Int? {
     let units: [Character: Double] = ["K": 1024, "M": 1_048_576, "G": 1_073_741_824, "T": 1_099_511_627_776]
     guard let unit = text.last.flatMap({ units[$0] }), let count = Double(text.dropLast()), count >= 0,
@@ -247,13 +240,5 @@ struct PruneDocument: Encodable {
         sweep: $0.sweep.id, job: $0.sweep.job, verdict: $0.sweep.verdict, bytes: $0.bytes, referredBy: $0.referredBy)
     }
     kept = selection.kept.map { Kept(sweep: $0.sweep, why: $0.why) }
-  }
-
-  var json: String {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      return String(decoding: try encoder.encode(self), as: UTF8.self)
-    }
   }
 }

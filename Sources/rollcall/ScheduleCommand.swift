@@ -84,7 +84,7 @@ struct ScheduleCommand: ParsableCommand {
       let schedule = try ledger.schedule(named: name)
       let firings = try ledger.firings(of: schedule.name, limit: limit)
       if store.json {
-        Console.print(try FiringDocument(schedule.name, firings, ledger).json)
+        Console.print(try JSONOutput.text(FiringDocument(schedule.name, firings, ledger)))
         return
       }
       guard !firings.isEmpty else {
@@ -192,9 +192,7 @@ enum ScheduleTable {
   static func print(_ schedules: [ScheduleRecord], _ ledger: SweepLedger, _ store: StoreOptions, _ now: Double) throws {
     let entries = try schedules.map { try Entry($0, ledger, now) }
     if store.json {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      Console.print(String(decoding: try encoder.encode(Document(schedules: entries)), as: UTF8.self))
+      Console.print(try JSONOutput.text(Document(schedules: entries)))
       return
     }
     guard !entries.isEmpty else {
@@ -295,14 +293,6 @@ struct FiringDocument: Encodable {
         nominal: StatusTable.time(record.nominal), last: record.count > 1 ? StatusTable.time(record.last) : nil,
         count: record.count, manual: record.isManual, state: record.state.rawValue, why: record.why,
         sweep: record.sweep, verdict: try record.sweep.flatMap { try ledger.sweep(named: $0).verdict })
-    }
-  }
-
-  var json: String {
-    get throws {
-      let encoder = JSONEncoder()
-      encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-      return String(decoding: try encoder.encode(self), as: UTF8.self)
     }
   }
 }

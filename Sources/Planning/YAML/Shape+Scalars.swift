@@ -81,10 +81,10 @@ extension Shape where Value == Double {
   }
 }
 
-/// Reads durations.
-enum DurationText {
-  /// nil for what is no duration, not positive, or longer than ten years.
-  static func seconds(from text: String) -> Double? {
+/// Reads durations: `30m`, `1h30m`, `2d` or a plain number of seconds.
+public enum DurationText {
+  /// Seconds; nil for what is no duration, not positive, or longer than ten years.
+  public static func seconds(from text: String) -> Double? {
     var total = 0.0
     var number = ""
     var lastUnit = Double.infinity
