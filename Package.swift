@@ -198,7 +198,7 @@ let package = Package(
     .testTarget(
       name: "DashboardTests",
       dependencies: [
-        "Dashboard", "Ledger", "Planning", "Scheduling", "TestSupport",
+        "Comparison", "Dashboard", "Ledger", "Planning", "Reporting", "Scheduling", "TestSupport",
         .product(name: "HTTPTypes", package: "swift-http-types"),
       ],
       exclude: ["browser.py"]),

@@ -68,7 +68,7 @@ actor Feed {
     frames = frames.filter { now - $0.value.taken < .seconds(5) }
     let view = try SweepView(
       ledger, try ledger.sweep(named: sweep), isCoordinated: watch.isHeld, now: Date().timeIntervalSince1970)
-    let frame = Frame(parts: SweepPage(view: view).parts, hasEnded: view.sweep.ended != nil)
+    let frame = Frame(parts: try SweepPage(view: view, ledger).parts, hasEnded: view.sweep.ended != nil)
     frames[sweep] = (now, frame)
     return frame
   }

@@ -100,14 +100,9 @@ struct HostView: Sendable {
         case .local: "this machine"
         case .ssh(let alias): alias
         }
-      let count: Int? =
-        switch host.gpus {
-        case .count(let count): count
-        case .auto: facts["gpus"].map { $0.split(separator: ",").count }
-        }
       let holding = open[host.name] ?? []
       return HostView(
-        name: host.name, address: address, gpuCount: count,
+        name: host.name, address: address, gpuCount: host.gpuCount(found: facts["gpus"]),
         gpusHeld: holding.reduce(0) { $0 + max(0, min($1.gpus, 4096)) }, holding: holding,
         labels: host.labels.map { ($0.key, $0.value) }, facts: facts, lastHeard: told[host.name]?.heard,
         drained: drained[host.name])

@@ -32,6 +32,15 @@ public struct Fleet: Sendable, Hashable, Codable {
     /// What the other hosts of the fleet reach it by (`MASTER_ADDR` of a gang); nil: what it calls itself.
     public var networkAddress: String?
 
+    /// How many GPUs it has; nil where nobody knows.
+    /// - Parameter found: What an attempt there found, as `0,1,2`; nil: nothing yet.
+    public func gpuCount(found: String?) -> Int? {
+      switch gpus {
+      case .count(let count): count
+      case .auto: found.map { $0.split(separator: ",").count }
+      }
+    }
+
     public init(
       name: String, address: Address, gpus: GPUs = .auto, cpuSlots: Int = 1,
       labels: OrderedDictionary<String, String> = [:], env: OrderedDictionary<String, String> = [:],

@@ -1,6 +1,6 @@
 import ArgumentParser
-import Crypto
 import Foundation
+import Gathering
 import Ledger
 import Transports
 
@@ -112,30 +112,23 @@ private final class StoreCopy {
       let why = String(decoding: result.errorOutput.suffix(500), as: UTF8.self)
       throw OutputError(message: "The files could not be copied to \(staging): \(why)")
     }
-    var count = 0
-    for name in (try? manager.contentsOfDirectory(atPath: staging + "/objects")) ?? [] {
-      guard try Self.sha256(staging + "/objects/" + name) == name else {
-        throw InputError(message: "\(source)/objects/\(name) is damaged: its SHA-256 is not its name")
-      }
-      count += 1
+    let check = try ArtifactStore(root: staging).check()
+    if let first = check.damages.first {
+      let others = check.damages.count > 1 ? ", and \(check.damages.count - 1) more" : ""
+      throw InputError(message: "\(source): \(first.message)\(others)")
     }
-    return count
+    return check.objects
   }
 
-  private static func sha256(_ path: String) throws -> String {
-    guard let file = FileHandle(forReadingAtPath: path) else { throw InputError(message: "Cannot read \(path).") }
-    defer { try? file.close() }
-    var hash = SHA256()
-    while let piece = try file.read(upToCount: 1 << 20), !piece.isEmpty { hash.update(data: piece) }
-    return hash.finalize().map { String(format: "%02x", $0) }.joined()
+  private struct Document: Encodable {
+    var schema: String
+    var path: String
+    var objects: Int
   }
 
   func report(_ what: String, json: Bool) throws {
     if json {
-      let document: [String: Any] = ["schema": "rollcall.\(what)/1", "path": target, "objects": objects]
-      let data = try JSONSerialization.data(
-        withJSONObject: document, options: [.sortedKeys, .withoutEscapingSlashes, .prettyPrinted])
-      Console.print(String(decoding: data, as: UTF8.self))
+      Console.print(try JSONOutput.text(Document(schema: "rollcall.\(what)/1", path: target, objects: objects)))
     } else {
       Console.print("\(target): database and \(objects) files, all of them checked.")
     }

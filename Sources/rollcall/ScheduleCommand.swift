@@ -69,21 +69,17 @@ struct ScheduleCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "What became of a schedule's times.", discussion: "Example: rollcall schedule show nightly")
 
-    @Argument(help: "The schedule: its job's name, or the beginning of it.")
-    var name: String
+    @OptionGroup var one: OneSchedule
 
     @Option(name: .long, help: "At most this many times, the newest.")
     var limit = 50
 
-    @OptionGroup var store: StoreOptions
-
-    var wantsJSON: Bool { store.json }
+    var wantsJSON: Bool { one.store.json }
 
     func run() throws {
-      let ledger = try SweepLedger(store: store.directory)
-      let schedule = try ledger.schedule(named: name)
+      let (ledger, schedule) = try one.open()
       let firings = try ledger.firings(of: schedule.name, limit: limit)
-      if store.json {
+      if one.store.json {
         Console.print(try JSONOutput.text(FiringDocument(schedule.name, firings, ledger)))
         return
       }
@@ -103,56 +99,52 @@ struct ScheduleCommand: ParsableCommand {
     }
   }
 
-  struct Enable: ParsableCommand {
+  struct Enable: ParsableCommand, HasJSONOutput {
     static let configuration = CommandConfiguration(
       abstract: "Let a schedule's times count again, from now on.",
       discussion: "Example: rollcall schedule enable nightly")
 
-    @Argument(help: "The schedule: its job's name, or the beginning of it.")
-    var name: String
+    @OptionGroup var one: OneSchedule
 
-    @OptionGroup var store: StoreOptions
+    var wantsJSON: Bool { one.store.json }
 
-    func run() throws { try ScheduleTable.enable(name, true, store) }
+    func run() throws { try one.enable(true) }
   }
 
-  struct Disable: ParsableCommand {
+  struct Disable: ParsableCommand, HasJSONOutput {
     static let configuration = CommandConfiguration(
       abstract: "Let a schedule's times pass; a sweep that runs goes on.",
       discussion: "Example: rollcall schedule disable nightly")
 
-    @Argument(help: "The schedule: its job's name, or the beginning of it.")
-    var name: String
+    @OptionGroup var one: OneSchedule
 
-    @OptionGroup var store: StoreOptions
+    var wantsJSON: Bool { one.store.json }
 
-    func run() throws { try ScheduleTable.enable(name, false, store) }
+    func run() throws { try one.enable(false) }
   }
 
-  struct RunNow: ParsableCommand {
+  struct RunNow: ParsableCommand, HasJSONOutput {
     static let configuration = CommandConfiguration(
       commandName: "run-now", abstract: "Queue a sweep of a schedule's job now.",
       discussion: "Example: rollcall schedule run-now nightly")
 
-    @Argument(help: "The schedule: its job's name, or the beginning of it.")
-    var name: String
+    @OptionGroup var one: OneSchedule
 
-    @OptionGroup var store: StoreOptions
+    var wantsJSON: Bool { one.store.json }
 
     func run() throws {
-      let ledger = try SweepLedger(store: store.directory)
-      let schedule = try ledger.schedule(named: name)
+      let (ledger, schedule) = try one.open()
       try ledger.fire(schedule: schedule.name, now: Date().timeIntervalSince1970)
-      if store.json {
-        Console.print(#"{"schema": "rollcall.queued/1", "schedule": "\#(schedule.name)"}"#)
+      if one.store.json {
+        Console.print(try JSONOutput.text(ScheduleAnswer(schema: "rollcall.queued/1", schedule: schedule.name)))
       } else {
-        let isServed = StoreLock.isServed(store: store.directory)
+        let isServed = StoreLock.isServed(store: one.store.directory)
         Console.print("\(schedule.name) is queued" + (isServed ? "." : "; it starts when rollcall serve runs."))
       }
     }
   }
 
-  struct Remove: ParsableCommand {
+  struct Remove: ParsableCommand, HasJSONOutput {
     static let configuration = CommandConfiguration(
       abstract: "Forget a schedule; its sweeps stay.", discussion: "Example: rollcall schedule remove nightly")
 
@@ -161,6 +153,8 @@ struct ScheduleCommand: ParsableCommand {
 
     @OptionGroup var store: StoreOptions
 
+    var wantsJSON: Bool { store.json }
+
     func run() throws {
       let ledger = try SweepLedger(store: store.directory)
       let schedule = try ledger.schedule(named: name)
@@ -168,8 +162,36 @@ struct ScheduleCommand: ParsableCommand {
         throw UsageError(message: "To remove it, give its whole name: \(schedule.name)")
       }
       try ledger.remove(schedule: name)
-      if store.json { Console.print(#"{"schema": "rollcall.removed/1", "schedule": "\#(name)"}"#) }
+      if store.json {
+        Console.print(try JSONOutput.text(ScheduleAnswer(schema: "rollcall.removed/1", schedule: name)))
+      }
     }
+  }
+}
+
+/// `rollcall.queued/1`, `rollcall.removed/1`
+private struct ScheduleAnswer: Encodable {
+  var schema: String
+  var schedule: String
+}
+
+/// The schedule that a command is for.
+struct OneSchedule: ParsableArguments {
+  @Argument(help: "The schedule: its job's name, or the beginning of it.")
+  var name: String
+
+  @OptionGroup var store: StoreOptions
+
+  func open() throws -> (SweepLedger, ScheduleRecord) {
+    let ledger = try SweepLedger(store: store.directory)
+    return (ledger, try ledger.schedule(named: name))
+  }
+
+  func enable(_ isEnabled: Bool) throws {
+    let (ledger, schedule) = try open()
+    let now = Date().timeIntervalSince1970
+    try ledger.enable(schedule: schedule.name, isEnabled, now: now)
+    try ScheduleTable.print([try ledger.schedule(named: schedule.name)], ledger, store, now)
   }
 }
 
@@ -179,14 +201,6 @@ enum ScheduleTable {
     do throws(CronExpression.Problem) { return try Timetable(spec, name: name) } catch {
       throw InputError(message: error.message)
     }
-  }
-
-  static func enable(_ name: String, _ isEnabled: Bool, _ store: StoreOptions) throws {
-    let ledger = try SweepLedger(store: store.directory)
-    let schedule = try ledger.schedule(named: name)
-    let now = Date().timeIntervalSince1970
-    try ledger.enable(schedule: schedule.name, isEnabled, now: now)
-    try print([try ledger.schedule(named: schedule.name)], ledger, store, now)
   }
 
   static func print(_ schedules: [ScheduleRecord], _ ledger: SweepLedger, _ store: StoreOptions, _ now: Double) throws {

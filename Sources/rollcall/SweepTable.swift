@@ -75,13 +75,8 @@ struct SweepTable {
     return fleet.hosts.map { host in
       let own = open.filter { $0.host == host.name }
       let told = attempts.last { $0.host == host.name && $0.facts["gpus"] != nil }?.facts["gpus"]
-      let count: Int? =
-        switch host.gpus {
-        case .count(let count): count
-        case .auto: told.map { $0.split(separator: ",").count }
-        }
       return HostLine(
-        name: host.name, gpus: count, gpusHeld: own.reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
+        name: host.name, gpus: host.gpuCount(found: told), gpusHeld: own.reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
         runs: own.map(\.run), isDrained: drained[host.name] != nil)
     }
   }

@@ -1,5 +1,6 @@
 import Foundation
 import HTTPTypes
+import Ledger
 import Scheduling
 import TestSupport
 import Testing
@@ -167,6 +168,7 @@ import Testing
     try await Fixture.with { fixture in
       let runs = try fixture.sweep("one")
       try fixture.set(runs[0], .failed, why: "exit 1")
+      try fixture.ledger.save(ScheduleRecord(name: "nightly", path: "/none", fleet: nil, added: 1_700_000_000))
       let page = try await fixture.ask("/sweeps/one/cancel")
       #expect(page.status == 200)
       let (cookie, form) = (try #require(page.cookie), try #require(page.formToken))
@@ -183,17 +185,20 @@ import Testing
         ["-b", cookie, "-d", "form=\(form)", "-H", "Sec-Fetch-Site: same-site"],
       ]
       for options in refused {
-        for path in ["/sweeps/one/cancel", "/sweeps/one/retry", "/sweeps/one/runs/run-0/retry"] {
+        for path in [
+          "/sweeps/one/cancel", "/sweeps/one/retry", "/sweeps/one/runs/run-0/retry", "/schedules/nightly/run-now",
+        ] {
           let answer = try await ask(fixture, path, options)
           #expect(answer.status == 403, "\(path) \(options)")
         }
       }
       #expect(fixture.asked.all.isEmpty)
       // A GET never acts.
-      for path in ["/sweeps/one/cancel", "/sweeps/one/retry"] {
+      for path in ["/sweeps/one/cancel", "/sweeps/one/retry", "/schedules/nightly/run-now"] {
         _ = try await fixture.ask(path + "?form=\(form)", "-b", cookie)
       }
       #expect(fixture.asked.all.isEmpty)
+      #expect(try fixture.ledger.firings(of: "nightly", limit: 5).isEmpty)
       let done = try await ask(
         fixture, "/sweeps/one/retry", ["-b", cookie, "-d", "form=\(form)", "-H", "Origin: \(fixture.url)"])
       #expect(done.status == 303)

@@ -1,5 +1,7 @@
+import Comparison
 import Foundation
 import Ledger
+import Reporting
 import Scheduling
 import TestSupport
 import Testing
@@ -58,6 +60,31 @@ import Testing
       let told = try #require(object?["runs"] as? [[String: Any]])
       #expect(told.count == 6 && told[1]["why"] as? String == "exit 3")
       #expect(told[0]["cell"] as? [String: String] == ["world_size": "1", "backend": "eager"])
+    }
+  }
+
+  @Test func `The matrix of a sweep that has ended shows each cell's verdict`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one", backends: ["eager"])
+      for run in runs { try fixture.set(run, .succeeded) }
+      let verdicts: [Verdict?] = [nil, .pass, .fail]
+      let report = SweepReport(
+        id: "one", job: "tp-sweep", verdict: .fail, hasFailedRuns: false, sentence: "It breaks.",
+        started: 1_700_000_000, ended: 1_700_000_100, axes: ["world_size", "backend"],
+        cells: zip(runs, verdicts).map { run, verdict in
+          .init(id: run.cell, values: [], runs: [], verdict: verdict, isReference: verdict == nil)
+        }, pairs: [], firstAxisValue: nil, notes: [])
+      try fixture.ledger.finish(
+        sweep: "one", state: .done, verdict: "fail", report: report.json(), now: 1_700_000_100)
+      let page = try await fixture.ask("/sweeps/one")
+      let row = try #require(page.body.firstMatch(of: #/<th scope="row">eager<\/th>(.*?)<\/tr>/#)?.1)
+      let cells = row.components(separatedBy: "</td>")
+      #expect(!cells[0].contains("class=\"v "))
+      #expect(cells[1].hasPrefix("<td><span class=\"v pass\">PASS</span>"))
+      #expect(cells[2].hasPrefix("<td><span class=\"v fail\">FAIL</span>"))
+      // What is sent to an open page is what stands on a new one.
+      let events = try await fixture.ask("/sweeps/one/events", "-N")
+      #expect(events.body.contains("PASS") && events.body.contains("FAIL"))
     }
   }
 
@@ -191,6 +218,37 @@ import Testing
       #expect(page.body.contains(", 3 times</th>"))
       #expect(page.body.contains("missed: &lt;serve&gt; did not run"))
       #expect(page.body.contains("/history/nightly"))
+    }
+  }
+
+  @Test func `A schedule is run, disabled and enabled by a form`() async throws {
+    try await Fixture.with { fixture in
+      let job = try fixture.scratch.write(
+        "nightly.yaml", "name: nightly\nrun: {command: \"true\"}\nschedule: {cron: \"30 2 * * *\", timezone: UTC}\n")
+      try fixture.ledger.save(ScheduleRecord(name: "nightly", path: job, fleet: nil, added: 1_700_000_000))
+      func send(_ action: String) async throws -> Fixture.Answer {
+        let asked = try await fixture.ask("/schedules/nightly/\(action)")
+        #expect(asked.status == 200)
+        let (cookie, form) = (try #require(asked.cookie), try #require(asked.formToken))
+        return try await fixture.ask("/schedules/nightly/\(action)", "-b", cookie, "-d", "form=\(form)")
+      }
+      let page = try await fixture.ask("/schedules")
+      #expect(page.body.contains("/schedules/nightly/disable") && !page.body.contains("/schedules/nightly/enable"))
+      let disabled = try await send("disable")
+      #expect(disabled.status == 303 && disabled.header("Location") == "/schedules")
+      #expect(try fixture.ledger.schedule(named: "nightly").isEnabled == false)
+      let later = try await fixture.ask("/schedules")
+      #expect(later.body.contains("/schedules/nightly/enable") && !later.body.contains("/schedules/nightly/disable"))
+      _ = try await send("enable")
+      let enabled = try fixture.ledger.schedule(named: "nightly")
+      #expect(enabled.isEnabled && enabled.decidedThrough > 1_700_000_000)
+      #expect(try fixture.ledger.firings(of: "nightly", limit: 5).isEmpty)
+      _ = try await send("run-now")
+      #expect(try fixture.ledger.firings(of: "nightly", limit: 5).map(\.isManual) == [true])
+      for path in ["/schedules/nightly/forget", "/schedules/night/run-now", "/schedules/other/run-now"] {
+        let answer = try await fixture.ask(path)
+        #expect(answer.status == 404, "\(path)")
+      }
     }
   }
 

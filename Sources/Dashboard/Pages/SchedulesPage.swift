@@ -51,6 +51,14 @@ struct SchedulesPage {
       <h2>\(schedule.name)</h2><p>\(schedule.isEnabled ? "enabled" : "disabled"), <code>\(schedule.path)</code>; \
       <a href="\(link("history", schedule.name))">history of \(schedule.name)</a></p>
       """
+    let actions = [.runNow, schedule.isEnabled ? .disable : .enable] as [ScheduleAction]
+    let links = actions.map { action -> Markup in
+      """
+      <a class="do" aria-label="\(action.button)… \(schedule.name)" \
+      href="\(link("schedules", schedule.name, action.rawValue))">\(action.button)…</a>
+      """
+    }
+    body += "<p class=\"actions\">\(links)</p>"
     if let problem = entry.problem { body += "<p><b>\(problem)</b></p>" }
     if !entry.next.isEmpty {
       let times = entry.next.map { "<li>\($0)</li>" as Markup }

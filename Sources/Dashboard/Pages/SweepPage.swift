@@ -1,3 +1,4 @@
+import Comparison
 import Foundation
 import Ledger
 import OrderedCollections
@@ -8,13 +9,24 @@ import Scheduling
 /// One sweep: its matrix, its runs, and what a person can do. The parts that change are also sent one by one.
 struct SweepPage {
   var view: SweepView
+  /// Cell → what came of its comparison; empty until the sweep has ended.
+  private var verdicts: [String: Verdict] = [:]
   /// It does not come anew by itself.
-  var isStill = false
+  private var isStill: Bool
 
   /// Rows of runs at most; those that need a look come first.
   static let runLimit = 400
   /// Cells of the matrix at most.
   static let cellLimit = 2000
+
+  init(view: SweepView, _ ledger: SweepLedger, isStill: Bool = false) throws {
+    (self.view, self.isStill) = (view, isStill)
+    // Where the report cannot be read, its own page says so.
+    guard view.hasReport, let document = try ledger.report(of: view.sweep.id),
+      let report = try? SweepReport(json: document)
+    else { return }
+    for cell in report.cells { verdicts[cell.id] = cell.verdict }
+  }
 
   var html: String {
     let sweep = view.sweep
@@ -91,8 +103,10 @@ struct SweepPage {
     let rows = lines.map { line -> Markup in
       let heads = line.map { "<th scope=\"row\">\($0)</th>" as Markup }
       let entries = columns.map { column -> Markup in
-        let runs = (places[line + [column]] ?? []).flatMap { byCell[$0.id] ?? [] }
-        return "<td>\(runs.isEmpty ? "<span class=\"soft\">–</span>" : state(runs))</td>"
+        let cells = places[line + [column]] ?? []
+        let runs = cells.flatMap { byCell[$0.id] ?? [] }
+        let judged = cells.compactMap { verdicts[$0.id] }.map { "\(Part.verdict($0.rawValue)) " as Markup }
+        return "<td>\(judged)\(runs.isEmpty ? "<span class=\"soft\">–</span>" : state(runs))</td>"
       }
       return "<tr>\(heads)\(entries)</tr>"
     }

@@ -28,12 +28,13 @@ struct ScheduleKeeper {
   mutating func look(now: Double) async throws {
     for schedule in try ledger.schedules() {
       let file = read(schedule)
+      var open = try ledger.openFirings(of: schedule.name)
       if schedule.isEnabled, let timetable = file.timetable {
-        try decide(schedule, timetable, now)
+        if try decide(schedule, timetable, open, now) { open = try ledger.openFirings(of: schedule.name) }
         try alarm(schedule, timetable, file.plan, now)
       }
-      try await start(schedule, file, now)
-      try stopLate(schedule, now)
+      try stopLate(open, now)
+      try await start(schedule, file, open, now)
     }
   }
 
@@ -58,14 +59,16 @@ struct ScheduleKeeper {
     return file
   }
 
-  private func decide(_ schedule: ScheduleRecord, _ timetable: Timetable, _ now: Double) throws {
-    let open = try ledger.openFirings(of: schedule.name)
+  /// - Returns: Whether there was something to decide.
+  private func decide(
+    _ schedule: ScheduleRecord, _ timetable: Timetable, _ open: [FiringRecord], _ now: Double
+  ) throws -> Bool {
     let running = open.first { $0.state == .running }
     let queued = open.filter { $0.state == .queued }
     let state = Timetable.State(
       decidedThrough: schedule.decidedThrough, isRunning: running != nil, queued: queued.map(\.nominal))
     let (decisions, next) = timetable.decide(state, now: now)
-    guard !decisions.isEmpty else { return }
+    guard !decisions.isEmpty else { return false }
     var fresh: [FiringRecord] = []
     var overtaken: [FiringRecord] = []
     for decision in decisions {
@@ -91,11 +94,13 @@ struct ScheduleKeeper {
       }
     }
     try ledger.decide(schedule: schedule.name, through: next.decidedThrough, firings: fresh, overtaken: overtaken)
+    return true
   }
 
   /// Starts the sweep whose turn it is.
-  private func start(_ schedule: ScheduleRecord, _ file: Read, _ now: Double) async throws {
-    let open = try ledger.openFirings(of: schedule.name)
+  private func start(
+    _ schedule: ScheduleRecord, _ file: Read, _ open: [FiringRecord], _ now: Double
+  ) async throws {
     guard !open.contains(where: { $0.state == .running }), let firing = open.first else { return }
     do {
       let plan = await JobCommit.noted(in: try Planner.plan(jobFile: schedule.path))
@@ -116,8 +121,8 @@ struct ScheduleKeeper {
   }
 
   /// Stops a sweep that takes longer than its window.
-  private func stopLate(_ schedule: ScheduleRecord, _ now: Double) throws {
-    for firing in try ledger.openFirings(of: schedule.name) where firing.state == .running {
+  private func stopLate(_ open: [FiringRecord], _ now: Double) throws {
+    for firing in open where firing.state == .running {
       guard let id = firing.sweep, let window = try ledger.plan(of: id).schedule?.window else { continue }
       let sweep = try ledger.sweep(named: id)
       guard sweep.state == .active, now - sweep.created >= window else { continue }

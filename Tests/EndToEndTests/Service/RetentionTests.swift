@@ -124,7 +124,14 @@ import Testing
       let elsewhere = sweep.scratch.path("elsewhere")
       let refused = try await sweep.rollcall("restore", target, "--store", elsewhere)
       #expect(refused.status == 65)
-      #expect(refused.errorOutput.contains(name))
+      #expect(refused.errorOutput.contains("objects/\(name): is damaged"))
+      #expect(!FileManager.default.fileExists(atPath: elsewhere))
+
+      // Nor is one that has lost an object.
+      try FileManager.default.removeItem(atPath: target + "/objects/" + name)
+      let short = try await sweep.rollcall("restore", target, "--store", elsewhere)
+      #expect(short.status == 65)
+      #expect(short.errorOutput.contains("its object \(name) is missing"))
       #expect(!FileManager.default.fileExists(atPath: elsewhere))
     }
   }
