@@ -4,7 +4,9 @@ import Reporting
 
 /// The style and the script, under names that change with what they hold, so that browsers may keep them.
 enum Assets {
-  static let style = Stylesheet.plain + "\n" + String(decoding: PackageResources.dashboard_css, as: UTF8.self)
+  static let style = [
+    Stylesheet.plain, Stylesheet.ramp, String(decoding: PackageResources.dashboard_css, as: UTF8.self),
+  ].joined(separator: "\n")
   static let script = String(decoding: PackageResources.live_js, as: UTF8.self)
   static let styleName = name(style, "css")
   static let scriptName = name(script, "js")

@@ -22,6 +22,67 @@ public struct JobHistory: Encodable, Sendable {
     public var pairs: [Pair]
   }
 
+  /// What a layer's worst stage gave, one figure a night; null where the night did not measure the layer.
+  public struct Layer: Encodable, Sendable {
+    public struct Figure: Encodable, Sendable {
+      /// nil: not finite.
+      public var relL2: Double?
+      /// What honest noise was said to give there.
+      public var noise: Double?
+      public var verdict: String
+
+      enum CodingKeys: String, CodingKey {
+        case relL2 = "rel_l2"
+        case noise
+        case verdict
+      }
+
+      init(_ point: SeriesRecord.Point) {
+        relL2 = JobHistory.finite(Double(point.relL2))
+        noise = JobHistory.finite(Double(point.floor))
+        verdict = "\(point.verdict)"
+      }
+    }
+
+    public var pair: String
+    /// nil: what belongs to no layer.
+    public var layer: Int?
+    public var nights: [Figure?]
+
+    fileprivate init(_ line: Line, nights count: Int) {
+      pair = line.pair
+      layer = line.layer < 0 ? nil : Int(line.layer)
+      nights = Array(repeating: nil, count: count)
+    }
+
+    /// As a table shows it: layer, median, largest and last relative L2, noise at the last, nights failed.
+    public static let columns = ["layer", "median", "largest", "last", "noise at the last", "nights failed"]
+
+    public var cells: [String] {
+      let figures = nights.compactMap { $0 }
+      let values = figures.map { $0.relL2 ?? .infinity }.sorted()
+      func shown(_ value: Double?) -> String {
+        value.map { JobHistory.figure(JobHistory.finite($0)) } ?? "–"
+      }
+      return [
+        name, shown(values.isEmpty ? nil : values[values.count / 2]), shown(values.last),
+        shown(figures.last.map { $0.relL2 ?? .infinity }), shown(figures.last?.noise), String(failures),
+      ]
+    }
+
+    var name: String { layer.map { "layer \($0)" } ?? "other" }
+    var failures: Int { nights.count { $0?.verdict == "fail" } }
+
+    /// Keeps the worse of a night's figures: the one that failed, else the largest.
+    fileprivate mutating func take(_ figure: Figure, night: Int) {
+      func rank(_ figure: Figure) -> (Int, Double) {
+        (["pass", "inconclusive", "fail"].firstIndex(of: figure.verdict) ?? 0, figure.relL2 ?? .infinity)
+      }
+      if let known = nights[night], rank(known) >= rank(figure) { return }
+      nights[night] = figure
+    }
+  }
+
   public struct Step: Encodable, Sendable {
     public var pair: String
     public var stage: String
@@ -39,12 +100,19 @@ public struct JobHistory: Encodable, Sendable {
   public var job: String
   /// The oldest first.
   public var nights: [Night]
+  /// By pair and layer; a layer's nights are those of `nights`.
+  public var layers: [Layer]
   /// The clearest first.
   public var steps: [Step]
 
   private struct Place: Hashable {
     var pair: String
     var stage: String
+    var layer: Int32
+  }
+
+  fileprivate struct Line: Hashable {
+    var pair: String
     var layer: Int32
   }
 
@@ -61,21 +129,22 @@ public struct JobHistory: Encodable, Sendable {
     let golden = try ledger.goldens(of: job).first?.sweep
     self.job = job
     self.nights = []
+    var layers: [Line: Layer] = [:]
     var figures: [Place: [(sweep: SweepRecord, value: Double)]] = [:]
-    for sweep in sweeps {
+    for (night, sweep) in sweeps.enumerated() {
       let series = try ledger.series(of: sweep.id).filter { stage == nil || $0.stage == stage }
       var worst: [String: Pair] = [:]
       for record in series {
-        for index in record.layers.indices where layer == nil || Int(record.layers[index]) == layer {
-          let value = Double(record.relL2[index])
-          let place = Place(pair: record.pair, stage: record.stage, layer: record.layers[index])
-          figures[place, default: []].append((sweep, value))
-          let floor = Double(record.floor[index])
-          if let known = worst[record.pair], known.worst ?? .infinity >= Self.finite(value) ?? .infinity { continue }
+        for point in record.points where layer == nil || Int(point.layer) == layer {
+          let place = Place(pair: record.pair, stage: record.stage, layer: point.layer)
+          figures[place, default: []].append((sweep, Double(point.relL2)))
+          let figure = Layer.Figure(point)
+          let line = Line(pair: record.pair, layer: point.layer)
+          layers[line, default: Layer(line, nights: sweeps.count)].take(figure, night: night)
+          if let known = worst[record.pair], known.worst ?? .infinity >= figure.relL2 ?? .infinity { continue }
           worst[record.pair] = Pair(
-            pair: record.pair, worst: Self.finite(value), layer: place.layer < 0 ? nil : Int(place.layer),
-            stage: record.stage,
-            noise: floor.isNaN ? nil : floor)
+            pair: record.pair, worst: figure.relL2, layer: point.layer < 0 ? nil : Int(point.layer),
+            stage: record.stage, noise: figure.noise)
         }
       }
       self.nights.append(
@@ -84,6 +153,7 @@ public struct JobHistory: Encodable, Sendable {
           verdict: sweep.verdict ?? "-",
           golden: sweep.id == golden, pairs: worst.values.sorted { $0.pair < $1.pair }))
     }
+    self.layers = layers.sorted { ($0.key.pair, $0.key.layer) < ($1.key.pair, $1.key.layer) }.map(\.value)
     steps = figures.compactMap { key, nights in
       guard let found = ChangePoint.find(nights.map(\.value)) else { return nil }
       let sweep = nights[found.index].sweep

@@ -12,6 +12,7 @@ struct HistoryCommand: ParsableCommand, HasJSONOutput {
       named where a figure leaves its level by more than its own noise explains.
 
       Examples: rollcall history batch-invariance
+                rollcall history tp-sweep --layers
                 rollcall history tp-sweep --stage MoE --layer 3
       """)
 
@@ -26,6 +27,9 @@ struct HistoryCommand: ParsableCommand, HasJSONOutput {
 
   @Option(name: .long, help: "Only this layer.")
   var layer: Int?
+
+  @Flag(name: .long, help: "A line a layer, over all nights, in place of a line a night.")
+  var layers = false
 
   @OptionGroup var store: StoreOptions
 
@@ -42,6 +46,17 @@ struct HistoryCommand: ParsableCommand, HasJSONOutput {
       Console.print(try JSONOutput.text(history))
       return
     }
+    Console.print(StatusTable.table(layers ? Self.layers(history) : Self.nights(history)))
+    Console.print(history.steps.isEmpty ? "No step." : "Steps:")
+    for step in history.steps.prefix(20) { Console.print("  " + step.sentence) }
+    if history.steps.count > 20 { Console.print("  and \(history.steps.count - 20) more; --json has all") }
+  }
+
+  private static func layers(_ history: JobHistory) -> [[String]] {
+    [["PAIR"] + JobHistory.Layer.columns.map { $0.uppercased() }] + history.layers.map { [$0.pair] + $0.cells }
+  }
+
+  private static func nights(_ history: JobHistory) -> [[String]] {
     var rows = [["NIGHT", "SWEEP", "VERDICT", "PAIR", "WORST", "LAYER", "STAGE", "NOISE"]]
     for night in history.nights {
       let head = [night.started, night.sweep + (night.golden ? " (golden)" : ""), night.verdict.uppercased()]
@@ -54,9 +69,6 @@ struct HistoryCommand: ParsableCommand, HasJSONOutput {
           ])
       }
     }
-    Console.print(StatusTable.table(rows))
-    Console.print(history.steps.isEmpty ? "No step." : "Steps:")
-    for step in history.steps.prefix(20) { Console.print("  " + step.sentence) }
-    if history.steps.count > 20 { Console.print("  and \(history.steps.count - 20) more; --json has all") }
+    return rows
   }
 }

@@ -27,15 +27,10 @@ import Testing
   private func showcase(_ fixture: Fixture) throws {
     let done = try fixture.sweep("nightly-20260101")
     for run in done { try fixture.set(run, .succeeded) }
-    var series = SeriesRecord(
+    let series = SeriesRecord(
       sweep: "nightly-20260101", job: "tp-sweep", created: 1_700_000_000, pair: "world_size=2 against world_size=1",
-      stage: "MoE", verdict: "pass")
-    series.layers = [0]
-    series.cos = [1]
-    series.rel = [0.001]
-    series.relL2 = [0.001]
-    series.alpha = [1]
-    series.floor = [0.004]
+      stage: "MoE",
+      points: [.init(layer: 0, verdict: .pass, cos: 1, rel: 0.001, relL2: 0.001, alpha: 1, floor: 0.004)])
     try fixture.ledger.finish(
       sweep: "nightly-20260101", state: .done, verdict: "pass", report: "{}", series: [series], notices: [],
       now: 1_700_000_300)

@@ -259,15 +259,14 @@ import Testing
       for night in 0..<8 {
         let id = "night-\(night)"
         _ = try fixture.sweep(id, job: "nightly")
-        var series = SeriesRecord(
+        let figures: [(Int32, Float)] = [(0, 0.001), (3, night == 7 ? .nan : night == 6 ? 0.5 : 0.002)]
+        let series = SeriesRecord(
           sweep: id, job: "nightly", created: 1_700_000_000, pair: "world_size=2 against world_size=1", stage: "MoE",
-          verdict: night < 6 ? "pass" : "fail")
-        series.layers = [0, 3]
-        series.cos = [1, 1]
-        series.rel = [0.001, 0.001]
-        series.relL2 = [0.001, night == 7 ? .nan : night == 6 ? 0.5 : 0.002]
-        series.alpha = [1, 1]
-        series.floor = [0.004, 0.004]
+          points: figures.map { layer, value in
+            .init(
+              layer: layer, verdict: value < 0.1 ? .pass : .fail, cos: 1, rel: 0.001, relL2: value, alpha: 1,
+              floor: 0.004)
+          })
         try fixture.ledger.finish(
           sweep: id, state: .done, verdict: night < 6 ? "pass" : "fail", report: "{}", series: [series], notices: [],
           now: 1_700_000_100)
@@ -279,10 +278,20 @@ import Testing
       #expect(page.body.contains("<svg") && page.body.contains("over 8 nights"))
       #expect(page.body.matches(of: #/<circle /#).count == 8)
       #expect(page.body.contains("<td>not finite</td>"))
+      // Layers by nights: two squares failed, both of layer 3.
+      let failed = try #require(page.body.firstMatch(of: #/<path class="failed" d="([^"]*)"/#)?.1)
+      #expect(failed.matches(of: #/M\d+ 15h/#).count == 2 && failed.matches(of: #/M/#).count == 2)
+      #expect(
+        page.body.contains(
+          "<th scope=\"row\">layer 0</th><td>0.001</td><td>0.001</td><td>0.001</td><td>0.004</td><td>0</td>"))
       let document = try await fixture.ask("/api/history/nightly")
       let object = try JSONSerialization.jsonObject(with: Data(document.body.utf8)) as? [String: Any]
       #expect((object?["nights"] as? [Any])?.count == 8)
       #expect(((object?["steps"] as? [[String: Any]])?.first)?["layer"] as? Int == 3)
+      let layers = try #require(object?["layers"] as? [[String: Any]])
+      #expect(layers.map { $0["layer"] as? Int } == [0, 3])
+      let nights = try #require(layers[1]["nights"] as? [[String: Any]])
+      #expect(nights.map { $0["verdict"] as? String } == Array(repeating: "pass", count: 6) + ["fail", "fail"])
     }
   }
 }

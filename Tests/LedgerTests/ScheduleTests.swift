@@ -96,15 +96,13 @@ import Testing
 
   @Test func measuresComeBackAsTheyWere() async throws {
     try await withSchedule { ledger in
-      var series = SeriesRecord(
+      let series = SeriesRecord(
         sweep: "s1", job: "nightly", created: 5, pair: "world_size=2 against world_size=1", stage: "MoE",
-        verdict: "fail")
-      series.layers = [-1, 0, 7]
-      series.cos = [1, 0.5, -1]
-      series.rel = [0, .infinity, 1e-20]
-      series.relL2 = [0, 0.25, 3]
-      series.alpha = [1, 8, 0]
-      series.floor = [0.001, 0.002, 0.003]
+        points: [
+          .init(layer: -1, verdict: .pass, cos: 1, rel: 0, relL2: 0, alpha: 1, floor: 0.001),
+          .init(layer: 0, verdict: .inconclusive, cos: 0.5, rel: .infinity, relL2: 0.25, alpha: 8, floor: 0.002),
+          .init(layer: 7, verdict: .fail, cos: -1, rel: 1e-20, relL2: 3, alpha: 0, floor: 0.003),
+        ])
       let run = RunRecord(sweep: "s1", name: "only", position: 0, cell: "c", repetition: 1)
       try ledger.create(sweep: "s1", plan: try plan(), fleet: FleetReader.thisMachine(), runs: [run], now: 5)
       for _ in 0..<2 {

@@ -17,6 +17,8 @@ struct HistoryPage {
     }
     body += "<h2>Largest relative L2 of each night</h2>"
     for pair in pairs { body += curve(pair) }
+    body += "<h2>Layers</h2>"
+    for pair in pairs { body += LayerNights(pair: pair, layers: history.layers.filter { $0.pair == pair }).html }
     body += "<h2>Nights</h2>"
     body += Part.table(
       "Nights", ["sweep", "began", "verdict", "pair", "largest relative L2", "layer", "stage", "noise"],

@@ -32,20 +32,15 @@ CREATE INDEX firing_open ON firing (schedule, state);
 
 CREATE INDEX sweep_job ON sweep (job, created);
 
--- Measures of past sweeps, small: for each pair and stage the layers and one array a measure, 32-bit floats.
+-- Measures of past sweeps, small: for each pair and stage 28 bytes a layer, little-endian 32-bit words: the layer (-1: of
+-- no layer), its verdict (0 pass, 1 inconclusive, 2 fail), and as floats cos, rel, relative L2, alpha, floor.
 CREATE TABLE series (
   sweep   TEXT NOT NULL,
   job     TEXT NOT NULL,
   created REAL NOT NULL,
   pair    TEXT NOT NULL,
   stage   TEXT NOT NULL,
-  verdict TEXT NOT NULL,
-  layers  BLOB NOT NULL,
-  cos     BLOB NOT NULL,
-  rel     BLOB NOT NULL,
-  rel_l2  BLOB NOT NULL,
-  alpha   BLOB NOT NULL,
-  floor   BLOB NOT NULL,
+  points  BLOB NOT NULL,
   PRIMARY KEY (sweep, pair, stage)
 ) STRICT, WITHOUT ROWID;
 

@@ -5,7 +5,7 @@ import Foundation
 ///
 /// Computed in OKLCH (Ottosson 2020, "A perceptual color space for image processing"): lightness runs straight, hue
 /// turns from yellow over green to violet, chroma is highest in the middle.
-enum Ramp {
+package enum Ramp {
   static let steps = 20
   /// Decades covered: 1e-7 and less is the first step, 1 and more the last.
   static let lowest = -7.0
@@ -18,7 +18,7 @@ enum Ramp {
   }
 
   /// Class of a heat-map cell: `c0`…`c19`, `z` for exactly equal, `n` for what has no number.
-  static func cssClass(_ value: Double?) -> String {
+  package static func cssClass(_ value: Double?) -> String {
     guard let value, !value.isNaN else { return "n" }
     return value <= 0 ? "z" : "c\(step(value))"
   }

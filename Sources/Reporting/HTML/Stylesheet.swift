@@ -7,14 +7,18 @@ package enum Stylesheet {
     @media (prefers-color-scheme:dark){\(dark)}
     \(layout)
     \(pictures)
-    \(Ramp.rules(dark: false))
-    @media (prefers-color-scheme:dark){\(Ramp.rules(dark: true))}
+    \(ramp)
     \(paper)
     """
   }
 
   /// Colours, type, tables: what pages without pictures need.
   package static var plain: String { "\(light)\n@media (prefers-color-scheme:dark){\(dark)}\n\(layout)" }
+
+  /// The colours of `Ramp`.
+  package static var ramp: String {
+    "\(Ramp.rules(dark: false))\n@media (prefers-color-scheme:dark){\(Ramp.rules(dark: true))}"
+  }
 
   private static let light = """
     :root{color-scheme:light dark;--paper:#fdfdfb;--ink:#1b1f24;--soft:#5b6470;--line:#dfe2e6;--panel:#f5f6f4;

@@ -16,13 +16,8 @@ enum History {
       let name = pair.kind == "slots" ? "\(target), slots" : "\(target) against \(reference)"
       for row in pair.comparison.rows {
         guard let measures = row.measures else { continue }
-        var record =
-          records[[name, row.stage]]
-          ?? SeriesRecord(
-            sweep: report.id, job: report.job, created: created, pair: name, stage: row.stage,
-            verdict: pair.comparison.verdict.rawValue)
-        record.add(Int32(clamping: row.layer ?? -1), measures, floor: row.floor)
-        records[[name, row.stage]] = record
+        let empty = SeriesRecord(sweep: report.id, job: report.job, created: created, pair: name, stage: row.stage)
+        records[[name, row.stage], default: empty].take(SeriesRecord.Point(row, measures))
       }
     }
     return records.values.sorted { ($0.pair, $0.stage) < ($1.pair, $1.stage) }
@@ -30,24 +25,29 @@ enum History {
 }
 
 extension SeriesRecord {
-  fileprivate mutating func add(_ layer: Int32, _ measures: Measures, floor: Double?) {
-    let relL2 = Float(measures.relL2)
-    let floor = floor.map { Float($0) } ?? .nan
-    guard let known = layers.firstIndex(of: layer) else {
-      layers.append(layer)
-      cos.append(Float(measures.cos))
-      rel.append(Float(measures.rel))
-      self.relL2.append(relL2)
-      alpha.append(Float(measures.alpha))
-      self.floor.append(floor)
+  /// Keeps the worse of a layer's figures, and the worse of its verdicts.
+  fileprivate mutating func take(_ point: Point) {
+    guard let known = points.firstIndex(where: { $0.layer == point.layer }) else {
+      points.append(point)
       return
     }
+    let verdict = max(points[known].verdict, point.verdict)
     // A number that is not finite is the worst of all.
-    guard !self.relL2[known].isNaN, !(relL2 <= self.relL2[known]) else { return }
-    cos[known] = Float(measures.cos)
-    rel[known] = Float(measures.rel)
-    self.relL2[known] = relL2
-    alpha[known] = Float(measures.alpha)
-    self.floor[known] = floor
+    if !points[known].relL2.isNaN, !(point.relL2 <= points[known].relL2) { points[known] = point }
+    points[known].verdict = verdict
+  }
+}
+
+extension SeriesRecord.Point {
+  fileprivate init(_ row: ComparisonReport.Row, _ measures: Measures) {
+    let verdict: Verdict =
+      switch row.verdict {
+      case .pass: .pass
+      case .inconclusive: .inconclusive
+      case .fail: .fail
+      }
+    self.init(
+      layer: Int32(clamping: row.layer ?? -1), verdict: verdict, cos: Float(measures.cos), rel: Float(measures.rel),
+      relL2: Float(measures.relL2), alpha: Float(measures.alpha), floor: row.floor.map { Float($0) } ?? .nan)
   }
 }

@@ -61,6 +61,11 @@ import Testing
       #expect(Set(steps.compactMap { $0["layer"] as? Int }) == [1, 2])
       #expect(steps.allSatisfy { $0["sweep"] as? String == badID && $0["stage"] as? String == "Block" })
       #expect(steps.allSatisfy { $0["before"] as? Double == 0 })
+      // Of each layer how many nights failed.
+      let layers = try await sweep.rollcall("history", "booked", "--layers")
+      for (layer, failed) in [(0, 0), (1, 1), (2, 1)] {
+        #expect(layers.output.contains(try Regex("layer \(layer) .* \(failed)\n")), "\(layers.output)")
+      }
       let text = try await sweep.rollcall("history", "booked", "--layer", "0")
       #expect(text.output.contains("No step."), "\(text.output)")
 
