@@ -34,6 +34,22 @@ import Testing
     try fixture.ledger.finish(
       sweep: "nightly-20260101", state: .done, verdict: "pass", report: "{}", series: [series], notices: [],
       now: 1_700_000_300)
+    for night in 1...20 {
+      let id = "llama-\(night + 100)"
+      _ = try fixture.sweep(id, job: "llama")
+      let points = (0..<16).map { layer -> SeriesRecord.Point in
+        let isBad = night > 14 && layer > 9
+        let value: Float = isBad ? 0.3 : 0.001 * Float(layer + night % 3 + 1)
+        return .init(
+          layer: Int32(layer), verdict: isBad ? .fail : .pass, cos: 1, rel: value, relL2: value, alpha: 1, floor: 0.02)
+      }
+      let verdict = night > 14 ? "fail" : "pass"
+      let pair = "world_size=2 against world_size=1"
+      try fixture.ledger.finish(
+        sweep: id, state: .done, verdict: verdict, report: "{}",
+        series: [.init(sweep: id, job: "llama", created: 1_700_000_000, pair: pair, stage: "MoE", points: points)],
+        now: 1_700_000_000 + Double(night))
+    }
     try fixture.ledger.save(
       ScheduleRecord(name: "tp-sweep", path: "/nowhere/job.yaml", fleet: nil, added: 1_700_000_000))
     try fixture.ledger.decide(
@@ -57,7 +73,7 @@ import Testing
         """
         pages = {"sweeps": "/", "sweep": "/sweeps/tp-sweep-20260102", "done": "/sweeps/nightly-20260101",
           "run": "/sweeps/tp-sweep-20260102/runs/run-1", "log": "/sweeps/tp-sweep-20260102/runs/run-2/log",
-          "schedules": "/schedules", "history": "/history/tp-sweep",
+          "schedules": "/schedules", "history": "/history/llama",
           "hosts": "/hosts", "cancel": "/sweeps/tp-sweep-20260102/cancel", "retry": "/sweeps/tp-sweep-20260102/retry"}
         views = {"light": {}, "dark": {"dark": True}, "narrow": {"width": 390, "height": 800},
           "no-js": {"scripts": False}}

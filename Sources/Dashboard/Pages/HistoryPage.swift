@@ -70,7 +70,9 @@ struct HistoryPage {
       let isBad = history.nights[index].verdict == "fail"
       dots.append("<circle cx=\"\(x)\" cy=\"\(y)\" r=\"\(isBad ? "5" : "3")\" fill=\"currentColor\"/>")
     }
-    let label = "\(pair): from \(JobHistory.figure(least)) to \(JobHistory.figure(most)) over \(values.count) nights"
+    let label =
+      "\(pair): from \(JobHistory.figure(least)) to \(JobHistory.figure(most)) over "
+      + Figures.count(values.count, "night")
     return """
       <figure><svg viewBox="0 0 660 140" width="100%" role="img" aria-label="\(label)">\
       <path d="\(path)" fill="none" stroke="currentColor" stroke-width="1.5"/>\(dots)</svg>\
