@@ -4,20 +4,12 @@ import Ledger
 /// What is read as JSON.
 extension Routes {
   func document(_ path: [String], _ question: Question, _ now: Double) async throws -> Reply {
+    let name = path.joined(separator: "/")
     switch (path[1], path.count) {
-    case ("sweeps", 2):
-      let sweeps = try ledger.sweeps(limit: 1000)
-      let counts = try ledger.runCounts(of: sweeps.map(\.id))
-      let isCoordinated = watch.isHeld
-      return .json(
-        try Documents.text(
-          Documents.Sweeps(
-            sweeps: sweeps.map { sweep in
-              Documents.Sweep(
-                sweep, counts: Documents.counts(counts[sweep.id] ?? [:]), isCoordinated: isCoordinated)
-            })))
+    case ("sweeps", 2): return .json(try await feed.page(name) { try Documents.text(sweeps()) })
     case ("sweeps", 3):
-      return .json(try Documents.text(Documents.SweepState(try view(try record(path[2]), now))))
+      return .json(
+        try await feed.page(name) { try Documents.text(Documents.SweepState(try view(try record(path[2]), now))) })
     case ("sweeps", 4) where path[3] == "report":
       guard let report = try ledger.report(of: try record(path[2]).id) else { return .notFound }
       return .json(report)
@@ -28,9 +20,23 @@ extension Routes {
       return .plain(String(decoding: piece.bytes, as: UTF8.self))
     case ("history", 3):
       return .json(
-        try Documents.text(try JobHistory(ledger, job: path[2], nights: HistoryPage.nights)))
-    case ("hosts", 2): return .json(try Documents.text(Documents.Hosts(try HostView.all(ledger, store: store))))
+        try await feed.page(name) {
+          try Documents.text(try JobHistory(ledger, job: path[2], nights: HistoryPage.nights))
+        })
+    case ("hosts", 2):
+      return .json(
+        try await feed.page(name) { try Documents.text(Documents.Hosts(try HostView.all(ledger, store: store))) })
     default: return .notFound
     }
+  }
+
+  private func sweeps() throws -> Documents.Sweeps {
+    let sweeps = try ledger.sweeps(limit: 1000)
+    let counts = try ledger.runCounts(of: sweeps.map(\.id))
+    let isCoordinated = watch.isHeld
+    return Documents.Sweeps(
+      sweeps: sweeps.map { sweep in
+        Documents.Sweep(sweep, counts: Documents.counts(counts[sweep.id] ?? [:]), isCoordinated: isCoordinated)
+      })
   }
 }

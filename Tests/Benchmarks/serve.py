@@ -43,6 +43,58 @@ def load(port, path):
     return [1000 * found[int(len(found) * share)] for share in (0.5, 0.95, 0.99)], rate
 
 
+def resident(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return int(re.search(r"VmRSS:\s+(\d+) kB", file.read())[1]) / 1024
+
+
+def stream(rollcall, folder, port, get, pid):
+    """READERS follow a sweep that runs, while READERS others load its page; how late a change is told."""
+    job = folder + "/live.yaml"
+    with open(job, "w") as file:
+        file.write('name: live\nrun: {command: "while [ ! -e \'%s/go\' ]; do sleep 0.1; done", retries: 0}\n' % folder)
+    run = subprocess.Popen([rollcall, "run", job], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    sweep, state = None, None
+    while state != "running":
+        time.sleep(0.2)
+        newest = json.loads(get("/api/sweeps"))["sweeps"][0]
+        if newest["job"] == "live":
+            sweep = newest["id"]
+            state = json.loads(get(f"/api/sweeps/{sweep}"))["runs"][0]["state"]
+    before = resident(pid)
+    ended, ready = [], threading.Barrier(READERS + 1)
+
+    def follow():
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        connection.request("GET", f"/sweeps/{sweep}/events")
+        answer = connection.getresponse()
+        assert answer.status == 200, answer.status
+        while not answer.readline().startswith(b"data: "):
+            pass
+        ready.wait()
+        for line in answer:
+            if line.startswith(b"event: end"):
+                ended.append(time.time())
+                break
+        connection.close()
+
+    readers = [threading.Thread(target=follow) for _ in range(READERS)]
+    for reader in readers:
+        reader.start()
+    ready.wait()
+    (middle, late, last), rate = load(port, f"/sweeps/{sweep}")
+    print(f"{'page, while followed':20} {'':8} {'':8} {middle:8.1f} {late:8.1f} {last:8.1f} {rate:8.0f}")
+    after = resident(pid)
+    open(folder + "/go", "w").close()
+    run.wait()
+    for reader in readers:
+        reader.join()
+    assert len(ended) == READERS, "a stream was lost"
+    told = max(ended) - json.loads(get(f"/api/sweeps/{sweep}"))["sweep"]["ended"]
+    print(f"{READERS} streams: the end of the sweep was told to the last of them after {told:.2f} s; "
+          f"{(after - before) / READERS:.2f} MiB each, {after:.0f} MiB in all")
+
+
 def main(rollcall):
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ROLLCALL_STORE"] = folder + "/store"
@@ -75,6 +127,7 @@ def main(rollcall):
                 (middle, late, last), rate = load(port, path)
                 print(f"{name:20} {len(body.encode()):8} {1 + extra:8} {middle:8.1f} {late:8.1f} {last:8.1f} {rate:8.0f}"
                       f"   (one reader alone {alone:.1f} ms)")
+            stream(rollcall, folder, port, get, serve.pid)
         finally:
             serve.terminate()
             serve.wait()

@@ -51,4 +51,24 @@ import Testing
     sweep.pairs[0].comparison = report
     #expect(sweep.html().contains("8 other-call (call1000.pt"))
   }
+
+  @Test func `The text of a sweep gathers what was not compared by reason`() {
+    var sweep = Samples.sweep(.pass)
+    for index in sweep.pairs.indices { sweep.pairs[index].comparison = Samples.comparison(layers: 2, broken: nil) }
+    #expect(!sweep.text().contains("not compared"))
+    for index in [0, 1] { sweep.pairs[index].comparison = report(files: 4) }
+    sweep.pairs[1].comparison.coverage.unmatched = ["layer 5 MoE hidden: rank 5 of 8 is missing"]
+    let lines = sweep.text().split(separator: "\n").drop { $0 != "not compared" }.map(String.init)
+    let count = sweep.pairs.count
+    let titles = sweep.pairs.prefix(2).map(sweep.title)
+    #expect(lines[1].hasPrefix("  8 of 40 captures compared"), "\(lines)")
+    #expect(lines[2] == "  \(titles[1]): unmatched: layer 5 MoE hidden: rank 5 of 8 is missing")
+    // What should have been compared is named with its comparisons; what nobody asked for is counted.
+    #expect(
+      lines[3] == "  unreadable, files and values that cannot be read: 4 in 2 of \(count) comparisons "
+        + "(\(titles.joined(separator: "; "))), for instance broken.pt")
+    #expect(
+      lines[4] == "  other-call, calls that were not chosen: 32 in 2 of \(count) comparisons, "
+        + "for instance call1000.pt, call1001.pt, call1002.pt")
+  }
 }

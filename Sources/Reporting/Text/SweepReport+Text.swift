@@ -73,7 +73,7 @@ extension SweepReport {
     return lines
   }
 
-  /// What a cell should have dumped and did not.
+  /// What a cell should have dumped and did not, and what was not compared.
   private func gapLines(_ style: Style) -> [String] {
     var lines: [String] = []
     for cell in cells {
@@ -81,11 +81,7 @@ extension SweepReport {
         for gap in run.missing { lines.append("  \(Plain.line("\(cell.label), run \(run.repetition): \(gap)"))") }
       }
     }
-    for pair in pairs {
-      for line in pair.comparison.coverageLines.dropFirst() {
-        lines.append("  \(Plain.line("\(title(pair)): \(line)"))")
-      }
-    }
-    return lines.isEmpty ? [] : ["", style.paint("not covered", .bold)] + lines
+    lines += CoverageDigest(self).lines.map { "  \(Plain.line($0))" }
+    return lines.isEmpty ? [] : ["", style.paint("not compared", .bold)] + lines
   }
 }
