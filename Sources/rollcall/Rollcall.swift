@@ -19,7 +19,6 @@ struct Rollcall: AsyncParsableCommand {
         subcommands: [
           RunCommand.self, PlanCommand.self, StatusCommand.self, LogsCommand.self, ResumeCommand.self,
           CancelCommand.self, RetryCommand.self, ExplainCommand.self, ReportCommand.self, PlaybookCommand.self,
-          ServeCommand.self,
         ]),
       CommandGroup(
         name: "Dump",
