@@ -48,12 +48,22 @@ actor Feed {
 
   /// The page of this name, made anew where it is no longer fresh.
   func page(_ name: String, _ make: @Sendable () throws -> String) rethrows -> String {
-    let now = ContinuousClock.now
-    if let known = pages[name], now - known.taken < Self.freshness { return known.html }
-    pages = pages.filter { now - $0.value.taken < Self.freshness }
+    if let html = page(name) { return html }
     let html = try make()
-    pages[name] = (now, html)
+    keep(html, as: name)
     return html
+  }
+
+  /// The page, where it has just been made.
+  func page(_ name: String) -> String? {
+    guard let known = pages[name], ContinuousClock.now - known.taken < Self.freshness else { return nil }
+    return known.html
+  }
+
+  func keep(_ html: String, as name: String) {
+    let now = ContinuousClock.now
+    pages = pages.filter { now - $0.value.taken < Self.freshness }
+    pages[name] = (now, html)
   }
 
   /// Something was changed: nobody is shown what was before.

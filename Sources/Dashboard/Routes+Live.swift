@@ -23,6 +23,10 @@ extension Routes {
     let (attempt, nodes) = attempt(run, view, question)
     var page = LogPage(sweep: view.sweep.id, run: run, attempt: attempt, nodes: nodes, stream: stream(question))
     page.isStill = question.query["refresh"] == "off"
+    // A host is not asked for each reader anew.
+    let name =
+      "log \(attempt?.id ?? run.name) \(run.sweep) \(page.stream.rawValue) \(page.isStill) \(run.state)"
+    if let known = await feed.page(name) { return .page(known) }
     if let attempt {
       do {
         if var piece = try await hooks.log(attempt, page.stream, nil) {
@@ -33,7 +37,9 @@ extension Routes {
         page.trouble = "\(error)"
       }
     }
-    return .page(page.html)
+    let html = page.html
+    await feed.keep(html, as: name)
+    return .page(html)
   }
 
   func logEvents(_ run: RunRecord, _ view: SweepView, _ question: Question) async -> Reply {
