@@ -219,6 +219,47 @@ KERNELS_INLINE kernels_doubles16 kernels_wide_float16(const void *from) {
   return __builtin_convertvector(kernels_floats_float16(from), kernels_doubles16);
 }
 
+// Expands groups of 16 one-byte codes by a table of 256 numbers; gives how many groups it did, from the first on: 0
+// where the instruction set has no look-up in registers, or where a number has more bits than bfloat16, which holds
+// every 8-bit float.
+#if defined(__AVX512BW__)
+KERNELS_INLINE uint64_t kernels_expand_codes(const void *from, uint64_t groups, const float *table, float *to) {
+  typedef uint8_t sources __attribute__((ext_vector_type(32)));
+  typedef uint16_t codes __attribute__((ext_vector_type(32)));
+  typedef short registers __attribute__((__vector_size__(64)));
+  typedef uint32_t words __attribute__((ext_vector_type(32)));
+  registers entries[8];
+  words lower = 0;
+  _Pragma("clang loop unroll(full)") for (int i = 0; i < 8; i++) {
+    words patterns;
+    __builtin_memcpy(&patterns, table + 32 * i, sizeof patterns);
+    lower |= patterns & 0xFFFF;
+    codes upper = __builtin_convertvector(patterns >> 16, codes);
+    __builtin_memcpy(&entries[i], &upper, sizeof upper);
+  }
+  if (__builtin_reduce_or(lower) != 0) return 0;
+  for (uint64_t group = 0; group + 1 < groups; group += 2) {
+    sources bytes;
+    __builtin_memcpy(&bytes, (const uint8_t *)from + 16 * group, sizeof bytes);
+    codes code = __builtin_convertvector(bytes, codes), found[4];
+    registers index = (registers)code;
+    // A look-up goes by the lower six bits.
+    _Pragma("clang loop unroll(full)") for (int i = 0; i < 4; i++) {
+      found[i] = (codes)__builtin_ia32_vpermi2varhi512(entries[2 * i], index, entries[2 * i + 1]);
+    }
+    codes low = (code & 0x40) != 0 ? found[1] : found[0];
+    codes high = (code & 0x40) != 0 ? found[3] : found[2];
+    words patterns = __builtin_convertvector((code & 0x80) != 0 ? high : low, words) << 16;
+    __builtin_memcpy(to + 16 * group, &patterns, sizeof patterns);
+  }
+  return groups & ~(uint64_t)1;
+}
+#else
+KERNELS_INLINE uint64_t kernels_expand_codes(const void *from, uint64_t groups, const float *table, float *to) {
+  return 0;
+}
+#endif
+
 // One value.
 KERNELS_INLINE double kernels_value_bfloat16(const void *from) {
   uint16_t codes[16] = {0};

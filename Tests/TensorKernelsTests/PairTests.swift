@@ -15,7 +15,7 @@ struct PairTests {
     let count = samples.target.count * 8 / bits
     var lanes = PairLanes()
     var whole = (largest: 0.0, index: Int?.none, reference: 0.0, counts: [0, 0, 0, 0])
-    Samples.table.withUnsafeBufferPointer { table in
+    samples.table.withUnsafeBufferPointer { table in
       ([0] + samples.target).withUnsafeBytes { target in
         ([0, 0, 0] + samples.reference).withUnsafeBytes { reference in
           guard let a = target.baseAddress, let b = reference.baseAddress else { return }
@@ -82,6 +82,23 @@ struct PairTests {
     for count in [1, 3, 31, 33, 37, 2047, 2049] where format != .nibbleCodes {
       let samples = Samples(format, .tame, count: count, seed: UInt64(count))
       check(lanes(samples, set), samples, "\(count)")
+    }
+  }
+
+  @Test("of codes are looked up, whatever their numbers need", arguments: [LaneFormat.byteCodes, .nibbleCodes], sets)
+  func codes(format: LaneFormat, set: InstructionSet) {
+    for kind in Samples.Kind.allCases {
+      for count in [16, 32, 48, 4100] {
+        let samples = Samples(format, kind, count: count, seed: 11, table: Samples.longNumbers)
+        check(lanes(samples, set), samples, "\(count) \(kind)")
+      }
+    }
+    // Every code, in whole registers of both sides.
+    for table in [Samples.shortNumbers, Samples.longNumbers] where format == .byteCodes {
+      var samples = Samples(format, .tame, count: 256, seed: 12, table: table)
+      samples.target = (0..<255).map { UInt8($0) } + [0]
+      samples.reference = samples.target.reversed()
+      check(lanes(samples, set), samples, "every code")
     }
   }
 

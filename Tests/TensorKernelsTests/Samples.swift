@@ -6,8 +6,11 @@ struct Samples {
   var target: [UInt8]
   var reference: [UInt8]
 
-  /// Numbers for the codes of the formats that have some: none is like its code.
-  static let table: [Float] = (0..<256).map { $0 == 255 ? .nan : Float($0 * $0 % 97) - 40 }
+  /// Numbers for the codes of the formats that have some.
+  let table: [Float]
+
+  /// None is like its code, all have as few bits as bfloat16.
+  static let shortNumbers: [Float] = (0..<256).map { $0 == 255 ? .nan : Float($0 * $0 % 97) - 40 }
 
   /// Of usual size and finite, or any bytes there are: NaN, infinity and numbers below normal among them.
   enum Kind: CaseIterable {
@@ -15,8 +18,12 @@ struct Samples {
     case wild
   }
 
-  init(_ format: LaneFormat, _ kind: Kind, count: Int, seed: UInt64) {
+  /// With more bits than bfloat16 holds, but for two.
+  static let longNumbers: [Float] = (0..<256).map { $0 == 255 ? .nan : $0 == 1 ? 1 : 1 / Float($0 + 3) }
+
+  init(_ format: LaneFormat, _ kind: Kind, count: Int, seed: UInt64, table: [Float] = shortNumbers) {
     self.format = format
+    self.table = table
     var state = seed
     func side() -> [UInt8] {
       var bytes = (0..<((count * format.bitCount + 7) / 8)).map { _ in
@@ -60,8 +67,8 @@ struct Samples {
     case .uint16: elements(UInt16.self).map { Double($0) }
     case .int8: elements(Int8.self).map { Double($0) }
     case .uint8: bytes.map { Double($0) }
-    case .byteCodes: bytes.map { Double(Self.table[Int($0)]) }
-    case .nibbleCodes: bytes.flatMap { [Double(Self.table[Int($0 & 15)]), Double(Self.table[Int($0 >> 4)])] }
+    case .byteCodes: bytes.map { Double(table[Int($0)]) }
+    case .nibbleCodes: bytes.flatMap { [Double(table[Int($0 & 15)]), Double(table[Int($0 >> 4)])] }
     }
   }
 }

@@ -393,7 +393,7 @@ private enum PairPass<Format: PairFormat> {
     if Format.isInPlace, lane == 0, count & 31 == 0 { return Piece(base: source, groups: groups, isShifted: false) }
     // Sixteen at a time.
     let whole = lane == 0 ? count &>> 4 : 0
-    for group in 0..<whole {
+    for group in Format.expandGroups(source, whole, table, scratch)..<whole {
       Format.expand(source + byteCount(group &* 16), table, scratch + group &* 16)
     }
     if whole < 2 &* groups {
@@ -540,6 +540,11 @@ private protocol PairFormat {
   /// - Parameter table: what each code stands for; formats without codes pass it over.
   static func expand(
     _ source: UnsafeRawPointer, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Numbers.Number>)
+  /// Expands groups of 16 values together; gives how many it did, from the first on.
+  static func expandGroups(
+    _ source: UnsafeRawPointer, _ groups: Int, _ table: UnsafePointer<Float>?,
+    _ target: UnsafeMutablePointer<Numbers.Number>
+  ) -> Int
   /// A floating-point type of 16 bits: the two functions below are there.
   static var isHalf: Bool { get }
   /// 16 values.
@@ -563,6 +568,11 @@ private protocol PairFormat {
 
 extension PairFormat {
   static var isInPlace: Bool { false }
+  @inline(__always)
+  static func expandGroups(
+    _ source: UnsafeRawPointer, _ groups: Int, _ table: UnsafePointer<Float>?,
+    _ target: UnsafeMutablePointer<Numbers.Number>
+  ) -> Int { 0 }
   static var isHalf: Bool { false }
   @inline(__always)
   static func wide(_ source: UnsafeRawPointer) -> SIMD16<Double> { SIMD16(repeating: .nan) }
@@ -811,6 +821,14 @@ private enum ByteCodeFormat: PairFormat {
     for i in 0..<16 {
       target[i] = table[Int(source.load(fromByteOffset: i, as: UInt8.self))]
     }
+  }
+
+  @inline(__always)
+  static func expandGroups(
+    _ source: UnsafeRawPointer, _ groups: Int, _ table: UnsafePointer<Float>?, _ target: UnsafeMutablePointer<Float>
+  ) -> Int {
+    guard let table, groups > 0 else { return 0 }
+    return Int(kernels_expand_codes(source, UInt64(groups), table, target))
   }
 }
 
