@@ -99,6 +99,7 @@ public actor Coordinator {
     var nextLook = moment.steady + settings.tick
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
+      group.addTask { await actions.board.keep() }
       while true {
         let time = moment
         if time.steady >= nextLook {

@@ -29,6 +29,7 @@ actor GatherQueue {
 
   private let transport: any Transport
   private let store: ArtifactStore
+  private let board: GatherBoard
   /// Gathers of their own at once.
   private let limit: Int
   private var waiting: [Waiting] = []
@@ -39,18 +40,21 @@ actor GatherQueue {
   /// What one command of a host takes for sure.
   private static let companyLimit = 256
 
-  init(transport: any Transport, store: ArtifactStore, limit: Int) {
+  init(transport: any Transport, store: ArtifactStore, board: GatherBoard, limit: Int) {
     self.transport = transport
     self.store = store
+    self.board = board
     self.limit = limit
   }
 
   /// Gathers one attempt alone.
   func gather(_ item: Item) async throws -> Manifest {
     try await alone {
-      try await Gatherer().gather(
-        attemptDirectory: item.directory, transport: transport, store: store, sweep: item.sweep, run: item.run
-      ).manifest
+      try await board.during(sweep: item.sweep, run: item.run, attempt: item.attempt) { meter in
+        try await Gatherer(meter: meter).gather(
+          attemptDirectory: item.directory, transport: transport, store: store, sweep: item.sweep, run: item.run
+        ).manifest
+      }
     }
   }
 

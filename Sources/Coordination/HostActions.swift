@@ -9,6 +9,7 @@ import Transports
 struct HostActions: Sendable {
   let connections: [String: HostConnection]
   let artifacts: ArtifactStore
+  let board: GatherBoard
   private let plans: SweepPlans
   private let gathers: [String: GatherQueue]
 
@@ -19,8 +20,10 @@ struct HostActions: Sendable {
     self.connections = connections
     self.artifacts = artifacts
     self.plans = plans
+    let board = GatherBoard(store: artifacts.root)
+    self.board = board
     gathers = connections.mapValues {
-      GatherQueue(transport: $0.transport, store: artifacts, limit: gathersPerHost)
+      GatherQueue(transport: $0.transport, store: artifacts, board: board, limit: gathersPerHost)
     }
   }
 
@@ -87,9 +90,11 @@ struct HostActions: Sendable {
           }
       } else {
         try await queue.alone {
-          try await Gatherer().fetchShare(
-            attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
-            run: attempt.run)
+          try await board.during(sweep: attempt.sweep, run: attempt.run, attempt: attempt.id) { meter in
+            try await Gatherer(meter: meter).fetchShare(
+              attemptDirectory: directory, transport: connection.transport, store: artifacts, sweep: attempt.sweep,
+              run: attempt.run)
+          }
         }
         guard !shares.isEmpty else { return .gathered(GatheredFiles(count: 0, bytes: 0, missing: [])) }
         manifest = try artifacts.layOut(shares: shares, sweep: attempt.sweep, run: attempt.run)

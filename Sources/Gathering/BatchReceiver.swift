@@ -20,6 +20,7 @@ actor BatchReceiver {
   /// Of files that are fetched before their hashes are known.
   private let hashes: HostHashes?
   private let marker: [UInt8]
+  private let meter: GatherMeter?
   /// Bytes before the marker; nil once it was seen.
   private var noise: [UInt8]? = []
   private var index = 0
@@ -36,12 +37,14 @@ actor BatchReceiver {
 
   /// - Parameter first: The first file's part where it is gone on with.
   init(
-    files: [WantedFile], hashes: HostHashes?, resuming first: sending PartFile?, marker: [UInt8], store: ArtifactStore
+    files: [WantedFile], hashes: HostHashes?, resuming first: sending PartFile?, marker: [UInt8], store: ArtifactStore,
+    meter: GatherMeter?
   ) {
     self.store = store
     self.files = files
     self.hashes = hashes
     self.marker = marker
+    self.meter = meter
     part = first
   }
 
@@ -113,6 +116,7 @@ actor BatchReceiver {
         if !piece.isEmpty {
           try part.append(piece)
           bytesReceived += piece.count
+          meter?.note(file.part, written: part.written)
           rest = rest.dropFirst(piece.count)
         }
       } catch {

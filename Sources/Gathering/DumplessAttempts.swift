@@ -53,46 +53,44 @@ extension Gatherer {
   private static let shortBytes = 64 << 10
 
   /// Prints `- ATTEMPT` for each that has no dumps and no long log, `SIZE ATTEMPT/NAME` for each of its files, an empty
-  /// line, and the files' bytes. Two programs for all of them.
+  /// line, and the files' bytes. Two programs for all of them; long lists grow by pieces, since a shell copies what it
+  /// adds to.
   private static func script(_ attempts: [String], mostBytes: Int) -> String {
     """
-    files=
-    for a in \(attempts.joined(separator: " ")); do
+    files= part= count=0
+    for a in \(attempts.joined(separator: " ")) -; do
+      count=$((count + 1))
+      if [ $((count % 16)) -eq 0 ] || [ "$a" = - ]; then files="$files$part" part=; fi
       [ ! -L "$a" ] && [ -d "$a/dumps" ] && [ ! -L "$a/dumps" ] && [ -r "$a/dumps" ] && [ -x "$a/dumps" ] || continue
       for f in "$a"/dumps/* "$a"/dumps/.[!.]* "$a"/dumps/..?*; do
         [ ! -e "$f" ] && [ ! -L "$f" ] || continue 2
       done
       for f in \(AttemptFiles.names.joined(separator: " ")); do
-        if [ -f "$a/$f" ] && [ ! -L "$a/$f" ] && [ -r "$a/$f" ]; then files="$files $a/$f"; fi
+        if [ -f "$a/$f" ] && [ ! -L "$a/$f" ] && [ -r "$a/$f" ]; then part="$part $a/$f"; fi
       done
     done
-    set --
+    taken=
     if [ -n "$files" ]; then
-      sizes=$(stat -c '%s %n' $files) || exit 43
-      long=' '
-      size=
-      for f in $sizes; do
-        if [ -z "$size" ]; then size=$f; continue; fi
-        [ "$size" -le \(mostBytes) ] || long="$long${f%/*} "
-        size=
-      done
-      last=
-      for f in $sizes; do
-        if [ -z "$size" ]; then size=$f; continue; fi
-        case $long in
-        *" ${f%/*} "*) ;;
-        *)
-          [ "$last" = "${f%/*}" ] || printf -- '- %s\\n' "${f%/*}"
-          last=${f%/*}
-          printf '%s %s\\n' "$size" "$f"
-          set -- "$@" "$f"
-          ;;
-        esac
-        size=
+      sizes=$(stat -c '%n %s' $files) || exit 43
+      set -- $sizes -
+      while [ $# -gt 2 ]; do
+        a=${1%/*} own= list= is_short=1
+        while [ "${1%/*}" = "$a" ]; do
+          [ "$2" -le \(mostBytes) ] || is_short=
+          own="$own $1" list="$list $2 $1"
+          shift 2
+        done
+        [ -n "$is_short" ] || continue
+        printf -- '- %s\\n' "$a"
+        printf '%s %s\\n' $list
+        part="$part$own"
+        [ ${#part} -lt 4000 ] || taken="$taken$part" part=
       done
     fi
     echo
-    [ $# -eq 0 ] || cat -- "$@" || exit 43
+    taken="$taken$part"
+    [ -z "$taken" ] || cat -- $taken || exit 43
+
     """
   }
 

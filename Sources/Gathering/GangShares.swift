@@ -15,7 +15,7 @@ extension Gatherer {
     let id = attemptDirectory.split(separator: "/").last.map(String.init) ?? ""
     let directory = try store.attemptDirectory(sweep: sweep, run: run, attempt: id)
     var transfer = Transfer(
-      directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger)
+      directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger, meter: meter)
     let beside = transfer
     async let logged = beside.logs()
     var manifest = try await transfer.fetchAll()

@@ -22,10 +22,15 @@ public struct Gatherer: Sendable {
 
   public var limits: Limits
   let logger: Logger
+  let meter: GatherMeter?
 
-  public init(limits: Limits = Limits(), logger: Logger = Logger(label: "rollcall.gathering")) {
+  /// - Parameter meter: Told of the bytes as they come.
+  public init(
+    limits: Limits = Limits(), logger: Logger = Logger(label: "rollcall.gathering"), meter: GatherMeter? = nil
+  ) {
     self.limits = limits
     self.logger = logger
+    self.meter = meter
   }
 
   /// Gathers one attempt as the files of a run; repeating it transfers only what is missing.
@@ -44,7 +49,7 @@ public struct Gatherer: Sendable {
     _ = try store.attemptDirectory(sweep: sweep, run: run, attempt: attempt)
 
     var transfer = Transfer(
-      directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger)
+      directory: attemptDirectory, transport: transport, store: store, limits: limits, logger: logger, meter: meter)
     // Meanwhile: each step that waits for another costs far hosts a round trip or two.
     let beside = transfer
     async let logged = beside.logs()

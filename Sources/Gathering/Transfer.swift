@@ -8,6 +8,7 @@ struct Transfer {
   let store: ArtifactStore
   let limits: Gatherer.Limits
   let logger: Logger
+  let meter: GatherMeter?
 
   private(set) var bytesTransferred = 0
   /// The contents that the store lacked, with their sizes.
@@ -17,12 +18,16 @@ struct Transfer {
   /// Parts whose leftover from an earlier transfer turned out wrong.
   private var discarded: Set<String> = []
 
-  init(directory: String, transport: any Transport, store: ArtifactStore, limits: Gatherer.Limits, logger: Logger) {
+  init(
+    directory: String, transport: any Transport, store: ArtifactStore, limits: Gatherer.Limits, logger: Logger,
+    meter: GatherMeter?
+  ) {
     self.directory = directory
     self.transport = transport
     self.store = store
     self.limits = limits
     self.logger = logger
+    self.meter = meter
   }
 
   /// Fetches until the store holds every content of the manifest.
@@ -33,6 +38,7 @@ struct Transfer {
     var hasRetaken = false
     var missing = missing(of: manifest.entries)
     note(missing)
+    measure(manifest)
     while !missing.isEmpty {
       try reserve(for: missing)
       switch try await fetch(Self.batch(from: missing, store: store).map { WantedFile($0) }) {
@@ -55,6 +61,7 @@ struct Transfer {
           PartFile.removeLeftover(of: entry.sha256, in: store)
         }
         manifest = now
+        measure(manifest)
       }
       missing = self.missing(of: manifest.entries)
     }
@@ -63,6 +70,13 @@ struct Transfer {
 
   /// Bytes of the contents that the store lacked.
   var bytesNeeded: Int { needed.values.reduce(0, +) }
+
+  /// What need not come is here already.
+  private func measure(_ manifest: Manifest) {
+    let total = manifest.entries.reduce(0) { $0 + $1.byteCount }
+    meter?.expect(total)
+    meter?.hold(total - bytesNeeded)
+  }
 
   private mutating func note(_ missing: [ManifestEntry]) {
     for entry in missing { needed[entry.sha256] = entry.byteCount }
@@ -234,7 +248,7 @@ struct Transfer {
       for entry in batch { input += Array("./\(entry.path)\0".utf8) }
     }
     let receiver = BatchReceiver(
-      files: batch, hashes: hashes, resuming: part.take(), marker: command.marker, store: store)
+      files: batch, hashes: hashes, resuming: part.take(), marker: command.marker, store: store, meter: meter)
     let byteCount = batch.reduce(0) { $0 + $1.byteCount } - offset
 
     var failure: (any Error)?
@@ -295,6 +309,7 @@ struct Transfer {
           return try await Manifest.take(attemptDirectory: directory, transport: transport)
         }
         let listing = try await Manifest.list(attemptDirectory: directory, transport: transport)
+        meter?.expect(listing.files.reduce(0) { $0 + $1.byteCount })
         let hashes = HostHashes()
         async let hashing = hashResult(of: listing.files, into: hashes)
         try await fetchAhead(listing, hashes)

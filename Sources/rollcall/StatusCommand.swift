@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Gathering
 import Ledger
 import Scheduling
 
@@ -50,6 +51,7 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
       } else if isLast {
         if watch, Console.isOutputTerminal { Console.write(Self.clear) }
         Console.print(StatusTable.runs(record, table.runs, table.attempts, coordinated: table.isCoordinated))
+        if let gathering = table.gatherSummary { Console.print(gathering) }
         Console.print("\n" + table.hostLines(limit: 100).joined(separator: "\n"))
       } else if Console.isOutputTerminal {
         let width = Console.width
@@ -161,6 +163,8 @@ struct StatusDocument: Encodable {
     var secondsLeft: Double?
     var runs: [Run]?
     var hosts: [SweepTable.HostLine]?
+    /// Under way.
+    var gathering: [GatherBoard.Entry]?
 
     enum CodingKeys: String, CodingKey {
       case id
@@ -173,6 +177,7 @@ struct StatusDocument: Encodable {
       case secondsLeft = "seconds_left"
       case runs
       case hosts
+      case gathering
     }
   }
 
@@ -201,6 +206,7 @@ struct StatusDocument: Encodable {
     sweeps[0].bytes = table.bytes
     sweeps[0].secondsLeft = table.secondsLeft
     sweeps[0].hosts = table.hosts
+    sweeps[0].gathering = table.gathers
   }
 
   private static func sweep(_ record: SweepRecord, runs: [Run]?) -> Sweep {

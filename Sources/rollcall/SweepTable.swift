@@ -1,4 +1,5 @@
 import Foundation
+import Gathering
 import Ledger
 import OrderedCollections
 import Planning
@@ -12,6 +13,8 @@ struct SweepTable {
   var runs: [RunRecord]
   var attempts: [AttemptRecord]
   var drained: [String: DrainList.Entry] = [:]
+  /// Gathers that are under way, of this sweep.
+  var gathers: [GatherBoard.Entry] = []
   /// Some process drives the sweep.
   var isCoordinated: Bool
   /// Seconds since 1970.
@@ -39,10 +42,15 @@ struct SweepTable {
   static func read(
     _ ledger: SweepLedger, sweep: SweepRecord, store: String, isCoordinated: Bool
   ) throws -> SweepTable {
-    SweepTable(
-      sweep: sweep, plan: try ledger.plan(of: sweep.id), fleet: try ledger.fleet(of: sweep.id),
-      runs: try ledger.runs(of: sweep.id), attempts: try ledger.attempts(of: sweep.id),
-      drained: try DrainList(store: store).hosts(), isCoordinated: isCoordinated, now: Date().timeIntervalSince1970)
+    let runs = try ledger.runs(of: sweep.id)
+    let gathering = Set(runs.filter { $0.state == .gathering }.map(\.name))
+    // What a coordinator that was killed has left is no news.
+    let gathers = isCoordinated && !gathering.isEmpty ? GatherBoard.entries(store: store) : []
+    return SweepTable(
+      sweep: sweep, plan: try ledger.plan(of: sweep.id), fleet: try ledger.fleet(of: sweep.id), runs: runs,
+      attempts: try ledger.attempts(of: sweep.id), drained: try DrainList(store: store).hosts(),
+      gathers: gathers.filter { $0.sweep == sweep.id && gathering.contains($0.run) }, isCoordinated: isCoordinated,
+      now: Date().timeIntervalSince1970)
   }
 
   var bytes: Int { runs.reduce(0) { $0.addingReportingOverflow($1.byteCount).partialValue } }
@@ -100,8 +108,23 @@ struct SweepTable {
     let states = RunState.allCases.compactMap { state in counts[state].map { "\($0) \(state.rawValue)" } }
     var parts = [states.joined(separator: ", ")]
     if bytes > 0 { parts.append("\(Self.size(bytes)) gathered") }
+    if let gathering = gatherSummary { parts.append(gathering) }
     if isCoordinated, let left = secondsLeft { parts.append("about \(StatusTable.duration(left)) left") }
     return parts.joined(separator: "; ")
+  }
+
+  /// All that is on its way; nil where nothing is.
+  var gatherSummary: String? {
+    guard !gathers.isEmpty else { return nil }
+    return "gathering \(Self.text(gathers))"
+  }
+
+  /// `1.2 GiB of 4.0 GiB, 310.0 MiB/s`.
+  private static func text(_ gathers: [GatherBoard.Entry]) -> String {
+    let bytes = gathers.reduce(0) { $0.addingReportingOverflow($1.bytes).partialValue }
+    let total = gathers.reduce(0) { $0.addingReportingOverflow($1.total).partialValue }
+    let rate = gathers.reduce(0) { $0 + max(0, min($1.rate, 1e15)) }
+    return "\(size(bytes)) of \(size(total)), \(size(Int(rate)))/s"
   }
 
   var lines: [String] {
@@ -131,7 +154,7 @@ struct SweepTable {
       return [
         cell.values.isEmpty ? "run" : shown(cell.label),
         states.map { "\($1.count) \($0.rawValue)" }.joined(separator: ", "), hosts.joined(separator: ", "),
-        String(own.reduce(0) { $0 + $1.fileCount }), Self.size(own.reduce(0) { $0 + $1.byteCount }), shown(why),
+        String(own.reduce(0) { $0 + $1.fileCount }), bytes(of: own), shown(why),
       ]
     }
     var lines =
@@ -140,6 +163,15 @@ struct SweepTable {
       : StatusTable.table([["CELL", "RUNS", "HOSTS", "FILES", "BYTES", "REASON"]] + rows).components(separatedBy: "\n")
     if hidden > 0 { lines.append("and \(hidden) cells that wait or have succeeded") }
     return lines
+  }
+
+  /// What a cell's runs have in the store, and how far its gathers are.
+  private func bytes(of runs: [RunRecord]) -> String {
+    let whole = runs.reduce(0) { $0.addingReportingOverflow($1.byteCount).partialValue }
+    let names = Set(runs.map(\.name))
+    let own = gathers.filter { names.contains($0.run) }
+    if own.isEmpty { return Self.size(whole) }
+    return (whole > 0 ? Self.size(whole) + " + " : "") + Self.text(own)
   }
 
   /// One line a host. Where there are many, idle ones are only counted.

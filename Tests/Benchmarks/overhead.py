@@ -3,6 +3,9 @@
 Whole processes from start to exit. What each keeps when it is killed stands in the table: only what is on disk outlives
 its process. A peer that is not installed is left out and said. Start it through `Tests/Benchmarks/overhead`.
 
+Each run of ours makes some twenty small files, so the file system counts: an ext4 without a journal, where many files have
+just been deleted, takes ten times as long to make a new one. `--scratch` names a better place; the table says which it was.
+
   local   on this machine
   ssh     over a warm connection to a loopback sshd
 """
@@ -54,6 +57,7 @@ parser.add_argument("--own-count", type=int, default=500, help="runs of ours")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--at-once", type=int, default=2, help="runs at once of the peers, and of ours for comparison")
 parser.add_argument("--own-at-once", type=int, default=256, help="runs at once of ours (`cpu_slots`): they go together")
+parser.add_argument("--scratch", help="where all of them write (default: the directory for temporary files)")
 parser.add_argument("--peers", type=pathlib.Path, help="a Python with parsl and hyperqueue")
 parser.add_argument(
     "--slurm", help="a command that runs COUNT no-op jobs and waits for them, `{count}` in it; left out where not given")
@@ -189,8 +193,15 @@ def table(title, contenders, left_out):
     sys.stdout.flush()
 
 
-with tempfile.TemporaryDirectory(prefix="rollcall-overhead-") as name:
-    print(f"{platform.platform()}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
+def file_system(folder):
+    found = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True)
+    return found.stdout.strip() or "unknown file system"
+
+
+with tempfile.TemporaryDirectory(prefix="rollcall-overhead-", dir=arguments.scratch) as name:
+    # Where the peers write, too.
+    os.environ["TMPDIR"] = name
+    print(f"{platform.platform()}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; files in {name} ({file_system(name)})")
     fresh = Fresh(name)
     if "local" in arguments.cases:
         table("Local", *local(fresh))

@@ -64,4 +64,58 @@ import Testing
       #expect(end.contains("part=b  succeeded") && end.contains("[.] 0/1"))
     }
   }
+
+  /// A host that sends a part of a file and then stops: what has come is told.
+  @Test(.timeLimit(.minutes(5))) func theBytesOfARunningGatherAreTold() async throws {
+    try await Scratch.with { scratch in
+      try scratch.write(
+        "fleet.yaml",
+        """
+        hosts: [{name: here, local: true, gpus: 0, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]
+        """)
+      try scratch.write(
+        "job.yaml",
+        """
+        name: slow
+        run: {command: "head -c 3000000 /dev/zero > $ROLLCALL_DUMP_DIR/layer00_Block_rank0.pt", gpus: 0}
+        dumps: {layout: atom}
+        """)
+      // What sends the files.
+      try scratch.write(
+        "bin/cat",
+        """
+        #!/bin/sh
+        PATH=${PATH#*:}
+        [ "$1" = -- ] || exec cat "$@"
+        cat "$@" | {
+          head -c 1000000
+          until [ -e \(scratch.path)/go ]; do sleep 0.1; done
+          cat
+        }
+
+        """, permissions: 0o755)
+      let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+      let rollcall = RollcallBinary(
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml"), "PATH": scratch.path("bin") + ":" + path])
+      async let ran = rollcall("run", "job.yaml")
+      var told: [[String: Any]] = []
+      for _ in 0..<1200 where told.isEmpty {
+        try await Task.sleep(for: .milliseconds(100))
+        let status = try await rollcall("status", "last", "--json")
+        guard status.status == 0 else { continue }
+        let sweep = (try status.json()["sweeps"] as? [[String: Any]])?.first
+        told = (sweep?["gathering"] as? [[String: Any]] ?? []).filter { ($0["bytes"] as? Int ?? 0) > 0 }
+      }
+      let gather = try #require(told.first)
+      let bytes = try #require(gather["bytes"] as? Int)
+      #expect(bytes <= 1_000_000 && gather["total"] as? Int == 3_000_000 && gather["run"] as? String == "run")
+      let table = try await rollcall("status", "last")
+      #expect(table.output.contains("gathering ") && table.output.contains(" of 2.9 MiB, "), "\(table.output)")
+      try scratch.write("go", "")
+      _ = try await ran
+      let end = try await rollcall("status", "last")
+      #expect(!end.output.contains("gathering "), "\(end.output)")
+    }
+  }
 }

@@ -18,6 +18,8 @@
 nonce=$1 verb=$2 workdir=$3 leases=$4 declared=$5
 shift 5
 grace=10
+newline='
+'
 
 say() { printf '@%s %s\n' "$nonce" "$*"; }
 
@@ -468,7 +470,7 @@ become_command() {
   cd "$dir/files" || exit 126
   set -- "$dir" "$@"
   # From here on names may be the user's.
-  . "$1/environment.sh"
+  if [ -n "$is_crew" ]; then eval "$environment"; else . "$1/environment.sh"; fi
   ROLLCALL_LAUNCH=$4
   ROLLCALL_GPUS=$6
   export ROLLCALL_LAUNCH ROLLCALL_GPUS
@@ -666,7 +668,7 @@ supervise() {
 # and is its supervisor to the rest of the world: it lives until the run's record is written, and can be told to end it.
 # The leader keeps the limits, looks for what commands leave behind, of many in one look, and writes the records.
 #
-#   agent.sh - crew WORKDIR LEASEDIR GPUS SKEW ATTEMPT...
+#   agent.sh - crew WORKDIR LEASEDIR GPUS SKEW ATTEMPT... <WORDS
 #
 # Descriptor 5 takes a line for each run that has begun; 6 is a pipe that tells the leader what has happened; 8 is one
 # that never says anything, and ends with the leader, which alone has it open for writing, as 7.
@@ -680,13 +682,13 @@ begin_member() {
   printf '%s %s %s %s\n' "$this_boot" "$self" "$self_start" "$own" 2>/dev/null >"$dir/identity" || exit 75
   # Whoever is told may be gone; the run begins all the same.
   trap '' PIPE
-  printf '%s started\n' "$id" 2>/dev/null >&5
+  echo "$number" 2>/dev/null >&5
   trap - PIPE
   exec 5>&- 6>&- 8<&-
   become_command "$program" "$text" "$mark" '' '' "$real_kind"
 }
 
-# Waits for one command. Of the leader's variables: id, number, dir, mark, text, told.
+# Waits for one command. Of the leader's variables: number, dir, mark, text, environment, told.
 member() {
   exec 7>&-
   event='' left=''
@@ -732,10 +734,8 @@ member() {
 tick() {
   exec 7>&-
   begin=$((crew_begin / 100)) now=$((crew_begin / 100))
-  while next=$((now + 5)) && for number in $numbers; do
-    eval "limit=\$limit_$number"
-    [ $((begin + limit)) -ge "$next" ] || next=$((begin + limit))
-  done && find_pause && sleep "$pause"; do
+  while next=$((now + 5)) && { [ $((begin + least_limit)) -ge "$next" ] || next=$((begin + least_limit)); } &&
+    find_pause && sleep "$pause"; do
     look_at_uptime
     now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
@@ -754,11 +754,24 @@ tick() {
 # Ends what has outlived its limit, and finds members that were killed. Said again until it is heard.
 keep_limits() {
   look_at_uptime
+  asked='' files=''
   for number in $numbers; do
-    eval "is_open=\$open_$number pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
+    eval "is_open=\$open_$number pid=\$pid_$number"
     [ -n "$is_open" ] || continue
     case "$ended " in *" $number "*) continue ;; esac
-    if ! look_at "$pid" || [ "$state" = Z ]; then
+    asked="$asked $number" files="$files /proc/$pid/stat"
+  done
+  # The name of a member, which is a shell, has no blanks.
+  # shellcheck disable=SC2046,SC2086
+  [ -z "$asked" ] || set -- $(cut -d ' ' -f 1,3 $files 2>/dev/null)
+  for number in $asked; do
+    eval "pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
+    state=Z
+    if [ $# -gt 1 ] && [ "$1" = "$pid" ]; then
+      state=$2
+      shift 2
+    fi
+    if [ "$state" = Z ]; then
       # Its run is lost; nothing of it may live on.
       eval "dir=\$dir_$number mark=\$mark_$number"
       (exec 7>&- && identity "$dir" && [ ! -e "$dir/exit.json" ] && end_members "$held" "$mark" 0) &
@@ -779,19 +792,18 @@ forget() {
 
 # Writes the records of the runs in `ended`.
 settle() {
-  set --
   sessions=
   for number in $ended; do
-    eval "mark=\$mark_$number session=\$session_$number"
-    set -- "$@" -e "ROLLCALL_LAUNCH=$mark"
-    sessions="$sessions|$session"
+    eval "sessions=\$sessions\|\$session_$number"
   done
   found=$(
     grep -lsE "\) [A-Za-z] [0-9]+ [0-9]+ (${sessions#?}) " /proc/[0-9]*/stat 2>/dev/null
-    grep -lzsxF "$@" /proc/[0-9]*/environ 2>/dev/null
+    for number in $ended; do
+      eval "mark=\$mark_$number"
+      printf 'ROLLCALL_LAUNCH=%s\n' "$mark"
+    done | grep -lzsxF -f - /proc/[0-9]*/environ 2>/dev/null
   )
-  set --
-  written=
+  written='' records=''
   for number in $ended; do
     eval "dir=\$dir_$number pid=\$pid_$number mark=\$mark_$number session=\$session_$number told=\$told_$number \
       code=\$code_$number began=\$began_$number moment=\$ended_$number"
@@ -808,23 +820,24 @@ settle() {
     [ -z "$reason" ] && printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
       "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" ||
       write_exit "$dir" "$code" "$began" "$reason"
-    written="$written $number"
-    set -- "$@" "$dir/exit.json"
+    written="$written $number" records="$records ${dir##*/}/exit.json"
   done
   ended=
   [ -n "$written" ] || return 0
   # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
-  sync "$@" 2>/dev/null || for number in $written; do
+  # shellcheck disable=SC2086
+  sync $records 2>/dev/null || for number in $written; do
     eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number reason=\$reason_$number"
     write_exit "$dir" "$code" "$began" "$reason"
   done
-  set --
-  over=
+  over='' reserves=''
   for number in $written; do
-    eval "set -- \"\$@\" \"\$dir_$number/.reserve\"; over=\"\$over \$pid_$number\""
+    eval "dir=\$dir_$number over=\"\$over \$pid_$number\""
+    reserves="$reserves ${dir##*/}/.reserve"
     forget "$number"
   done
-  rm -f "$@"
+  # shellcheck disable=SC2086
+  rm -f $reserves
   # shellcheck disable=SC2086
   kill -KILL $over 2>/dev/null
 }
@@ -849,12 +862,20 @@ crew() {
   fi
   look_at_uptime
   crew_begin=$uptime
-  number=0 numbers='' open_count=0 ended='' is_due=
+  number=0
   for id in "$@"; do
     number=$((number + 1))
-    dir=$PWD/$id
-    # shellcheck disable=SC1091
-    . "$dir/settings.sh" || continue
+    eval "id_$number=\$id"
+  done
+  number=1 numbers='' least_limit=1000000000 open_count=0 ended='' is_due=
+  blob() { :; }
+  attempt() { :; }
+  # In the order of our arguments; one that was there before is not among these.
+  plain_attempt() {
+    eval "id=\${id_$number-}"
+    [ "$id" = "$1" ] || return 0
+    dir=$PWD/$id environment=$6
+    eval "$3" || return 1
     mark=$token:$dir told=
     [ -z "$kernel" ] || told=",\"environment\":{$kernel"
     if [ -n "$kernel" ] && [ -n "$job_commit" ]; then
@@ -862,11 +883,17 @@ crew() {
       told="$told,\"job_commit\":\"$value\""
     fi
     told=$told${told:+\}}
+    set --
     member &
     eval "pid_$number=$! dir_$number=\$dir mark_$number=\$mark limit_$number=\$limit told_$number=\$told left_$number= open_$number=1"
+    [ "$limit" -ge "$least_limit" ] || least_limit=$limit
     numbers="$numbers $number" open_count=$((open_count + 1))
-  done
-  exec 5>&- 9>&-
+    number=$((number + 1))
+  }
+  # What was sent, as `launch-many` read it.
+  # shellcheck disable=SC1091
+  . /dev/stdin
+  exec 5>&- 9>&- </dev/null
   tick &
   ticker=$!
   while [ "$open_count" -gt 0 ] && read -r word number code session began moment <&6; do
@@ -896,10 +923,12 @@ crew() {
 }
 
 # What follows need not be read by a supervisor.
+is_crew=
 if [ "$verb" = supervise ]; then
   supervise "$@"
   exit
 elif [ "$verb" = crew ]; then
+  is_crew=1
   crew "$@"
   exit
 fi
@@ -1029,7 +1058,7 @@ launch_many() {
   stage=$workdir/incoming/many.$$
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
-  asked='' crew=''
+  asked='' crew='' some_stand=''
   [ -d "$workdir/attempts" ] && [ -d "$workdir/incoming" ] || mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
   mkdir "$stage" 2>/dev/null && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
     [ "$(stat -c %s "$stage/words")" = "$size" ] || {
@@ -1042,18 +1071,20 @@ launch_many() {
   plain_attempt() { asked="$asked $1"; }
   # shellcheck disable=SC1091
   . "$stage/words" 2>/dev/null && lock_workdir || asked=
-  fresh=
-  # Identifiers are letters, digits, - and _.
-  for id in $asked; do [ -e "$workdir/attempts/$id" ] || fresh="$fresh $id"; done
-  set --
-  for id in $fresh; do
-    dir=$workdir/attempts/$id
-    set -- "$@" "$dir" "$dir/files" "$dir/dumps"
+  fresh='' directories=''
+  # Identifiers are letters, digits, - and _: lists of them need no quotes.
+  for id in $asked; do
+    if [ -e "$workdir/attempts/$id" ]; then
+      some_stand=1
+    else
+      fresh="$fresh $id" directories="$directories $id $id/files $id/dumps"
+    fi
   done
-  if [ $# -gt 0 ] && mkdir "$@" 2>/dev/null && fill; then
+  # shellcheck disable=SC2086
+  if [ -n "$fresh" ] && (cd "$workdir/attempts" && exec mkdir $directories) 2>/dev/null && fill; then
     find_skew
     running=
-    for id in $fresh; do
+    [ "$crew" = "$fresh" ] || for id in $fresh; do
       case "$crew " in *" $id "*) continue ;; esac
       dir=$workdir/attempts/$id
       setsid sh "$0" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
@@ -1062,34 +1093,36 @@ launch_many() {
     [ -z "$crew" ] || begin_crew
     exec 9>&-
     await_supervisors "$running"
-  elif [ $# -gt 0 ]; then
+  elif [ -n "$fresh" ]; then
     # No supervisor was started: half-made claims of ours, or of nobody.
-    rm -rf "$@"
-    fresh=
+    # shellcheck disable=SC2086
+    (cd "$workdir/attempts" && exec rm -rf $fresh)
+    fresh='' some_stand=1
   fi
-  for id in $asked; do
-    case "$fresh " in *" $id "*) ;; *) say "$id" alone ;; esac
-  done
+  [ -z "$some_stand" ] || for id in $asked; do is_fresh "$id" || say "$id" alone; done
   say end
 }
+
+# True for an attempt that was not here before.
+is_fresh() { [ -z "$some_stand" ] || case "$fresh " in *" $1 "*) ;; *) return 1 ;; esac; }
 
 # Fills the directories of many launches and forces their claims to the disk.
 fill() {
   blob() { :; }
   attempt() {
-    case "$fresh " in *" $1 "*) ;; *) return 0 ;; esac
+    is_fresh "$1" || return 0
     dir=$workdir/attempts/$1
     {
-      : >"$dir/boot.$this_boot" && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
-        printf '%4096s' '' >"$dir/.reserve" &&
-        umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh"
+      : >"$dir/boot.$this_boot" && printf '%s\n' "$2" >"$dir/token" && printf '%4096s' '' >"$dir/.reserve" &&
+        umask 077 && printf '%s' "$5" >"$dir/spec.json"
     } 2>/dev/null || return 1
-    umask "$usual_mask"
-    # A crew needs no more.
+    # A crew needs no more: it reads what was sent.
     if [ -z "$is_plain" ]; then {
-      printf '%s' "$4" >"$dir/command" &&
+      printf '%s' "$6" >"$dir/environment.sh" && umask "$usual_mask" && printf '%s' "$3" >"$dir/settings.sh" &&
+        printf '%s' "$4" >"$dir/command" &&
         printf '%s\n' "# The supervisor, which reads it when it starts." ". '$quoted_self'" >"$dir/launch.sh"
     } 2>/dev/null || return 1; fi
+    umask "$usual_mask"
     shift 6
     while [ $# -gt 1 ]; do
       cp -p -- "$stage/$1" "$dir/files/$2" 2>/dev/null || return 1
@@ -1101,16 +1134,15 @@ fill() {
     is_plain=1
     attempt "$@" || return 1
     is_plain=
-    case "$fresh " in *" $1 "*) crew="$crew $1" ;; esac
+    if is_fresh "$1"; then crew="$crew $1"; fi
   }
   usual_mask=$(umask)
   quoted_self=$(printf '%s' "$0" | sed "s/'/'\\\\''/g")
   # shellcheck disable=SC1091
   . "$stage/words" || return 1
   # Names alone, which file systems write together.
-  set -- "$workdir/attempts"
-  for id in $fresh; do set -- "$@" "$workdir/attempts/$id"; done
-  sync "$@" 2>/dev/null
+  # shellcheck disable=SC2086
+  (cd "$workdir/attempts" && exec sync . $fresh) 2>/dev/null
 }
 
 # Starts the plain ones of many launches together, and says how they began. Where their pipe ends without a run's line,
@@ -1121,14 +1153,16 @@ begin_crew() {
   set -- $crew
   set +f
   { setsid sh "$0" - crew "$workdir" "$leases" "$declared" "$skew" "$@" \
-    </dev/null 2>"$workdir/attempts/$1/supervisor.log" & } | {
-    begun=' '
-    while read -r id _; do
-      begun="$begun$id "
+    <"$stage/words" 2>"$workdir/attempts/$1/supervisor.log" & } | {
+    while read -r number; do
+      eval "begun_$number=1 id=\${$number}"
       say "$id" started
     done
+    number=0
     for id in "$@"; do
-      case $begun in *" $id "*) continue ;; esac
+      number=$((number + 1))
+      eval "has_begun=\${begun_$number-}"
+      if [ -n "$has_begun" ]; then continue; fi
       if [ -s "$workdir/attempts/$id/identity" ]; then
         say "$id" started
       else
@@ -1168,40 +1202,96 @@ await_supervisors() {
   done
 }
 
-# Each attempt's state.
+# Each attempt's state. Of many in one go where it can be, since this shell reads byte by byte; lists are walked side by
+# side, since it takes a time that grows with the square to find something in a long one.
 status() {
-  ended=' '
-  if [ $# -gt 4 ]; then say_records "$@"; fi
-  running=
-  for id in "$@"; do
-    case $ended in *" $id "*) ;; *) status_one "$id" ;; esac
-  done
+  running='' rest=$*
+  if [ $# -gt 4 ]; then
+    set -f
+    say_records
+    find_running
+    set +f
+  fi
+  for id in $rest; do status_one "$id"; done
   [ -z "$running" ] || say_sizes
 }
 
-# The whole exit records of many attempts in one go: a shell reads them byte by byte. Sets ended.
+# The exit records of those in `rest` that have one; takes them out.
 say_records() {
-  for id in "$@"; do
-    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || ended="$ended$id/exit.json "
+  files=
+  for id in $rest; do
+    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || files="$files $id/exit.json"
   done
-  [ "$ended" != ' ' ] || return 0
-  set -f
+  [ -n "$files" ] || return 0
   # shellcheck disable=SC2086
-  told=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $ended 2>/dev/null)
-  ended=' '
-  # Line by line: a shell takes a time that grows with the square to find something in a long text.
-  set -f
-  IFS='
-'
+  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $files 2>/dev/null)
+  IFS=$newline
   # shellcheck disable=SC2086
-  set -- $told
+  set -- $lines
   unset IFS
-  set +f
-  for record in "$@"; do
-    id=${record%%/*} record=${record#*:}
-    say "$id" exited "$record"
-    ended="$ended$id "
+  asked=$rest rest=
+  for id in $asked; do
+    case ${1-} in
+    "$id"/*)
+      say "$id" exited "${1#*:}"
+      shift
+      ;;
+    *) rest="$rest $id" ;;
+    esac
   done
+}
+
+# Takes those out of `rest` that have a living supervisor, into `running`.
+find_running() {
+  files=
+  for id in $rest; do [ ! -e "$workdir/attempts/$id/identity" ] || files="$files $id/identity"; done
+  [ -n "$files" ] || return 0
+  # shellcheck disable=SC2086
+  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -Hx "$this_boot [0-9][0-9]* [0-9][0-9]*\( [0-9]*\)\?" $files 2>/dev/null)
+  IFS=$newline
+  # shellcheck disable=SC2086
+  set -- $lines
+  unset IFS
+  asked=$rest rest='' files='' found=''
+  for id in $asked; do
+    case ${1-} in
+    "$id"/*)
+      line=${1#* }
+      pid=${line%% *} line=${line#* }
+      files="$files /proc/$pid/stat" found="$found $id:$pid:${line%% *}"
+      shift
+      ;;
+    *) rest="$rest $id" ;;
+    esac
+  done
+  [ -n "$files" ] || return 0
+  # Number, state and start; the name of a supervisor, which is a shell, has no blanks.
+  # shellcheck disable=SC2046,SC2086
+  set -- $(cut -d ' ' -f 1,3,22 $files 2>/dev/null)
+  for entry in $found; do
+    id=${entry%%:*} entry=${entry#*:}
+    if [ $# -lt 3 ] || [ "$1" != "${entry%:*}" ]; then
+      rest="$rest $id"
+      continue
+    fi
+    case "$2 $3" in
+    [!ZX]" ${entry#*:}")
+      running="$running $id"
+      # A share that is held back learns that somebody still wants it.
+      keep_waiting "$workdir/attempts/$id"
+      ;;
+    *) rest="$rest $id" ;;
+    esac
+    shift 3
+  done
+}
+
+# Notes in DIRECTORY of a share that is held back that somebody asked how it stands.
+keep_waiting() {
+  if [ -e "$1/held" ] && [ ! -e "$1/go" ]; then
+    look_at_uptime
+    printf '%s\n' "$uptime" 2>/dev/null >"$1/held"
+  fi
 }
 
 # Reads a whole exit record into `record`; false where there is none, or what a power cut left of one.
@@ -1226,11 +1316,7 @@ status_one() {
     fi
   elif is_alive; then
     running="$running $1"
-    # A share that is held back learns that somebody still wants it.
-    if [ -e "$dir/held" ] && [ ! -e "$dir/go" ]; then
-      look_at_uptime
-      printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
-    fi
+    keep_waiting "$dir"
   elif exit_record "$dir" && { [ ! -e "$dir/.reserve" ] || sync "$dir/exit.json" 2>/dev/null; }; then
     # It ended while we looked, or its leader before it could send the record to disk.
     say "$1" exited "$record"
@@ -1243,24 +1329,18 @@ status_one() {
 
 # The bytes that each running attempt has written to its logs.
 say_sizes() {
-  set --
-  for id in $running; do set -- "$@" "$workdir/attempts/$id/stdout.log" "$workdir/attempts/$id/stderr.log"; done
-  LC_ALL=C stat -c '%s %n' "$@" 2>/dev/null | {
-    # Its two lines stand together.
-    id='' bytes=0 told=' '
-    while read -r size name; do
-      name=${name%/*} name=${name##*/}
-      if [ "$name" != "$id" ]; then
-        [ -z "$id" ] || say "$id" running "$bytes"
-        id=$name bytes=0 told="$told$name "
-      fi
-      bytes=$((bytes + size))
+  files=
+  for id in $running; do files="$files $id/stdout.log $id/stderr.log"; done
+  # shellcheck disable=SC2046,SC2086
+  set -- $(cd "$workdir/attempts" && LC_ALL=C stat -c '%n %s' $files 2>/dev/null)
+  for id in $running; do
+    bytes=0
+    while [ $# -gt 1 ]; do
+      case $1 in "$id"/*) bytes=$((bytes + $2)) ;; *) break ;; esac
+      shift 2
     done
-    [ -z "$id" ] || say "$id" running "$bytes"
-    for id in $running; do
-      case $told in *" $id "*) ;; *) say "$id" running 0 ;; esac
-    done
-  }
+    say "$id" running "$bytes"
+  done
 }
 
 # An exit record for an attempt that is not here: a launch of it may still be on its way, and then finds that it has

@@ -1,0 +1,94 @@
+import FoundationEssentials
+import Glibc
+import Synchronization
+
+/// How far the gathers of a store's coordinator are, for other processes: `<store>/gathering.json`, written anew each
+/// second while bytes come. It is a view alone, and need not outlive a power cut.
+public final class GatherBoard: Sendable {
+  public struct Entry: Sendable, Hashable, Codable {
+    public var sweep: String
+    public var run: String
+    /// Or the share, of a gang.
+    public var attempt: String
+    /// Dump bytes that are in the store.
+    public var bytes: Int
+    /// Dump bytes that the host has.
+    public var total: Int
+    /// Bytes a second, of late.
+    public var rate: Double
+  }
+
+  private struct Gather {
+    var entry: Entry
+    var meter: GatherMeter
+    var measured: ContinuousClock.Instant
+  }
+
+  private let path: String
+  private let gathers = Mutex<[String: Gather]>([:])
+
+  public init(store: String) {
+    path = Self.path(store)
+  }
+
+  /// Counts a gather until the body ends.
+  public func during<Value: Sendable>(
+    sweep: String, run: String, attempt: String, isolation: isolated (any Actor)? = #isolation,
+    _ body: (GatherMeter) async throws -> Value
+  ) async rethrows -> Value {
+    let meter = GatherMeter()
+    let entry = Entry(sweep: sweep, run: run, attempt: attempt, bytes: 0, total: 0, rate: 0)
+    gathers.withLock { $0[attempt] = Gather(entry: entry, meter: meter, measured: .now) }
+    defer { gathers.withLock { $0[attempt] = nil } }
+    return try await body(meter)
+  }
+
+  /// Writes the file each second until the task is cancelled; takes away what a coordinator that was killed left.
+  public func keep() async {
+    unlink(path)
+    var stands = false
+    while (try? await Task.sleep(for: .seconds(1))) != nil {
+      let entries = measure()
+      guard stands || !entries.isEmpty else { continue }
+      // A store that is full has been told of by the gather itself.
+      stands = (try? write(entries)) != nil && !entries.isEmpty
+    }
+    unlink(path)
+  }
+
+  /// What a coordinator has written; empty where there is none, and what cannot be read counts as none.
+  public static func entries(store: String) -> [Entry] {
+    guard let facts = try? FileSystem.status(path(store)), FileSystem.isRegular(facts), facts.st_size <= 16 << 20,
+      let data = try? Data(contentsOf: URL(filePath: path(store)))
+    else { return [] }
+    return (try? JSONDecoder().decode([Entry].self, from: data)) ?? []
+  }
+
+  private static func path(_ store: String) -> String { store + "/gathering.json" }
+
+  /// Those whose files the host has listed.
+  private func measure() -> [Entry] {
+    gathers.withLock { gathers in
+      for (attempt, gather) in gathers {
+        let (bytes, total) = gather.meter.figures
+        let elapsed = (ContinuousClock.now - gather.measured) / .seconds(1)
+        var entry = gather.entry
+        entry.rate = elapsed > 0 ? max(0, Double(bytes - entry.bytes) / elapsed) : 0
+        (entry.bytes, entry.total) = (bytes, total)
+        gathers[attempt] = Gather(entry: entry, meter: gather.meter, measured: .now)
+      }
+      return gathers.values.map(\.entry).filter { $0.total > 0 }.sorted { $0.attempt < $1.attempt }
+    }
+  }
+
+  private func write(_ entries: [Entry]) throws {
+    let aside = path + ".part"
+    let descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
+    guard descriptor >= 0 else { throw FileSystem.failure("make the file", aside) }
+    do {
+      defer { close(descriptor) }
+      try FileSystem.write([UInt8](try JSONEncoder().encode(entries))[...], to: descriptor, path: aside)
+    }
+    if rename(aside, path) != 0 { throw FileSystem.failure("rename", aside) }
+  }
+}
