@@ -17,13 +17,16 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
   public var commits: Commits?
   public var evaluation: EvaluationSpec?
   public var triage: TriageSpec?
+  public var weights: Weights?
 
   public init(
     target: OrderedDictionary<String, AxisValue>? = nil, components: OrderedDictionary<String, Component> = [:],
     ladder: Ladder = Ladder(), bisect: Bisect = Bisect(), isolate: [String]? = nil, ablate: [String]? = nil,
     necessity: [String]? = nil, quantisation: Quantisation? = nil, invariance: Invariance? = nil,
-    commits: Commits? = nil, evaluation: EvaluationSpec? = nil, triage: TriageSpec? = nil
+    commits: Commits? = nil, evaluation: EvaluationSpec? = nil, triage: TriageSpec? = nil,
+    weights: Weights? = nil
   ) {
+    self.weights = weights
     self.commits = commits
     self.invariance = invariance
     self.target = target
@@ -85,6 +88,17 @@ public struct PlaybookSpec: Sendable, Hashable, Codable {
       self.layersVariable = layersVariable
       self.classesVariable = classesVariable
       self.width = width
+    }
+  }
+
+  /// What an engine does to weights on purpose: patterns of names, `*` for any characters.
+  public struct Weights: Sendable, Hashable, Codable {
+    public var shuffled: [String]
+    public var rounded: [String]
+
+    public init(shuffled: [String] = [], rounded: [String] = []) {
+      self.shuffled = shuffled
+      self.rounded = rounded
     }
   }
 

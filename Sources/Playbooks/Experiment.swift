@@ -2,12 +2,14 @@ public import Planning
 
 /// One step of a playbook: a change of the job, and what it is to show. Each is one sweep, or one look at what is served.
 public struct Experiment: Sendable, Hashable, Codable {
-  /// What a triage looks at, without a run.
-  public enum Look: String, Sendable, Hashable, Codable, CaseIterable {
+  /// What is looked at without a run: of a served model, or of what the step before it gathered.
+  public enum Look: String, Sendable, Hashable, Codable {
     case completions
     case logs
     /// Embedding and lm_head.
     case ends = "embedding-and-lm-head"
+    /// Weights, tensor by tensor.
+    case schema
   }
 
   /// Letters, digits and dashes: names the step's note.

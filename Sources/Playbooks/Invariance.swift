@@ -23,6 +23,10 @@ public struct Invariance: Playbook {
         "The job \(subject.plan.name) does not say which batches to run: add `playbook.invariance` with an axis of the "
           + "job, and its values for `single`, `same` and `positions`.")
     }
+    guard subject.plan.compare.mode == .slots else {
+      throw PlaybookError(
+        "The job \(subject.plan.name) does not compare slots: E1 asks whether they agree. Set `compare.mode: slots`.")
+    }
     self.subject = subject
     self.spec = spec
   }
@@ -47,6 +51,12 @@ public struct Invariance: Playbook {
       return .conclude(
         Conclusion(
           verdict: .inconclusive, kind: "inconclusive", summary: "Whether a run agrees with itself was not measured.",
+          evidence: same.outcome.notes, next: "See rollcall report \(same.outcome.sweep)."))
+    }
+    guard same.outcome.pairs.contains(where: { $0.kind == "slots" && !$0.rows.isEmpty }) else {
+      return .conclude(
+        Conclusion(
+          verdict: .inconclusive, kind: "inconclusive", summary: "Whether the slots of a batch agree was not measured.",
           evidence: same.outcome.notes, next: "See rollcall report \(same.outcome.sweep)."))
     }
     guard steps.count > 1 else {
@@ -155,25 +165,45 @@ public struct Invariance: Playbook {
   /// The seed's table, by where the first difference is and how it grows.
   private func classification(_ chain: [Outcome.Row]) -> [String] {
     guard let first = chain.first else { return [] }
-    let stage = first.stage.lowercased()
-    let isAttention = stage.contains("attention") || stage.contains("attn")
-    let isExperts = stage.contains("moe") || stage.contains("mlp") || stage.contains("expert")
     var lines: [String] = []
     if first.loop == .stage {
       lines.append(
         "\(first.place) is the first, and runs once for each sequence: no kernel in it sees the batch. Either what "
           + "comes in differs already (dump finer classes before it), or its calls share state: the slots' KV cache, a "
           + "workspace, a tile chosen by the slot's address.")
-    } else if isAttention {
+    } else if Self.isAttention(first.stage) {
       lines.append("\(first.place) is the first: split-KV attention, or the layout of the slots' KV cache.")
-    } else if isExperts {
+    } else if Self.isExperts(first.stage) {
       lines.append("\(first.place) is the first: split-K in a fused expert or MLP kernel; silu and clamp amplify it.")
+    }
+    if Self.isAttention(first.stage), let start = first.relL2, start > 0,
+      let experts = chain.first(where: { $0.layer == first.layer && Self.isExperts($0.stage) }),
+      let grown = experts.relL2, grown > 2 * start
+    {
+      lines.append(
+        "\(experts.place) drops \(Int(min(grown / start, 1e6))) times as far as attention: split-K in the fused expert "
+          + "kernel, or silu and clamp at their boundaries, amplify it.")
     }
     let later = chain.filter { ($0.layer ?? 0) > (first.layer ?? 0) }.compactMap(\.relL2).max() ?? 0
     if let start = first.relL2, start > 0, later > 10 * start {
       lines.append("Later layers amplify it \(Int(min(later / start, 1e6))) times: routing or activations cascade.")
     }
+    let cosines = chain.compactMap(\.cos)
+    if let last = chain.last, Self.isHead(last.stage), last.verdict == .fail, let least = cosines.min(), least > 0.998 {
+      lines.append(
+        "No stage's cosine is below \(String(format: "%.6f", least)), and the logits differ: only tokens of nearly equal "
+          + "confidence flip; what the sampler makes of it is noise.")
+    }
     return lines
+  }
+
+  private static func isAttention(_ stage: String) -> Bool { has(stage, ["attention", "attn"]) }
+  private static func isExperts(_ stage: String) -> Bool { has(stage, ["moe", "mlp", "expert"]) }
+  private static func isHead(_ stage: String) -> Bool { has(stage, ["lmhead", "lm_head", "logits"]) }
+
+  private static func has(_ stage: String, _ words: [String]) -> Bool {
+    let stage = stage.lowercased()
+    return words.contains { stage.contains($0) }
   }
 
   /// One line an experiment.

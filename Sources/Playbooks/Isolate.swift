@@ -70,7 +70,7 @@ public struct Isolate: Playbook {
   private func confirm(_ index: Int, _ broken: Step, _ rest: [Step]) -> Move {
     let name = order[index]
     var summary = "\(name) brings the bug: right without it, wrong with it"
-    var evidence = [broken.outcome.sentence]
+    var evidence = ["\(broken.experiment.step): \(broken.outcome.sentence)"]
     if index > 0 {
       guard let alone = rest.first else {
         return .run(
@@ -79,7 +79,7 @@ public struct Isolate: Playbook {
             design: "\(name) alone, against the reference.", change: change { $0 == index }))
       }
       if alone.outcome.verdict != .fail, let obstacle = obstacle(alone.outcome) { return .conclude(obstacle) }
-      evidence.append(alone.outcome.sentence)
+      evidence.append("\(alone.experiment.step): \(alone.outcome.sentence)")
       summary +=
         alone.outcome.verdict == .fail
         ? ", and wrong with it alone" : ", but only together with \(order[..<index].joined(separator: ", "))"

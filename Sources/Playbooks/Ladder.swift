@@ -6,7 +6,8 @@ import Planning
 /// the model is blamed, other all-reduce strategies are tried there (seed 000, phase 4c).
 ///
 /// Wrong from the first value above the reference on is a structural sharding bug; wrong only from a later one is an
-/// assumption about divisibility, of head counts for instance.
+/// assumption about divisibility, of head counts for instance. Where values between were not run, or the reference is no
+/// cell of the job, that cannot be told, and is said.
 public struct Ladder: Playbook {
   private let subject: Subject
   private let axis: String
@@ -87,20 +88,56 @@ public struct Ladder: Playbook {
       default: if let obstacle = obstacle(outcome) { return .conclude(obstacle) }
       }
     }
+    if subject.spec.ladder.strategies.isEmpty, axis == Self.worldSize {
+      refuted.append("No other all-reduce strategy was tried: the job names none in playbook.ladder.strategies.")
+    }
     let outcome = steps[index].outcome
-    let isStructural = index == 0
+    let end = end(index)
     return .conclude(
       Conclusion(
-        verdict: .fail, kind: isStructural ? "structural" : "divisibility",
-        summary: isStructural
-          ? "Wrong from \(name) on, the first value above the reference: a structural sharding bug."
-          : "\(names(Array(rungs[..<index]))) are right and \(name) is wrong: an assumption about divisibility, "
-            + "of head counts or of a block size.",
-        subject: name, evidence: steps[...index].map(\.outcome.sentence) + refuted,
-        next: isStructural
-          ? "Look for a missing or doubled all-reduce, a wrong split point, a wrong stride."
-          : "Check which counts \(name) must divide: heads, key/value heads, experts, scale blocks."
-      ).placed(by: outcome))
+        verdict: .fail, kind: end.kind, summary: end.summary, subject: name,
+        evidence: steps[...index].map { "\($0.experiment.step): \($0.outcome.sentence)" } + refuted, next: end.next
+      ).placed(by: outcome, keepsNext: end.keepsNext))
+  }
+
+  static let worldSize = "world_size"
+
+  /// What it means that this value is the first that is wrong.
+  private func end(_ index: Int) -> (kind: String, summary: String, next: String, keepsNext: Bool) {
+    let name = "\(axis)=\(rungs[index])"
+    if index > 0 {
+      let right = Array(rungs[..<index])
+      return (
+        "divisibility",
+        "\(names(right)) \(right.count > 1 ? "are" : "is") right and \(name) is the first that is wrong: an assumption "
+          + "that holds only up to there, divisibility (heads, experts, block sizes) first of all.",
+        "Check which counts \(name) must divide: heads, key/value heads, experts, scale blocks.", false
+      )
+    }
+    guard let start = subject.reference?[axis] else {
+      return rungs[index].magnitude <= 1
+        ? (
+          "not-\(axis)", "Wrong at \(name) already: what \(axis) changes is not the cause.",
+          "rollcall playbook isolate at \(name), then rollcall playbook bisect.", true
+        )
+        : (
+          "from-the-lowest", "Wrong at \(name), the lowest that was run: whether \(axis) matters is not known.",
+          "Add the lower values of \(axis) to the matrix, 1 first of all, and run the ladder again.", true
+        )
+    }
+    let isNext = axis != Self.worldSize || rungs[index].magnitude <= 2 * start.magnitude
+    guard isNext else {
+      return (
+        "sharding",
+        "\(axis)=\(start) is right and \(name) is wrong; nothing between them was run, so a structural bug cannot be told "
+          + "from an assumption about divisibility.",
+        "Add the values between to the matrix (or playbook.ladder.values) and run the ladder again.", false
+      )
+    }
+    return (
+      "structural", "Wrong from \(name) on, the first value above the reference: a structural sharding bug.",
+      "Look for a missing or doubled all-reduce, a wrong split point, a wrong stride.", false
+    )
   }
 
   private func cells(_ rung: AxisValue) -> [Subject.Values] {

@@ -37,15 +37,15 @@ struct LayerClass: Equatable {
     }
     for step in steps {
       let rows = (step.outcome.judged?.rows ?? []).filter { stages.contains($0.stage) && ($0.layer ?? -1) >= first }
-      for row in rows where row.tensor == "hidden" {
-        guard let layer = row.layer, let output = row.relL2,
-          let input = rows.first(where: {
-            $0.layer == layer && $0.stage == row.stage && $0.tensor == "input"
-          })?.relL2
-        else { continue }
-        // Errors of different origin add like sides of a right angle.
-        let own = row.verdict == .pass ? 0 : max(0, output * output - input * input).squareRoot()
-        added[layer] = max(added[layer] ?? 0, own)
+      for (layer, rows) in Dictionary(grouping: rows, by: { $0.layer ?? -1 }) {
+        for rows in Dictionary(grouping: rows, by: \.stage).values {
+          guard let output = Self.output(rows), let input = Self.input(rows) else { continue }
+          // Errors of different origin add like sides of a right angle.
+          let own =
+            output.verdict == .pass
+            ? 0 : max(0, output.relL2 * output.relL2 - input.relL2 * input.relL2).squareRoot()
+          added[layer] = max(added[layer] ?? 0, own)
+        }
       }
     }
     guard let standard = added[first], standard > 0 else { return nil }
@@ -53,6 +53,23 @@ struct LayerClass: Equatable {
     right = added.filter { $0.value <= Self.otherShare * standard }.keys.sorted()
     guard wrong.count + right.count > 1 else { return nil }
     kind = Self.kind(first, wrong, right, has)
+  }
+
+  /// What a module passes on, and what comes into it; other arguments are alike on both sides whatever is wrong.
+  static func output(_ rows: [Outcome.Row]) -> (relL2: Double, verdict: Verdict)? {
+    main(rows.filter { !$0.isInput && !$0.isParameter }, "hidden")
+  }
+
+  static func input(_ rows: [Outcome.Row]) -> (relL2: Double, verdict: Verdict)? {
+    main(rows.filter { row in row.isInput && !sideArguments.contains { row.tensor.contains($0) } }, "input")
+  }
+
+  private static let sideArguments = ["position", "mask", "ids", "index", "batch", "cache", "rotary", "cos", "sin"]
+
+  /// The tensor of this name, or in layouts that have none the one that is farthest off.
+  private static func main(_ rows: [Outcome.Row], _ name: String) -> (relL2: Double, verdict: Verdict)? {
+    let measured = rows.compactMap { row in row.relL2.map { (row.tensor, (relL2: $0, verdict: row.verdict)) } }
+    return measured.first { $0.0 == name }?.1 ?? measured.map(\.1).max { $0.relL2 < $1.relL2 }
   }
 
   private static func kind(_ first: Int, _ wrong: [Int], _ right: [Int], _ has: [Int: Set<String>]) -> Kind {

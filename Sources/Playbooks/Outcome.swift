@@ -46,6 +46,10 @@ public struct Outcome: Sendable, Hashable, Codable {
       self.isByteEqual = isByteEqual
     }
 
+    /// It went into its module: every layout calls such tensors `input` or `input_fields.…`.
+    var isInput: Bool { tensor == "input" || tensor.hasPrefix("input_fields") }
+    var isParameter: Bool { tensor.hasPrefix("parameters.") }
+
     /// `layer 3 MoE`
     public var place: String { layer.map { "layer \($0) \(stage)" } ?? stage }
   }
@@ -91,6 +95,11 @@ public struct Outcome: Sendable, Hashable, Codable {
   public var samples: [RunSamples]?
   /// What a look of a triage saw; nil: it was a sweep.
   public var seen: TriageEvidence?
+  /// What the look at weights saw; nil: nobody asked.
+  public var weights: WeightsEvidence?
+
+  /// No run was made for it.
+  public var isLook: Bool { seen != nil || weights != nil }
 
   public init(
     sweep: String, verdict: Verdict, sentence: String, runCount: Int, failedRuns: [String] = [], pairs: [Pair] = [],
@@ -110,6 +119,9 @@ public struct Outcome: Sendable, Hashable, Codable {
 
   /// The pair that answers the question, not the one of repeats.
   var judged: Pair? { pairs.first { $0.kind != "repeat" } }
+
+  /// PASS, FAIL or INCONCLUSIVE; where scores were only taken, and the playbook compares them, MEASURED.
+  public var word: String { samples != nil && verdict == .pass ? "MEASURED" : verdict.rawValue.uppercased() }
 
   /// Whether the same cell gave two results that rounding cannot explain.
   var nondeterminism: Finding? { findings.first { $0.cause == "nondeterminism" } }

@@ -1,6 +1,7 @@
 public import Comparison
 import Diagnosis
 import Foundation
+import OrderedCollections
 
 /// The record of one playbook, `rollcall.playbook/1` in JSON: the path taken and where it ended.
 public struct PlaybookReport: Sendable, Hashable {
@@ -37,7 +38,7 @@ extension PlaybookReport {
     var lines = ["\(name) of \(job) (\(id)): \(steps.count) steps, \(runCount) runs"]
     for (index, step) in steps.enumerated() {
       lines.append("")
-      lines.append("\(index + 1). \(step.experiment.step)  \(step.outcome.verdict.rawValue.uppercased())")
+      lines.append("\(index + 1). \(step.experiment.step)  \(step.outcome.word)")
       lines.append("   \(step.experiment.design)")
       lines.append("   \(step.outcome.sentence)")
     }
@@ -85,7 +86,7 @@ extension PlaybookReport {
       \(step.experiment.hypothesis)
 
       ## Experiment
-      \(step.experiment.design)\(outcome.seen == nil ? " \(outcome.runCount) runs, sweep `\(outcome.sweep)`." : "")
+      \(step.experiment.design)\(!outcome.isLook ? " \(outcome.runCount) runs, sweep `\(outcome.sweep)`." : "")
 
       ## Data
 
@@ -95,7 +96,7 @@ extension PlaybookReport {
     } else {
       text += outcome.samples.map(RunSamples.table) ?? Self.table(outcome)
     }
-    text += "\n## Conclusion\n\(outcome.verdict.rawValue.uppercased()): \(outcome.sentence)\n"
+    text += "\n## Conclusion\n\(outcome.word): \(outcome.sentence)\n"
     for finding in outcome.findings.prefix(3) { text += "- \(finding.summary)\n" }
     for failed in outcome.failedRuns { text += "- \(failed)\n" }
     text += "\n## Next\n"
@@ -112,10 +113,27 @@ extension PlaybookReport {
   private static let tableRows = 40
 
   private static func table(_ outcome: Outcome) -> String {
-    guard let pair = outcome.judged else { return "Nothing was compared.\n" }
+    guard !outcome.pairs.isEmpty else { return "Nothing was compared.\n" }
+    guard outcome.pairs.count > 1 else { return table(outcome.pairs[0]) }
+    return outcome.pairs.map { pair in
+      func cell(_ values: Subject.Values) -> String {
+        values.isEmpty ? "" : " " + values.map { "\($0.key)=\($0.value)" }.joined(separator: " ")
+      }
+      let title =
+        switch pair.kind {
+        case "repeat": "Two runs of\(cell(pair.target))"
+        case "slots" where pair.reference == pair.target: "Slots of\(cell(pair.target))"
+        default: "\(cell(pair.target).dropFirst()) against\(cell(pair.reference))"
+        }
+      return "### \(title): \(pair.verdict.rawValue.uppercased())\n\n" + table(pair)
+    }.joined(separator: "\n")
+  }
+
+  private static func table(_ pair: Outcome.Pair) -> String {
     // Passing rows behind the first failure tell little.
     let rows =
       pair.rows.count <= tableRows ? pair.rows : Array(pair.rows.filter { $0.verdict != .pass }.prefix(tableRows))
+    if rows.isEmpty, !pair.rows.isEmpty { return "All \(pair.rows.count) rows pass.\n" }
     var text = "| place | tensor | cos | rel. L2 | alpha | verdict |\n|---|---|---|---|---|---|\n"
     func figure(_ value: Double?) -> String { value.map { String(format: "%.6g", $0) } ?? "" }
     for row in rows {
@@ -166,7 +184,7 @@ extension PlaybookReport {
       steps: steps.enumerated().map { index, step in
         Document.Step(
           number: index + 1, step: step.experiment.step, hypothesis: step.experiment.hypothesis,
-          design: step.experiment.design, sweep: step.outcome.seen == nil ? step.outcome.sweep : nil,
+          design: step.experiment.design, sweep: step.outcome.isLook ? nil : step.outcome.sweep,
           verdict: step.outcome.verdict,
           sentence: step.outcome.sentence, runs: step.outcome.runCount)
       }, conclusion: conclusion,

@@ -1,4 +1,5 @@
 import Comparison
+import Diagnosis
 import Foundation
 import Planning
 
@@ -67,10 +68,23 @@ public struct Quantisation: Playbook {
   private func conclusion(
     _ kind: String, _ summary: String, _ step: Step, _ steps: [Step], next: String
   ) -> Conclusion {
-    Conclusion(
-      verdict: .fail, kind: kind, summary: summary, evidence: steps.map(\.outcome.sentence) + suspects(step), next: next
+    var conclusion = Conclusion(
+      verdict: .fail, kind: kind, summary: summary,
+      evidence: steps.map { "\($0.experiment.step): \($0.outcome.sentence)" } + suspects(step), next: next
     ).placed(by: step.outcome, keepsNext: true)
+    // The runs have shown that it comes with the quantisation; what the numbers alone may look like is no cause then.
+    if kind != "not-quantisation", let cause = conclusion.cause, !Self.causes.contains(cause) {
+      conclusion.cause = nil
+      if let summary = step.outcome.findings.first?.summary { conclusion.evidence.removeAll { $0 == summary } }
+    }
+    return conclusion
   }
+
+  /// Of the signature table, what quantisation can bring.
+  private static let causes: Set<String> = [
+    "float8-variant", "missing-scale", "repeated-scale", "quantisation-rounding", "weight-shuffle", "missing-clamp",
+    "non-finite", "dtype-change",
+  ]
 
   private func unrelated(_ step: Step) -> Conclusion {
     conclusion(
@@ -107,12 +121,21 @@ public struct Quantisation: Playbook {
     let rows = step.outcome.judged?.rows ?? []
     let first = step.outcome.firstFailure
     let wrong = rows.filter { row in
-      guard row.verdict == .fail, let relL2 = row.relL2, row == first || row.tensor != "input" else { return false }
+      guard row.verdict == .fail, let relL2 = row.relL2, row == first || !row.isInput else { return false }
       // What only carries on what comes in is no suspect of its own.
-      let input = rows.first { $0.layer == row.layer && $0.stage == row.stage && $0.tensor == "input" }?.relL2
+      let input = Self.input(of: row, rows)
       return row == first || relL2 > Self.jump * (input ?? 0) && input != nil
     }
-    let ranked = wrong.enumerated().sorted { a, b in
+    let suspects = wrong.enumerated().filter { index, row in
+      // A module that has an earlier suspect inside: what came into it is what came in before that one, or less.
+      let input = Self.input(of: row, rows)
+      return !wrong[..<index].contains { inner in
+        guard inner.layer == row.layer, inner.stage != row.stage, let input, let before = Self.input(of: inner, rows)
+        else { return false }
+        return input <= before * 1.5
+      }
+    }.map(\.element)
+    let ranked = suspects.enumerated().sorted { a, b in
       let (left, right) = (kind(a.element), kind(b.element))
       if left != right { return left.rawValue < right.rawValue }
       let (near, far) = (b.element.relL2 ?? 0, a.element.relL2 ?? 0)
@@ -122,6 +145,11 @@ public struct Quantisation: Playbook {
       (ranked.count > 1 ? "Suspect \(index + 1)" : "Suspect") + " at \(row.element.place): \(words(row.element))."
     }
     return shown + (ranked.count > shown.count ? ["\(ranked.count - shown.count) more places are wrong."] : [])
+  }
+
+  /// How far off the input of its stage is; nil where none was measured.
+  private static func input(of row: Outcome.Row, _ rows: [Outcome.Row]) -> Double? {
+    rows.lazy.filter { $0.layer == row.layer && $0.stage == row.stage && $0.isInput }.compactMap(\.relL2).max()
   }
 
   /// Honest outputs are no further off than this many times their input.

@@ -59,9 +59,14 @@ struct PlaybookEvaluateCommand: AsyncParsableCommand, HasJSONOutput {
       return try await PlaybookRunCommand.start(PlaybookName.evaluate.rawValue, job: job, store: store, fleet: fleet)
     }
     let settings = EvaluationSettings(task: task, choices: choices, margin: margin)
-    let evaluation = Evaluation(
-      reference: try SampleFile.read(reference ?? "", settings), target: try SampleFile.read(target ?? "", settings),
-      settings: settings)
+    let sides = try [reference, target].map { path in
+      let set = try SampleFile.read(path ?? "", settings)
+      if set.samples.isEmpty, let first = set.problems.first {
+        throw InputError(message: "\(set.name):\(first.line): \(first.message); no line of the file is a sample")
+      }
+      return set
+    }
+    let evaluation = Evaluation(reference: sides[0], target: sides[1], settings: settings)
     Console.print(store.json ? try evaluation.json() : evaluation.text())
     throw ExitCode(ExitPolicy.code(verdict: evaluation.conclusion.verdict, hasFailedRuns: false))
   }

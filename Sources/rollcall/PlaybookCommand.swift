@@ -71,6 +71,11 @@ struct PlaybookRunCommand: AsyncParsableCommand, HasJSONOutput {
     _ = try PlaybookMethod(record)
     let fleet = try fleet.read()
     let session = try SweepSession(store)
+    if let warning = PlaybookName(rawValue: name).flatMap(AntiPattern.uncheckedWeights),
+      try !PlaybookSession.hasRightWeights(session.ledger)
+    {
+      Console.error("rollcall: warning: \(warning)")
+    }
     try session.ledger.create(record, fleet: fleet)
     try await PlaybookResumeCommand.drive(record, session, json: store.json)
   }

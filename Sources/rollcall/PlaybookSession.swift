@@ -53,7 +53,7 @@ struct PlaybookSession {
   private func finish(_ open: StepRecord, of playbook: PlaybookRecord) async throws -> Step? {
     let experiment = try JSONDocument.decode(Experiment.self, from: open.experiment)
     if let look = experiment.look {
-      guard let outcome = try await take(look, of: playbook) else { return nil }
+      guard let outcome = try await take(look, number: open.number, of: playbook) else { return nil }
       Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")
       return Step(experiment: experiment, outcome: outcome)
     }
@@ -68,12 +68,20 @@ struct PlaybookSession {
     if PlaybookName(rawValue: playbook.name)?.readsSamples == true {
       outcome = outcome.evaluated(try GatheredSamples(session.artifacts, report, plan).read())
     }
-    Console.error("step \(open.number): \(outcome.verdict.rawValue.uppercased()) \(outcome.sentence)")
+    Console.error("step \(open.number): \(outcome.word) \(outcome.sentence)")
     return Step(experiment: experiment, outcome: outcome)
   }
 
-  /// A look at what is served; nil when Ctrl-C detached it.
-  private func take(_ look: Experiment.Look, of playbook: PlaybookRecord) async throws -> Outcome? {
+  /// A look at what is served, or at what the step before it gathered; nil when Ctrl-C detached it.
+  private func take(_ look: Experiment.Look, number: Int, of playbook: PlaybookRecord) async throws -> Outcome? {
+    if look == .schema {
+      guard let before = try ledger.steps(of: playbook.id).first(where: { $0.number == number - 1 }) else {
+        throw PlaybookError("The playbook looks at weights, and no step has gathered any.")
+      }
+      let report = try ReportCommand.stored(try ledger.sweep(named: before.sweep), ledger)
+      let probe = WeightsProbe(artifacts: session.artifacts, report: report, plan: try ledger.plan(of: before.sweep))
+      return Outcome(try probe.take())
+    }
     let plan = try Planner.plan(text: playbook.text, path: playbook.path)
     guard let spec = plan.playbook?.triage else { throw PlaybookError("The job names no served model any more.") }
     let probe = TriageProbe(spec: spec, directory: plan.baseDirectory)
@@ -98,6 +106,14 @@ struct PlaybookSession {
   }
 
   // MARK: Reading
+
+  /// Whether a `weights` playbook, among the latest of the store, ended with PASS.
+  static func hasRightWeights(_ ledger: SweepLedger) throws -> Bool {
+    try ledger.playbooks(limit: 200).contains { record in
+      guard record.name == PlaybookName.weights.rawValue, let conclusion = record.conclusion else { return false }
+      return try JSONDocument.decode(Conclusion.self, from: conclusion).verdict == .pass
+    }
+  }
 
   static func report(_ record: PlaybookRecord, _ ledger: SweepLedger) throws -> PlaybookReport {
     let steps = try ledger.steps(of: record.id).compactMap { stored in

@@ -11,7 +11,7 @@ import Testing
 struct DistributedTensorTests {
   /// Four ranks, a mesh of two by two, one file a rank and stage; the reference holds the whole.
   private static let writer = """
-    import os, sys, torch, torch.distributed as dist
+    import json, os, sys, torch, torch.distributed as dist
     folder, wrong = sys.argv[1], sys.argv[2] == "wrong"
     def save(side, stage, rank, value):
         os.makedirs(os.path.join(folder, side), exist_ok=True)
@@ -21,6 +21,18 @@ struct DistributedTensorTests {
         name = "step=0___rank=%d___dump_index=%d___name=%s___recompute_status=disabled" % (rank, 1 + names.index(stage), stage)
         torch.save({"value": value, "meta": {"step": 0, "rank": rank, "name": stage}},
                    os.path.join(folder, "sglang", name + ".pt"))
+    def save_msprobe(side, rank, values):
+        base = os.path.join(folder, "msprobe-" + side, "step0", "rank%d" % rank)
+        os.makedirs(base + "/dump_tensor_data", exist_ok=True)
+        data = {}
+        for stage, value in values.items():
+            op = "Module.model.layers.0.%s.Linear.forward.0" % stage
+            file = op + ".output.0.pt"
+            torch.save(value, base + "/dump_tensor_data/" + file)
+            data[op] = {"input_args": [], "input_kwargs": {}, "output": [
+                {"type": "torch.Tensor", "dtype": str(value.dtype), "shape": list(value.shape), "data_name": file}]}
+        with open(base + "/dump.json", "w") as out:
+            json.dump({"task": "tensor", "level": "mix", "framework": "pytorch", "data": data}, out)
     names = ["Both", "Columns", "Terms", "Copies", "Uneven"]
     whole = torch.randn(8, 12, generator=torch.Generator().manual_seed(1))
     noise = torch.randn(4, 8, 12, generator=torch.Generator().manual_seed(2))
@@ -29,6 +41,7 @@ struct DistributedTensorTests {
     for stage in stages:
         save("reference", stage, 0, whole)
     save("reference", "Uneven", 0, uneven)
+    save_msprobe("reference", 0, {stage: uneven if stage == "Uneven" else whole for stage in names})
     def run(rank):
         dist.init_process_group(
             "gloo", init_method="file://" + os.path.join(folder, "store"), rank=rank, world_size=4)
@@ -46,12 +59,15 @@ struct DistributedTensorTests {
             "Copies": (whole, [Replicate(), Replicate()]),
             "Uneven": (uneven[rows].clone(), [Shard(0), Replicate()]),
         }
+        values = {}
         for stage, (part, placements) in parts.items():
             shape = uneven.shape if stage == "Uneven" else None
             value = DTensor.from_local(
                 part.contiguous(), mesh, placements, run_check=False, shape=shape, stride=(12, 1) if shape else None)
             save("target", stage, rank, value)
             save_sglang(stage, rank, value)
+            values[stage] = value
+        save_msprobe("target", rank, values)
         dist.barrier()
         dist.destroy_process_group()
     if os.path.exists("/sys/class/net/lo"):
@@ -91,6 +107,24 @@ struct DistributedTensorTests {
       if let same { #expect(capture.metadata?.dims == same.metadata?.dims) }
     }
     let report = try await compare("\(scratch.path)/reference", "\(scratch.path)/target")
+    check(report, isWrong)
+    // msprobe saves the tensor as it is; its index has the shape of the whole.
+    func probe(_ side: String) throws -> DumpSet {
+      try DumpSetLoader.load(directory: "\(scratch.path)/msprobe-\(side)", layout: .msprobe, verifyChecksums: false)
+    }
+    let parts = try probe("target")
+    #expect(parts.captures.count == 20, "\(parts.unreadable)")
+    for capture in parts.captures {
+      let same = target.captures.first { $0.stage == capture.stage && $0.rank == capture.rank }
+      #expect(capture.metadata?.dims != nil && capture.metadata?.dims == same?.metadata?.dims, "\(capture.stage)")
+    }
+    let probed = try await DumpComparer.compare(
+      ComparisonRequest(
+        reference: ComparisonSide(set: try probe("reference")), target: ComparisonSide(set: parts), slots: 4))
+    check(probed, isWrong)
+  }
+
+  private func check(_ report: ComparisonReport, _ isWrong: Bool) {
     #expect(report.rows.count == 5)
     for row in report.rows {
       let isFault = isWrong && row.stage == "Columns"

@@ -34,6 +34,31 @@ import Testing
     try slicesOfOneWorldInAnother(scratch)
     try wrongSlices(scratch)
     try lostRank(scratch)
+    try slicesOfAnotherType(scratch)
+  }
+
+  /// Norms and scales that the engine keeps in float32, whole and in slices: equal once cast, or not.
+  private func slicesOfAnotherType(_ scratch: Scratch) throws {
+    let kinds = [
+      "layers.0.norm.weight": "replicated", "layers.0.q.weight_scale": "column", "layers.0.o.weight_scale": "row",
+      "layers.0.gate_up.weight_scale": "blocks",
+    ]
+    for (a, b) in [("cast-whole", "cast"), ("cast", "cast-whole")] {
+      let report = try SchemaReport.compare(reference: scratch.path(a), target: scratch.path(b), values: .require)
+      #expect(report.verdict == .pass, "\(report)")
+      #expect(Set(report.equalAfterCast) == Set(kinds.keys), "\(report)")
+      #expect(report.unequal.isEmpty)
+      #expect(Dictionary(uniqueKeysWithValues: report.shards.map { ($0.name, $0.kind) }) == kinds)
+      #expect(report.shards.allSatisfy { $0.isProven })
+      #expect(Set(report.findings.map(\.cause)) == ["dtype-change"])
+    }
+    let wrong = try SchemaReport.compare(
+      reference: scratch.path("cast-whole"), target: scratch.path("cast-wrong"), values: .require)
+    #expect(wrong.verdict == .fail)
+    #expect(wrong.unequal.map(\.name).sorted() == ["layers.0.norm.weight", "layers.0.q.weight_scale"])
+    #expect(wrong.equalAfterCast.sorted() == ["layers.0.gate_up.weight_scale", "layers.0.o.weight_scale"])
+    #expect(wrong.shards.filter { !$0.isProven }.count == 2)
+    #expect(wrong.unexplained.sorted() == ["layers.0.norm.weight", "layers.0.q.weight_scale"])
   }
 
   private static let pairs: [(String, String, SchemaFinding.Confidence?, String, SchemaReport.Verdict)] = [
@@ -125,6 +150,10 @@ import Testing
     #expect(report.findings.first { $0.cause == "replica-divergence" }?.ranks == [2])
     #expect(report.findings.first { $0.cause == "weight-shuffle" }?.ranks == [0, 1, 2, 3])
     #expect(!report.byteEqual.contains("layers.0.q.weight"))
+    let twice = try SchemaReport.compare(
+      reference: scratch.path("whole"), target: scratch.path("shuffled-duplicates"))
+    #expect(found(twice) == ["layers.0.fp8.weight": "duplicate-shard"])
+    #expect(twice.findings.first?.ranks == [1, 2, 3])
     // The same against the right ranks, rank by rank.
     let ranks = found(try SchemaReport.compare(reference: scratch.path("tp4"), target: scratch.path("wrong")))
     #expect(ranks["layers.0.q.weight"] == "rank-order")

@@ -103,6 +103,11 @@ import Testing
       let cut = try await rollcall("playbook", "evaluate", "--reference", "a.jsonl", "--target", "cut.jsonl")
       #expect(cut.status == 2)
       #expect(cut.output.contains("cut.jsonl:120: "))
+      try scratch.write("garbage.jsonl", "no sample\nnor this\n")
+      let garbage = try await rollcall("playbook", "evaluate", "--reference", "a.jsonl", "--target", "garbage.jsonl")
+      #expect(garbage.status == 65)
+      #expect(
+        garbage.errorOutput.contains("garbage.jsonl:1: ") && garbage.errorOutput.split(separator: "\n").count == 1)
       let missing = try await rollcall("playbook", "evaluate", "--reference", "a.jsonl", "--target", "none.jsonl")
       #expect(missing.status == 65)
       let half = try await rollcall("playbook", "evaluate", "--reference", "a.jsonl")

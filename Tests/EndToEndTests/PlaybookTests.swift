@@ -69,6 +69,7 @@ import Testing
       #expect(conclusion["cause"] as? String == "double-reduce")
       #expect(conclusion["subject"] == nil)
       #expect((conclusion["evidence"] as? [String])?.contains { $0.hasPrefix("Layer 22 alone") } == true)
+      #expect(outcome.errorOutput.contains("[unchecked-weights]"))
       let runs = try #require(try outcome.json()["runs"] as? Int)
       #expect(Double(runs) <= 2 * log2(36) + 3)
     }
@@ -163,6 +164,31 @@ import Testing
       #expect(conclusion["kind"] as? String == "quantised-kernel")
       #expect(conclusion["layer"] as? Int == 1)
     }
+    // The scales are wrong, so fake quantisation is, too; and a bug that has nothing to do with quantisation.
+    let kernel = #"env: {KERNEL: ""}"#
+    let overlay = kernel + "\n        overlay"
+    try await SampleJob.with("quantisation", replacing: [(overlay, overlay.replacing(#""""#, with: "float8-variant"))])
+    {
+      rollcall, _ in
+      let outcome = try await rollcall("playbook", "quantisation", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "scales")
+      #expect(try outcome.json()["runs"] as? Int == 6)
+    }
+    let plain = "${KERNEL:+"
+    try await SampleJob.with(
+      "quantisation",
+      replacing: [
+        (plain, "--bug rope-style --layer 3 --bug-from-world-size 2 ${NONE:+"), ("[1, 2]", "[1, 4]"),
+      ]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "quantisation", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == "not-quantisation")
+      #expect(conclusion["layer"] as? Int == 3)
+      #expect(try outcome.json()["runs"] as? Int == 4)
+    }
   }
 
   @Test(.timeLimit(.minutes(10))) func invarianceTellsTheKernelStackFromTheModel() async throws {
@@ -230,8 +256,11 @@ import Testing
 
   @Test(.timeLimit(.minutes(10))) func weightsAreCheckedByNameByteAndSlice() async throws {
     let plain = "--nproc ${{ world_size }}"
-    try await SampleJob.with("weights") { rollcall, _ in
+    try await SampleJob.with("weights") { rollcall, scratch in
       let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
+      let id = try #require(try outcome.json()["id"] as? String)
+      let note = try #require(scratch.text("store/playbooks/\(id)/notes/02_schema.md"))
+      #expect(note.contains("- Schema: ") && note.contains("- Slices: "), "\(note)")
       #expect(outcome.status == 0, "\(outcome.errorOutput) \(outcome.output)")
       #expect((try conclusion(outcome)["summary"] as? String)?.contains("byte for byte") == true)
     }
@@ -242,6 +271,106 @@ import Testing
       let conclusion = try conclusion(outcome)
       #expect(conclusion["kind"] as? String == "tensor-parallel-rule")
       #expect(conclusion["layer"] as? Int == 1)
+    }
+  }
+
+  /// An engine that prepares a checkpoint for its kernels: float8 weights shuffled (16, 16), e8m0 scales and norms in
+  /// float32, column and row slices; and the checkpoint itself as safetensors.
+  private static let loader = """
+    import json, os, struct, sys, torch
+    rank_count, fault = int(sys.argv[1]), sys.argv[2]
+    torch.manual_seed(9)
+    def float8(m, n): return torch.randint(0, 120, (m, n), dtype=torch.uint8).view(torch.float8_e4m3fn)
+    def e8m0(m, n): return torch.randint(110, 130, (m, n), dtype=torch.uint8).view(torch.float8_e8m0fnu)
+    name = "model.layers.%d.%s"
+    whole = {}
+    for layer in (0, 1):
+        whole[name % (layer, "attn.wq.weight")] = float8(128, 160)
+        whole[name % (layer, "attn.wq.weight_scale")] = e8m0(32, 8)
+        whole[name % (layer, "attn.wo.weight")] = torch.randn(64, 128).bfloat16()
+        whole[name % (layer, "norm.weight")] = torch.randn(64).bfloat16()
+        whole[name % (layer, "mlp.experts.0.weight")] = torch.randn(16, 16).bfloat16()
+    whole["model.embed_tokens.weight"] = torch.randn(32, 64).bfloat16()
+    types = {torch.bfloat16: "BF16", torch.float8_e4m3fn: "F8_E4M3", torch.float8_e8m0fnu: "F8_E8M0"}
+    if fault == "checkpoint":
+        header, data = {}, b""
+        for key, t in whole.items():
+            raw = t.contiguous().view(torch.uint8).numpy().tobytes()
+            header[key] = {"dtype": types[t.dtype], "shape": list(t.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+            data += raw
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        os.makedirs("checkpoint", exist_ok=True)
+        open("checkpoint/model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+        sys.exit(0)
+    def unshuffled(x):
+        tiles = x.view(torch.uint8).reshape(-1, x.shape[0] // 16, x.shape[1] // 32, 2, 16, 16)
+        return tiles.permute(0, 1, 4, 2, 3, 5).contiguous().reshape(x.shape).view(x.dtype)
+    def shuffled(x):
+        tiles = x.view(torch.uint8).reshape(-1, x.shape[0] // 16, 16, x.shape[1] // 32, 2, 16)
+        return tiles.permute(0, 1, 3, 4, 2, 5).contiguous().reshape(x.shape).view(x.dtype)
+    folder = os.environ["ATOM_WEIGHT_DUMP_DIR"]
+    for rank in range(rank_count):
+        held = {"_tp_rank": rank, "_tp_size": rank_count, "_layer": 0}
+        for key, t in whole.items():
+            if "layers.0." not in key or ".experts." in key: continue
+            bits = t.view(torch.uint8) if t.element_size() == 1 else t
+            if "wq" in key: t = bits.chunk(rank_count)[0 if fault == "duplicate" else rank].clone().view(t.dtype)
+            if "wo" in key: t = bits.chunk(rank_count, 1)[rank].clone()
+            if key.endswith("wq.weight"):
+                t = t if fault == "unshuffled" else unshuffled(t) if fault == "inverse" else shuffled(t)
+            if key.endswith("wq.weight") and fault == "twice": t = shuffled(t)
+            if "scale" in key: t = t.float() * (2 if fault == "scale" else 1)
+            if "norm" in key: t = t.float() + (1 if fault == "norm" else 0)
+            if fault == "prefix" and "wo" in key: key = key.replace("attn", "attention")
+            held[key] = t
+        if fault == "lost" and rank == rank_count - 1: continue
+        torch.save(held, "%s/weight_rank%d_layer0.pt" % (folder, rank))
+    """
+
+  @Test(
+    .timeLimit(.minutes(10)),
+    arguments: [
+      ("none", "", 2, "weight-shuffle"), ("none", "layers.*.wq.weight", 0, "no-bug"),
+      ("unshuffled", "layers.*.wq.weight", 1, "not-shuffled"), ("twice", "layers.*.wq.weight", 1, "bytes"),
+      ("duplicate", "layers.*.wq.weight", 1, "tensor-parallel-rule"), ("scale", "layers.*.wq.weight", 1, "bytes"),
+      ("norm", "layers.*.wq.weight", 1, "bytes"), ("prefix", "layers.*.wq.weight", 1, "schema"),
+      ("inverse", "layers.*.wq.weight", 1, "not-shuffled"), ("lost", "layers.*.wq.weight", 2, "unreadable"),
+    ])
+  func preparedWeightsAreHeldAgainstTheCheckpoint(
+    _ fault: String, _ shuffled: String, _ status: Int, _ kind: String
+  ) async throws {
+    try await Scratch.with { scratch in
+      try scratch.write("loader.py", Self.loader)
+      _ = try await runTool(testPython, ["loader.py", "1", "checkpoint"], directory: scratch.path)
+      try scratch.write(
+        "job.yaml",
+        """
+        name: weights
+        matrix: {world_size: [4]}
+        run:
+          command: ${ROLLCALL_PYTHON:-python3} loader.py ${{ world_size }} \(fault)
+          env: {ATOM_WEIGHT_DUMP_DIR: "${{ dump_dir }}"}
+          files: [loader.py]
+          gpus: 0
+        dumps: {layout: weights}
+        compare: {reference: ./checkpoint}
+        playbook: {weights: {shuffled: [\(shuffled.isEmpty ? "" : "'\(shuffled)'")]}}
+        """)
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
+      #expect(outcome.status == status, "\(outcome.errorOutput) \(outcome.output)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["kind"] as? String == kind, "\(conclusion)")
+      #expect(try outcome.json()["runs"] as? Int == 1)
+      let evidence = try #require(conclusion["evidence"] as? [String])
+      #expect(evidence.contains { $0.contains("Not looked at: layers 1") }, "\(evidence)")
+      #expect(evidence.contains { $0.contains("weights of experts") }, "\(evidence)")
+      if status == 1 { #expect(conclusion["layer"] as? Int == (kind == "schema" ? nil : 0)) }
+      if kind == "no-bug" {
+        #expect(evidence.contains { $0.hasPrefix("Slices: ") && $0.contains("row") && $0.contains("column") })
+        #expect(evidence.contains { $0.contains("2 equal as another type") }, "\(evidence)")
+      }
     }
   }
 
@@ -309,16 +438,49 @@ import Testing
     try await SampleJob.with(
       "isolate", replacing: [(type, type + " --bug missing-scale --layer 2 --bug-from-world-size 2")]
     ) {
-      rollcall, _ in
+      rollcall, scratch in
       let outcome = try await rollcall("playbook", program, "job.yaml", "--json")
       #expect(outcome.status == 1, "\(outcome.errorOutput)")
       #expect(try conclusion(outcome)["kind"] as? String == "logic")
       #expect(try outcome.steps() == ["as-configured", "float32"])
+      try scratch.write("broken.py", "#!/bin/sh\necho '{\"run\": 1}'\n")
+      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: scratch.path("broken.py"))
+      let broken = try await rollcall("playbook", "./broken.py", "job.yaml")
+      #expect(broken.status == 65)
+      #expect(broken.errorOutput.contains("is no move"))
       let missing = try await rollcall("playbook", "./nowhere.py", "job.yaml")
       #expect(missing.status == 65)
       let unknown = try await rollcall("playbook", "bisekt", "job.yaml")
       #expect(unknown.status == 64)
       #expect(unknown.errorOutput.contains("Did you mean bisect?"))
+    }
+  }
+
+  @Test(.timeLimit(.minutes(10))) func aTeamsOwnPlaybookFindsNoBugWhereThereIsNone() async throws {
+    let program = RollcallBinary.repository + "/Jobs/playbooks/rounding.py"
+    try await SampleJob.with("isolate", replacing: [(#"[--bug, missing-scale, --layer, "2"]"#, "[--backend, split]")]) {
+      rollcall, _ in
+      let outcome = try await rollcall("playbook", program, "job.yaml", "--json")
+      #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      #expect(try conclusion(outcome)["kind"] as? String == "no-bug")
+      #expect(try outcome.json()["runs"] as? Int == 2)
+    }
+  }
+
+  /// The error of one layer's stage is smaller than what the layers before it carry: no layer's output fails.
+  @Test(.timeLimit(.minutes(10)), arguments: [35, 22])
+  func anErrorThatDrownsInTheResidualStreamIsFound(_ layer: Int) async throws {
+    let planted = "--bug missing-clamp --layer \(layer) --stage MoE --bug-from-world-size 2"
+    try await SampleJob.with(
+      "bisect", replacing: [("--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2", planted)]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput) \(outcome.output)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["layer"] as? Int == layer)
+      #expect(conclusion["stage"] as? String == "MoE")
+      let runs = try #require(try outcome.json()["runs"] as? Int)
+      #expect(Double(runs) <= 2 * log2(36) + 3)
     }
   }
 

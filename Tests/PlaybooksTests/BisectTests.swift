@@ -19,6 +19,13 @@ import Testing
     var carries = true
     /// Layers with an MLP in the place of the experts.
     var dense: Set<Int> = []
+    /// Every layer adds so much of noise; nil: none. The bug then is small beside what the layers carry: its layer's
+    /// output passes, and its stage's does not.
+    var noise: Double?
+    /// What the layer with the bug adds, in units of the noise.
+    var excess = 5.0
+    /// Tensors of a layout other than ATOM's: what comes in, what goes out.
+    var tensors = (input: "input", output: "hidden")
 
     func play() throws -> (conclusion: Conclusion, steps: [Step]) {
       let subject = try Subjects.subject(
@@ -51,10 +58,24 @@ import Testing
       let before = carries ? Double((0..<layer).count(where: isFaulty)).squareRoot() * 0.3 : 0
       let isLate = name == "Block" || name == stage || stage == "Attention"
       let own = isFaulty(layer) && isLate ? 0.3 : 0.1 * before
-      func row(_ tensor: String, _ relL2: Double) -> Outcome.Row {
-        Outcome.Row(layer: layer, stage: name, tensor: tensor, verdict: relL2 > 0.1 ? .fail : .pass, relL2: relL2)
+      func row(_ tensor: String, _ relL2: Double, isWrong: Bool? = nil) -> Outcome.Row {
+        Outcome.Row(
+          layer: layer, stage: name, tensor: tensor, verdict: isWrong ?? (relL2 > 0.1) ? .fail : .pass, relL2: relL2)
       }
-      return [row("input", before), row("hidden", (before * before + own * own).squareRoot())]
+      if let noise {
+        func sum(_ count: Int) -> Double {
+          let bug = (bug.map { $0 < count } ?? false) ? excess * excess : 0
+          return noise * (Double(count) * (1 + 0.05 * Double(count % 3)) + bug).squareRoot()
+        }
+        guard name != stage else {
+          return [row("input", sum(layer)), row("hidden", isFaulty(layer) ? 0.2 : 0.05, isWrong: isFaulty(layer))]
+        }
+        return [row(tensors.input, sum(layer), isWrong: false), row(tensors.output, sum(layer + 1), isWrong: false)]
+      }
+      return [
+        row("input_fields.positions", 0), row(tensors.input, before),
+        row(tensors.output, (before * before + own * own).squareRoot()),
+      ]
     }
   }
 
@@ -145,6 +166,48 @@ import Testing
     #expect(conclusion.layer == 1, "17 and 35 are wrong, 26 between them is right: the odd ones are searched")
     #expect(steps[1].experiment.hypothesis.contains("every 2 layers"))
     #expect(conclusion.subject == "every second layer")
+  }
+
+  /// A wrong stage whose error drowns in the residual stream: no layer's output fails.
+  @Test func anErrorSmallerThanWhatTheLayersCarryIsFound() throws {
+    for layers in [16, 36, 61] {
+      for bug in 0..<layers {
+        let (conclusion, steps) = try Model(layers: layers, bug: bug, noise: 0.005).play()
+        let runs = steps.reduce(0) { $0 + $1.outcome.runCount }
+        #expect(Double(runs) <= 2 * log2(Double(layers)) + 3, "\(steps.map(\.experiment.step))")
+        #expect(conclusion.kind == "located", "\(bug) of \(layers): \(steps.map(\.experiment.step))")
+        #expect(conclusion.layer == bug)
+        #expect(conclusion.stage == "MoE")
+        #expect(steps.last?.experiment.hypothesis.contains("though its output passes") == true)
+      }
+    }
+    let (clean, steps) = try Model(layers: 36, bug: nil, noise: 0.005).play()
+    #expect(clean.kind == "no-bug" && steps.count == 1)
+    #expect(clean.evidence.contains { $0.contains("No layer, and no stretch of layers") })
+    // Without finer classes it is no PASS.
+    let coarse = try Model(layers: 36, bug: 20, classes: "[[Block]]", noise: 0.005).play().conclusion
+    #expect(coarse.kind == "not-resolved" && coarse.verdict == .inconclusive)
+  }
+
+  /// Finer classes that no module bears: they show nothing, and that is said.
+  @Test func classesOfWhichNothingCameAreNamed() throws {
+    var model = Model(layers: 36, bug: 20, classes: "[[Block], [Atention, MoEE]]")
+    let (loud, _) = try model.play()
+    #expect(loud.kind == "located" && loud.layer == 20)
+    #expect(loud.evidence.contains { $0.contains("nothing came of the classes Atention, MoEE") }, "\(loud.evidence)")
+    model.noise = 0.005
+    let (quiet, _) = try model.play()
+    #expect(quiet.kind == "not-resolved" && quiet.verdict == .inconclusive, "what was not looked at is no PASS")
+  }
+
+  @Test func whatALayerAddsIsSeenInAnyLayout() throws {
+    var model = Model(layers: 36, bug: 3, every: 1)
+    model.tensors = ("input_fields.hidden_states", "output.0")
+    #expect(try plays(model).subject == "every layer from 3 on")
+    model.tensors = ("none", "value")
+    let unknown = try plays(model)
+    #expect(unknown.subject == nil)
+    #expect(unknown.evidence.contains { $0.contains("was not seen") }, "\(unknown.evidence)")
   }
 
   @Test func aNarrowDumpTakesMoreStepsAndFindsTheSame() throws {

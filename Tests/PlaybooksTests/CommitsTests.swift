@@ -12,7 +12,7 @@ import Testing
   }
 
   private func play(
-    _ count: Int, answer: @escaping (Int) -> Verdict
+    _ count: Int, isBuilt: Bool = false, answer: @escaping (Int) -> Verdict
   ) throws -> (conclusion: Conclusion, steps: [Step]) {
     let range = Self.range(count)
     let subject = try Subjects.subject(playbook: "commits: {repository: /srv/it's here, good: a, bad: b, build: make}")
@@ -23,7 +23,7 @@ import Testing
       #expect(before.contains(#"repository='/srv/it'\''s here'"#))
       let verdict = answer(index)
       return Play.outcome(
-        experiment, verdict, failed: verdict == .inconclusive ? ["run x failed: exit code 125"] : [])
+        experiment, verdict, failed: verdict == .inconclusive && !isBuilt ? ["run x failed: exit code 125"] : [])
     }
   }
 
@@ -42,6 +42,10 @@ import Testing
     // 5 is the middle of 0...10.
     let (found, _) = try play(11) { $0 == 5 ? .inconclusive : $0 >= 8 ? .fail : .pass }
     #expect(found.subject == Self.range(11)[8])
+    // It was built and ran, and gives no answer: skipped, too, neither good nor bad.
+    let (unclear, steps) = try play(11, isBuilt: true) { $0 == 5 ? .inconclusive : $0 >= 8 ? .fail : .pass }
+    #expect(unclear.subject == Self.range(11)[8])
+    #expect(steps.contains { $0.outcome.verdict == .inconclusive && $0.outcome.failedRuns.isEmpty })
     let (range, _) = try play(11) { [6, 7].contains($0) ? .inconclusive : $0 >= 8 ? .fail : .pass }
     #expect(range.kind == "commit-range")
     #expect(range.summary.contains("one of 2 before it"))

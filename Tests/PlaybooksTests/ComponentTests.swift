@@ -105,6 +105,31 @@ import Testing
     #expect(conclusion.evidence.contains { $0.contains("layer 3 MoE") && $0.contains(text) })
   }
 
+  /// A module with a suspect inside is none itself, and what the runs have refuted is no cause.
+  @Test func theModuleAroundASuspectIsNone() throws {
+    func rows(_ stage: String, _ input: Double, _ output: Double, alpha: Double) -> [Outcome.Row] {
+      [("input", input, 1.0), ("hidden", output, alpha)].map { tensor, relL2, alpha in
+        Outcome.Row(
+          layer: 1, stage: stage, tensor: tensor, verdict: relL2 > 0.05 ? .fail : .pass, cos: 0.99, relL2: relL2,
+          alpha: alpha)
+      }
+    }
+    let all = rows("MoE", 0.01, 1, alpha: 2) + rows("Block", 0.01, 0.44, alpha: 1.1)
+    func play(_ cause: String) throws -> Conclusion {
+      try Play.through(Quantisation(quantised())) {
+        $0.words.isEmpty
+          ? Play.outcome($0, .fail, rows: all, findings: [Play.finding(cause, layer: 1, stage: "MoE")])
+          : Play.outcome($0, .pass)
+      }.conclusion
+    }
+    let reduced = try play("double-reduce")
+    #expect(reduced.kind == "quantised-kernel" && reduced.layer == 1 && reduced.stage == "MoE")
+    #expect(reduced.cause == nil, "unquantised it is reduced once")
+    #expect(!reduced.evidence.contains { $0.contains("double-reduce") })
+    #expect(reduced.evidence.filter { $0.hasPrefix("Suspect") }.count == 1, "\(reduced.evidence)")
+    #expect(try play("float8-variant").cause == "float8-variant")
+  }
+
   @Test func severalSuspectsAreRankedByTheirNumbers() throws {
     func stage(_ layer: Int, _ stage: String, _ input: Double, _ output: Double, alpha: Double = 1, cos: Double = 0.99)
       -> [Outcome.Row]

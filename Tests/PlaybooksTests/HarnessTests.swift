@@ -94,7 +94,7 @@ import Testing
     """
   }
 
-  private static let fiveShot = "{evaluation: {fewshot: 5}}"
+  private static let fiveShot = "{evaluation: {fewshot: 5, expected: 0.7}}"
   private static let triage = "{triage: {url: 'http://localhost:1', model: m}}"
 
   static let cases = [
@@ -131,20 +131,34 @@ import Testing
       innocent: job(compare: ", noise: {cos: 0.99, rel: 0.02}")),
     Case(
       rule: .templateOnFewShot,
-      guilty: job(playbook: "{evaluation: {fewshot: 5, apply_chat_template: true}}"),
-      innocent: job(playbook: "{evaluation: {fewshot: 5, apply_chat_template: true, fewshot_as_multiturn: true}}")),
+      guilty: job(playbook: "{evaluation: {expected: 0.7, fewshot: 5, apply_chat_template: true}}"),
+      innocent: job(
+        playbook: "{evaluation: {expected: 0.7, fewshot: 5, apply_chat_template: true, fewshot_as_multiturn: true}}")),
     Case(
-      rule: .missingTemplate, guilty: job(playbook: "{evaluation: {chat_model: true}}"),
-      innocent: job(playbook: "{evaluation: {chat_model: true, apply_chat_template: true}}")),
+      rule: .missingTemplate, guilty: job(playbook: "{evaluation: {expected: 0.7, chat_model: true}}"),
+      innocent: job(playbook: "{evaluation: {expected: 0.7, chat_model: true, apply_chat_template: true}}")),
     Case(
-      rule: .uncappedClassification, guilty: job(playbook: "{evaluation: {task: classification, max_tokens: 512}}"),
-      innocent: job(playbook: "{evaluation: {task: classification, max_tokens: 2}}")),
+      rule: .uncappedClassification,
+      guilty: job(playbook: "{evaluation: {expected: 0.7, task: classification, max_tokens: 512}}"),
+      innocent: job(playbook: "{evaluation: {expected: 0.7, task: classification, max_tokens: 2}}")),
     Case(
-      rule: .shortGeneration, guilty: job(playbook: "{evaluation: {task: generation, max_tokens: 64}}"),
-      innocent: job(playbook: "{evaluation: {task: generation, max_tokens: 512}}")),
+      rule: .shortGeneration, guilty: job(playbook: "{evaluation: {expected: 0.7, task: generation, max_tokens: 64}}"),
+      innocent: job(playbook: "{evaluation: {expected: 0.7, task: generation, max_tokens: 512}}")),
     Case(
       rule: .rebuiltContainer, guilty: job(command: "docker build -t x . && docker run x"),
       innocent: job(command: "docker run x")),
+    Case(
+      rule: .unverifiedReference, guilty: job(playbook: "{evaluation: {}}"),
+      innocent: job(playbook: "{evaluation: {expected: 0.7}}")),
+    Case(
+      rule: .manyLayers, guilty: job(playbook: "{bisect: {layers: 0-63, width: 32}}"),
+      innocent: job(playbook: "{bisect: {layers: 0-63, width: 5}}")),
+    Case(
+      rule: .onePrompt,
+      guilty: job(
+        dumps: "{layout: atom, slots: 1}", playbook: "{necessity: [a], components: {a: {on: {env: {A: 1}}}}}"),
+      innocent: job(
+        dumps: "{layout: atom, slots: 4}", playbook: "{necessity: [a], components: {a: {on: {env: {A: 1}}}}}")),
   ]
 
   @Test(arguments: cases.indices) func isFoundWhereItIsAndNotBesideIt(_ index: Int) throws {
@@ -163,8 +177,10 @@ import Testing
   }
 
   @Test func everyRuleHasItsJob() {
-    // The lowered threshold shows only against a score: HarnessTests.
+    // The lowered threshold shows only against a score: HarnessTests. Unchecked weights show only in a store.
     let missing = Set(AntiPattern.Rule.allCases).subtracting(Self.cases.map(\.rule))
-    #expect(missing == [.loweredThreshold])
+    #expect(missing == [.loweredThreshold, .uncheckedWeights])
+    #expect(AntiPattern.uncheckedWeights(.bisect)?.rule == .uncheckedWeights)
+    #expect(AntiPattern.uncheckedWeights(.weights) == nil)
   }
 }

@@ -117,4 +117,54 @@ import Testing
     let (conclusion, _) = try play { _, slot in slot == 0 ? 0 : 0.7 }
     #expect(conclusion.kind == "slot-bug")
   }
+
+  @Test func expertsThatDropFurtherThanAttentionAreNamed() throws {
+    func play(_ stages: [(Int, String, Double)]) throws -> Conclusion {
+      try Play.through(Invariance(subject())) { experiment in
+        let rows = stages.map { row($0.0, $0.1, slot: 1, off: $0.2) }
+        var outcome = Play.outcome(experiment, .fail)
+        outcome.pairs = [Outcome.Pair(kind: "slots", reference: [:], target: [:], verdict: .fail, rows: rows)]
+        if experiment.change.positions == nil {
+          outcome.pairs.append(
+            Outcome.Pair(
+              kind: "repeat", reference: [:], target: [:], verdict: .pass, rows: [row(0, "Attention", slot: 0, off: 0)])
+          )
+        }
+        return outcome
+      }.conclusion
+    }
+    let experts = try play([(0, "Attention", 0.001), (0, "MoE", 0.01), (1, "Attention", 0.02)]).evidence
+    #expect(experts.contains { $0.contains("layer 0 MoE drops 10 times as far as attention") }, "\(experts)")
+    let alike = try play([(0, "Attention", 0.01), (0, "MoE", 0.011)]).evidence
+    #expect(!alike.contains { $0.contains("times as far") })
+    let head = try play([(0, "Attention", 0.01), (1, "MoE", 0.02), (1, "LMHead", 0.03)]).evidence
+    #expect(head.contains { $0.contains("only tokens of nearly equal confidence flip") }, "\(head)")
+    let far = try play([(0, "Attention", 0.01), (1, "MoE", 0.09), (1, "LMHead", 0.09)]).evidence
+    #expect(!far.contains { $0.contains("nearly equal confidence") })
+  }
+
+  /// E1 is a question of slots; without it the prompt would never be held against itself.
+  @Test func aJobThatComparesNoSlotsIsRefused() throws {
+    let subject = try Subjects.subject(
+      matrix: "{prompts: [other, same]}", reference: "{prompts: other}",
+      playbook: "invariance: {axis: prompts, single: single, same: same, positions: [p0]}")
+    let error = #expect(throws: PlaybookError.self) { try Invariance(subject) }
+    #expect(error?.message.contains("compare.mode: slots") == true)
+    let (conclusion, _) = try Play.through(Invariance(self.subject())) { experiment in
+      var outcome = Play.outcome(experiment, .pass)
+      outcome.pairs = [
+        Outcome.Pair(
+          kind: "repeat", reference: [:], target: [:], verdict: .pass, rows: [row(0, "Attention", slot: 0, off: 0)])
+      ]
+      return outcome
+    }
+    #expect(conclusion.verdict == .inconclusive, "slots that were not compared are no PASS")
+  }
+
+  @Test func theNoteShowsEveryExperiment() throws {
+    let (conclusion, steps) = try play { batch, _ in batch == "p1" ? 1e-3 : 0 }
+    let note = PlaybookReport(id: "x", name: "invariance", job: "sample", steps: steps, conclusion: conclusion).note(2)
+    #expect(note.contains("### prompts=p0 against: PASS") || note.contains("prompts=p0"), "\(note)")
+    #expect(note.contains("prompts=p1") && note.contains("| layer 1 MoE slot 1 |"))
+  }
 }

@@ -38,6 +38,32 @@ import Testing
     #expect(conclusion.subject == "world_size=8")
   }
 
+  @Test func whereNoOtherStrategyIsNamedThatIsSaid() throws {
+    let (conclusion, _) = try conclusion { size($0) >= 2 ? .fail : .pass }
+    #expect(conclusion.evidence.contains { $0.contains("No other all-reduce strategy was tried") })
+  }
+
+  /// A ladder without the rungs between does not tell structure from divisibility.
+  @Test func aMissingRungIsNoStructuralBug() throws {
+    let subject = try Subjects.subject(matrix: "{world_size: [1, 8]}")
+    let (conclusion, _) = try Play.through(Ladder(subject)) { Play.outcome($0, .fail) }
+    #expect(conclusion.kind == "sharding")
+    #expect(conclusion.verdict == .fail)
+    #expect(conclusion.summary.contains("nothing between them was run"))
+  }
+
+  /// Where the reference is no cell, the lowest rung is under suspicion like any other.
+  @Test func wrongAtWorldSizeOneIsNotSharding() throws {
+    func play(_ sizes: String, wrong: Set<Int>) throws -> Conclusion {
+      let subject = try Subjects.subject(matrix: "{world_size: \(sizes)}", reference: "/")
+      return try Play.through(Ladder(subject)) { Play.outcome($0, wrong.contains(size($0)) ? .fail : .pass) }.conclusion
+    }
+    #expect(try play("[1, 2, 4]", wrong: [1, 2, 4]).kind == "not-world_size")
+    #expect(try play("[2, 4]", wrong: [2, 4]).kind == "from-the-lowest")
+    #expect(try play("[1, 2, 4]", wrong: [4]).kind == "divisibility")
+    #expect(try play("[1, 2, 4]", wrong: []).kind == "no-bug")
+  }
+
   @Test func theAllReduceIsTriedBeforeTheModelIsBlamed() throws {
     let strategies = ["one-shot", "tree"]
     let (right, steps) = try conclusion(strategies: strategies) { experiment in

@@ -114,6 +114,7 @@ import Testing
       case .completions: if health == nil { seen.answers = evidence(answer).answers }
       case .logs: seen.logs.scan("all is well", file: "server.log")
       case .ends: seen.embedding = .init(.right, "All rows.")
+      case .schema: Issue.record("a triage looks at no weights")
       }
       return Outcome(look, seen)
     }

@@ -13,6 +13,8 @@ public struct SchemaFinding: Sendable, Hashable {
   public var tensors: [String]
   public var ranks: [Int]
   public var evidence: [String: Double]
+  /// Whether it is the target that is shuffled; nil for other causes.
+  public var isInTarget: Bool?
   /// One sentence: what was seen.
   public var summary: String
   /// One sentence: what to do next.
@@ -157,6 +159,13 @@ enum SchemaObservation: Hashable {
     }
   }
 
+  private var isInTarget: Bool? {
+    switch self {
+    case .inKnownOrder(_, let isTarget), .inKnownOrderTwice(_, let isTarget): isTarget
+    default: nil
+    }
+  }
+
   /// One finding for all tensors and ranks that were seen so.
   func finding(_ tensors: [String], ranks: Set<Int>) -> SchemaFinding {
     let text = text
@@ -164,6 +173,7 @@ enum SchemaObservation: Hashable {
     let more = tensors.count > 3 ? " and \(tensors.count - 3) more" : ""
     return SchemaFinding(
       cause: text.cause, confidence: text.confidence, tensors: tensors, ranks: ranks.sorted(),
-      evidence: ["tensors": Double(tensors.count)], summary: "\(names)\(more): \(text.what).", next: text.next)
+      evidence: ["tensors": Double(tensors.count)], isInTarget: isInTarget, summary: "\(names)\(more): \(text.what).",
+      next: text.next)
   }
 }

@@ -76,8 +76,10 @@ public struct SchemaReport: Sendable {
   /// Files that were not looked at, for they are no dumps by their names.
   public var unrecognised: [String]
   public var findings: [SchemaFinding]
+  /// Names of unequal values, on one rank at least, of which no finding says why.
+  public var unexplained: [String] = []
   /// Names whose types differ and whose values do not.
-  var equalAfterCast: [String] = []
+  public var equalAfterCast: [String] = []
 }
 
 extension SchemaReport {

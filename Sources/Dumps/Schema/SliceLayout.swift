@@ -111,7 +111,9 @@ struct SliceLayout: Hashable {
   }
 
   /// For each rank the rank whose slice it holds, by bytes; nil where one holds no slice of this layout.
-  func sources(_ whole: Tensor, _ parts: [Tensor]) throws(DumpError) -> [Int]? {
+  ///
+  /// - Parameter order: the slices are looked for in this order.
+  func sources(_ whole: Tensor, _ parts: [Tensor], in order: KnownOrder? = nil) throws(DumpError) -> [Int]? {
     guard isPlain, kind != .padded else { return nil }
     var result: [Int] = []
     for part in parts {
@@ -120,7 +122,8 @@ struct SliceLayout: Hashable {
         guard let slice = pairs(whole, parts[rank], rank: rank).first?.whole, slice.shape == part.shape else {
           continue
         }
-        if try slice.hasBytes(of: part) {
+        guard let view = order.map({ $0.applied(to: slice) }) ?? slice else { continue }
+        if try view.hasBytes(of: part) {
           found = rank
           break
         }

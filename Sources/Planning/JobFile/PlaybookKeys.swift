@@ -17,13 +17,15 @@ struct PlaybookKeys: KeyTable {
   let evaluation = Key("evaluation", EvaluationKeys.shape, "The evaluation that the runs make, and how it is set up.")
   let triage = Key("triage", TriageKeys.shape, "A served model and what it should answer.")
 
+  let weights = Key("weights", WeightsKeys.shape, "What the engine does to weights on purpose.")
   let commits = Key("commits", CommitsKeys.shape, "The range that the commits playbook bisects.")
   let invariance = Key("invariance", InvarianceKeys.shape, "The batches of the invariance playbook.")
 
   var keys: [AnyKey] {
     [
       target.erased, components.erased, ladder.erased, bisect.erased, isolate.erased, ablate.erased, necessity.erased,
-      quantisation.erased, commits.erased, invariance.erased, evaluation.erased, triage.erased,
+      quantisation.erased, commits.erased, invariance.erased, weights.erased, evaluation.erased,
+      triage.erased,
     ]
   }
 
@@ -52,7 +54,8 @@ struct PlaybookKeys: KeyTable {
         target: target.map { OrderedDictionary($0.map { ($0.name, $0.value) }, uniquingKeysWith: { $1 }) },
         components: components, ladder: ladder, bisect: bisect, isolate: isolate, ablate: ablate,
         necessity: necessity, quantisation: quantisation, invariance: invariance, commits: commits,
-        evaluation: fields(keys.evaluation, &reading), triage: fields(keys.triage, &reading))
+        evaluation: fields(keys.evaluation, &reading), triage: fields(keys.triage, &reading),
+        weights: fields(keys.weights, &reading))
     }
   }
 
@@ -182,6 +185,27 @@ struct QuantisationKeys: KeyTable {
       let fake = fields(keys.fake, &reading)
       guard let unquantised, let fake else { return nil }
       return PlaybookSpec.Quantisation(unquantised: unquantised, fake: fake)
+    }
+  }
+}
+
+/// The keys of `playbook.weights`.
+struct WeightsKeys: KeyTable {
+  let title = "weights"
+  let shuffled = Key(
+    "shuffled", .list(of: .text, orOne: true),
+    "Names (* for any characters) of weights and scales that the engine shuffles for its kernels, (16, 16) for instance."
+  )
+  let rounded = Key(
+    "rounded", .list(of: .text, orOne: true),
+    "Names of weights that the engine keeps in a type that rounds, or under another type's name.")
+
+  var keys: [AnyKey] { [shuffled.erased, rounded.erased] }
+
+  static var shape: Shape<PlaybookSpec.Weights> {
+    .object(WeightsKeys()) { fields, keys, reading in
+      PlaybookSpec.Weights(
+        shuffled: fields(keys.shuffled, &reading) ?? [], rounded: fields(keys.rounded, &reading) ?? [])
     }
   }
 }

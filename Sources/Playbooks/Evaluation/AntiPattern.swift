@@ -17,6 +17,10 @@ public struct AntiPattern: Sendable, Hashable, CustomStringConvertible {
     case uncappedClassification = "uncapped-classification"
     case shortGeneration = "short-generation"
     case rebuiltContainer = "rebuilt-container"
+    case uncheckedWeights = "unchecked-weights"
+    case unverifiedReference = "unverified-reference"
+    case manyLayers = "many-layers-at-once"
+    case onePrompt = "one-prompt"
 
     /// No run of such a job can be interpreted.
     public var isRefused: Bool {
@@ -46,6 +50,12 @@ public struct AntiPattern: Sendable, Hashable, CustomStringConvertible {
       case .uncappedClassification: "a classification needs few tokens (2 for MMLU), or the model starts to reason"
       case .shortGeneration: "a chain of reasoning is cut off before the answer: raise max_tokens (512 for GSM8K)"
       case .rebuiltContainer: "patch in place and test; a rebuilt container changes more than the one thing"
+      case .uncheckedWeights:
+        "weights come before any bisection of the forward pass, a wrong loader shows as any bug: rollcall playbook weights"
+      case .unverifiedReference:
+        "a reference that nobody verified may be wrong, too: give its known score, and see rollcall playbook harness"
+      case .manyLayers: "many layers in one dump fill the disk and tangle the comparison: a few at a time find the same"
+      case .onePrompt: "a fix that was tried on one prompt may leave other bugs: run a batch, and several prompts"
       }
     }
   }
@@ -69,6 +79,13 @@ public struct AntiPattern: Sendable, Hashable, CustomStringConvertible {
     Search(plan: plan).found
   }
 
+  /// Of a bisection in a store that has seen no weights.
+  public static func uncheckedWeights(_ name: PlaybookName) -> AntiPattern? {
+    guard [.bisect, .triageBisect].contains(name) else { return nil }
+    return AntiPattern(
+      rule: .uncheckedWeights, place: name.rawValue, message: "no `weights` playbook of this store ended with PASS")
+  }
+
   public static func warnings(in plan: Plan) -> [AntiPattern] { found(in: plan).filter { !$0.rule.isRefused } }
 
   /// - Throws: `PlaybookError` with every refused one.
@@ -85,7 +102,7 @@ private struct Search {
 
   var found: [AntiPattern] {
     var seen: Set<AntiPattern> = []
-    return (runs + comparison + evaluation + components + triage).filter { seen.insert($0).inserted }
+    return (runs + comparison + evaluation + components + triage + dumps).filter { seen.insert($0).inserted }
   }
 
   private func hit(_ rule: AntiPattern.Rule, _ place: String, _ message: String) -> AntiPattern {
@@ -153,6 +170,9 @@ private struct Search {
     if spec.task == .generation, let limit = spec.maxTokens, limit < 256 {
       hits.append(hit(.shortGeneration, place, "max_tokens is \(limit)"))
     }
+    if spec.expected == nil {
+      hits.append(hit(.unverifiedReference, "\(place).expected", "it does not say what the reference should score"))
+    }
     if let reference = plan.cells.first(where: { plan.referenceCell(for: $0)?.id == $0.id }) {
       for cell in plan.cells where plan.referenceCell(for: cell)?.id == reference.id && cell.id != reference.id {
         let axes = plan.axes.filter { cell.values[$0] != reference.values[$0] }
@@ -180,6 +200,19 @@ private struct Search {
       }
     }
   }
+
+  private var dumps: [AntiPattern] {
+    var hits: [AntiPattern] = []
+    if let width = plan.playbook?.bisect.width, width > Self.fewLayers {
+      hits.append(hit(.manyLayers, "playbook.bisect.width", "a run dumps \(width) layers"))
+    }
+    if plan.playbook?.necessity != nil, plan.cells.contains(where: { $0.dumps?.slots == 1 }) {
+      hits.append(hit(.onePrompt, "dumps.slots", "the fixes are judged by one sequence"))
+    }
+    return hits
+  }
+
+  private static let fewLayers = 16
 
   private var triage: [AntiPattern] {
     guard let spec = plan.playbook?.triage else { return [] }

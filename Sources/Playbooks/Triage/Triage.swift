@@ -66,7 +66,10 @@ public struct Triage: Sendable, Hashable, Codable {
 
   private static func decide(_ evidence: TriageEvidence) -> Conclusion {
     if let problem = evidence.healthProblem {
-      return inconclusive("not-served", "The model is not served: \(problem)", next: "See the server's log.")
+      return inconclusive(
+        "not-served", "The model is not served: \(problem)",
+        next: "Does the server run, and at this address (playbook.triage.url)? See its log; loading may need a longer "
+          + "playbook.triage.wait.")
     }
     let unanswered = evidence.answers.filter { kind(of: $0.text, to: $0.prompt) == .unanswered }
     if let first = unanswered.first {

@@ -17,7 +17,7 @@ public struct TriagePlaybook: Playbook {
   public var mostRuns: Int { bisect?.mostRuns ?? 0 }
 
   public func next(after steps: [Step]) -> Move {
-    let looks = Experiment.Look.allCases
+    let looks: [Experiment.Look] = [.completions, .logs, .ends]
     let evidence = TriageEvidence(steps)
     if !steps.isEmpty, evidence.healthProblem != nil { return .conclude(Triage(evidence).conclusion) }
     guard steps.count >= looks.count else { return .run(Self.experiment(looks[steps.count])) }
@@ -59,6 +59,7 @@ public struct TriagePlaybook: Playbook {
           "The bug stands at either end of the model.",
           "Embedding rows looked up in the checkpoint; lm_head's product in double on sampled rows."
         )
+      case .schema: ("The weights are loaded right.", "What was gathered, tensor by tensor.")
       }
     return Experiment(
       step: look.rawValue, hypothesis: hypothesis, design: design, change: JobChange(cells: []), look: look)
@@ -75,7 +76,7 @@ extension TriageEvidence {
       case .completions: (healthProblem, answers) = (seen.healthProblem, seen.answers)
       case .logs: logs = seen.logs
       case .ends: (embedding, head) = (seen.embedding, seen.head)
-      case nil: break
+      case .schema, nil: break
       }
     }
   }
@@ -89,6 +90,7 @@ extension Outcome {
       case .completions: Self.answers(seen)
       case .logs: Self.logs(seen.logs)
       case .ends: Self.ends(seen)
+      case .schema: (.inconclusive, "Nothing was looked at.")
       }
     self.init(sweep: "", verdict: verdict, sentence: sentence, runCount: 0)
     self.seen = seen
@@ -115,8 +117,20 @@ extension Outcome {
     return (verdict, "Embedding \(states[0].rawValue), lm_head \(states[1].rawValue).")
   }
 
+  /// What the weights are to one another, in the form of every other step.
+  public init(_ weights: WeightsEvidence) {
+    let isWrong = !weights.schema.isEmpty || weights.findings.contains { $0.confidence != .possible }
+    let isWhole = weights.problem == nil && weights.unreadable.isEmpty
+    let isEqual = weights.byteEqual.count + weights.equalAfterCast.count == weights.common
+    self.init(
+      sweep: "", verdict: isWhole && isWrong ? .fail : isWhole && isEqual ? .pass : .inconclusive,
+      sentence: weights.lines.joined(separator: " "), runCount: 0)
+    self.weights = weights
+  }
+
   /// The lines of a look's note.
   var lines: [String]? {
+    if let weights { return weights.lines }
     guard let seen else { return nil }
     let parts = [("Embedding", seen.embedding), ("lm_head", seen.head)]
     return (seen.healthProblem.map { [$0] } ?? []) + Triage.answers(seen) + Triage.logs(seen)

@@ -35,7 +35,7 @@ extension PlaybookReport {
   private func step(_ step: Step, number: Int, _ sweeps: String?) -> Markup {
     let outcome = step.outcome
     let sweep: Markup =
-      if outcome.seen != nil { "" } else if let sweeps {
+      if outcome.isLook { "" } else if let sweeps {
         "\(Figures.count(outcome.runCount, "run")), sweep <a href=\"\(sweeps)/\(outcome.sweep)/report.html\">\(outcome.sweep)</a>."
       } else {
         "\(Figures.count(outcome.runCount, "run")), sweep \(outcome.sweep)."

@@ -14,6 +14,7 @@ struct TriageProbe: Sendable {
     case .completions: try await completions()
     case .logs: TriageEvidence(logs: logs())
     case .ends: ends()
+    case .schema: TriageEvidence()
     }
   }
 

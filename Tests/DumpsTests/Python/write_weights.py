@@ -4,7 +4,7 @@ usage: write_weights.py DIRECTORY
 
 pairs/NAME-a.pt and NAME-b.pt: one weight before and after something was done to it.
 whole, tp4, wrong, lost, twisted: weight files of one rank, of four ranks, with wrong slices, without rank 3, and with
-ranks that hold what others should. hf: the whole weights as two safetensors shards with an index.
+ranks that hold what others should. cast-whole, cast, cast-wrong: in types that an engine takes, whole and in slices. hf: the whole weights as two safetensors shards with an index.
 """
 
 import json
@@ -120,6 +120,38 @@ def wrong(w, rank, ranks=4):
     return result
 
 
+def shuffled_duplicates(w, rank):
+    """Every rank holds the first slice, shuffled for its kernel."""
+    result = slices(w, rank)
+    result["model.layers.0.fp8.weight"] = preshuffled(w["model.layers.0.fp8.weight"].view(torch.uint8).chunk(4)[0].clone())
+    result["model.layers.0.fp8.weight"] = result["model.layers.0.fp8.weight"].view(torch.float8_e4m3fn)
+    return result
+
+
+def checkpoint():
+    """A norm in bfloat16, e8m0 scales as such and as plain bytes."""
+    e8m0 = torch.randint(100, 140, (3, 32, 8), dtype=torch.uint8)
+    return {
+        "model.layers.0.norm.weight": torch.randn(16).bfloat16(),
+        "model.layers.0.q.weight_scale": e8m0[0].view(torch.float8_e8m0fnu),
+        "model.layers.0.o.weight_scale": e8m0[1].clone(),
+        "model.layers.0.gate_up.weight_scale": e8m0[2].view(torch.float8_e8m0fnu),
+    }
+
+
+def cast(w, rank, fault=False, ranks=4):
+    """What a rank of an engine holds that keeps norms and scales in float32."""
+    number = {k: (v.view(torch.float8_e8m0fnu) if v.dtype == torch.uint8 else v).float() for k, v in w.items()}
+    q, o, gate_up = (number["model.layers.0.%s.weight_scale" % name] for name in ("q", "o", "gate_up"))
+    wrong = fault and rank == 2
+    return {
+        "model.layers.0.norm.weight": number["model.layers.0.norm.weight"] * (1.5 if wrong else 1),
+        "model.layers.0.q.weight_scale": q.chunk(ranks)[1 if wrong else rank].clone(),
+        "model.layers.0.o.weight_scale": o.chunk(ranks, 1)[rank].clone(),
+        "model.layers.0.gate_up.weight_scale": torch.cat([x.chunk(ranks)[rank] for x in gate_up.chunk(2)]),
+    }
+
+
 def write(folder, ranks):
     os.makedirs(folder)
     for rank, part in enumerate(ranks):
@@ -137,6 +169,11 @@ def main():
     write(f"{d}/tp4", parts)
     write(f"{d}/wrong", [wrong(w, rank) for rank in range(4)])
     write(f"{d}/lost", parts[:3] + [None])
+    write(f"{d}/shuffled-duplicates", [shuffled_duplicates(w, rank) for rank in range(4)])
+    typed = checkpoint()
+    write(f"{d}/cast-whole", [typed])
+    write(f"{d}/cast", [cast(typed, rank) for rank in range(4)])
+    write(f"{d}/cast-wrong", [cast(typed, rank, fault=True) for rank in range(4)])
     os.makedirs(f"{d}/hf")
     names = list(w)
     shards = {"model-00001-of-00002.safetensors": names[:4], "model-00002-of-00002.safetensors": names[4:]}

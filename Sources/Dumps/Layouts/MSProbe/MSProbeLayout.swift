@@ -167,11 +167,12 @@ enum MSProbeLayout {
       }
       if dump.tensors.isEmpty, dump.skipped.isEmpty { ledger.note(entry.path, "holds no tensor") }
       for tensor in dump.tensors {
-        if let leaf, dump.tensors.count == 1, let contradiction = leaf.contradiction(tensor) {
+        let metadata = dump.metadata[tensor.name]
+        // Of a DTensor the index may have the shape of the whole, and the file has a part.
+        if let leaf, dump.tensors.count == 1, metadata == nil, let contradiction = leaf.contradiction(tensor) {
           ledger.note(entry.path, contradiction)
           continue
         }
-        let metadata = dump.metadata[tensor.name]
         var tensor = tensor
         tensor.name = dump.tensors.count == 1 ? name : "\(name).\(tensor.name)"
         tensors.append((operation, tensor, entry, metadata))
