@@ -1,7 +1,19 @@
 #!/usr/bin/env python3
 """A playbook of one's own: is what fails in bfloat16 rounding, or logic? It reads the evidence as JSON and prints the
 next move as JSON; `rollcall playbook Jobs/playbooks/rounding.py Jobs/isolate.yaml` runs it. The same evidence must give
-the same answer, so that it can be resumed."""
+the same answer, so that it can be resumed.
+
+Standard input, "schema": "rollcall.evidence/1":
+  job     name; target and reference, the values of all axes; cells; components, the names that `on` and `off` take
+  steps   of each: step, design, verdict (pass, fail, inconclusive), sentence, failed_runs, and pairs with kind
+          (reference, repeat, slots), target, verdict, findings (cause, layer, stage, summary) and rows (layer, stage,
+          tensor, verdict, cos, rel_l2, alpha)
+Standard output, one of:
+  run       step (letters, digits, dashes), hypothesis, design; cells (axis values, default reference and target),
+            repeat, on and off (components, for all cells but the reference), env (for all cells), arguments (for all
+            but the reference), layers and stages (what must be dumped)
+  conclude  verdict, kind (a word), summary, next; layer, stage, cause, subject, evidence (sentences)
+"""
 
 import json
 import sys

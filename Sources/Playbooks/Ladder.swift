@@ -131,7 +131,7 @@ public struct Ladder: Playbook {
         "sharding",
         "\(axis)=\(start) is right and \(name) is wrong; nothing between them was run, so a structural bug cannot be told "
           + "from an assumption about divisibility.",
-        "Add the values between to the matrix (or playbook.ladder.values) and run the ladder again.", false
+        "Add the values between to the matrix (or playbook.ladder.values) and run the ladder again.", true
       )
     }
     return (

@@ -23,6 +23,8 @@ struct LayerClass: Equatable {
   /// A layer adds this much of what the first wrong one adds, or at most that much; between them nothing is said.
   private static let sameShare = 0.7
   private static let otherShare = 0.4
+  /// Times what the first wrong one adds.
+  private static let tooMuch = 2.0
 
   /// - Parameters:
   ///   - first: the first wrong layer.
@@ -30,6 +32,7 @@ struct LayerClass: Equatable {
   /// - Returns: nil where no other layer was seen clearly.
   init?(first: Int, stages: [String], _ steps: [Step]) {
     var added: [Int: Double] = [:]
+    var incoming: [Int: Double] = [:]
     var has: [Int: Set<String>] = [:]
     for row in steps.flatMap({ $0.outcome.judged?.rows ?? [] }) {
       guard let layer = row.layer, layer >= first else { continue }
@@ -41,35 +44,39 @@ struct LayerClass: Equatable {
         for rows in Dictionary(grouping: rows, by: \.stage).values {
           guard let output = Self.output(rows), let input = Self.input(rows) else { continue }
           // Errors of different origin add like sides of a right angle.
-          let own =
-            output.verdict == .pass
-            ? 0 : max(0, output.relL2 * output.relL2 - input.relL2 * input.relL2).squareRoot()
+          let own = max(0, output * output - input * input).squareRoot()
           added[layer] = max(added[layer] ?? 0, own)
+          incoming[layer] = max(incoming[layer] ?? 0, input)
         }
       }
     }
     guard let standard = added[first], standard > 0 else { return nil }
     wrong = added.filter { $0.value >= Self.sameShare * standard }.keys.sorted()
-    right = added.filter { $0.value <= Self.otherShare * standard }.keys.sorted()
+    // What comes in wrongly makes an honest layer add, too: behind several wrong ones nothing is said of it.
+    right =
+      added.filter { layer, value in
+        value <= Self.otherShare * standard && incoming[layer] ?? 0 <= Self.tooMuch * standard
+      }.keys.sorted()
     guard wrong.count + right.count > 1 else { return nil }
+    // None was seen to be right, and not all to be wrong.
+    if right.isEmpty, added.values.contains(where: { $0 < Self.sameShare * standard }) { return nil }
     kind = Self.kind(first, wrong, right, has)
   }
 
   /// What a module passes on, and what comes into it; other arguments are alike on both sides whatever is wrong.
-  static func output(_ rows: [Outcome.Row]) -> (relL2: Double, verdict: Verdict)? {
+  static func output(_ rows: [Outcome.Row]) -> Double? {
     main(rows.filter { !$0.isInput && !$0.isParameter }, "hidden")
   }
 
-  static func input(_ rows: [Outcome.Row]) -> (relL2: Double, verdict: Verdict)? {
+  static func input(_ rows: [Outcome.Row]) -> Double? {
     main(rows.filter { row in row.isInput && !sideArguments.contains { row.tensor.contains($0) } }, "input")
   }
 
   private static let sideArguments = ["position", "mask", "ids", "index", "batch", "cache", "rotary", "cos", "sin"]
 
   /// The tensor of this name, or in layouts that have none the one that is farthest off.
-  private static func main(_ rows: [Outcome.Row], _ name: String) -> (relL2: Double, verdict: Verdict)? {
-    let measured = rows.compactMap { row in row.relL2.map { (row.tensor, (relL2: $0, verdict: row.verdict)) } }
-    return measured.first { $0.0 == name }?.1 ?? measured.map(\.1).max { $0.relL2 < $1.relL2 }
+  private static func main(_ rows: [Outcome.Row], _ name: String) -> Double? {
+    rows.first { $0.tensor == name && $0.relL2 != nil }?.relL2 ?? rows.compactMap(\.relL2).max()
   }
 
   private static func kind(_ first: Int, _ wrong: [Int], _ right: [Int], _ has: [Int: Set<String>]) -> Kind {

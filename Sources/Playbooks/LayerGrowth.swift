@@ -39,7 +39,7 @@ struct LayerGrowth {
         guard let output = LayerClass.output(rows), let input = LayerClass.input(rows),
           let position = layers.firstIndex(of: layer)
         else { continue }
-        ends[position] = (input.relL2, output.relL2)
+        ends[position] = (input, output)
       }
     }
     var last: (position: Int, output: Double)?

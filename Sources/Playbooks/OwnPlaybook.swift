@@ -37,6 +37,11 @@ public struct OwnPlaybook: Sendable {
     } catch {
       throw PlaybookError("The playbook's answer is no JSON: \(error.localizedDescription).")
     }
+    if let (key, near) = Self.unknownKey(answer) {
+      throw PlaybookError(
+        "The playbook's answer has the unknown key \"\(key.prefix(60))\", which would change nothing."
+          + (near.map { " Did you mean \($0)?" } ?? ""))
+    }
     switch (decoded.run, decoded.conclude) {
     case (let run?, nil): return .run(try experiment(run, after: steps))
     case (nil, let end?):
@@ -46,6 +51,22 @@ public struct OwnPlaybook: Sendable {
           cause: end.cause, subject: end.subject, evidence: end.evidence ?? [], next: end.next))
     default: throw PlaybookError("The playbook's answer must have one of the keys run and conclude.")
     }
+  }
+
+  /// A key that no move has, and the nearest that one has: a change that is not made would make the answer a wrong one.
+  private static func unknownKey(_ answer: Data) -> (key: String, near: String?)? {
+    guard let object = try? JSONSerialization.jsonObject(with: answer) as? [String: Any] else { return nil }
+    let known = ["run": Answer.Run.Keys.allCases.map(\.rawValue), "conclude": Answer.End.Keys.allCases.map(\.rawValue)]
+    var places = [(keys: Array(object.keys), known: ["run", "conclude"])]
+    for (name, keys) in known {
+      if let inner = object[name] as? [String: Any] { places.append((Array(inner.keys), keys)) }
+    }
+    for (keys, known) in places {
+      if let key = keys.sorted().first(where: { !known.contains($0) }) {
+        return (key, Spelling.nearest(to: key, in: known))
+      }
+    }
+    return nil
   }
 
   private func experiment(_ run: Answer.Run, after steps: [Step]) throws(PlaybookError) -> Experiment {
@@ -141,6 +162,10 @@ private enum Plain: Codable {
 
 private struct Answer: Decodable {
   struct Run: Decodable {
+    enum Keys: String, CaseIterable {
+      case step, hypothesis, design, cells, `repeat`, on, off, env, arguments, layers, stages
+    }
+
     var step: String
     var hypothesis: String
     var design: String
@@ -155,6 +180,10 @@ private struct Answer: Decodable {
   }
 
   struct End: Decodable {
+    enum Keys: String, CaseIterable {
+      case verdict, kind, summary, layer, stage, cause, subject, evidence, next
+    }
+
     var verdict: Verdict
     var kind: String
     var summary: String

@@ -18,6 +18,11 @@ struct PlaybookCommand: AsyncParsableCommand {
 
       Every step is one sweep with its own report, but for the looks of a triage; notes of each step stand under playbooks/ in the store.
 
+      Your own is any program: it reads the evidence as JSON on standard input and prints the next move as JSON, {"run": \
+      {"step", "hypothesis", "design", and as wanted "cells", "repeat", "on", "off", "env", "arguments", "layers", \
+      "stages"}} or {"conclude": {"verdict", "kind", "summary", "next", and as known "layer", "stage", "cause", \
+      "subject", "evidence"}}. Jobs/playbooks/rounding.py is one, and its head says what stands in the evidence.
+
       Example: rollcall playbook bisect Jobs/bisect.yaml
       """,
     subcommands: [

@@ -18,6 +18,21 @@ import Testing
       judgement: Judgement(verdict: .fail, jump: 100), worldSize: worldSize, referenceWorldSize: 1, noise: 0.004)
   }
 
+  @Test func slowGrowthIsDriftAndAJumpIsNone() {
+    var slow = evidence(cos: 0.99995, alpha: 1, norm: 1, residual: 0.01)
+    slow.measures.relL2 = 0.01
+    slow.measures.tokenRelL2 = Array(repeating: 0.01, count: 32)
+    slow.judgement.jump = 1.4
+    let drift = Diagnostician.findings(slow).first { $0.cause == "drift" }
+    #expect(drift?.confidence == .possible)
+    #expect(drift?.next.contains("noise of repeated runs") == true)
+    slow.judgement.jump = 2.6
+    #expect(!Diagnostician.findings(slow).contains { $0.cause == "drift" })
+    slow.judgement.jump = 1.4
+    slow.judgement.tokens = [5]
+    #expect(!Diagnostician.findings(slow).contains { $0.cause == "drift" }, "one token is far off: no drift")
+  }
+
   @Test func anOutputOfZerosIsAWeightThatWasNeverLoaded() {
     let found = Diagnostician.findings(evidence(cos: .nan, alpha: 0, norm: 0, residual: .nan))
     #expect(found.map(\.cause) == ["missing-weight"])

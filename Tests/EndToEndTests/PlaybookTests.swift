@@ -95,6 +95,21 @@ import Testing
     }
   }
 
+  /// Late layers add less beside the residual stream: they are of the class all the same.
+  @Test(.timeLimit(.minutes(10))) func everyFourthLayerOf36IsSeenAsAClass() async throws {
+    let planted = "--bug missing-clamp --layer 3 --bug-every 4 --stage MoE --bug-from-world-size 2"
+    try await SampleJob.with(
+      "bisect", replacing: [("--bug double-reduce --layer 22 --stage MoE --bug-from-world-size 2", planted)]
+    ) { rollcall, _ in
+      let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
+      #expect(outcome.status == 1, "\(outcome.errorOutput)")
+      let conclusion = try conclusion(outcome)
+      #expect(conclusion["layer"] as? Int == 3)
+      #expect(conclusion["stage"] as? String == "MoE")
+      #expect(conclusion["subject"] as? String == "every 4th layer", "\(conclusion)")
+    }
+  }
+
   @Test(
     .timeLimit(.minutes(10)),
     arguments: [

@@ -179,6 +179,9 @@ import Testing
         #expect(conclusion.layer == bug)
         #expect(conclusion.stage == "MoE")
         #expect(steps.last?.experiment.hypothesis.contains("though its output passes") == true)
+        if bug < layers / 2 {
+          #expect(conclusion.evidence.contains { $0.hasPrefix("Layer \(bug) alone is wrong by itself") })
+        }
       }
     }
     let (clean, steps) = try Model(layers: 36, bug: nil, noise: 0.005).play()

@@ -50,6 +50,7 @@ import Testing
     #expect(conclusion.kind == "sharding")
     #expect(conclusion.verdict == .fail)
     #expect(conclusion.summary.contains("nothing between them was run"))
+    #expect(conclusion.next.contains("Add the values between"))
   }
 
   /// Where the reference is no cell, the lowest rung is under suspicion like any other.

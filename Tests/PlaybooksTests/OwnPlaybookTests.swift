@@ -39,6 +39,12 @@ import Testing
       (#"{"run": {"step": "a", "hypothesis": "h", "design": "d", "on": ["fuzion"]}}"#, "the component \"fuzion\""),
       (#"{"run": {"step": "a", "hypothesis": "h", "design": "d", "cells": [{"tp": 1}]}}"#, "the axis \"tp\""),
       (#"{"run": {"step": "a", "hypothesis": "h", "design": "d", "env": {"ROLLCALL_RUN": "x"}}}"#, "may not set"),
+      (#"{"run": {"step": "a", "hypothesis": "h", "design": "d", "argument": ["-x"]}}"#, "Did you mean arguments?"),
+      (#"{"run": {"step": "a", "hypothesis": "h", "design": "d"}, "note": 1}"#, "the unknown key \"note\""),
+      (
+        #"{"conclude": {"verdict": "fail", "kind": "k", "summary": "s", "next": "n", "layr": 3}}"#,
+        "Did you mean layer?"
+      ),
       (#"{"conclude": {"verdict": "maybe", "kind": "k", "summary": "s", "next": "n"}}"#, "conclude.verdict"),
     ])
   func refused(answer: String, words: String) throws {

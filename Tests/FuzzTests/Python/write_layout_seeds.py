@@ -66,7 +66,8 @@ def msprobe(d):
                 "Min": 0.0, "Mean": 1e-7, "Norm": float("inf"), "requires_grad": False, "data_name": f"{name}.pt", **more}
 
     op, api, debug = "Module.model.layers.3.mlp.Mlp.forward.0", "Functional.linear.37.forward", "x.layer3.0.debug"
-    t = torch.ones(2, 3)
+    # Long shapes: damage hits them often enough that some index contradicts its file.
+    t = torch.ones(2, 3, 1, 1, 1, 1, 1, 1)
     data = {
         op: {"input_args": [leaf(op + ".input.0", t), [{"type": "int", "value": 8}], {"type": "slice", "value": [0, 1]}],
              "input_kwargs": {"scale": leaf(op + ".input.scale", t)}, "output": [leaf(op + ".output.0", t)],
@@ -77,7 +78,7 @@ def msprobe(d):
             "weight": [leaf("Module.model.layers.3.mlp.Mlp.parameters_grad.0.weight", t)]},
         debug: {"a": [leaf(debug + ".a.0", t), None]},
     }
-    text = json.dumps({"task": "tensor", "level": "mix", "dump_data_dir": d, "data": data}, indent=1)
+    text = json.dumps({"task": "tensor", "level": "mix", "dump_data_dir": "/run/step0/rank0", "data": data}, indent=1)
     with open(f"{d}/dump.json", "w") as f:
         f.write(text)
     with open(f"{d}/cut.json", "w") as f:
