@@ -1,5 +1,6 @@
 import Comparison
 import Diagnosis
+import Glibc
 import Planning
 
 /// Are the weights loaded right (seed 002, phase 1)? Names, shapes and types first, then bytes, then the rules by which
@@ -156,28 +157,7 @@ public struct Weights: Playbook {
 
   private func isListed(_ name: String, _ patterns: [String]) -> Bool {
     let name = name.replacing(/^rank\d+\//, with: "")
-    return patterns.contains { Self.matches(name.utf8[...], $0.utf8[...]) }
-  }
-
-  /// `*` stands for any characters.
-  static func matches(_ text: Substring.UTF8View, _ pattern: Substring.UTF8View) -> Bool {
-    var (text, pattern) = (text, pattern)
-    var retry: (text: Substring.UTF8View, pattern: Substring.UTF8View)?
-    while true {
-      if pattern.first == UInt8(ascii: "*") {
-        pattern = pattern.dropFirst()
-        retry = (text, pattern)
-      } else if text.isEmpty, pattern.isEmpty {
-        return true
-      } else if let byte = text.first, byte == pattern.first {
-        (text, pattern) = (text.dropFirst(), pattern.dropFirst())
-      } else if let last = retry, !last.text.isEmpty {
-        retry = (last.text.dropFirst(), last.pattern)
-        (text, pattern) = (last.text.dropFirst(), last.pattern)
-      } else {
-        return false
-      }
-    }
+    return patterns.contains { fnmatch($0, name, 0) == 0 }
   }
 
   private func wrong(
