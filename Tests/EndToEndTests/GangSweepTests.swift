@@ -143,7 +143,8 @@ import Testing
       let count = try #require(attempts.keys.max())
       for number in 1..<count {
         let reasons = (attempts[number] ?? []).compactMap { $0["why"] as? String }
-        #expect(reasons.contains { $0.contains("not released in time") }, "attempt \(number): \(reasons)")
+        let letGo = reasons.contains { $0.contains("not-released") || $0.contains("not released in time") }
+        #expect(letGo, "attempt \(number): \(reasons)")
       }
       #expect(book.filter { $0.hasPrefix("world_size=2 \(count) ") }.count == 2, "\(book)")
       if count == 1 { #expect(book.count == 3) }
