@@ -22,6 +22,24 @@ final class PartFile {
     return Int(facts.st_size)
   }
 
+  /// What earlier transfers left, looked up in one listing: mostly there is nothing.
+  struct Leftovers {
+    private let store: ArtifactStore
+    /// nil: to be asked one by one.
+    private let names: Set<String>?
+
+    init(in store: ArtifactStore) {
+      self.store = store
+      names = (try? FileSystem.contents(of: store.incomingPath)).map { Set($0.files) }
+    }
+
+    /// As `PartFile.leftover`.
+    func bytes(of name: String) -> Int {
+      if let names, !names.contains("\(name).part") { return 0 }
+      return PartFile.leftover(of: name, in: store)
+    }
+  }
+
   /// Removes what an earlier transfer left of an object that is no longer wanted.
   static func removeLeftover(of name: String, in store: ArtifactStore) {
     if leftover(of: name, in: store) > 0 { unlink(partPath(name, store)) }

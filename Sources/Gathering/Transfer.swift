@@ -347,9 +347,10 @@ struct Transfer {
 
   private func reserve(for missing: [ManifestEntry]) throws(GatheringError) {
     var bytes = 0
+    let leftovers = PartFile.Leftovers(in: store)
     for entry in missing {
       let (sum, overflow) = bytes.addingReportingOverflow(
-        max(0, entry.byteCount - PartFile.leftover(of: entry.sha256, in: store)))
+        max(0, entry.byteCount - leftovers.bytes(of: entry.sha256)))
       bytes = overflow ? .max : sum
     }
     try store.reserve(bytes: bytes, floor: limits.freeSpaceFloor)
@@ -368,8 +369,9 @@ struct Transfer {
     var batch: [ManifestEntry] = []
     var pathBytes = 0
     var bytes = 0
+    let leftovers = PartFile.Leftovers(in: store)
     for entry in missing {
-      if PartFile.leftover(of: entry.sha256, in: store) > 0 { return batch.isEmpty ? [entry] : batch }
+      if leftovers.bytes(of: entry.sha256) > 0 { return batch.isEmpty ? [entry] : batch }
       let (sum, overflow) = bytes.addingReportingOverflow(entry.byteCount)
       pathBytes += entry.path.utf8.count + 3
       if !batch.isEmpty, overflow || sum > 4 << 30 || pathBytes > 512 << 10 { break }
