@@ -16,11 +16,13 @@ extension Fleet.Host {
     public var options: [String]
     /// Jobs of one coordinator that wait or run at a time.
     public var maxJobs: Int
+    /// Seconds between two looks at the queue right after something has happened; more when nothing does.
+    public var poll: Double
 
     public init(
       partition: String? = nil, account: String? = nil, qos: String? = nil, constraint: String? = nil,
       reservation: String? = nil, gpuType: String? = nil, usesGres: Bool = false, options: [String] = [],
-      maxJobs: Int = Slurm.defaultMaxJobs
+      maxJobs: Int = Slurm.defaultMaxJobs, poll: Double = Slurm.defaultPoll
     ) {
       self.partition = partition
       self.account = account
@@ -31,9 +33,11 @@ extension Fleet.Host {
       self.usesGres = usesGres
       self.options = options
       self.maxJobs = maxJobs
+      self.poll = poll
     }
 
     public static let defaultMaxJobs = 500
+    public static let defaultPoll = 5.0
   }
 }
 
@@ -52,7 +56,8 @@ extension FleetKeys {
       qos: word(fields, qos, &reading), constraint: word(fields, constraint, &reading),
       reservation: word(fields, reservation, &reading), gpuType: word(fields, gpuType, &reading),
       usesGres: fields(gres, &reading) ?? false, options: options(fields, &reading),
-      maxJobs: fields(maxJobs, &reading) ?? Fleet.Host.Slurm.defaultMaxJobs)
+      maxJobs: fields(maxJobs, &reading) ?? Fleet.Host.Slurm.defaultMaxJobs,
+      poll: fields(poll, &reading) ?? Fleet.Host.Slurm.defaultPoll)
     let labels = fields(self.labels, &reading) ?? [:]
     let env = fields(self.env, &reading) ?? [:]
     let workdir = HostKeys.directory(fields, self.workdir, &reading) ?? Fleet.Host.defaultWorkdir
@@ -80,6 +85,7 @@ extension FleetKeys {
     ].map { ($0.name, fields.has($0)) }
     let others = [
       (gres.name, fields.has(gres)), (sbatch.name, fields.has(sbatch)), (maxJobs.name, fields.has(maxJobs)),
+      (poll.name, fields.has(poll)),
       (labels.name, fields.has(labels)), (env.name, fields.has(env)), (exclusive.name, fields.has(exclusive)),
     ]
     let found = (keys + others).filter(\.1).map { "`\($0.0)`" }

@@ -55,6 +55,9 @@ struct FleetKeys: KeyTable {
   let sbatch = Key("sbatch", .list(of: .text), "For slurm: further options of sbatch, each as --name=value.")
   let maxJobs = Key(
     "max_jobs", .integer(1...100_000), "For slurm: jobs that wait or run at a time; default 500.")
+  let poll = Key(
+    "poll", .number(0.2...3600),
+    "For slurm: seconds between two looks at the queue right after something happened; default 5.")
   let labels = Key("labels", .dictionary(of: .axisValue), "For slurm: what `run.hosts` selects by.")
   let env = Key(
     "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
@@ -66,7 +69,7 @@ struct FleetKeys: KeyTable {
   var keys: [AnyKey] {
     let words = [clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir]
     return [hosts.erased, sshConfig.erased, launcher.erased] + words.map(\.erased)
-      + [gres.erased, exclusive.erased, sbatch.erased, maxJobs.erased, labels.erased, env.erased]
+      + [gres.erased, exclusive.erased, sbatch.erased, maxJobs.erased, poll.erased, labels.erased, env.erased]
   }
 
   static var shape: Shape<Fleet> {

@@ -81,6 +81,7 @@ import Testing
       exclusive: true
       sbatch: [--mem=0, --cpus-per-gpu=12]
       max_jobs: 64
+      poll: 2.5
       labels: {gpu: h200}
       env: {CUDA_HOME: /opt/cuda}
       workdir: /lustre/me/rollcall
@@ -88,7 +89,7 @@ import Testing
     let fleet = try FleetReader.read(text: text, path: "fleet.yaml")
     let slurm = Fleet.Host.Slurm(
       partition: "gpu", account: "inference", qos: "low", constraint: "h200&nvlink", reservation: "tuesday",
-      gpuType: "h200", usesGres: true, options: ["--mem=0", "--cpus-per-gpu=12"], maxJobs: 64)
+      gpuType: "h200", usesGres: true, options: ["--mem=0", "--cpus-per-gpu=12"], maxJobs: 64, poll: 2.5)
     let host = Fleet.Host(
       name: "alps", address: .ssh("login.alps"), gpus: .count(0), cpuSlots: 64, labels: ["gpu": "h200"],
       env: ["CUDA_HOME": "/opt/cuda"], workdir: "/lustre/me/rollcall", isExclusive: true, slurm: slurm)
@@ -101,6 +102,13 @@ import Testing
     #expect(short.hosts.map(\.address) == [.local])
     #expect(short.hosts.map(\.workdir) == ["~/.rollcall"])
     #expect(!FleetReader.thisMachine().isCluster)
+  }
+
+  @Test func theExampleOfAClusterIsRead() throws {
+    let root = URL(fileURLWithPath: #filePath)
+      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+    let fleet = try FleetReader.read(path: root + "/Deploy/examples/fleet-slurm.yaml")
+    #expect(fleet.hosts.map(\.slurm?.maxJobs) == [200])
   }
 
   @Test func withoutAFleetFileThereIsThisMachine() {
