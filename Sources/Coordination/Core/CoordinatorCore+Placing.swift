@@ -73,7 +73,10 @@ extension CoordinatorCore {
     let usable = hosts.filter(isInPlay)
     let isKnown = book.setHosts(usable.map(placementHost))
     let changed = book.takeChangedRuns()
-    for run in isKnown ? changed : changed.union(queue) { book.set(run, queue.contains(run) ? queuedRun(run) : nil) }
+    // In order: the queue takes what comes at its end at once.
+    for run in (isKnown ? changed : changed.union(queue)).sorted() {
+      book.set(run, queue.contains(run) ? queuedRun(run) : nil)
+    }
     book.setHoldings(of: usable.lazy.flatMap(\.watched), isLimited: isLimited, holding: holding)
     return book.decide(pinnedHardware: pinnedHardware, now: now.steady)
   }
