@@ -119,6 +119,29 @@ import Testing
         == .exited(ExitRecord(code: 143, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")))
   }
 
+  @Test func theSignalOfACancelIsNoFailureOfTheCommand() {
+    for code in [137, 143] {
+      #expect(
+        Self.status(Self.evidence("CANCELLED", claimed: "7", code: code))
+          == .exited(ExitRecord(code: code, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")))
+    }
+  }
+
+  @Test func whatWasToldToEndDidNotEndWell() {
+    for states in [["CANCELLED"], []] {
+      var evidence = Self.evidence(claimed: "7", code: 0)
+      evidence.jobs = states.compactMap { SlurmJob(row: "7|\($0)|None|n1||a.t") }
+      evidence.isSignalled = true
+      #expect(
+        Self.status(evidence)
+          == .exited(ExitRecord(code: 0, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")))
+      evidence.cancel = "cancelled"
+      #expect(
+        Self.status(evidence)
+          == .exited(ExitRecord(code: 0, signal: nil, started: 5, ended: 9, reason: "cancelled")))
+    }
+  }
+
   @Test func whatTheSupervisorEndedKeepsItsReason() {
     let timedOut = ExitRecord(code: 143, signal: nil, started: 5, ended: 9, reason: "timeout")
     #expect(Self.status(Self.evidence("FAILED", claimed: "7", code: 143, because: "timeout")) == .exited(timedOut))

@@ -178,7 +178,7 @@ extension Agent {
       case "queue", "accounting":
         guard let job = SlurmJob(row: rest) else { throw error(.noReply, "a row of Slurm cannot be read: \(rest)") }
         evidence[job.attempt]?.jobs.append(job)
-      case "dir", "job", "claim", "cancel", "refusal", "exit":
+      case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled":
         let (id, value) = rest.firstWord
         try evidence[String(id)]?.take(word, value, else: error(.noReply, "a fact cannot be read: \(line.prefix(300))"))
       default: break
@@ -198,6 +198,7 @@ extension SlurmEvidence {
     case "job": submitted = String(value)
     case "cancel": cancel = String(value)
     case "refusal": refusal = String(value)
+    case "signalled": isSignalled = true
     case "claim":
       let words = value.split(separator: " ")
       guard words.count == 4, let started = Double(words[3]) else { throw failure }

@@ -122,6 +122,8 @@ struct SlurmEvidence: Sendable, Hashable {
   /// Why its supervisor did not begin.
   var refusal: String?
   var record: ExitRecord?
+  /// Slurm told its job to end while it ran.
+  var isSignalled = false
   var jobs: [SlurmJob] = []
   /// Whether all who could know its job were asked, and answered.
   var isComplete = true
@@ -175,7 +177,10 @@ struct SlurmEvidence: Sendable, Hashable {
     case .outOfMemory: return .exited(told("out-of-memory", now))
     case .cancelled:
       if let cancel { return .exited(told(cancel, now)) }
-      guard let record, record.reason == nil else { return .exited(told("cancelled-elsewhere", now)) }
+      // Slurm signals the command as well as its supervisor, which may see its end first.
+      guard let record, record.reason == nil, ![137, 143].contains(record.code), !isSignalled else {
+        return .exited(told("cancelled-elsewhere", now))
+      }
       // It ended by itself before; a controller that lost its memory says so of jobs that it does not know.
       return record.code == 0 ? .lost(words + ", but its command had ended well") : .exited(record)
     case .well:
@@ -194,7 +199,11 @@ struct SlurmEvidence: Sendable, Hashable {
 
   /// Slurm does not know it any more.
   private func forgotten(_ unexplained: Double) -> AttemptStatus? {
-    if let record { return .exited(record) }
+    if let record {
+      // Why it was told to end nobody knows any more; that it ended well must not be believed.
+      let isOwn = record.reason != nil && record.reason != "cancelled"
+      return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
+    }
     if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
     guard submitted != nil || claim != nil else { return isComplete ? .absent : nil }
     guard isComplete, unexplained >= Self.patience else { return nil }

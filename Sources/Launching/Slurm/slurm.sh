@@ -15,6 +15,7 @@
 #   claim/   made by the job that began: of two jobs for one attempt, only one runs anything
 #   cancel   why we cancelled it
 #   nodes/   the exit code of each node of a gang
+#   signalled  Slurm told the job to end: its time was over, it was cancelled or had to make room
 
 say() { printf '@%s %s\n' "$nonce" "$*"; }
 one_line() { tr -s '\n\t\r' '   ' | tr -d '\000-\037' | head -c 400; }
@@ -59,7 +60,8 @@ slurm_job() {
   [ ! -e exit.json ] || exit 98
   # A session of its own: the supervisor knows its processes by it. Signals that Slurm sends reach it, too.
   setsid sh "$0" - supervise "$workdir" "$leases" auto "$dir" </dev/null >/dev/null 2>supervisor.log &
-  trap : TERM
+  # Slurm signals all processes at once: what the command made of that is not to be taken for its own end.
+  trap ': >"$dir/signalled"' TERM
   wait
   tries=0
   while [ ! -e identity ] && [ ! -e refusal ] && [ "$tries" -lt 600 ]; do
@@ -339,13 +341,14 @@ slurm_status() {
     [ "$cancel" = - ] || say cancel "$id" "$cancel"
     [ "$refusal" = - ] || say refusal "$id" "$refusal"
     [ -z "$record" ] || say exit "$id" "$record"
+    [ ! -e "$dir/signalled" ] || say signalled "$id" yes
     if key_of "$id"; then printf '%s\n' "$key" >>"$stage.keys"; fi
   done
   # Afterwards: a job that waits cannot have begun before, unless it was put back.
   queue "$stage" >"$stage.jobs" || unavailable "$stage"
   select_jobs "$stage.keys" "$stage.jobs" | while IFS= read -r line; do say queue "$line"; done
   # What Slurm has forgotten, its accounting may know.
-  awk -F '|' 'NR == FNR { known[$NF]; next } !($0 in known)' "$stage.jobs" "$stage.keys" >"$stage.lost"
+  awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next } !($0 in known)' "$stage.jobs" "$stage.keys" >"$stage.lost"
   if [ -s "$stage.lost" ]; then
     split_lost=$(xargs -n 100 echo <"$stage.lost")
     printf '%s\n' "$split_lost" | while read -r names; do
@@ -362,7 +365,7 @@ slurm_status() {
 }
 
 # The rows of the jobs with one of the names. Our names hold no |.
-select_jobs() { awk -F '|' 'NR == FNR { wanted[$0]; next } $NF in wanted' "$1" "$2"; }
+select_jobs() { awk -F '|' 'FILENAME == ARGV[1] { wanted[$0]; next } $NF in wanted' "$1" "$2"; }
 
 # An exit record for what never began, or left none. Arguments: directory, reason.
 end_record() {
