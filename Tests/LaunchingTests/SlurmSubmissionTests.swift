@@ -18,11 +18,14 @@ struct SlurmSubmissionTests {
   /// This machine, where Slurm is found by its configuration.
   private struct LoginNode: Transport {
     let configuration: String
+    /// A directory whose programs are found first.
+    var commands = "/nonexistent"
     let base = LocalTransport()
 
     func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
       try await base.run(
-        "export SLURM_CONF=\(configuration)\n" + command, input: input, limit: limit, timeout: timeout)
+        "export SLURM_CONF=\(configuration) PATH=\(commands):$PATH\n" + command, input: input, limit: limit,
+        timeout: timeout)
     }
 
     func stream(
@@ -123,6 +126,7 @@ struct SlurmSubmissionTests {
       try await Task.sleep(for: .milliseconds(200))
     }
     #expect(scratch.text("book") == "ran\n", "it ran once")
+    try await refuse(scratch, configuration)
     let ends = try await launcher().status(of: ["a1", "a2", "a3", "a4"])
     #expect(ends["a4"] == .absent)
     for (id, reason) in [("a2", "superseded"), ("a3", "cancelled")] {
@@ -132,5 +136,45 @@ struct SlurmSubmissionTests {
       }
       #expect(record.reason == reason)
     }
+  }
+
+  /// What sbatch says when it takes no job: later, never, or nobody knows.
+  private func refuse(_ scratch: Scratch, _ configuration: String) async throws {
+    func launcher(saying words: String) throws -> SlurmLauncher {
+      let folder = try scratch.directory("commands")
+      try scratch.write("commands/sbatch", "#!/bin/sh\necho '\(words)' >&2\nexit 1\n", permissions: 0o755)
+      return SlurmLauncher(
+        transport: LoginNode(configuration: configuration, commands: folder), workdir: scratch.path("shared"),
+        options: SlurmLauncher.Options(), name: "cluster")
+    }
+    let limit =
+      "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+      + "accounting/QOS policy (job submit limit, user\"s size and/or time limits)"
+    // None of ours is there, so that waiting makes no room.
+    var outcome = try await launcher(saying: limit).launch(spec("b1"), files: [])
+    guard case .refused = outcome else {
+      Issue.record("a limit that nothing mends: \(outcome)")
+      return
+    }
+    let real = SlurmLauncher(
+      transport: LoginNode(configuration: configuration), workdir: scratch.path("shared"),
+      options: SlurmLauncher.Options(), name: "cluster")
+    _ = try await real.launch(spec("b2", command: "sleep 60"), files: [])
+    outcome = try await launcher(saying: limit).launch(spec("b3"), files: [])
+    guard case .gpuBusy(let why) = outcome else {
+      Issue.record("there will be room when ours have ended: \(outcome)")
+      return
+    }
+    #expect(why.contains("AssocMaxSubmitJobLimit"))
+    #expect(!FileManager.default.fileExists(atPath: scratch.path("shared/attempts/b3")), "another attempt follows")
+
+    // It may have arrived: nothing is concluded, and the same launch again submits it.
+    let lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
+    await #expect(throws: LaunchError.self) { try await launcher(saying: lost).launch(spec("b4"), files: []) }
+    let status = try await real.status(of: ["b4"])["b4"]
+    #expect(status == .absent)
+    outcome = try await real.launch(spec("b4"), files: [])
+    #expect(outcome == .submitted)
+    for id in ["b2", "b4"] { try await real.stop(id, reason: "cancelled") }
   }
 }

@@ -182,6 +182,27 @@ struct SlurmTests {
     }
   }
 
+  /// A controller that dies within seconds of a submission forgets that it had acknowledged it.
+  @Test(.timeLimit(.minutes(6))) func aControllerThatLosesItsMemoryLosesNoRun() async throws {
+    try await Scratch.with { scratch in
+      try await SlurmCluster.with(in: scratch, accounting: false) { cluster in
+        try writeJob(scratch, ["restart"])
+        let rollcall = try cluster.rollcall(scratch)
+        async let ended = rollcall.start(["run", "job.yaml", "--json"], pidFile: scratch.path("pid"))
+        let began = try await SlurmCluster.wait { book(scratch) == ["restart 1"] }
+        #expect(began)
+        try await cluster.change("control", "kill")
+        try await cluster.change("control", "start")
+        try scratch.write("go", "")
+        let outcome = try await ended
+        let run = try runs(try outcome.json())["what=restart"]
+        #expect(run?["state"] as? String == "succeeded", "\(outcome.output)")
+        // Where its job was forgotten, another attempt followed; none ran twice.
+        #expect(book(scratch) == attempts(run).indices.map { "restart \($0 + 1)" })
+      }
+    }
+  }
+
   @Test(.timeLimit(.minutes(8)), arguments: [true, false])
   func whatSlurmHasForgottenIsFoundAgain(accounting: Bool) async throws {
     try await Scratch.with { scratch in
