@@ -98,7 +98,7 @@ let package = Package(
     .target(
       name: "Launching",
       dependencies: ["Transports"],
-      resources: [.embedInCode("Detached/agent.sh")]),
+      resources: [.embedInCode("Detached/agent.sh"), .embedInCode("Slurm/slurm.sh")]),
     .target(
       name: "Gathering",
       dependencies: [

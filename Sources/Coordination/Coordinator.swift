@@ -30,6 +30,11 @@ public actor Coordinator {
     public var slowestPoll = 5.0
     /// Part of the time since the last launch or news that passes until the next poll.
     public var pollShare = 0.2
+    /// Seconds between two polls of a cluster, whose quickest is the fleet file's: at most, and where it answers slowly.
+    public var slowestClusterPoll = 60.0
+    public var slowestPollUnderLoad = 300.0
+    /// So many times as long as a poll of a cluster took, it is left alone.
+    public var pollRest = 20.0
     /// Seconds that placing waits for hosts that have not told who they are.
     public var enrolPatience = 10.0
 

@@ -39,6 +39,12 @@ public struct HostConnection: Sendable {
         case .local: LocalTransport(name: host.name)
         case .ssh(let alias): SSHTransport(alias: alias, configurationFile: fleet.sshConfig, name: host.name)
         }
+      if let slurm = host.slurm {
+        return HostConnection(
+          host: host, transport: transport,
+          launcher: SlurmLauncher(
+            transport: transport, workdir: host.workdir, options: SlurmLauncher.Options(slurm), name: host.name))
+      }
       let gpus: Int? =
         switch host.gpus {
         case .auto: nil
@@ -49,5 +55,15 @@ public struct HostConnection: Sendable {
         launcher: DetachedLauncher(
           transport: transport, workdir: host.workdir, leaseDir: host.leaseDir, gpus: gpus, name: host.name))
     }
+  }
+}
+
+extension SlurmLauncher.Options {
+  init(_ slurm: Fleet.Host.Slurm) {
+    let words = [
+      ("partition", slurm.partition), ("account", slurm.account), ("qos", slurm.qos),
+      ("constraint", slurm.constraint), ("reservation", slurm.reservation),
+    ].compactMap { name, value in value.map { "--\(name)=\($0)" } }
+    self.init(words: words + slurm.options, gpuType: slurm.gpuType, usesGres: slurm.usesGres)
   }
 }

@@ -47,7 +47,8 @@ enum Launch {
       id: attempt.id, token: attempt.token, sweep: run.sweep, run: run.name, number: attempt.number,
       command: resolved.command, environment: environment, gpuCount: attempt.gpus, timeout: resolved.timeout,
       stallTimeout: resolved.stallTimeout, isExclusive: host.isExclusive,
-      holdSeconds: attempt.share == nil ? nil : holdSeconds)
+      holdSeconds: attempt.share == nil ? nil : holdSeconds,
+      nodes: host.slurm == nil || cell.run.nodes == 1 ? nil : cell.run.nodes)
   }
 
   /// How long a share of a gang holds its GPUs for hosts that do not answer.

@@ -27,15 +27,18 @@ public struct QueueView: Sendable {
     let answers = await Self.facts(of: fleet)
     let facts = answers.compactMapValues { try? $0.get() }
     // Other sweeps of the store take room, too.
+    let clusters = Set(fleet.hosts.filter { $0.slurm != nil }.map(\.name))
     var open: [Placement.Holding] = try ledger.unfencedAttempts().map {
-      SchedulerInput.holding($0, cell: nil, age: 0, now: now)
+      SchedulerInput.holding($0, cell: nil, age: 0, now: now, isCluster: clusters.contains($0.host))
     }
     for other in try ledger.sweeps(limit: 1000) where other.ended == nil {
       let cells = Self.cells(try ledger.plan(of: other.id))
       let ofRun = Dictionary(try ledger.runs(of: other.id).map { ($0.name, $0.cell) }) { first, _ in first }
       for attempt in try ledger.attempts(of: other.id) where attempt.state == .launching || attempt.state == .running {
         let cell = ofRun[attempt.run].flatMap { cells[$0] }
-        open.append(SchedulerInput.holding(attempt, cell: cell, age: now - attempt.created, now: now))
+        open.append(
+          SchedulerInput.holding(
+            attempt, cell: cell, age: now - attempt.created, now: now, isCluster: clusters.contains(attempt.host)))
       }
     }
     snapshot.now = now
@@ -58,7 +61,8 @@ public struct QueueView: Sendable {
       guard let cell = cells[run.cell] else { continue }
       snapshot.runs.append(
         SchedulerInput.run(
-          run, id: run.name, cell: cell, plan: plan, attempts: own.filter { $0.run == run.name }, order: run.position))
+          run, id: run.name, cell: cell, plan: plan, attempts: own.filter { $0.run == run.name }, order: run.position,
+          isCluster: fleet.isCluster))
     }
     if plan.compare.sameHardware {
       snapshot.pinnedHardware[sweep.id] = SchedulerInput.pinned(own) { facts[$0.host] }

@@ -13,6 +13,13 @@ enum SchedulerInput {
     _ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool, isTaken: Bool
   ) -> Placement.Host {
     let total = gpuCount(of: host, facts)
+    if host.slurm != nil {
+      // A job takes one of so many places, whatever it asks for: the cluster places it.
+      let places = min(host.cpuSlots, facts?.jobLimit ?? .max)
+      return Placement.Host(
+        name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
+        totalGPUs: 0, freeGPUs: 0, cpuSlots: places, freeCPUSlots: places)
+    }
     let isClosed = host.isExclusive && isTaken
     return Placement.Host(
       name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
@@ -31,9 +38,14 @@ enum SchedulerInput {
   /// - Parameters:
   ///   - attempts: of the run.
   ///   - order: lower is older.
+  ///   - isCluster: it takes one place of the one cluster, which gives it what it asks for.
   static func run(
-    _ run: RunRecord, id: String, cell: Cell, plan: Plan, attempts: [AttemptRecord], order: Int
+    _ run: RunRecord, id: String, cell: Cell, plan: Plan, attempts: [AttemptRecord], order: Int, isCluster: Bool
   ) -> Placement.QueuedRun {
+    if isCluster {
+      return Placement.QueuedRun(
+        id: id, gpus: 0, nodes: 1, labels: cell.run.hosts, order: order, sweep: run.sweep, timeLimit: cell.run.timeout)
+    }
     let failedOn = attempts.filter { ($0.state == .lost || $0.state == .failed) && $0.isCharged }
     return Placement.QueuedRun(
       id: id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: order,
@@ -47,7 +59,14 @@ enum SchedulerInput {
   ///   - cell: nil where it is not known; the attempt then has no time limit here.
   ///   - age: seconds since it was sent to its host.
   ///   - now: seconds by the clock that the scheduler is asked with.
-  static func holding(_ attempt: AttemptRecord, cell: Cell?, age: Double, now: Double) -> Placement.Holding {
+  ///   - isCluster: its host is a cluster.
+  static func holding(
+    _ attempt: AttemptRecord, cell: Cell?, age: Double, now: Double, isCluster: Bool
+  ) -> Placement.Holding {
+    if isCluster {
+      // How long it waits in the cluster's queue nobody knows.
+      return Placement.Holding(run: attempt.id, sweep: attempt.sweep, hosts: [attempt.host], gpus: 0)
+    }
     // A lost attempt ends when its host says so, and no earlier.
     let isLimited = attempt.state == .launching || attempt.state == .running
     return Placement.Holding(

@@ -33,6 +33,10 @@ struct Transition: Equatable {
       return Transition(attempt: next, run: .launching, event: "not-on-host", action: .launchAgain)
     case (.launching, .claimed(let age)) where age > claimPatience:
       return Transition(attempt: next, run: .launching, event: "half-launched", action: .launchAgain)
+    case (.launching, .waiting(let why)):
+      return Transition(attempt: next, run: .launching, why: why, event: "waiting", action: .none)
+    case (.running, .waiting(let why)):
+      return Transition(attempt: next, run: .running, why: why, event: "paused", action: .none)
     case (.launching, .running):
       next.state = .running
       next.started = now
@@ -78,6 +82,8 @@ struct Transition: Equatable {
     case ("timeout", _, _): (.timedOut, "stopped at its time limit")
     case ("stalled", _, _): (.stalled, "stopped: no output and no new dump bytes for its stall limit")
     case ("cancelled", _, _): (.cancelled, "cancelled")
+    case ("cancelled-elsewhere", _, _): (.cancelled, "its job was cancelled by somebody else")
+    case ("out-of-memory", _, _): (.failed, "its job was ended since it had used up its memory")
     case (_, _, .some(let signal)): (.failed, "its command was ended by signal \(signal)")
     case (_, 0, nil): (.succeeded, nil)
     case (_, 127, nil): (.failed, "exit code 127: the command was not found on the host")

@@ -20,6 +20,8 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
   public var isExclusive: Bool
   /// One share of a gang: takes its GPUs, then waits so many whole seconds for `Launcher.release`; nil: begins at once.
   public var holdSeconds: Int?
+  /// For a launcher that takes a gang as one attempt: on so many hosts, `gpuCount` on each; nil: one.
+  public var nodes: Int?
 
   public struct EnvironmentEntry: Sendable, Hashable, Codable {
     public var name: String
@@ -34,7 +36,7 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
   public init(
     id: String, token: String, sweep: String, run: String, number: Int, command: String,
     environment: [EnvironmentEntry], gpuCount: Int, timeout: Double, stallTimeout: Double?,
-    isExclusive: Bool = false, holdSeconds: Int? = nil
+    isExclusive: Bool = false, holdSeconds: Int? = nil, nodes: Int? = nil
   ) {
     self.id = id
     self.token = token
@@ -48,6 +50,7 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
     self.stallTimeout = stallTimeout
     self.isExclusive = isExclusive
     self.holdSeconds = holdSeconds
+    self.nodes = nodes
   }
 }
 
@@ -70,9 +73,11 @@ public enum LaunchOutcome: Sendable, Hashable {
   case started
   /// It stood already, with my token: started by an earlier, unanswered launch.
   case adopted
+  /// A cluster has it in its queue, or knows it from before; its status tells how it stands.
+  case submitted
   /// No room on the host's disk; nothing is left behind.
   case noSpace(String)
-  /// Not enough free GPUs: locked by another gang or used by a stranger.
+  /// Not enough free GPUs: locked by another gang or used by a stranger; or a cluster that takes no more jobs now.
   case gpuBusy(String)
   /// Refused for another reason that trying again does not change (workdir not writable, …).
   case refused(String)
@@ -83,6 +88,8 @@ public enum AttemptStatus: Sendable, Hashable {
   case absent
   /// Directory made, supervisor not yet seen.
   case claimed(ageSeconds: Double)
+  /// A cluster has it, and keeps it waiting, with the reason.
+  case waiting(String)
   case running(outputBytes: Int)
   case exited(ExitRecord)
   /// Supervisor gone without an exit record: host rebooted or it was killed.
@@ -96,7 +103,8 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// Seconds since 1970 by the host's clock.
   public var started: Double
   public var ended: Double
-  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`; nil for a plain end.
+  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a cluster
+  /// `cancelled-elsewhere`, `out-of-memory`; nil for a plain end.
   public var reason: String?
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
@@ -137,11 +145,13 @@ public struct HostFacts: Sendable, Hashable, Codable {
   public var versions: [String: String]
   /// What the host calls itself on its network (`uname -n`).
   public var nodeName: String
+  /// A cluster that lets its user have no more jobs at a time; nil: no such limit.
+  public var jobLimit: Int?
 
   public init(
     bootID: String, home: String, workdir: String, cpuCount: Int, gpuNames: [String], gpuIDs: [String],
     gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String],
-    nodeName: String = ""
+    nodeName: String = "", jobLimit: Int? = nil
   ) {
     self.bootID = bootID
     self.home = home
@@ -154,6 +164,7 @@ public struct HostFacts: Sendable, Hashable, Codable {
     self.clockOffset = clockOffset
     self.versions = versions
     self.nodeName = nodeName
+    self.jobLimit = jobLimit
   }
 }
 
@@ -166,7 +177,7 @@ public protocol Launcher: Sendable {
   /// Lets a share that was launched with `holdSeconds` begin; again does no harm.
   /// - Throws: `LaunchError.absent` where there is none, or it has ended already.
   func release(_ attempt: String) async throws
-  /// One command for all.
+  /// One command for all. What is not in the answer is not known: nothing is concluded from that.
   func status(of attempts: [String]) async throws -> [String: AttemptStatus]
   /// TERM to the whole session, then KILL; returns when nothing of it lives, nor ever will: a launch that arrives
   /// later starts nothing. Or throws.

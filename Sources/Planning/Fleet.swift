@@ -31,6 +31,8 @@ public struct Fleet: Sendable, Hashable, Codable {
     public var isExclusive: Bool
     /// What the other hosts of the fleet reach it by (`MASTER_ADDR` of a gang); nil: what it calls itself.
     public var networkAddress: String?
+    /// Not a machine but a cluster; nil: a machine.
+    public var slurm: Slurm?
 
     /// How many GPUs it has; nil where nobody knows.
     /// - Parameter found: What an attempt there found, as `0,1,2`; nil: nothing yet.
@@ -45,7 +47,7 @@ public struct Fleet: Sendable, Hashable, Codable {
       name: String, address: Address, gpus: GPUs = .auto, cpuSlots: Int = 1,
       labels: OrderedDictionary<String, String> = [:], env: OrderedDictionary<String, String> = [:],
       workdir: String = Host.defaultWorkdir, leaseDir: String = Host.defaultLeaseDir,
-      isExclusive: Bool = false, networkAddress: String? = nil
+      isExclusive: Bool = false, networkAddress: String? = nil, slurm: Slurm? = nil
     ) {
       self.name = name
       self.address = address
@@ -57,6 +59,7 @@ public struct Fleet: Sendable, Hashable, Codable {
       self.leaseDir = leaseDir
       self.isExclusive = isExclusive
       self.networkAddress = networkAddress
+      self.slurm = slurm
     }
 
     /// Sweeps of stores that are older than a key have its default.
@@ -72,6 +75,7 @@ public struct Fleet: Sendable, Hashable, Codable {
       leaseDir = try values.decode(String.self, forKey: .leaseDir)
       isExclusive = try values.decodeIfPresent(Bool.self, forKey: .isExclusive) ?? false
       networkAddress = try values.decodeIfPresent(String.self, forKey: .networkAddress)
+      slurm = try values.decodeIfPresent(Slurm.self, forKey: .slurm)
     }
 
     public static let defaultWorkdir = "~/.rollcall"

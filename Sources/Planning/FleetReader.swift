@@ -42,28 +42,41 @@ struct FleetKeys: KeyTable {
   let sshConfig = Key(
     "ssh_config", .text, "An ssh configuration file, relative to this file, in place of ~/.ssh/config.")
   let launcher = Key("launcher", .word(["detached", "slurm"]), "detached (default), or slurm.")
-  let submit = Key("submit", .text, "For slurm: local, or the ssh alias of the login node.")
-  let partition = Key("partition", .text, "For slurm.")
-  let account = Key("account", .text, "For slurm.")
-  let sbatch = Key("sbatch", .list(of: .text), "For slurm: further options.")
+  let submit = Key("submit", .text, "For slurm: local (default), or the ssh alias of the login node.")
+  let clusterName = Key("name", JobKeys.nameShape, "For slurm: what the cluster is called here; default slurm.")
+  let partition = Key("partition", .text, "For slurm: --partition.")
+  let account = Key("account", .text, "For slurm: --account.")
+  let qos = Key("qos", .text, "For slurm: --qos.")
+  let constraint = Key("constraint", .text, "For slurm: --constraint.")
+  let reservation = Key("reservation", .text, "For slurm: --reservation.")
+  let gpuType = Key("gpu_type", .text, "For slurm: the type of GPU, as in --gpus-per-node=TYPE:8.")
+  let gres = Key("gres", .boolean, "For slurm, true: GPUs are asked for by --gres=gpu:8, not --gpus-per-node=8.")
+  let exclusive = Key("exclusive", .boolean, "For slurm, true: a job has its nodes for itself.")
+  let sbatch = Key("sbatch", .list(of: .text), "For slurm: further options of sbatch, each as --name=value.")
+  let maxJobs = Key(
+    "max_jobs", .integer(1...100_000), "For slurm: jobs that wait or run at a time; default 500.")
+  let poll = Key(
+    "poll", .number(0.2...3600),
+    "For slurm: seconds between two looks at the queue right after something happened; default 5.")
+  let labels = Key("labels", .dictionary(of: .axisValue), "For slurm: what `run.hosts` selects by.")
+  let env = Key(
+    "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
+    "For slurm: environment variables of every run; the job's own win.")
+  let workdir = Key(
+    "workdir", .text,
+    "For slurm: where attempts live, on a file system that the nodes share with the login node; default ~/.rollcall.")
 
   var keys: [AnyKey] {
-    [
-      hosts.erased, sshConfig.erased, launcher.erased, submit.erased, partition.erased, account.erased,
-      sbatch.erased,
-    ]
+    let words = [clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir]
+    return [hosts.erased, sshConfig.erased, launcher.erased] + words.map(\.erased)
+      + [gres.erased, exclusive.erased, sbatch.erased, maxJobs.erased, poll.erased, labels.erased, env.erased]
   }
 
   static var shape: Shape<Fleet> {
     .object(FleetKeys()) { fields, keys, reading in
       let launcher = fields(keys.launcher, &reading)
-      guard launcher != "slurm" else {
-        reading.report(fields.place(keys.launcher), "`launcher: slurm` comes later; list `hosts` for now")
-        return nil
-      }
-      if fields.has(keys.submit) || fields.has(keys.partition) || fields.has(keys.account) || fields.has(keys.sbatch) {
-        reading.report(fields.value.place, "submit, partition, account and sbatch belong to `launcher: slurm`")
-      }
+      if launcher == "slurm" { return keys.cluster(fields, &reading) }
+      keys.refuseClusterKeys(fields, &reading)
       let hosts = fields(keys.hosts, &reading)
       let sshConfig = fields(keys.sshConfig, &reading)
       guard fields.has(keys.hosts) else {
@@ -157,7 +170,7 @@ struct HostKeys: KeyTable {
       }
   }
 
-  private static func directory(_ fields: Fields, _ key: Key<String>, _ reading: inout Reading) -> String? {
+  static func directory(_ fields: Fields, _ key: Key<String>, _ reading: inout Reading) -> String? {
     guard let path = fields(key, &reading) else { return nil }
     guard path.hasPrefix("/") || path.hasPrefix("~/"), !path.split(separator: "/").contains("..") else {
       reading.report(fields.place(key), "`\(key.name)` must be an absolute path or begin with ~/, without ..")

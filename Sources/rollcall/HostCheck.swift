@@ -17,6 +17,8 @@ struct HostCheck: Encodable {
   var code: String?
   var facts: HostFacts?
   var examination: HostExamination?
+  /// Of a cluster, in place of an examination of one host.
+  var cluster: ClusterExamination?
   /// A process that was left behind outlives its connection; nil on this machine, where there is none.
   var survivesDisconnect: Bool?
   /// What a person should look at.
@@ -31,6 +33,7 @@ struct HostCheck: Encodable {
     case code
     case facts
     case examination
+    case cluster
     case survivesDisconnect = "survives_disconnect"
     case warnings
   }
@@ -78,6 +81,49 @@ struct HostCheck: Encodable {
     }
   }
 
+  private static func askCluster(_ connection: HostConnection, _ launcher: SlurmLauncher) async throws -> HostCheck {
+    var check = HostCheck(name: connection.host.name, reachable: true)
+    let facts = try await launcher.enrol()
+    let cluster = try await launcher.examine()
+    await connection.transport.close()
+    check.facts = facts
+    check.cluster = cluster
+    check.judge(connection.host, facts, cluster)
+    return check
+  }
+
+  private mutating func judge(_ host: Fleet.Host, _ facts: HostFacts, _ cluster: ClusterExamination) {
+    usable = true
+    if let name = host.slurm?.partition {
+      let named = name.split(separator: ",").map(String.init)
+      let known = cluster.partitions.filter { named.contains($0.name) }
+      if known.isEmpty {
+        usable = false
+        code = TransportError.Code.configuration.rawValue
+        let names = cluster.partitions.map { shown($0.name) }.joined(separator: ", ")
+        trouble = "the cluster has no partition \(shown(name)); it has: \(names)"
+      }
+      for partition in known where partition.state != "up" {
+        warnings.append("partition \(shown(partition.name)) is \(shown(partition.state)): its jobs do not start")
+      }
+    }
+    if facts.versions["accounting"]?.contains("slurmdbd") != true {
+      warnings.append(
+        "no accounting: of jobs that Slurm has forgotten (MinJobAge \(shown(facts.versions["min_job_age"] ?? "?")) s) "
+          + "only the run directory tells")
+    }
+    if let limit = facts.jobLimit, let most = host.slurm?.maxJobs, limit < most {
+      warnings.append("its accounting lets you have \(limit) jobs at a time, fewer than max_jobs \(most)")
+    }
+    if abs(facts.clockOffset) > 2 {
+      warnings.append(String(format: "its clock is %+.1f s off ours", facts.clockOffset))
+    }
+    for reason in cluster.reasons.prefix(20) {
+      warnings.append("\(shown(reason.nodes)) is \(shown(reason.state)): \(shown(reason.reason))")
+    }
+    warnings += cluster.troubles.map { "a command of Slurm failed: \(shown($0))" }
+  }
+
   /// Where it throws, the connection is left to its end: waiting for one that hangs would hang, too.
   private static func ask(_ host: Fleet.Host, _ fleet: Fleet) async throws -> HostCheck {
     func connect() throws -> (any Transport, DetachedLauncher) {
@@ -85,6 +131,11 @@ struct HostCheck: Encodable {
         let launcher = connection.launcher as? DetachedLauncher
       else { throw TransportError(code: .configuration, host: host.name, message: "it cannot be examined") }
       return (connection.transport, launcher)
+    }
+    if let connection = HostConnection.connections(for: fleet).first,
+      let launcher = connection.launcher as? SlurmLauncher
+    {
+      return try await askCluster(connection, launcher)
     }
     var check = HostCheck(name: host.name, reachable: true)
     var (transport, launcher) = try connect()

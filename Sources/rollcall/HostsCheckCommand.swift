@@ -54,6 +54,10 @@ struct HostsCheckCommand: AsyncParsableCommand, HasJSONOutput {
       for lease in check.examination?.leases ?? [] where lease.state == .held {
         lines.append("\(shown(lease.name)) is held by \(holder(lease))")
       }
+      for partition in check.cluster?.partitions ?? [] { lines.append(Self.line(partition)) }
+      for (state, count) in (check.cluster?.jobs ?? [:]).sorted(by: { $0.key < $1.key }) {
+        lines.append("\(count) of your jobs: \(shown(state))")
+      }
       if !lines.isEmpty { text += "\n\n\(check.name)\n" + lines.map { "  " + shown($0) }.joined(separator: "\n") }
     }
     return text
@@ -61,6 +65,13 @@ struct HostsCheckCommand: AsyncParsableCommand, HasJSONOutput {
 
   private static func row(_ check: HostCheck) -> [String] {
     let state = !check.reachable ? "NO" : !check.usable ? "UNUSABLE" : check.drained == nil ? "ok" : "drained"
+    if let facts = check.facts, let cluster = check.cluster {
+      let all = cluster.partitions.map { ($0.gpus, $0.gpusInUse) }.max { $0.0 < $1.0 } ?? (0, 0)
+      return [
+        check.name, state, "\(all.0)", all.1 == 0 ? "-" : "\(all.1)", "-", "\(facts.freeDiskBytes >> 30) GiB", "-",
+        String(format: "%+.1f s", facts.clockOffset), shown("Slurm \(facts.versions["slurm"] ?? "?")"),
+      ]
+    }
     guard let facts = check.facts, let examination = check.examination else {
       return [check.name, state] + Array(repeating: "-", count: 7)
     }
@@ -78,6 +89,13 @@ struct HostsCheckCommand: AsyncParsableCommand, HasJSONOutput {
       examination.availableMemory.map { "\($0 >> 30) GiB" } ?? "-", String(format: "%+.1f s", facts.clockOffset),
       shown(versions.compactMap { $0 }.joined(separator: ", ")),
     ]
+  }
+
+  private static func line(_ partition: ClusterExamination.Partition) -> String {
+    let nodes = partition.nodes.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
+    return "partition \(partition.name): \(partition.state), at most \(partition.timeLimit), nodes \(nodes), "
+      + "GPUs \(partition.gpus - partition.gpusInUse) of \(partition.gpus) free, "
+      + "CPUs \(partition.cpus - partition.cpusInUse) of \(partition.cpus) free"
   }
 
   private static func holder(_ lease: HostExamination.Lease) -> String {

@@ -65,8 +65,11 @@ private struct Sites {
   }
 
   private let hosts: [Placement.Host]
+  /// It places by itself, whatever a run asks for.
+  private let isCluster: Bool
 
   init(_ fleet: Fleet) {
+    isCluster = fleet.isCluster
     hosts = fleet.hosts.map { host in
       let gpus: Int? = if case .count(let count) = host.gpus { count } else { nil }
       return Placement.Host(
@@ -77,7 +80,8 @@ private struct Sites {
 
   func answer(for cell: Cell) -> Answer {
     let run = Placement.QueuedRun(
-      id: cell.id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: 0)
+      id: cell.id, gpus: isCluster ? 0 : cell.run.gpus, nodes: isCluster ? 1 : cell.run.nodes, labels: cell.run.hosts,
+      order: 0)
     var share = run
     share.nodes = 1
     var able: [(name: String, isCertain: Bool)] = []

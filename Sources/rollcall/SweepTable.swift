@@ -190,7 +190,9 @@ struct SweepTable {
       }
       let names = host.runs.prefix(4).joined(separator: ", ") + (host.runs.count > 4 ? ", …" : "")
       let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : ""
-      return [host.name, "\(bar)\(host.gpusHeld)/\(total)", names, drain]
+      // What of a cluster's GPUs is in use, the cluster alone knows.
+      let use = fleet.isCluster ? "-" : "\(bar)\(host.gpusHeld)/\(total)"
+      return [host.name, use, names, drain]
     }
     let lines = StatusTable.table([["HOST", "GPUS", "RUNS", ""]] + rows).components(separatedBy: "\n")
     return hidden > 0 ? lines + ["and \(hidden) other hosts"] : lines

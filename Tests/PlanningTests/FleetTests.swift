@@ -66,6 +66,51 @@ import Testing
     #expect(fleet.hosts[1].gpus == .auto)
   }
 
+  @Test func readsACluster() throws {
+    let text = """
+      launcher: slurm
+      name: alps
+      submit: login.alps
+      partition: gpu
+      account: inference
+      qos: low
+      constraint: h200&nvlink
+      reservation: tuesday
+      gpu_type: h200
+      gres: true
+      exclusive: true
+      sbatch: [--mem=0, --cpus-per-gpu=12]
+      max_jobs: 64
+      poll: 2.5
+      labels: {gpu: h200}
+      env: {CUDA_HOME: /opt/cuda}
+      workdir: /lustre/me/rollcall
+      """
+    let fleet = try FleetReader.read(text: text, path: "fleet.yaml")
+    let slurm = Fleet.Host.Slurm(
+      partition: "gpu", account: "inference", qos: "low", constraint: "h200&nvlink", reservation: "tuesday",
+      gpuType: "h200", usesGres: true, options: ["--mem=0", "--cpus-per-gpu=12"], maxJobs: 64, poll: 2.5)
+    let host = Fleet.Host(
+      name: "alps", address: .ssh("login.alps"), gpus: .count(0), cpuSlots: 64, labels: ["gpu": "h200"],
+      env: ["CUDA_HOME": "/opt/cuda"], workdir: "/lustre/me/rollcall", isExclusive: true, slurm: slurm)
+    #expect(fleet == Fleet(hosts: [host]))
+    #expect(fleet.isCluster)
+    let again = try JSONDecoder().decode(Fleet.self, from: JSONEncoder().encode(fleet))
+    #expect(again == fleet)
+    let short = try FleetReader.read(text: "launcher: slurm", path: "fleet.yaml")
+    #expect(short.hosts.map(\.name) == ["slurm"])
+    #expect(short.hosts.map(\.address) == [.local])
+    #expect(short.hosts.map(\.workdir) == ["~/.rollcall"])
+    #expect(!FleetReader.thisMachine().isCluster)
+  }
+
+  @Test func theExampleOfAClusterIsRead() throws {
+    let root = URL(fileURLWithPath: #filePath)
+      .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path
+    let fleet = try FleetReader.read(path: root + "/Deploy/examples/fleet-slurm.yaml")
+    #expect(fleet.hosts.map(\.slurm?.maxJobs) == [200])
+  }
+
   @Test func withoutAFleetFileThereIsThisMachine() {
     #expect(FleetReader.thisMachine() == Fleet(hosts: [Fleet.Host(name: "local", address: .local)]))
   }
@@ -95,13 +140,33 @@ import Testing
       ),
       ("hosts: [{name: a, ssh: b, label: {}}]\n", ["1:27: unknown key `label` in `host` [labels]"]),
       (
-        "launcher: slurm\nsubmit: local\npartition: gpu\n",
-        ["1:11: `launcher: slurm` comes later; list `hosts` for now"]
+        "partition: gpu\nmax_jobs: 3\nhosts: [{name: a, local: true}]\n",
+        ["1:1: `partition`, `max_jobs`: at this level for `launcher: slurm` only; each of `hosts` has its own"]
       ),
       (
-        "partition: gpu\nhosts: [{name: a, local: true}]\n",
-        ["1:1: submit, partition, account and sbatch belong to `launcher: slurm`"]
+        "launcher: slurm\nhosts: [{name: a, local: true}]\n",
+        ["2:8: with `launcher: slurm` the cluster places the runs; take out `hosts`"]
       ),
+      (
+        "launcher: slurm\nsubmit: -oX\nmax_jobs: 0\npartition: a b\nworkdir: here\n",
+        [
+          "2:9: `submit` must be local or the ssh alias of the login node",
+          "3:11: expected a whole number from 1 to 100000, found the number 0",
+          "4:12: `partition` must be one word, as sbatch takes it",
+          "5:10: `workdir` must be an absolute path or begin with ~/, without ..",
+        ]
+      ),
+      (
+        "launcher: slurm\nsbatch: [-n2, --job-name=x, --part=gpu, --requeue, --mem=0, --time=5]\n",
+        [
+          "2:9: an option of `sbatch` is written --name or --name=value, not -n2",
+          "2:9: the option --job-name=x of `sbatch` cannot be given; Rollcall sets it itself",
+          "2:9: the option --part=gpu of `sbatch` cannot be given; use the key `partition`",
+          "2:9: the option --requeue of `sbatch` cannot be given; Rollcall sets it itself",
+          "2:9: the option --time=5 of `sbatch` cannot be given; use the key `timeout` of the job's `run`",
+        ]
+      ),
+      ("launcher: slurm\npartitions: gpu\n", ["2:1: unknown key `partitions` in `fleet file` [partition]"]),
     ])
   func refuses(text: String, said: [String]) {
     #expect(Self.problems(text) == said)

@@ -13,11 +13,15 @@ extension CoordinatorCore {
     switch status {
     case .absent, .claimed: break
     // Its directory stays, so that no other launch of it starts anything.
-    case .running, .exited, .lost: attempts[index].isInDoubt = false
+    case .running, .exited, .lost, .waiting: attempts[index].isInDoubt = false
     }
     if observedShare(status, of: index) { return }
     let seen = aged(status, index)
     if isCancelling(run), attempts[index].record.state == .launching, status == .absent {
+      stopIfCancelled(index)
+      return
+    }
+    if case .waiting(let why) = seen, runs[run].record.why == why {
       stopIfCancelled(index)
       return
     }
@@ -57,6 +61,11 @@ extension CoordinatorCore {
       next.heard = now.wall
       next.started = now.wall
       apply(Transition(attempt: next, run: .running, event: "running", action: .none), to: index, run)
+      stopIfCancelled(index)
+    case .submitted:
+      attempts[index].isInDoubt = false
+      attempts[index].record.heard = now.wall
+      output.writes.append(.attempt(attempts[index].record))
       stopIfCancelled(index)
     case .gpuBusy(let why): retry(index, run, .failed, why, ending: .gpuBusy, kind: "gpu-busy")
     case .noSpace(let why): retry(index, run, .failed, why, ending: .noSpace, kind: "no-space")

@@ -26,6 +26,8 @@ extension CoordinatorCore {
     var question: Int?
     /// Steady time of the last poll's answer; before all time: a poll is due at once.
     var polled = -Double.infinity
+    /// Seconds that the last poll took.
+    var pollCost = 0.0
     /// Steady time of the last launch or news: polls come quickly at first, then ever more slowly.
     var changed: Double
     /// Attempts that it is still to be asked about.
@@ -104,6 +106,11 @@ extension CoordinatorCore {
   /// Steady time at which the host is to be asked how its attempts stand.
   private func pollDue(_ host: Host) -> Double {
     let age = max(0, host.polled - host.changed)
+    if let slurm = host.host.slurm {
+      // A controller under load, which answers slowly, is left alone for longer.
+      let regular = min(max(settings.slowestClusterPoll, slurm.poll), max(slurm.poll, age * settings.pollShare))
+      return host.polled + max(regular, min(settings.slowestPollUnderLoad, host.pollCost * settings.pollRest))
+    }
     return host.polled + min(settings.slowestPoll, max(settings.quickestPoll, age * settings.pollShare))
   }
 
@@ -193,7 +200,7 @@ extension CoordinatorCore {
 
   private mutating func give(_ action: Command.Action, _ kind: Pending.Kind, _ host: Int) {
     lastCommand += 1
-    pending[lastCommand] = Pending(kind: kind, host: host)
+    pending[lastCommand] = Pending(kind: kind, host: host, given: now.steady)
     output.commands.append(Command(id: lastCommand, host: hosts[host].host.name, action: action))
   }
 }

@@ -50,7 +50,7 @@ extension CoordinatorCore {
           book.note(run)
           continue
         }
-        begin(run, on: chosen, gpus: gpus)
+        begin(run, on: chosen, gpus: isCluster ? cell(of: run)?.run.gpus ?? 0 : gpus)
       case .reserve, .wait: continue
       case .impossible(_, let reason):
         guard !mayStillBeTaken(run) else {
@@ -73,7 +73,10 @@ extension CoordinatorCore {
     let usable = hosts.filter(isInPlay)
     let isKnown = book.setHosts(usable.map(placementHost))
     let changed = book.takeChangedRuns()
-    for run in isKnown ? changed : changed.union(queue) { book.set(run, queue.contains(run) ? queuedRun(run) : nil) }
+    // In order: the queue takes what comes at its end at once.
+    for run in (isKnown ? changed : changed.union(queue)).sorted() {
+      book.set(run, queue.contains(run) ? queuedRun(run) : nil)
+    }
     book.setHoldings(of: usable.lazy.flatMap(\.watched), isLimited: isLimited, holding: holding)
     return book.decide(pinnedHardware: pinnedHardware, now: now.steady)
   }
@@ -128,6 +131,8 @@ extension CoordinatorCore {
 
   // MARK: - What the scheduler sees
 
+  private func cell(of run: Int) -> Cell? { sweeps[runs[run].sweep].cells[runs[run].record.cell] }
+
   private func queuedRun(_ run: Int) -> Placement.QueuedRun? {
     let record = runs[run].record
     let sweep = sweeps[runs[run].sweep]
@@ -135,7 +140,7 @@ extension CoordinatorCore {
     return SchedulerInput.run(
       record, id: String(run), cell: cell, plan: sweep.plan,
       attempts: runs[run].attempts.map { attempts[$0].record },
-      order: run)
+      order: run, isCluster: isCluster)
   }
 
   private func placementHost(_ host: Host) -> Placement.Host {
@@ -149,7 +154,9 @@ extension CoordinatorCore {
     let record = attempts[attempt].record
     // Of a sweep that is not driven here only its room is known.
     let cell = attempts[attempt].run.flatMap { sweeps[runs[$0].sweep].cells[runs[$0].record.cell] }
-    return SchedulerInput.holding(record, cell: cell, age: now.wall - record.created, now: now.steady)
+    return SchedulerInput.holding(
+      record, cell: cell, age: now.wall - record.created, now: now.steady,
+      isCluster: hosts[attempts[attempt].host].host.slurm != nil)
   }
 
   /// Comparison → the hardware that its first attempt took.

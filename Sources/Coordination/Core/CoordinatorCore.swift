@@ -82,6 +82,8 @@ struct CoordinatorCore: Sendable {
   /// By name.
   var hosts: [Host]
   let hostIndex: [String: Int]
+  /// The one host is a cluster, which places runs by itself.
+  let isCluster: Bool
   var sweeps: [Sweep] = []
   var runs: [Run] = []
   var attempts: [Attempt] = []
@@ -119,6 +121,8 @@ struct CoordinatorCore: Sendable {
 
     var kind: Kind
     var host: Int
+    /// Steady time.
+    var given: Double
   }
 
   /// - Parameters:
@@ -131,6 +135,7 @@ struct CoordinatorCore: Sendable {
     started = now.steady
     let known = hosts.sorted { $0.name < $1.name }.map { Host($0, now: now.steady) }
     self.hosts = known
+    isCluster = known.contains { $0.host.slurm != nil }
     hostIndex = Dictionary(known.enumerated().map { ($1.host.name, $0) }) { first, _ in first }
     for record in stragglers where attemptIndex[record.id] == nil { add(record, run: nil) }
   }
@@ -188,6 +193,7 @@ struct CoordinatorCore: Sendable {
     case (.enrol, .facts(let facts)): enrolled(command.host, facts)
     case (.poll(let asked), .statuses(let statuses)):
       hosts[command.host].polled = now.steady
+      hosts[command.host].pollCost = now.steady - command.given
       for attempt in asked where attempts[attempt].command == nil {
         if let status = statuses[attempts[attempt].record.id] { observed(status, of: attempt) }
       }

@@ -1,6 +1,6 @@
 import Transports
 
-/// Calls the script `agent.sh` on one host; puts it there where it is missing.
+/// Calls a script on one host, `agent.sh` or one that begins with other verbs; puts it there where it is missing.
 struct Agent: Sendable {
   let transport: any Transport
   let host: String
@@ -8,6 +8,22 @@ struct Agent: Sendable {
   let leaseDir: String
   /// nil: ask the host.
   let gpus: Int?
+  var script = Script.detached
+
+  /// A text, named by its content (FNV-1a), so that versions never overwrite each other.
+  struct Script: Sendable {
+    let bytes: [UInt8]
+    let version: String
+
+    init(_ bytes: [UInt8]) {
+      var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+      for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+      self.bytes = bytes
+      version = String(hash, radix: 16)
+    }
+
+    static let detached = Script(PackageResources.agent_sh)
+  }
 
   /// An answer: its marked lines without the marker, and everything behind the first one.
   struct Reply {
@@ -46,7 +62,7 @@ struct Agent: Sendable {
       + arguments.map(shellQuote)).joined(separator: " ")
     let result = try await transport.run(
       """
-      f=\(shellPath(workdir))/agent/\(Self.version).sh
+      f=\(shellPath(workdir))/agent/\(script.version).sh
       [ -r "$f" ] || { echo '@\(nonce) install'; exit 0; }
       exec sh "$f" \(words)
       """, input: input, limit: limit, timeout: timeout)
@@ -56,14 +72,13 @@ struct Agent: Sendable {
   /// Writes the script under the name of its content, aside and renamed.
   private func install() async throws {
     let nonce = newNonce()
-    let script = PackageResources.agent_sh
     let result = try await transport.run(
       """
       umask 022
-      d=\(shellPath(workdir))/agent t=\(shellPath(workdir))/agent/.\(Self.version).$$
-      { mkdir -p "$d" && cat >"$t" && [ "$(wc -c <"$t")" -eq \(script.count) ] && mv "$t" "$d/\(Self.version).sh"; } 2>&1 \
+      d=\(shellPath(workdir))/agent t=\(shellPath(workdir))/agent/.\(script.version).$$
+      { mkdir -p "$d" && cat >"$t" && [ "$(wc -c <"$t")" -eq \(script.bytes.count) ] && mv "$t" "$d/\(script.version).sh"; } 2>&1 \
       && echo '@\(nonce) installed' || rm -f "$t" 2>/dev/null
-      """, input: script, limit: 1 << 20, timeout: .seconds(60))
+      """, input: script.bytes, limit: 1 << 20, timeout: .seconds(60))
     let text = String(decoding: result.output, as: UTF8.self)
     guard text.contains("@\(nonce) installed") else {
       let problem = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
@@ -96,13 +111,6 @@ struct Agent: Sendable {
   }
 
   private var declared: String { gpus.map(String.init) ?? "auto" }
-
-  /// Names the script by its content (FNV-1a), so that versions never overwrite each other.
-  private static let version: String = {
-    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
-    for byte in PackageResources.agent_sh { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
-    return String(hash, radix: 16)
-  }()
 }
 
 /// A word for the shell that stands for a path; a leading `~/` is the remote user's home.

@@ -23,59 +23,17 @@ public final class DetachedLauncher: Launcher {
     transport: any Transport, workdir: String = "~/.rollcall", leaseDir: String = "/tmp/rollcall-leases",
     gpus: Int? = nil, name: String
   ) {
-    agent = Agent(transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
-    launches = LaunchQueue(agent: agent)
+    let agent = Agent(
+      transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
+    self.agent = agent
+    launches = LaunchQueue { await agent.launch($0) }
     absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
   }
 
   public func enrol() async throws -> HostFacts {
-    let before = Date().timeIntervalSince1970
-    let reply = try await agent.call("enrol")
-    let after = Date().timeIntervalSince1970
-    var values: [Substring: String] = [:]
-    var versions: [String: String] = [:]
-    var missing: [String] = []
-    var gpus: [(id: String, name: String)] = []
-    for line in reply.lines {
-      let (key, rest) = line.firstWord
-      switch key {
-      case "missing": missing.append(String(rest))
-      case "unusable": throw agent.error(.workdir, "the work directory \(agent.workdir) cannot be used: \(rest)")
-      case "version":
-        let (name, value) = rest.firstWord
-        versions[String(name)] = String(value)
-      case "gpu":
-        let (id, name) = rest.firstWord
-        gpus.append((String(id), String(name)))
-      default: values[key] = String(rest)
-      }
-    }
-    guard missing.isEmpty else {
-      throw agent.error(
-        .missingTool,
-        "the host lacks \(missing.joined(separator: " ")); install coreutils, grep, sed and util-linux there")
-    }
-    func value(_ key: Substring) throws -> String {
-      guard let value = values[key], !value.isEmpty else {
-        throw agent.error(.noReply, "the host did not tell its \(key); it told \(values.keys.sorted())")
-      }
-      return value
-    }
-    func number<Number: LosslessStringConvertible>(_ key: Substring) throws -> Number {
-      let text = try value(key)
-      guard let number = Number(text) else {
-        throw agent.error(.noReply, "the host's \(key) is \(text.debugDescription)")
-      }
-      return number
-    }
-    _ = values["end"] == nil ? try value("end") : ""
-    let workdir = try value("workdir")
-    absoluteWorkdir.withLock { $0 = workdir }
-    return HostFacts(
-      bootID: try value("boot"), home: try value("home"), workdir: workdir, cpuCount: try number("cpus"),
-      gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
-      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions,
-      nodeName: values["node"] ?? "")
+    let facts = try await agent.enrol("enrol")
+    absoluteWorkdir.withLock { $0 = facts.workdir }
+    return facts
   }
 
   public func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
@@ -89,7 +47,7 @@ public final class DetachedLauncher: Launcher {
   }
 
   public func release(_ attempt: String) async throws {
-    try checkName(attempt)
+    try agent.checkName(attempt)
     let reply = try await agent.call("go", [attempt])
     switch reply.lines[0].firstWord.0 {
     case "released": return
@@ -102,7 +60,7 @@ public final class DetachedLauncher: Launcher {
 
   public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
     var found: [String: AttemptStatus] = [:]
-    for attempt in attempts { try checkName(attempt) }
+    for attempt in attempts { try agent.checkName(attempt) }
     // What a command line takes for sure.
     let pieceSize = 400
     for start in stride(from: 0, to: attempts.count, by: pieceSize) {
@@ -119,7 +77,7 @@ public final class DetachedLauncher: Launcher {
   }
 
   public func stop(_ attempt: String, reason: String) async throws {
-    try checkName(attempt)
+    try agent.checkName(attempt)
     guard isSafeName(reason) else { throw agent.error(.badName, "\(reason.debugDescription) is no word for a reason") }
     let reply = try await agent.call("stop", [attempt, reason], timeout: .seconds(120))
     let (word, rest) = reply.lines[0].firstWord
@@ -132,20 +90,11 @@ public final class DetachedLauncher: Launcher {
   }
 
   public func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {
-    try checkName(attempt)
-    guard name == "stdout.log" || name == "stderr.log" else {
-      throw agent.error(.badName, "\(name.debugDescription) is no log; there are stdout.log and stderr.log")
-    }
-    guard offset >= 0, limit >= 0, limit <= 1 << 30 else {
-      throw agent.error(.badName, "a piece of a log cannot start at \(offset) and have \(limit) bytes")
-    }
-    let reply = try await agent.call("log", [attempt, name, "\(offset)", "\(limit)"], limit: limit + 4096)
-    guard reply.lines[0] == "log" else { throw agent.error(.absent, "the host knows no attempt \(attempt)") }
-    return reply.body
+    try await agent.log(of: attempt, name: name, offset: offset, limit: limit)
   }
 
   public func directory(of attempt: String) async throws -> String {
-    try checkName(attempt)
+    try agent.checkName(attempt)
     let workdir: String
     if let known = absoluteWorkdir.withLock({ $0 }) {
       workdir = known
@@ -156,12 +105,6 @@ public final class DetachedLauncher: Launcher {
   }
 
   // MARK: -
-
-  private func checkName(_ attempt: String) throws {
-    guard isSafeName(attempt) else {
-      throw agent.error(.badName, "\(attempt.debugDescription) cannot name an attempt: letters, digits, - and _ can")
-    }
-  }
 
   private func attemptStatus(_ text: Substring) throws -> AttemptStatus {
     let (word, rest) = text.firstWord

@@ -23,7 +23,10 @@ struct LaunchPayload {
   }
 
   /// Checks everything before anything is sent.
-  init(_ spec: AttemptSpec, files: [ShippedFile]) throws {
+  ///
+  /// - Parameter cluster: The words for the shell that a cluster's launcher reads beside the others: nothing of the
+  ///   host is to be taken, since the cluster allots it.
+  init(_ spec: AttemptSpec, files: [ShippedFile], cluster: String? = nil) throws {
     guard isSafeName(spec.id) else {
       throw Refusal(reason: "the attempt id \(spec.id.debugDescription) is no safe name")
     }
@@ -66,14 +69,14 @@ struct LaunchPayload {
     let variables = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
     let speaksOfPython = ["python", "PYTHON", "torchrun"].contains { spec.command.contains($0) }
     isPlain =
-      spec.gpuCount == 0 && !spec.isExclusive && spec.holdSeconds == nil && stall == 0
+      cluster == nil && spec.gpuCount == 0 && !spec.isExclusive && spec.holdSeconds == nil && stall == 0
       && variables["ENGINE_SOURCE"] == nil && !speaksOfPython
     settings = """
-      token=\(shellQuote(spec.token)) gpus=\(spec.gpuCount) limit=\(limit) stall=\(stall) \
-      exclusive=\(spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
-      described=\(variables["ENGINE_SOURCE"] == nil ? 0 : 1) job_commit=\(shellQuote(variables["ROLLCALL_JOB_COMMIT"] ?? ""))
+      token=\(shellQuote(spec.token)) gpus=\(cluster == nil ? spec.gpuCount : 0) limit=\(limit) stall=\(stall) \
+      exclusive=\(cluster == nil && spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
+      described=\(cluster == nil && variables["ENGINE_SOURCE"] == nil ? 0 : 1) job_commit=\(shellQuote(variables["ROLLCALL_JOB_COMMIT"] ?? ""))
       text=\(shellQuote(spec.command))
-
+      \(cluster ?? "")
       """
   }
 
@@ -114,6 +117,7 @@ extension ShippedFile {
 /// quoted, and then each file once.
 struct LaunchBatch {
   static let countLimit = 256
+  private let countLimit: Int
   private static let byteLimit = 8 << 20
 
   private(set) var payloads: [LaunchPayload] = []
@@ -123,9 +127,13 @@ struct LaunchBatch {
   private var contents: [UInt8] = []
   private var blobs: [ShippedFile: Int] = [:]
 
+  init(countLimit: Int = Self.countLimit) {
+    self.countLimit = countLimit
+  }
+
   /// - Returns: False where it would grow too large, or holds that attempt already.
   mutating func add(_ payload: LaunchPayload) -> Bool {
-    guard payloads.count < Self.countLimit, !payloads.contains(where: { $0.id == payload.id }) else { return false }
+    guard payloads.count < countLimit, !payloads.contains(where: { $0.id == payload.id }) else { return false }
     let fresh = payload.files.filter { blobs[$0.unnamed] == nil }.reduce(0) { $0 + $1.contents.count }
     let size = fresh + 2 * payload.command.utf8.count + payload.environment.utf8.count
     guard payloads.isEmpty || wordBytes + contents.count + size <= Self.byteLimit else { return false }

@@ -14,12 +14,20 @@ actor LaunchQueue {
     case send
   }
 
-  private let agent: Agent
+  private let sendAll: @Sendable (LaunchBatch) async -> [Result<LaunchOutcome, any Error>]
+  private let countLimit: Int
   private var waiting: [Waiting] = []
   private var isSending = false
 
-  init(agent: Agent) {
-    self.agent = agent
+  /// - Parameters:
+  ///   - countLimit: Attempts that go together at most.
+  ///   - send: One outcome a payload, in their order.
+  init(
+    countLimit: Int = LaunchBatch.countLimit,
+    send: @escaping @Sendable (LaunchBatch) async -> [Result<LaunchOutcome, any Error>]
+  ) {
+    sendAll = send
+    self.countLimit = countLimit
   }
 
   func launch(_ payload: LaunchPayload) async throws -> LaunchOutcome {
@@ -30,7 +38,7 @@ actor LaunchQueue {
     isSending = true
     // Others that were asked for in the same moment come along.
     for _ in 0..<4 { await Task.yield() }
-    var batch = LaunchBatch()
+    var batch = LaunchBatch(countLimit: countLimit)
     _ = batch.add(payload)
     var company: [Waiting] = []
     waiting.removeAll { other in
@@ -38,7 +46,7 @@ actor LaunchQueue {
       company.append(other)
       return true
     }
-    let outcomes = await send(batch)
+    let outcomes = await sendAll(batch)
     if Task.isCancelled {
       // This one alone was given up: the same launch again does no harm.
       waiting = company + waiting
@@ -50,12 +58,14 @@ actor LaunchQueue {
     }
     return try outcomes[0].get()
   }
+}
 
+extension Agent {
   /// One outcome a payload.
-  private func send(_ batch: LaunchBatch) async -> [Result<LaunchOutcome, any Error>] {
+  func launch(_ batch: LaunchBatch) async -> [Result<LaunchOutcome, any Error>] {
     var replies: [String: Substring] = [:]
     do {
-      let reply = try await agent.call("launch-many", input: batch.bytes, timeout: .seconds(180))
+      let reply = try await call("launch-many", input: batch.bytes, timeout: .seconds(180))
       replies = Dictionary(reply.lines.map { (String($0.firstWord.0), $0.firstWord.1) }) { first, _ in first }
     } catch let error as LaunchError where error.code == .noSpace {
       return batch.payloads.map { _ in .success(.noSpace(error.message)) }
@@ -66,7 +76,7 @@ actor LaunchQueue {
     }
     var outcomes: [Result<LaunchOutcome, any Error>] = []
     for payload in batch.payloads {
-      if let outcome = replies[payload.id].flatMap({ agent.outcome($0) }) {
+      if let outcome = replies[payload.id].flatMap({ self.outcome($0) }) {
         outcomes.append(.success(outcome))
       } else {
         // Not told, or not as it should be: by itself it is found there, or the host says why not.
@@ -78,10 +88,10 @@ actor LaunchQueue {
 
   private func sendAlone(_ payload: LaunchPayload) async -> Result<LaunchOutcome, any Error> {
     do {
-      let reply = try await agent.call(
+      let reply = try await call(
         "launch", [payload.id, payload.token], input: payload.bytes, timeout: .seconds(180))
-      guard let outcome = agent.outcome(reply.lines[0]) else {
-        throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a launch")
+      guard let outcome = self.outcome(reply.lines[0]) else {
+        throw error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a launch")
       }
       return .success(outcome)
     } catch let error as LaunchError where error.code == .noSpace {
@@ -92,9 +102,7 @@ actor LaunchQueue {
       return .failure(error)
     }
   }
-}
 
-extension Agent {
   /// What a host answers to a launch; nil where it is none of these.
   func outcome(_ reply: Substring) -> LaunchOutcome? {
     let (word, reason) = reply.firstWord

@@ -277,6 +277,7 @@ describe_environment() {
   nvidia) echo "gpu_driver $(timeout --foreground 10 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)" ;;
   amd) [ ! -r /sys/module/amdgpu/version ] || echo "gpu_driver $(cat /sys/module/amdgpu/version)" ;;
   esac
+  [ -z "${SLURM_JOB_NODELIST-}" ] || echo "nodes $SLURM_JOB_NODELIST"
   [ -z "${ROLLCALL_JOB_COMMIT-}" ] || echo "job_commit $ROLLCALL_JOB_COMMIT"
   [ -z "${ENGINE_SOURCE-}" ] || echo "commit $(commit_of "$ENGINE_SOURCE")"
   interpreter=$(python_of "$2")
@@ -583,15 +584,23 @@ find_real_kind() {
 
 supervise() {
   dir=$1
-  skew=${2-} text='' job_commit='' described=1
+  skew=${2-} text='' job_commit='' described=1 allotted=0 launcher=''
   # shellcheck disable=SC1091
   . "$dir/settings.sh" || refuse refused "settings.sh is missing"
   if [ "$gpus" -gt 5 ] && [ -z "${BASH_VERSION-}" ]; then
     command -v bash >/dev/null 2>&1 || refuse refused "more than 5 GPUs on one host need bash on the host"
     exec bash "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" "${2-}"
   fi
-  real_kind=
+  real_kind= told_kind=
   gpu_kind='' gpu_ids='' gpu_names='' lock_descriptors=''
+  if [ "$allotted" -gt 0 ]; then
+    # A cluster gave what there is to have, and hides the rest.
+    list=$(list_gpus | head -n "$allotted")
+    told_kind=${list%% *}
+    gpu_names=$(printf '%s\n' "$list" | cut -d ' ' -f 3- | paste -s -d ',' | sed 's/,/, /g')
+    gpu_ids=${CUDA_VISIBLE_DEVICES:-${ROCR_VISIBLE_DEVICES:-${SLURM_JOB_GPUS-}}}
+    find_real_kind() { :; }
+  fi
   if [ "$gpus" -gt 0 ] || [ "${exclusive:-0}" = 1 ]; then
     take_host "${exclusive:-0}" || refuse gpu-busy "$gpu_problem"
   fi
@@ -627,9 +636,11 @@ supervise() {
 
   describer=
   if ! describe_briefly; then
-    take_environment "$dir" "$text" "$gpu_names" "$gpu_kind" &
+    take_environment "$dir" "$text" "$gpu_names" "${gpu_kind:-$told_kind}" &
     describer=$!
   fi
+  # What starts the command on several nodes.
+  [ -z "$launcher" ] || text=$launcher
   (
     trap - TERM USR1 USR2
     # `timeout 0` sets no limit: it makes a process group.

@@ -58,7 +58,7 @@ public struct GangShare: Sendable, Hashable, Codable {
   }
 
   /// Below what systems give to outgoing connections (32768), above what services take.
-  private static func port(for attempt: String) -> Int {
+  static func port(for attempt: String) -> Int {
     var hash: UInt32 = 0x811C_9DC5
     for byte in attempt.utf8 { hash = (hash ^ UInt32(byte)) &* 0x0100_0193 }
     return 20_000 + Int(hash % 12_000)

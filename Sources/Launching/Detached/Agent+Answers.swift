@@ -1,0 +1,75 @@
+import Foundation
+
+/// What every launcher asks that keeps attempts in run directories.
+extension Agent {
+  /// - Throws: `LaunchError` where the host lacks a program, or its work directory is of no use.
+  func enrol(_ verb: String) async throws -> HostFacts {
+    let before = Date().timeIntervalSince1970
+    let reply = try await call(verb)
+    let after = Date().timeIntervalSince1970
+    var values: [Substring: String] = [:]
+    var versions: [String: String] = [:]
+    var missing: [String] = []
+    var gpus: [(id: String, name: String)] = []
+    for line in reply.lines {
+      let (key, rest) = line.firstWord
+      switch key {
+      case "missing": missing.append(String(rest))
+      case "unavailable": throw error(.noReply, "the controller does not answer: \(rest)")
+      case "unusable": throw error(.workdir, "the work directory \(workdir) cannot be used: \(rest)")
+      case "version":
+        let (name, value) = rest.firstWord
+        versions[String(name)] = String(value)
+      case "gpu":
+        let (id, name) = rest.firstWord
+        gpus.append((String(id), String(name)))
+      default: values[key] = String(rest)
+      }
+    }
+    guard missing.isEmpty else {
+      let remedy =
+        missing.contains("sbatch")
+        ? "is it a login node, and is Slurm in the PATH of a shell that nobody logged in to?"
+        : "install coreutils, grep, sed and util-linux there"
+      throw error(.missingTool, "the host lacks \(missing.joined(separator: " ")); \(remedy)")
+    }
+    func value(_ key: Substring) throws -> String {
+      guard let value = values[key], !value.isEmpty else {
+        throw error(.noReply, "the host did not tell its \(key); it told \(values.keys.sorted())")
+      }
+      return value
+    }
+    func number<Number: LosslessStringConvertible>(_ key: Substring) throws -> Number {
+      let text = try value(key)
+      guard let number = Number(text) else {
+        throw error(.noReply, "the host's \(key) is \(text.debugDescription)")
+      }
+      return number
+    }
+    _ = values["end"] == nil ? try value("end") : ""
+    return HostFacts(
+      bootID: try value("boot"), home: try value("home"), workdir: try value("workdir"), cpuCount: try number("cpus"),
+      gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
+      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions,
+      nodeName: values["node"] ?? "", jobLimit: values["limit"].flatMap { Int($0) })
+  }
+
+  func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {
+    try checkName(attempt)
+    guard name == "stdout.log" || name == "stderr.log" else {
+      throw error(.badName, "\(name.debugDescription) is no log; there are stdout.log and stderr.log")
+    }
+    guard offset >= 0, limit >= 0, limit <= 1 << 30 else {
+      throw error(.badName, "a piece of a log cannot start at \(offset) and have \(limit) bytes")
+    }
+    let reply = try await call("log", [attempt, name, "\(offset)", "\(limit)"], limit: limit + 4096)
+    guard reply.lines[0] == "log" else { throw error(.absent, "the host knows no attempt \(attempt)") }
+    return reply.body
+  }
+
+  func checkName(_ attempt: String) throws {
+    guard isSafeName(attempt) else {
+      throw error(.badName, "\(attempt.debugDescription) cannot name an attempt: letters, digits, - and _ can")
+    }
+  }
+}

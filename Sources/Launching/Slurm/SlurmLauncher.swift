@@ -1,0 +1,211 @@
+import Foundation
+import Synchronization
+public import Transports
+
+/// Has attempts run as jobs of a Slurm cluster: one job an attempt, submitted on this machine or on a login node.
+///
+/// The run directory stands on a file system that the nodes share, and is as on any host. Slurm places and queues; what
+/// an attempt is, only its name and its directory say, never a job's number.
+public final class SlurmLauncher: Launcher {
+  /// What sbatch is told beside what each attempt needs.
+  public struct Options: Sendable, Hashable {
+    /// `--partition=…`, `--account=…` and so on, each one word.
+    public var words: [String]
+    /// `h200` of `--gpus-per-node=h200:8`.
+    public var gpuType: String?
+    /// `--gres=gpu:8` in place of `--gpus-per-node=8`.
+    public var usesGres: Bool
+
+    public init(words: [String] = [], gpuType: String? = nil, usesGres: Bool = false) {
+      self.words = words
+      self.gpuType = gpuType
+      self.usesGres = usesGres
+    }
+
+    /// The options of one attempt.
+    ///
+    /// Slurm's time limit, in minutes, is above our own: it is for what our own does not end.
+    func words(for spec: AttemptSpec) -> [String] {
+      let nodes = max(1, spec.nodes ?? 1)
+      let minutes = Int((min(spec.timeout, 1e9) / 60).rounded(.up)) + 2
+      var words = ["--ntasks-per-node=1", "--time=\(minutes)"]
+      if nodes == 1 { words[0] = "--ntasks=1" }
+      if spec.gpuCount > 0 {
+        let count = (gpuType.map { "\($0):" } ?? "") + "\(spec.gpuCount)"
+        words.append(usesGres ? "--gres=gpu:\(count)" : "--gpus-per-node=\(count)")
+      }
+      if spec.isExclusive { words.append("--exclusive") }
+      return words + self.words
+    }
+  }
+
+  let agent: Agent
+  private let options: Options
+  private let launches: LaunchQueue
+  private let absoluteWorkdir: Mutex<String?>
+  /// Since when attempts are without an explanation.
+  private let unexplained = Mutex<[String: ContinuousClock.Instant]>([:])
+
+  /// Attempts that are submitted together at most: sbatch may take a second each.
+  private static let submissionsAtOnce = 64
+
+  static let script = Agent.Script(PackageResources.slurm_sh + PackageResources.agent_sh)
+
+  /// - Parameters:
+  ///   - transport: To where jobs are submitted; stays the caller's to close.
+  ///   - workdir: Where attempts live, the same path on all nodes; a leading `~/` is the user's home.
+  ///   - name: The cluster's name in messages.
+  public init(transport: any Transport, workdir: String = "~/.rollcall", options: Options, name: String) {
+    let agent = Agent(
+      transport: transport, host: name, workdir: workdir, leaseDir: "/tmp/rollcall-leases", gpus: nil,
+      script: Self.script)
+    self.agent = agent
+    self.options = options
+    launches = LaunchQueue(countLimit: Self.submissionsAtOnce) { await agent.submit($0) }
+    absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
+  }
+
+  public func enrol() async throws -> HostFacts {
+    let facts = try await agent.enrol("slurm-enrol")
+    absoluteWorkdir.withLock { $0 = facts.workdir }
+    return facts
+  }
+
+  public func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
+    let nodes = spec.nodes ?? 1
+    guard (1...10_000).contains(nodes) else { return .refused("a job cannot have \(nodes) nodes") }
+    guard spec.id.utf8.count + spec.token.utf8.count < 240 else { return .refused("the attempt's name is too long") }
+    let words = options.words(for: spec).map(shellQuote).joined(separator: " ")
+    let settings = """
+      allotted=\(spec.gpuCount) nodes=\(nodes) gang_port=\(GangShare.port(for: spec.id))
+      options=\(shellQuote(words))
+
+      """
+    let payload: LaunchPayload
+    do {
+      payload = try LaunchPayload(spec, files: files, cluster: settings)
+    } catch let refusal as LaunchPayload.Refusal {
+      return .refused(refusal.reason)
+    }
+    return try await launches.launch(payload)
+  }
+
+  public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
+    for attempt in attempts { try agent.checkName(attempt) }
+    let input = attempts.map { $0 + "\n" }.joined()
+    let reply = try await agent.call("slurm-status", input: Array(input.utf8), limit: 256 << 20, timeout: .seconds(180))
+    let evidence = try agent.evidence(of: attempts, reply.lines)
+    let time = ContinuousClock.now
+    let now = Date().timeIntervalSince1970
+    return unexplained.withLock { known in
+      var found: [String: AttemptStatus] = [:]
+      var still: [String: ContinuousClock.Instant] = [:]
+      for (attempt, evidence) in evidence {
+        let since = known[attempt] ?? time
+        let age = since.duration(to: time).components
+        let status = evidence.status(unexplained: Double(age.seconds) + Double(age.attoseconds) * 1e-18, now: now)
+        if let status { found[attempt] = status } else { still[attempt] = since }
+      }
+      known = still
+      return found
+    }
+  }
+
+  public func stop(_ attempt: String, reason: String) async throws {
+    try agent.checkName(attempt)
+    guard isSafeName(reason) else { throw agent.error(.badName, "\(reason.debugDescription) is no word for a reason") }
+    let reply = try await agent.call("slurm-stop", [attempt, reason], timeout: .seconds(240))
+    let (word, rest) = reply.lines[0].firstWord
+    switch word {
+    case "stopped": return
+    case "alive": throw agent.error(.alive, "attempt \(attempt) could not be ended; \(rest)")
+    case "no-space": throw agent.error(.noSpace, "no room in \(rest) to note that \(attempt) is stopped")
+    case "unavailable": throw agent.unavailable(rest)
+    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a stop")
+    }
+  }
+
+  public func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {
+    try await agent.log(of: attempt, name: name, offset: offset, limit: limit)
+  }
+
+  public func directory(of attempt: String) async throws -> String {
+    try agent.checkName(attempt)
+    let known = absoluteWorkdir.withLock { $0 }
+    let workdir = if let known { known } else { try await enrol().workdir }
+    return "\(workdir)/attempts/\(attempt)"
+  }
+}
+
+extension Agent {
+  /// One outcome a payload.
+  func submit(_ batch: LaunchBatch) async -> [Result<LaunchOutcome, any Error>] {
+    var replies: [Substring: Substring] = [:]
+    do {
+      let reply = try await call("slurm-submit", input: batch.bytes, timeout: .seconds(300))
+      replies = Dictionary(reply.lines.map(\.firstWord)) { first, _ in first }
+    } catch {
+      return batch.payloads.map { _ in .failure(error) }
+    }
+    return batch.payloads.map { payload in
+      let (word, rest) = replies[Substring(payload.id)]?.firstWord ?? ("", "")
+      switch word {
+      case "submitted", "adopted": return .success(.submitted)
+      case "full": return .success(.gpuBusy("Slurm takes no more jobs now: \(rest)"))
+      case "refused": return .success(.refused(String(rest)))
+      case "no-space": return .success(.noSpace("no room in \(rest)"))
+      default: break
+      }
+      if let room = replies["no-space"] { return .success(.noSpace("no room in \(room)")) }
+      return .failure(unavailable(replies["unavailable"] ?? "it did not tell what became of \(payload.id)"))
+    }
+  }
+
+  func unavailable(_ words: Substring) -> LaunchError {
+    error(.noReply, "Slurm cannot be asked at present: \(words)")
+  }
+
+  /// - Throws: Where Slurm could not be asked, or the answer was cut short.
+  func evidence(of attempts: [String], _ lines: [Substring]) throws -> [String: SlurmEvidence] {
+    var evidence: [String: SlurmEvidence] = [:]
+    for attempt in attempts { evidence[attempt] = SlurmEvidence() }
+    var isAccountingDown = false
+    for line in lines {
+      let (word, rest) = line.firstWord
+      switch word {
+      case "unavailable": throw unavailable(rest)
+      case "accounting-failed": isAccountingDown = true
+      case "queue", "accounting":
+        guard let job = SlurmJob(row: rest) else { throw error(.noReply, "a row of Slurm cannot be read: \(rest)") }
+        evidence[job.attempt]?.jobs.append(job)
+      case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled":
+        let (id, value) = rest.firstWord
+        try evidence[String(id)]?.take(word, value, else: error(.noReply, "a fact cannot be read: \(line.prefix(300))"))
+      default: break
+      }
+    }
+    guard lines.last == "end" else { throw error(.noReply, "the answer was cut short after \(lines.count) lines") }
+    if isAccountingDown { for (id, one) in evidence where one.jobs.isEmpty { evidence[id]?.isComplete = false } }
+    return evidence
+  }
+}
+
+extension SlurmEvidence {
+  /// Takes one line of the run directory's.
+  fileprivate mutating func take(_ word: Substring, _ value: Substring, else failure: LaunchError) throws {
+    switch word {
+    case "dir": hasDirectory = value == "there"
+    case "job": submitted = String(value)
+    case "cancel": cancel = String(value)
+    case "refusal": refusal = String(value)
+    case "signalled": isSignalled = true
+    case "claim":
+      let words = value.split(separator: " ")
+      guard words.count == 4, let started = Double(words[3]) else { throw failure }
+      claim = Claim(number: String(words[0]), nodes: String(words[2]), started: started)
+    default:
+      guard let record = try? JSONDecoder().decode(ExitRecord.self, from: Data(value.utf8)) else { throw failure }
+      self.record = record
+    }
+  }
+}

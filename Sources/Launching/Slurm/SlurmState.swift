@@ -1,0 +1,244 @@
+/// A job's state as squeue and sacct spell it.
+enum SlurmState: String, Sendable, Hashable, CaseIterable {
+  case pending = "PENDING"
+  case configuring = "CONFIGURING"
+  case running = "RUNNING"
+  case stageOut = "STAGE_OUT"
+  case signaling = "SIGNALING"
+  case resizing = "RESIZING"
+  case suspended = "SUSPENDED"
+  case stopped = "STOPPED"
+  case completing = "COMPLETING"
+  case requeued = "REQUEUED"
+  case requeueFederated = "REQUEUE_FED"
+  case requeueHeld = "REQUEUE_HOLD"
+  case specialExit = "SPECIAL_EXIT"
+  case reservationDeleted = "RESV_DEL_HOLD"
+  case completed = "COMPLETED"
+  case failed = "FAILED"
+  case timeout = "TIMEOUT"
+  case deadline = "DEADLINE"
+  case outOfMemory = "OUT_OF_MEMORY"
+  case nodeFail = "NODE_FAIL"
+  case bootFail = "BOOT_FAIL"
+  case launchFailed = "LAUNCH_FAILED"
+  case reconfigureFailed = "RECONFIG_FAIL"
+  case preempted = "PREEMPTED"
+  case revoked = "REVOKED"
+  case cancelled = "CANCELLED"
+
+  /// - Parameter text: `CANCELLED by 1000` and `CANCELLED+` are cancelled, too.
+  init?(text: String) {
+    let word = text.split(separator: " ").first.map { $0.hasSuffix("+") ? $0.dropLast() : $0[...] }
+    guard let word, let state = SlurmState(rawValue: String(word)) else { return nil }
+    self = state
+  }
+
+  /// What the state alone says.
+  enum Phase: Sendable, Hashable {
+    case waits
+    case runs
+    /// It does not count, but is there.
+    case paused
+    /// The command has ended, the job has not.
+    case ends
+    /// Back in the queue after it had begun.
+    case requeued
+    case ended(End)
+  }
+
+  enum End: Sendable, Hashable {
+    case well
+    /// Of itself.
+    case badly
+    case outOfTime
+    case outOfMemory
+    /// The cluster is to blame.
+    case taken
+    case cancelled
+  }
+
+  var phase: Phase {
+    switch self {
+    case .pending, .configuring, .reservationDeleted: .waits
+    case .running, .stageOut, .signaling, .resizing: .runs
+    case .suspended, .stopped: .paused
+    case .completing: .ends
+    case .requeued, .requeueFederated, .requeueHeld, .specialExit: .requeued
+    case .completed: .ended(.well)
+    case .failed: .ended(.badly)
+    case .timeout, .deadline: .ended(.outOfTime)
+    case .outOfMemory: .ended(.outOfMemory)
+    case .nodeFail, .bootFail, .launchFailed, .reconfigureFailed, .preempted, .revoked: .ended(.taken)
+    case .cancelled: .ended(.cancelled)
+    }
+  }
+}
+
+/// One row of squeue or sacct.
+struct SlurmJob: Sendable, Hashable {
+  var number: String
+  var state: String
+  var reason: String
+  var nodes: String
+  /// `3:0`: code and signal; empty from squeue.
+  var exitCode: String
+  /// The attempt and its token.
+  var name: String
+
+  /// `NUMBER|STATE|REASON|NODES|EXIT|NAME`; nil where it is not that.
+  init?(row: Substring) {
+    let fields = row.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+    guard fields.count >= 6, let name = fields.last else { return nil }
+    number = fields[0]
+    state = fields[1]
+    reason = fields[2]
+    nodes = fields[3]
+    exitCode = fields[4]
+    self.name = name
+  }
+
+  var parsed: SlurmState? { SlurmState(text: state) }
+
+  /// The attempt of the name.
+  var attempt: String { name.firstIndex(of: ".").map { String(name[..<$0]) } ?? name }
+}
+
+/// All that is known of one attempt: what Slurm shows of its jobs, and what stands in its run directory.
+struct SlurmEvidence: Sendable, Hashable {
+  /// What the job that began wrote.
+  struct Claim: Sendable, Hashable {
+    var number: String
+    var nodes: String
+    var started: Double
+  }
+
+  var hasDirectory = false
+  /// What sbatch told.
+  var submitted: String?
+  var claim: Claim?
+  /// Why we cancelled it.
+  var cancel: String?
+  /// Why its supervisor did not begin.
+  var refusal: String?
+  var record: ExitRecord?
+  /// Slurm told its job to end while it ran.
+  var isSignalled = false
+  var jobs: [SlurmJob] = []
+  /// Whether all who could know its job were asked, and answered.
+  var isComplete = true
+
+  /// How the attempt stands.
+  ///
+  /// Success is a job that Slurm calls completed, and an exit record of it with code 0, which for several nodes is that
+  /// of all of them. Where the two contradict each other, the attempt is lost, and another one decides.
+  ///
+  /// - Parameters:
+  ///   - unexplained: Seconds since it was first seen without an explanation: files of shared file systems come late.
+  ///   - now: Seconds since 1970.
+  /// - Returns: nil: not known at present.
+  func status(unexplained: Double, now: Double) -> AttemptStatus? {
+    guard hasDirectory else { return .absent }
+    guard let job = decisive else { return forgotten(unexplained) }
+    guard let state = job.parsed else {
+      return .waiting("Slurm shows job \(job.number) as \(job.state), a state that is not known here")
+    }
+    switch state.phase {
+    case .waits:
+      if claim != nil { return .lost("Slurm put job \(job.number) back into the queue after it had begun") }
+      return .waiting(Self.waiting(job, state))
+    case .runs, .ends: return .running(outputBytes: 0)
+    case .paused: return .waiting("job \(job.number) is \(state.rawValue.lowercased())")
+    case .requeued: return .lost("Slurm put job \(job.number) back into the queue: \(state.rawValue)")
+    case .ended(let end): return ended(end, job, unexplained, now)
+    }
+  }
+
+  /// The job that runs the attempt: that which has begun; else one that still may, else the last.
+  private var decisive: SlurmJob? {
+    if let claim, let own = jobs.last(where: { $0.number == claim.number }) { return own }
+    // Of jobs that began, only the one that made the claim ran anything; which it was is not told yet.
+    let rest = claim == nil || claim?.number == "?" ? jobs : []
+    return rest.last { job in
+      switch job.parsed?.phase {
+      case .waits, .runs, .paused, .ends: true
+      default: false
+      }
+    } ?? rest.last
+  }
+
+  private func ended(_ end: SlurmState.End, _ job: SlurmJob, _ unexplained: Double, _ now: Double) -> AttemptStatus? {
+    let place = claim.map { " on \($0.nodes)" } ?? ""
+    let words = "Slurm says \(job.state) of job \(job.number)\(place)"
+    let reason = job.reason.isEmpty || job.reason == "None" ? "" : " (\(job.reason))"
+    switch end {
+    case .taken: return .lost(words + reason)
+    case .outOfTime: return .exited(told("timeout", now))
+    case .outOfMemory: return .exited(told("out-of-memory", now))
+    case .cancelled:
+      if let cancel { return .exited(told(cancel, now)) }
+      // Slurm signals the command as well as its supervisor, which may see its end first.
+      guard let record, record.reason == nil, ![137, 143].contains(record.code), !isSignalled else {
+        return .exited(told("cancelled-elsewhere", now))
+      }
+      // It ended by itself before; a controller that lost its memory says so of jobs that it does not know.
+      return record.code == 0 ? .lost(words + ", but its command had ended well") : .exited(record)
+    case .well:
+      if let record { return .exited(record) }
+      guard unexplained >= Self.patience else { return nil }
+      return .lost(
+        words + ", but there is no exit record; is the work directory on a file system that all nodes share?")
+    case .badly:
+      if let record, record.code != 0 || record.reason != nil { return .exited(record) }
+      if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
+      guard unexplained >= Self.patience else { return nil }
+      let code = job.exitCode.isEmpty ? "" : " with \(job.exitCode)"
+      return .lost(words + code + (record == nil ? ", and it left no exit record" : ", but its command had ended well"))
+    }
+  }
+
+  /// Slurm does not know it any more.
+  private func forgotten(_ unexplained: Double) -> AttemptStatus? {
+    if let record {
+      // Why it was told to end nobody knows any more; that it ended well must not be believed.
+      let isOwn = record.reason != nil && record.reason != "cancelled"
+      return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
+    }
+    if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
+    guard submitted != nil || claim != nil else { return isComplete ? .absent : nil }
+    guard isComplete, unexplained >= Self.patience else { return nil }
+    if let claim {
+      return .lost(
+        "Slurm does not know job \(claim.number) any more, which began on \(claim.nodes) and left no exit record")
+    }
+    return .lost("Slurm does not know job \(submitted ?? "?") any more, which never began")
+  }
+
+  /// The record with the reason that Slurm tells; one of our own where there is none.
+  private func told(_ reason: String, _ now: Double) -> ExitRecord {
+    var told =
+      record
+      ?? ExitRecord(
+        code: reason == "out-of-memory" ? 137 : 143, signal: reason == "out-of-memory" ? 9 : 15,
+        started: claim?.started ?? now, ended: now, reason: nil)
+    // What its supervisor saw was only a signal.
+    if told.reason == nil || told.reason == "cancelled" { told.reason = reason }
+    return told
+  }
+
+  /// Seconds.
+  static let patience = 30.0
+
+  private static func waiting(_ job: SlurmJob, _ state: SlurmState) -> String {
+    if state != .pending { return "job \(job.number): \(state.rawValue)" }
+    let isBlocked = blocking.contains { job.reason.hasPrefix($0) }
+    return "job \(job.number) waits in Slurm: \(job.reason)" + (isBlocked ? "; it may never start" : "")
+  }
+
+  /// Reasons that waiting alone does not mend.
+  private static let blocking = [
+    "PartitionNodeLimit", "PartitionTimeLimit", "PartitionDown", "PartitionInactive", "QOS", "Assoc", "BadConstraints",
+    "DependencyNeverSatisfied", "JobHeld", "AccountNotAllowed", "InvalidAccount", "InvalidQOS", "ReqNodeNotAvail",
+    "ReservationDeleted", "launch failed requeued held", "MaxJobRequeue", "NodeDown",
+  ]
+}
