@@ -31,9 +31,12 @@ let package = Package(
     .executable(name: "rollcall", targets: ["rollcall"]),
     // What the benchmarks call.
     .library(name: "RollcallNumbers", targets: ["TensorKernels", "Dumps", "Alignment", "Comparison"]),
+    // What the fuzzer tries.
+    .library(name: "RollcallInputs", targets: ["Dumps", "Planning"]),
     .library(
       name: "RollcallHosts",
       targets: ["Transports", "Launching", "Gathering", "Scheduling", "Ledger", "Planning"]),
+    .library(name: "RollcallCoordination", targets: ["Coordination", "Launching", "Ledger", "Planning", "Scheduling"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -95,10 +98,14 @@ let package = Package(
     .target(
       name: "Transports",
       dependencies: ["CLibSSH", .product(name: "Subprocess", package: "swift-subprocess")]),
+    // What Swift cannot call: vfork, prctl.
+    .target(name: "CProcesses"),
     .target(
       name: "Launching",
-      dependencies: ["Transports"],
-      resources: [.embedInCode("Detached/agent.sh"), .embedInCode("Slurm/slurm.sh")]),
+      dependencies: ["CProcesses", "Transports"],
+      resources: [
+        .embedInCode("Detached/common.sh"), .embedInCode("Detached/agent.sh"), .embedInCode("Slurm/slurm.sh"),
+      ]),
     .target(
       name: "Gathering",
       dependencies: [
@@ -127,7 +134,12 @@ let package = Package(
         "Planning", "Diagnosis", "Comparison",
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),
-    .target(name: "Reporting", dependencies: ["Playbooks", "Diagnosis", "Comparison", "Alignment", "Dumps"]),
+    .target(
+      name: "Reporting",
+      dependencies: [
+        "Playbooks", "Diagnosis", "Comparison", "Alignment", "Dumps",
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ]),
     // Pages and JSON over the ledger. What reaches a host (logs, stopping runs) comes as closures.
     .target(
       name: "Dashboard",
@@ -163,7 +175,7 @@ let package = Package(
       ]),
     .testTarget(name: "TransportsTests", dependencies: ["Transports", "TestSupport"]),
     .testTarget(
-      name: "LaunchingTests", dependencies: ["Launching", "Transports", "TestSupport"]),
+      name: "LaunchingTests", dependencies: ["Launching", "Transports", "rollcall", "TestSupport"]),
     .testTarget(name: "GatheringTests", dependencies: ["Gathering", "Transports", "TestSupport"]),
     .testTarget(name: "DumpsTests", dependencies: ["Dumps", "TensorKernels", "TestSupport"], exclude: ["Python"]),
     .testTarget(

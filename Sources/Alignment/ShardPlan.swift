@@ -47,10 +47,13 @@ public struct ShardPlan: Sendable, Hashable, Codable {
   public var rankOrder: RankOrder?
   /// Where a rule or metadata gave the layout: what the data say.
   public var alternative: ShardAlternative?
-  /// What the ranks hold beyond the logical shape.
+  /// What the target's ranks hold beyond the logical shape.
   public var padding: ShardPadding?
+  /// The same of the reference's ranks.
+  public var referencePadding: ShardPadding?
 
-  enum CodingKeys: String, CodingKey {
+  /// As records spell them.
+  public enum CodingKeys: String, CodingKey {
     case kind
     case axis
     case ranks
@@ -62,12 +65,13 @@ public struct ShardPlan: Sendable, Hashable, Codable {
     case rankOrder = "rank_order"
     case alternative
     case padding
+    case referencePadding = "reference_padding"
   }
 
   public init(
     kind: ShardKind, axis: Int?, ranks: Int, residual: Double?, margin: Double?, why: String, source: Source? = nil,
     order: ShardLayout.Order? = nil, rankOrder: RankOrder? = nil, alternative: ShardAlternative? = nil,
-    padding: ShardPadding? = nil
+    padding: ShardPadding? = nil, referencePadding: ShardPadding? = nil
   ) {
     self.kind = kind
     self.axis = axis
@@ -80,6 +84,7 @@ public struct ShardPlan: Sendable, Hashable, Codable {
     self.rankOrder = rankOrder
     self.alternative = alternative
     self.padding = padding
+    self.referencePadding = referencePadding
   }
 
   /// True where another layout comes a hundred times nearer to the reference than the one that was declared.
@@ -137,7 +142,7 @@ public struct ShardPadding: Sendable, Hashable, Codable {
   public var rowsWon: Int
   public var rows: Int
 
-  enum CodingKeys: String, CodingKey {
+  public enum CodingKeys: String, CodingKey {
     case axis
     case count
     case isEmpty = "is_empty"

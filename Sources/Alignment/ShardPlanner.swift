@@ -72,7 +72,8 @@ public struct ShardPlanner: Sendable {
     }
     var probe = ShardProbe()
     var decision = try plan(reference, target, &probe)
-    decision.plan.padding = try probe.padding((decision.reference, decision.target), limit: sampleLimit)
+    decision.plan.padding = try probe.padding(decision.target, limit: sampleLimit)
+    decision.plan.referencePadding = try probe.padding(decision.reference, limit: sampleLimit)
     if let order = decision.plan.order, order == .consecutive { decision.plan.order = nil }
     decision.sampledElements = probe.elementsRead
     return decision
@@ -116,7 +117,7 @@ public struct ShardPlanner: Sendable {
     return "a residual of \((value * 10_000).rounded() / 10_000)"
   }
 
-  func listed(_ shapes: [[Int]]) -> String { shapes.map { "\($0)" }.joined(separator: ", ") }
+  public func listed(_ shapes: [[Int]]) -> String { shapes.map { "\($0)" }.joined(separator: ", ") }
 
   func mismatch(_ reference: [Tensor], _ target: [Tensor]) -> AlignmentError {
     AlignmentError(

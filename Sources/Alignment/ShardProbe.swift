@@ -130,15 +130,15 @@ struct ShardProbe {
   }
 
   /// What stands in the padding of a layout: all of it is read, since one value can win an argmax.
-  func padding(_ sides: Sides, limit: Int) throws -> ShardPadding? {
-    let layout = sides.target.layout
+  func padding(_ tensor: LogicalTensor, limit: Int) throws -> ShardPadding? {
+    let layout = tensor.layout
     guard let axis = layout.axis, layout.inner.isEmpty, !layout.padding.isEmpty else { return nil }
     var result = ShardPadding(
       axis: axis, count: layout.padding.reduce(0) { $0 + $1.count }, isEmpty: true, largest: -.infinity, rowsWon: 0,
       rows: 0)
     var block: [Double] = []
     for piece in layout.padding where piece.count > 0 {
-      guard let view = sides.target.parts[piece.part].narrowed(axis: axis, start: piece.start, count: piece.count)
+      guard let view = tensor.parts[piece.part].narrowed(axis: axis, start: piece.start, count: piece.count)
       else { continue }
       let reader = try TensorReader(view)
       for start in stride(from: 0, to: reader.elementCount, by: limit) {
@@ -149,15 +149,15 @@ struct ShardProbe {
         }
       }
     }
-    guard axis == layout.shape.count - 1, sides.target.dtype.valuesPerElement == 1 else { return result }
+    guard axis == layout.shape.count - 1, tensor.dtype.valuesPerElement == 1 else { return result }
     var padded = layout
     padded.pieces = layout.padding
     padded.shape[axis] = result.count
-    let fill = try LogicalTensor(parts: sides.target.parts, layout: padded, place: "padding")
+    let fill = try LogicalTensor(parts: tensor.parts, layout: padded, place: "padding")
     let width = layout.shape[axis]
     let rows = layout.shape.dropLast().reduce(1, *)
     guard width > 0, rows > 0 else { return result }
-    var (real, extra) = (try sides.target.makeReader(), try fill.makeReader())
+    var (real, extra) = (try tensor.makeReader(), try fill.makeReader())
     var bytes: [UInt8] = []
     var extraValues: [Double] = []
     let count = max(1, min(rows, limit / width))

@@ -30,18 +30,27 @@ public struct JudgedRow: Sendable, Hashable {
 public struct SetAside: Sendable, Hashable, Codable {
   /// Rows left out whatever they hold.
   public var tokens: Set<Int>
-  /// Rows left out only where they stand out: they may have seen the others (attention).
+  /// Rows left out only where they stand out, and by no more than what they may have seen (attention): the others.
   public var followers: Set<Int>
+  /// Rows among the followers that were set aside in a stage before: they may be off by as much as those of `tokens`.
+  public var origins: Set<Int>
   /// In words.
   public var why: String
   /// Whether the row may still PASS by its other tokens.
   public var mayPass: Bool
+  /// The rows are nobody's tokens: whatever stands there, NaN included, proves nothing.
+  public var isPadding: Bool
 
-  public init(tokens: Set<Int>, followers: Set<Int> = [], why: String, mayPass: Bool) {
+  public init(
+    tokens: Set<Int>, followers: Set<Int> = [], origins: Set<Int> = [], why: String, mayPass: Bool,
+    isPadding: Bool = false
+  ) {
     self.tokens = tokens
     self.followers = followers
+    self.origins = origins
     self.why = why
     self.mayPass = mayPass
+    self.isPadding = isPadding
   }
 }
 
@@ -80,6 +89,14 @@ public struct Judge: Sendable {
   public var knownGoodFactor = 1.25
   /// No floor excuses more than this.
   public static let knownGoodCeiling = 0.1
+  /// A token that took another expert is off by no more: honest ones were by up to 2.7 with one expert a token, 1.6
+  /// with two.
+  public static let otherExpertCeiling = 4.0
+  /// A token that attends to such a one is off by no more, whatever that one is off by: honest ones were by up to 0.63.
+  /// A row of zeros is at 1.
+  public static let followerCeiling = 0.75
+  /// A row of the same size that has nothing to do with it is at 1.4; what is further off is garbage.
+  public static let garbage = 2.0
 
   public init(policy: NoisePolicy) { self.policy = policy }
 
@@ -113,13 +130,17 @@ public struct Judge: Sendable {
     if let always = always(row) { return always }
     if let text = divergence(row) { return Judgement(verdict: .fail, why: text) }
     let measures = row.measures
-    let outcome: (verdict: Verdict, why: String?)
+    var outcome: (verdict: Verdict, why: String?)
     switch policy {
     case .atom: outcome = FixedProfile.atom.verdict(of: measures)
     case .triage: outcome = FixedProfile.triage.verdict(of: measures)
     case .strict: outcome = strict(row)
     case .thresholds(let cos, let rel): outcome = limits(measures, cos: cos, rel: rel)
     case .measured: outcome = (.inconclusive, "no profile")
+    }
+    // Ids, indices and lengths are equal or not; narrower ones may be quantised values, which rounding changes.
+    if outcome.verdict == .pass, !row.dtype.isFloatingPoint, row.dtype.byteCount >= 4, !measures.isEqual {
+      outcome = (.fail, "integers differ: \(measures.unequalElements) of \(measures.elementCount)")
     }
     return Judgement(verdict: outcome.verdict, why: outcome.why)
   }
@@ -155,7 +176,18 @@ public struct Judge: Sendable {
     var worstLayer: Int?
     var lastLayer: Int?
 
+    /// What tokens that are excused are off by: at most in the rows of this layer, and in the last one.
+    private(set) var excused = 0.0
+    private var lastExcused = 0.0
+    private var excusedLayer: Int?
+
     mutating func pass(_ layer: Int?) { lastLayer = layer ?? lastLayer }
+
+    mutating func excuse(_ distance: Double, at layer: Int?) {
+      if layer != excusedLayer { (excused, excusedLayer) = (lastExcused, layer) }
+      excused = max(excused, distance)
+      if distance > 0 { lastExcused = distance }
+    }
 
     /// Where layers were left out of the dump, honest noise grew in them as the root of the depth.
     func growth(to layer: Int?) -> Double {
@@ -175,26 +207,47 @@ public struct Judge: Sendable {
     }
   }
 
-  /// The row without the tokens that were set aside, and which they are; nil where none were.
-  private func reduced(_ row: JudgedRow, walk: Walk) -> (row: JudgedRow, aside: Set<Int>?) {
-    guard let set = row.setAside, row.measures.tokenRelL2.count > 1 else { return (row, nil) }
+  /// A row without the tokens that were set aside.
+  private struct Reduced {
+    var row: JudgedRow
+    /// Which they are; nil where none were.
+    var aside: Set<Int>?
+    /// Those of them that are further off than what they are excused by explains.
+    var beyond: [Int] = []
+  }
+
+  /// - Parameter walk: is told how far the excused tokens are off.
+  private func reduced(_ row: JudgedRow, walk: inout Walk) -> Reduced {
+    guard let set = row.setAside, row.measures.tokenRelL2.count > 1 else { return Reduced(row: row) }
     let distances = tokenDistances(row.measures)
+    let known = set.tokens.union(set.origins).filter(distances.indices.contains)
+    walk.excuse(known.map { distances[$0] }.filter(\.isFinite).max() ?? 0, at: row.key.layer)
     let limit = max(onset * walk.worstToken, 8 * walk.rounding)
-    let followers = set.followers.filter { distances.indices.contains($0) && !(distances[$0] <= limit) }
-    let aside = set.tokens.union(followers).filter { row.measures.tokenRelL2.indices.contains($0) }
-    let differing = aside.filter { row.measures.tokenRelL2[$0] != 0 }
-    guard !differing.isEmpty else { return (row, nil) }
-    var result = row
-    result.measures = row.measures.without(aside)
-    return (result, aside)
+    let bound = min(walk.excused, Self.followerCeiling)
+    var result = Reduced(row: row)
+    var aside = set.tokens.filter(distances.indices.contains)
+    for token in set.followers where distances.indices.contains(token) && !(distances[token] <= limit) {
+      let isOrigin = known.contains(token)
+      // Worse than any other row of the same size: no attention does that, so it is judged.
+      if !isOrigin, distances[token].isFinite, distances[token] > Self.garbage { continue }
+      aside.insert(token)
+      if !isOrigin, !(distances[token] <= bound) { result.beyond.append(token) }
+    }
+    if !set.isPadding { result.beyond += known.filter { !(distances[$0] <= Self.otherExpertCeiling) } }
+    result.beyond.sort { (distances[$1], $0) < (distances[$0], $1) }
+    guard aside.contains(where: { row.measures.tokenRelL2[$0] != 0 }) else { return Reduced(row: row) }
+    result.row.measures = row.measures.without(aside)
+    result.aside = aside
+    return result
   }
 
   private func measured(_ rows: [JudgedRow], floors: NoiseFloors) -> [Judgement] {
     var walk = Walk()
     return rows.map { whole in
       if whole.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(whole.dtype)) }
-      let (row, aside) = reduced(whole, walk: walk)
-      if let always = always(row) { return always }
+      let reduced = reduced(whole, walk: &walk)
+      let (row, aside) = (reduced.row, reduced.aside)
+      if let always = always(whole.setAside?.isPadding == true ? row : whole) { return always }
       if !row.dtype.isFloatingPoint { return integers(row, walk: walk) }
       let repeated = min(floors.floor(of: row.key) ?? 0, Self.repeatCeiling(row.dtype)) * repeatFactor
       let known = min(floors.knownGood(row.key, dtype: row.dtype), Self.knownGoodCeiling) * knownGoodFactor
@@ -223,8 +276,15 @@ public struct Judge: Sendable {
       if let aside, let set = row.setAside {
         let rest = "\(aside.count) of \(row.measures.tokenRelL2.count) token rows set aside"
         if aside.count * 2 > row.measures.tokenRelL2.count {
-          if result.verdict == .pass { result.verdict = .inconclusive }
-          result.why = "\(set.why); \(rest): too few are left to judge"
+          if result.verdict == .pass {
+            result.verdict = .inconclusive
+            result.why = "\(set.why); \(rest): too few are left to judge"
+          }
+        } else if result.verdict == .pass, let worst = reduced.beyond.first {
+          result.verdict = .inconclusive
+          result.tokens = reduced.beyond
+          result.why =
+            "\(set.why); token \(worst) is off by \(short(whole.measures.tokenRelL2[worst])), more than that explains"
         } else if result.verdict == .pass {
           if !set.mayPass { result.verdict = .inconclusive }
           result.why = "\(set.why); \(rest), the others agree"

@@ -24,8 +24,12 @@ public struct MeasureAccumulator: Sendable {
   private var chunk = PairSums()
   private var total = PairSums()
   private var maxDifference = 0.0
+  /// Integers that differ do so by 1 at least, which doubles beyond 2^53 do not show.
+  private var leastDifference = 0.0
   private var maxReference = 0.0
   private var worstPosition = 0
+  /// First value of the first element that differs.
+  private var firstPosition: Int?
   private var nonfiniteReference = 0
   private var nonfiniteTarget = 0
   private var unequalBytes = 0
@@ -94,6 +98,7 @@ public struct MeasureAccumulator: Sendable {
     return format.table.withUnsafeBufferPointer { table in
       let unequal = add(format.lanes, table.baseAddress, elementBytes: dtype.byteCount, target, reference)
       addBytes(unequal: unequal, of: min(target.count, reference.count))
+      if unequal > 0, dtype == .int64 || dtype == .uint64 { leastDifference = 1 }
       return unequal == 0
     }
   }
@@ -108,6 +113,7 @@ public struct MeasureAccumulator: Sendable {
   ///
   /// - Parameter next: begun where this one ends, one whole chunk.
   public mutating func merge(_ next: MeasureAccumulator) {
+    leastDifference = max(leastDifference, next.leastDifference)
     precondition(next.start == position, "chunks are merged in order")
     position = next.position
     total += next.total
@@ -124,6 +130,7 @@ public struct MeasureAccumulator: Sendable {
       maxDifference = next.maxDifference
       worstPosition = next.worstPosition
     }
+    firstPosition = firstPosition ?? next.firstPosition
     maxReference = max(maxReference, next.maxReference)
     nonfiniteReference += next.nonfiniteReference
     nonfiniteTarget += next.nonfiniteTarget
@@ -192,9 +199,30 @@ public struct MeasureAccumulator: Sendable {
       worstPosition = position + index
     }
     maxReference = max(maxReference, lanes.largestReference)
+    // Looked for once: the pass itself only counts.
+    if firstPosition == nil, lanes.unequalElements > 0 {
+      firstPosition = Self.firstUnequal(run, byteCount: run.count * format.bitCount / 8).map {
+        position + $0 * valuesPerElement
+      }
+    }
     unequalElements += lanes.unequalElements
     nonfiniteTarget += lanes.nonfiniteTarget
     nonfiniteReference += lanes.nonfiniteReference
+  }
+
+  /// The first element of a run whose bytes differ.
+  private static func firstUnequal(_ run: PairRun, byteCount: Int) -> Int? {
+    var start = 0
+    while start < byteCount {
+      let end = min(start + 4096, byteCount)
+      if !Kernels.areEqual(run.target + start, run.reference + start, byteCount: end - start) {
+        let left = UnsafeRawBufferPointer(start: run.target, count: byteCount)
+        let right = UnsafeRawBufferPointer(start: run.reference, count: byteCount)
+        return (start..<end).first { left[$0] != right[$0] }.map { $0 / run.elementBytes }
+      }
+      start = end
+    }
+    return nil
   }
 
   /// The measures of everything added.
@@ -209,6 +237,7 @@ public struct MeasureAccumulator: Sendable {
     let alpha = total.reference > 0 ? total.dot / total.reference : nan
     let sum = total.target + total.reference
     let worst = keepsRows ? worstRow : nil
+    let maxDifference = max(maxDifference, leastDifference)
     return Measures(
       cos: isFinite && hasBoth ? total.dot / norms : nan,
       maxAbs: isFinite ? maxDifference : nan,
@@ -222,10 +251,11 @@ public struct MeasureAccumulator: Sendable {
       nonfiniteReference: nonfiniteReference, nonfiniteTarget: nonfiniteTarget,
       elementCount: (position - start) / valuesPerElement, worstToken: worst,
       tokenRelL2: rows.map { Self.relative($0.difference, $0.reference) },
-      worstCoordinate: maxDifference > 0 ? coordinate(of: worstPosition / valuesPerElement) : [],
+      worstCoordinate: self.maxDifference > 0 ? coordinate(of: worstPosition / valuesPerElement) : [],
       tokenNorms: rows.map { $0.reference.squareRoot() },
       meanAbs: isFinite && position > start ? total.magnitude / Double(position - start) : nan,
-      unequalElements: unequalElements)
+      unequalElements: unequalElements,
+      firstCoordinate: firstPosition.map { coordinate(of: $0 / valuesPerElement) })
   }
 
   /// |a - alpha b| / |a|, from the form that loses fewer digits.

@@ -31,6 +31,9 @@ public struct Measures: Sendable, Hashable, Codable {
   public var tokenRelL2: [Double]
   /// Coordinates of max|a-b|.
   public var worstCoordinate: [Int]
+  /// Coordinates of the first element, in row-major order, of those that `unequalElements` counts; nil where there is
+  /// none.
+  public var firstCoordinate: [Int]?
   /// Norm of each row of the reference, beside `tokenRelL2`. Empty where not kept.
   public var tokenNorms: [Double]
   /// sum|a-b| / number of values: PyTorch's `(a - b).abs().mean()`. Complex elements are two values.
@@ -42,7 +45,8 @@ public struct Measures: Sendable, Hashable, Codable {
     cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
     sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
     worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int],
-    tokenNorms: [Double] = [], meanAbs: Double = .nan, unequalElements: Int = 0
+    tokenNorms: [Double] = [], meanAbs: Double = .nan, unequalElements: Int = 0,
+    firstCoordinate: [Int]? = nil
   ) {
     self.cos = cos
     self.maxAbs = maxAbs
@@ -62,6 +66,7 @@ public struct Measures: Sendable, Hashable, Codable {
     self.tokenNorms = tokenNorms
     self.meanAbs = meanAbs
     self.unequalElements = unequalElements
+    self.firstCoordinate = firstCoordinate
   }
 }
 

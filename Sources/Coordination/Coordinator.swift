@@ -1,7 +1,7 @@
 public import Foundation
 public import Gathering
 public import Ledger
-import Planning
+public import Planning
 public import Transports
 
 /// Drives one sweep from queued runs to gathered files.
@@ -13,7 +13,7 @@ public actor Coordinator {
   public struct Settings: Sendable {
     /// Seconds between two looks at the store for what others ask: to cancel.
     public var tick = 0.5
-    /// Seconds without word from a host after which its attempts count as lost.
+    /// Seconds without word from a host after which its attempts count as lost: the fleet file's, if it has one.
     public var lostAfter = 1800.0
     /// Gathers that transfer anything at once on one host.
     public var gathersPerHost = 2
@@ -25,11 +25,18 @@ public actor Coordinator {
     public var stopsPerHost = 4
     /// Tries of one gather before the run counts as lost.
     public var gatherTries = 3
+    /// How often an attempt is to be stopped in vain before its run no longer waits for it.
+    public var stopTries = 5
     /// Seconds between two polls of one host: right after a launch, and at most.
     public var quickestPoll = 0.1
     public var slowestPoll = 5.0
     /// Part of the time since the last launch or news that passes until the next poll.
     public var pollShare = 0.2
+    /// The same for this machine, where a poll is a look at some files: what ends there makes room at once.
+    public var quickestLocalPoll = 0.002
+    public var localPollShare = 0.05
+    /// So many times as long as such a poll took, the next one waits.
+    public var localPollRest = 4.0
     /// Seconds between two polls of a cluster, whose quickest is the fleet file's: at most, and where it answers slowly.
     public var slowestClusterPoll = 60.0
     public var slowestPollUnderLoad = 300.0
@@ -38,7 +45,9 @@ public actor Coordinator {
     /// Seconds that placing waits for hosts that have not told who they are.
     public var enrolPatience = 10.0
 
-    public init() {}
+    public init(_ fleet: Fleet? = nil) {
+      if let lostAfter = fleet?.lostAfter { self.lostAfter = lostAfter }
+    }
   }
 
   private enum Letter: Sendable {
@@ -49,6 +58,7 @@ public actor Coordinator {
 
   private let ledger: SweepLedger
   private let artifacts: ArtifactStore
+  private let board: GatherBoard
   private let settings: Settings
   private let report: @Sendable (Progress) -> Void
   private let now: @Sendable () -> Double
@@ -60,13 +70,16 @@ public actor Coordinator {
   /// Hosts that could not be used, with the reason.
   public private(set) var troubles: [String: TransportError] = [:]
 
+  /// - Parameter board: Of the store; whoever makes it keeps it.
   public init(
-    ledger: SweepLedger, artifacts: ArtifactStore, hosts: [HostConnection], settings: Settings = Settings(),
+    ledger: SweepLedger, artifacts: ArtifactStore, board: GatherBoard, hosts: [HostConnection],
+    settings: Settings = Settings(),
     now: @escaping @Sendable () -> Double = { Date().timeIntervalSince1970 },
     report: @escaping @Sendable (Progress) -> Void
   ) {
     self.ledger = ledger
     self.artifacts = artifacts
+    self.board = board
     self.settings = settings
     self.now = now
     self.report = report
@@ -91,7 +104,8 @@ public actor Coordinator {
   ) async throws {
     let plans = SweepPlans()
     let actions = HostActions(
-      connections: connections, artifacts: artifacts, plans: plans, gathersPerHost: settings.gathersPerHost)
+      connections: connections, artifacts: artifacts, board: board, plans: plans,
+      gathersPerHost: settings.gathersPerHost)
     var core = CoordinatorCore(
       hosts: connections.values.map(\.host), stragglers: try ledger.unfencedAttempts(), settings: settings,
       nonce: Launch.nonce(), at: moment)
@@ -104,7 +118,6 @@ public actor Coordinator {
     var nextLook = moment.steady + settings.tick
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
-      group.addTask { await actions.board.keep() }
       while true {
         let time = moment
         if time.steady >= nextLook {

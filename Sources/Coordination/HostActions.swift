@@ -9,26 +9,34 @@ import Transports
 struct HostActions: Sendable {
   let connections: [String: HostConnection]
   let artifacts: ArtifactStore
-  let board: GatherBoard
+  private let board: GatherBoard
   private let plans: SweepPlans
   private let gathers: [String: GatherQueue]
 
   /// - Parameters:
   ///   - plans: Of the sweeps that are driven.
   ///   - gathersPerHost: At once, of those that transfer anything.
-  init(connections: [String: HostConnection], artifacts: ArtifactStore, plans: SweepPlans, gathersPerHost: Int) {
+  init(
+    connections: [String: HostConnection], artifacts: ArtifactStore, board: GatherBoard, plans: SweepPlans,
+    gathersPerHost: Int
+  ) {
     self.connections = connections
     self.artifacts = artifacts
     self.plans = plans
-    let board = GatherBoard(store: artifacts.root)
     self.board = board
     gathers = connections.mapValues {
       GatherQueue(transport: $0.transport, store: artifacts, board: board, limit: gathersPerHost)
     }
   }
 
-  /// - Throws: `GatheringError.noSpace`, since with a full store nothing can go on; `CancellationError`.
-  func perform(_ command: Command) async throws -> Answer {
+  /// - Throws: `GatheringError` of the store, since without it nothing can go on and nothing may count as lost;
+  ///   `CancellationError`.
+  func perform(_ command: Command) async throws -> Answer { try await perform(command, storeFaults: 0) }
+
+  /// A fault of the store may pass: too many open files, a file server that is away for a moment.
+  private static let patience: [Duration] = [.seconds(1), .seconds(2), .seconds(4)]
+
+  private func perform(_ command: Command, storeFaults: Int) async throws -> Answer {
     guard let connection = connections[command.host] else {
       return .trouble(TransportError(code: .configuration, host: command.host, message: "it is not in the fleet"))
     }
@@ -36,11 +44,17 @@ struct HostActions: Sendable {
       return try await answer(command.action, connection)
     } catch let error as LaunchPreparationError {
       return .unprepared(error.message)
-    } catch let error as GatheringError where error.code == .noSpace {
+    } catch let error as GatheringError where error.code == .store && storeFaults < Self.patience.count {
+      try await Task.sleep(for: Self.patience[storeFaults])
+      return try await perform(command, storeFaults: storeFaults + 1)
+    } catch let error as GatheringError where error.code == .noSpace || error.code == .store {
       throw error
     } catch {
       try Task.checkCancellation()
-      if let error = error as? GatheringError, error.transport == nil { return .notGathered("\(error)") }
+      if let error = error as? GatheringError, error.transport?.code ?? .outputTooLarge == .outputTooLarge {
+        // Of this attempt's files, not of its host.
+        return .notGathered("\(error)")
+      }
       let cause = (error as? GatheringError)?.transport ?? error
       return .trouble(HostTrouble.of(cause, host: command.host))
     }
@@ -60,7 +74,11 @@ struct HostActions: Sendable {
       let spec = Launch.spec(attempt, run: run, cell: cell, host: connection.host, directory: directory)
       return .launched(try await launcher.launch(spec, files: files), directory: directory)
     case .stop(let attempt, let reason):
-      try await launcher.stop(attempt.id, reason: reason)
+      do {
+        try await launcher.stop(attempt.id, reason: reason)
+      } catch let error as LaunchError where error.code == .alive {
+        return .notStopped(error.message)
+      }
       return .stopped
     case .release(let attempt):
       do {

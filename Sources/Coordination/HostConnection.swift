@@ -32,7 +32,9 @@ public struct HostConnection: Sendable {
   }
 
   /// Opens nothing yet: connections are made at the first command.
-  public static func connections(for fleet: Fleet) -> [HostConnection] {
+  ///
+  /// - Parameter supervisor: The words that start what leads plain runs on this machine, as `DetachedLauncher` has it.
+  public static func connections(for fleet: Fleet, supervisor: [String]? = nil) -> [HostConnection] {
     fleet.hosts.map { host in
       let transport: any Transport =
         switch host.address {
@@ -53,7 +55,8 @@ public struct HostConnection: Sendable {
       return HostConnection(
         host: host, transport: transport,
         launcher: DetachedLauncher(
-          transport: transport, workdir: host.workdir, leaseDir: host.leaseDir, gpus: gpus, name: host.name))
+          transport: transport, workdir: host.workdir, leaseDir: host.leaseDir, gpus: gpus, name: host.name,
+          patience: .seconds(fleet.answerWithin ?? 60), supervisor: host.address == .local ? supervisor : nil))
     }
   }
 }
@@ -61,9 +64,11 @@ public struct HostConnection: Sendable {
 extension SlurmLauncher.Options {
   init(_ slurm: Fleet.Host.Slurm) {
     let words = [
-      ("partition", slurm.partition), ("account", slurm.account), ("qos", slurm.qos),
       ("constraint", slurm.constraint), ("reservation", slurm.reservation),
     ].compactMap { name, value in value.map { "--\(name)=\($0)" } }
-    self.init(words: words + slurm.options, gpuType: slurm.gpuType, usesGres: slurm.usesGres)
+    self.init(
+      words: words + slurm.options, partition: slurm.partition, account: slurm.account, qos: slurm.qos,
+      gpuType: slurm.gpuType, usesGres: slurm.usesGres, usesArrays: slurm.arrays ?? true,
+      arrayThrottle: slurm.arrayThrottle)
   }
 }

@@ -19,7 +19,7 @@ public struct RuledLauncher: Launcher {
 
   public func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome {
     // What was launched before the host was drained goes on: the same launch again must find it.
-    if let entry = try drains.hosts()[host.name], try await base.status(of: [spec.id])[spec.id] ?? .absent == .absent {
+    if let entry = try drains.hosts()[host.name], try await base.status(of: [spec.id])[spec.id] == .absent {
       return .gpuBusy("the host is drained\(entry.why.map { ": " + $0 } ?? "")")
     }
     var spec = spec
@@ -41,8 +41,8 @@ public struct RuledLauncher: Launcher {
 
 extension HostConnection {
   /// The connections of a coordinator: with the rules of the fleet and of the store.
-  public static func ruled(for fleet: Fleet, store: String) -> [HostConnection] {
-    connections(for: fleet).map { connection in
+  public static func ruled(for fleet: Fleet, store: String, supervisor: [String]? = nil) -> [HostConnection] {
+    connections(for: fleet, supervisor: supervisor).map { connection in
       var connection = connection
       connection.launcher = RuledLauncher(
         connection.launcher, host: connection.host, drains: DrainList(store: store))

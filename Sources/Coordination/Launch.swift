@@ -21,7 +21,8 @@ enum Launch {
   static func spec(
     _ attempt: AttemptRecord, run: RunRecord, cell: Cell, host: Fleet.Host, directory: String
   ) -> AttemptSpec {
-    let dumps = directory + "/dumps"
+    let scratch = host.slurm?.scratch.map { "\($0)/rollcall-\(attempt.id).\(attempt.token)" }
+    let dumps = scratch ?? directory + "/dumps"
     let resolved = cell.run.resolved([
       "dump_dir": dumps, "run_dir": directory, "run": run.name, "sweep": run.sweep, "attempt": String(attempt.number),
       "host": attempt.host, "repeat": String(run.repetition),
@@ -43,12 +44,16 @@ enum Launch {
           masterPort: share.masterPort, gpusPerNode: attempt.gpus
         ).environment + environment
     }
+    let earlier = (1..<max(1, attempt.number)).suffix(8).map {
+      Naming.attempt(sweep: run.sweep, position: run.position, number: $0)
+    }
     return AttemptSpec(
       id: attempt.id, token: attempt.token, sweep: run.sweep, run: run.name, number: attempt.number,
       command: resolved.command, environment: environment, gpuCount: attempt.gpus, timeout: resolved.timeout,
       stallTimeout: resolved.stallTimeout, isExclusive: host.isExclusive,
       holdSeconds: attempt.share == nil ? nil : holdSeconds,
-      nodes: host.slurm == nil || cell.run.nodes == 1 ? nil : cell.run.nodes)
+      nodes: host.slurm == nil || cell.run.nodes == 1 ? nil : cell.run.nodes, dumpDirectory: scratch,
+      earlier: host.slurm == nil || earlier.isEmpty ? nil : earlier)
   }
 
   /// How long a share of a gang holds its GPUs for hosts that do not answer.

@@ -49,11 +49,15 @@ public struct QueueView: Sendable {
       case .failure(let error): hostNotes[host.name] = "\(error)"
       case nil: hostNotes[host.name] = "it did not answer"
       }
+      if host.slurm != nil, let found = facts[host.name] {
+        let most = SchedulerInput.jobPlaces(of: host, found)
+        let limit = most < host.cpuSlots ? found.jobLimitName ?? "a limit of the cluster" : "max_jobs"
+        hostNotes[host.name] = "each a job of the cluster, \(most) at a time by \(limit)"
+      }
       if let entry = drained[host.name] { hostNotes[host.name] = entry.why ?? "drained by a person" }
       snapshot.hosts.append(
         SchedulerInput.host(
-          host, facts: facts[host.name], isReachable: facts[host.name] != nil, isDrained: drained[host.name] != nil,
-          isTaken: open.contains { $0.hosts.contains(host.name) }))
+          host, facts: facts[host.name], isReachable: facts[host.name] != nil, isDrained: drained[host.name] != nil))
     }
     let own = try ledger.attempts(of: sweep.id)
     let cells = Self.cells(plan)

@@ -20,6 +20,17 @@ public struct RunLogs: Sendable {
     return String(decoding: data, as: UTF8.self)
   }
 
+  /// Bytes that are kept of a log: the last ones.
+  static let keptBytes = Gatherer.Limits().logBytes
+
+  /// Whether the host may have more of a log than is here.
+  func isCut(of attempt: AttemptRecord, _ name: String) -> Bool {
+    guard let directory = try? artifacts.attemptDirectory(sweep: sweep, run: attempt.run, attempt: attempt.id),
+      let facts = try? FileManager.default.attributesOfItem(atPath: "\(directory)/\(name)")
+    else { return true }
+    return (facts[.size] as? Int ?? .max) >= Self.keptBytes
+  }
+
   /// The last lines of both logs, for a report; nil where there are none.
   func tail(of attempt: AttemptRecord, lines: Int = 20) -> String? {
     let tail = ["stdout.log", "stderr.log"].flatMap { name in

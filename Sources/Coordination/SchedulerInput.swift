@@ -6,25 +6,26 @@ import Scheduling
 /// How hosts, attempts and runs look to the scheduler: the same for the coordinator, which acts on its answer, and for
 /// `explain`, which tells it.
 enum SchedulerInput {
-  /// - Parameters:
-  ///   - isReachable: the host has told who it is, and answers.
-  ///   - isTaken: an attempt holds something on it.
-  static func host(
-    _ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool, isTaken: Bool
-  ) -> Placement.Host {
+  /// - Parameter isReachable: the host has told who it is, and answers.
+  static func host(_ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool) -> Placement.Host {
     let total = gpuCount(of: host, facts)
     if host.slurm != nil {
       // A job takes one of so many places, whatever it asks for: the cluster places it.
-      let places = min(host.cpuSlots, facts?.jobLimit ?? .max)
+      let places = jobPlaces(of: host, facts)
       return Placement.Host(
         name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
         totalGPUs: 0, freeGPUs: 0, cpuSlots: places, freeCPUSlots: places)
     }
-    let isClosed = host.isExclusive && isTaken
     return Placement.Host(
       name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
-      totalGPUs: total, freeGPUs: isClosed ? 0 : total ?? 0, cpuSlots: host.cpuSlots,
-      freeCPUSlots: isClosed ? 0 : host.cpuSlots, hardware: Launch.hardware(facts))
+      totalGPUs: total, freeGPUs: total ?? 0, cpuSlots: host.cpuSlots, freeCPUSlots: host.cpuSlots,
+      hardware: Launch.hardware(facts), isExclusive: host.isExclusive)
+  }
+
+  /// How many jobs a cluster has of one coordinator at a time. One that lets its user have none says so itself of the
+  /// first.
+  static func jobPlaces(of host: Fleet.Host, _ facts: HostFacts?) -> Int {
+    min(host.cpuSlots, max(1, facts?.jobLimit ?? .max))
   }
 
   /// nil while the host has not told yet.
@@ -44,13 +45,16 @@ enum SchedulerInput {
   ) -> Placement.QueuedRun {
     if isCluster {
       return Placement.QueuedRun(
-        id: id, gpus: 0, nodes: 1, labels: cell.run.hosts, order: order, sweep: run.sweep, timeLimit: cell.run.timeout)
+        id: id, gpus: 0, nodes: 1, labels: cell.run.hosts, priority: plan.priority ?? 0, order: order,
+        sweep: run.sweep, timeLimit: cell.run.timeout)
     }
     let failedOn = attempts.filter { ($0.state == .lost || $0.state == .failed) && $0.isCharged }
+    let foundBusy = attempts.filter { $0.state == .failed && !$0.isCharged }
     return Placement.QueuedRun(
-      id: id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts, order: order,
+      id: id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts,
+      priority: plan.priority ?? 0, order: order,
       comparison: plan.compare.sameHardware ? run.sweep : nil, excludedHosts: Set(failedOn.map(\.host)),
-      sweep: run.sweep, timeLimit: cell.run.timeout)
+      avoidedHosts: Set(foundBusy.map(\.host)), sweep: run.sweep, timeLimit: cell.run.timeout + launchGrace)
   }
 
   /// What an attempt holds of its host.
@@ -74,7 +78,8 @@ enum SchedulerInput {
       endsBy: isLimited ? cell.map { now + max(0, $0.run.timeout + launchGrace - age) } : nil)
   }
 
-  /// Seconds that launching and ending may take beside the time limit.
+  /// Seconds that launching and ending may take beside the time limit: for what waits as for what holds its place, or
+  /// each run that is to end before a head starts would put off that start.
   private static let launchGrace = 60.0
 
   /// The hardware class that the runs of a comparison keep to: that of its first attempt; nil where there is none.

@@ -75,10 +75,11 @@ public struct SweepComparison: Sendable {
       directory: MeasureArchive.path(store: artifacts.root, sweep: id), usesStored: usesStored, now: now)
     let (pairs, pairNotes, origins) = try await compare(plan, dumps, archive, sweep)
     notes += pairNotes
-    verdicts += pairs.filter { $0.kind != "repeat" }.map(\.comparison.verdict)
+    verdicts += pairs.map(\.comparison.verdict)
     if !pairNotes.isEmpty { verdicts.append(.inconclusive) }
     if again == nil { notes += try await EarlierNights(self, plan, dumps, sweep).notes(pairs) }
     notes += EnvironmentDifferences.notes(pairs, plan, runs, attempts)
+    notes += Contention.notes(plan, runs, attempts)
     notes += hostNotes + plan.warnings
     if again != nil { notes += originNotes(origins) }
 
@@ -97,7 +98,9 @@ public struct SweepComparison: Sendable {
   /// Run → start of its last attempt, nanoseconds by the host's clock. A second of grace: files bear the kernel's
   /// coarse clock.
   private static func starts(_ attempts: [String: [AttemptRecord]]) -> [String: Int64] {
-    attempts.compactMapValues { last($0).compactMap(\.started).min().map { Int64(($0 - 1) * 1e9) } }
+    attempts.compactMapValues {
+      last($0).compactMap(\.started).min().flatMap { Int64(exactly: (($0 - 1) * 1e9).rounded()) }
+    }
   }
 
   /// The dumps of a sweep that has ended.
@@ -294,7 +297,15 @@ public struct SweepComparison: Sendable {
     _ repeats: [Result<SweepDumps.Loaded, NothingToCompare>], _ side: String, _ label: String,
     _ selection: CallSelection, _ worldSize: Int?, _ archive: MeasureArchive, _ compared: inout Compared
   ) async throws -> NoiseFloors {
-    let sources = repeats.compactMap { try? $0.get().source }
+    var sources: [DumpSource] = []
+    for result in repeats {
+      switch result {
+      case .success(let loaded): sources.append(loaded.source)
+      // As many others as there are may show less noise than there is, and its own comparison, if it has one, is lost.
+      case .failure(let why):
+        compared.notes.append("\(label): a repeat of \(side) is missing from the noise: \(why.message)")
+      }
+    }
     let byRoot = Dictionary(sources.map { ($0.root, $0) }, uniquingKeysWith: { first, _ in first })
     var origins: [MeasureArchive.Origin] = []
     do {
@@ -374,7 +385,7 @@ public struct SweepComparison: Sendable {
   ) -> [SweepReport.Cell] {
     plan.cells.map { cell in
       let own = runs.filter { $0.cell == cell.id }
-      let judged = pairs.filter { $0.targetCell == cell.id && $0.kind != "repeat" }
+      let judged = pairs.filter { $0.targetCell == cell.id }
       return SweepReport.Cell(
         id: cell.id, values: cell.values.map { SweepReport.AxisValue(axis: $0.key, value: $0.value.description) },
         runs: own.map { run in

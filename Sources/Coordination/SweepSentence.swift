@@ -44,6 +44,11 @@ enum SweepSentence {
         : "All \(compared.count) comparisons \(how)."
     case .fail:
       let failing = compared.filter { $0.comparison.verdict == .fail }
+      if failing.isEmpty {
+        let divergence = report.pairs.first { $0.comparison.verdict == .fail }?.comparison.firstDivergence
+        let place = divergence.map { d in ", first at \(d.layer.map { "layer \($0), " } ?? "")\(d.stage)" } ?? ""
+        return "The same run does not give the same bytes twice\(place)."
+      }
       var sentence =
         compared.count == 1 ? "The comparison fails" : "\(failing.count) of \(compared.count) comparisons fail"
       if let first = report.firstAxisValue { sentence += ", from \(first.axis)=\(first.value) on" }

@@ -32,6 +32,7 @@ actor Feed {
   private let ledger: SweepLedger
   private let watch: CoordinatorWatch
   private var pages: [String: (taken: ContinuousClock.Instant, html: String)] = [:]
+  private var making: [String: Task<String, Never>] = [:]
   private var frames: [String: (taken: ContinuousClock.Instant, frame: Frame)] = [:]
   private var readers = 0
 
@@ -54,13 +55,26 @@ actor Feed {
     return html
   }
 
+  /// The same for a page that takes a while: who asks for it meanwhile waits for the same one.
+  func shared(_ name: String, _ make: @escaping @Sendable () async -> String) async -> String {
+    if let html = page(name) { return html }
+    if let task = making[name] { return await task.value }
+    // Belongs to all who wait for it: none of them ends it by leaving.
+    let task = Task { await make() }
+    making[name] = task
+    let html = await task.value
+    making[name] = nil
+    keep(html, as: name)
+    return html
+  }
+
   /// The page, where it has just been made.
-  func page(_ name: String) -> String? {
+  private func page(_ name: String) -> String? {
     guard let known = pages[name], ContinuousClock.now - known.taken < Self.freshness else { return nil }
     return known.html
   }
 
-  func keep(_ html: String, as name: String) {
+  private func keep(_ html: String, as name: String) {
     let now = ContinuousClock.now
     pages = pages.filter { now - $0.value.taken < Self.freshness }
     pages[name] = (now, html)

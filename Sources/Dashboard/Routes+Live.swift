@@ -26,20 +26,22 @@ extension Routes {
     // A host is not asked for each reader anew.
     let name =
       "log \(attempt?.id ?? run.name) \(run.sweep) \(page.stream.rawValue) \(page.isStill) \(run.state)"
-    if let known = await feed.page(name) { return .page(known) }
-    if let attempt {
-      do {
-        if var piece = try await hooks.log(attempt, page.stream, nil) {
-          if !piece.isEnd { piece.bytes = piece.bytes.withoutCutCharacter }
-          page.piece = piece
+    let hooks = hooks
+    let empty = page
+    return .page(
+      await feed.shared(name) {
+        var page = empty
+        guard let attempt else { return page.html }
+        do {
+          if var piece = try await hooks.log(attempt, page.stream, nil) {
+            if !piece.isEnd { piece.bytes = piece.bytes.withoutCutCharacter }
+            page.piece = piece
+          }
+        } catch {
+          page.trouble = "\(error)"
         }
-      } catch {
-        page.trouble = "\(error)"
-      }
-    }
-    let html = page.html
-    await feed.keep(html, as: name)
-    return .page(html)
+        return page.html
+      })
   }
 
   func logEvents(_ run: RunRecord, _ view: SweepView, _ question: Question) async -> Reply {

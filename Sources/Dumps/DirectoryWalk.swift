@@ -48,6 +48,11 @@ struct DirectoryWalk {
     others.sort { $0.utf8.lexicographicallyPrecedes($1.utf8) }
   }
 
+  /// `a\xE2.pt`: each of its bytes above 127.
+  private static func escaped(_ name: [UInt8]) -> String {
+    name.map { $0 < 0x80 ? String(UnicodeScalar($0)) : "\\x" + String($0, radix: 16, uppercase: true) }.joined()
+  }
+
   private mutating func walk(_ relative: String, depth: Int) throws(DumpError) {
     let full = relative.isEmpty ? root : "\(root)/\(relative)"
     guard depth <= Self.depthLimit else {
@@ -63,15 +68,17 @@ struct DirectoryWalk {
     while let entry = readdir(directory) {
       let decoded = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
         pointer.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) {
-          (valid: String(validatingCString: $0), repaired: String(cString: $0))
+          (valid: String(validatingCString: $0), bytes: [UInt8](UnsafeRawBufferPointer(start: $0, count: strlen($0))))
         }
       }
-      guard decoded.repaired != ".", decoded.repaired != ".." else { continue }
-      let path = relative.isEmpty ? decoded.repaired : "\(relative)/\(decoded.repaired)"
+      guard decoded.valid != ".", decoded.valid != ".." else { continue }
+      let folder = relative.isEmpty ? "" : relative + "/"
       guard let name = decoded.valid else {
-        others.append("\(path) (the name is not UTF-8)")
+        // Repaired, two such names could read alike.
+        others.append("\(folder)\(Self.escaped(decoded.bytes)) (the name is not UTF-8)")
         continue
       }
+      let path = folder + name
       var status = stat()
       guard lstat("\(root)/\(path)", &status) == 0 else {
         unreadable.append(Unreadable(file: path, why: String(cString: strerror(errno))))

@@ -69,6 +69,8 @@ public struct DumpSet: Sendable {
   public var unreadable: [Unreadable]
   /// Files whose names the layout does not know, and, with the reason in brackets, those that hold no tensor.
   public var unrecognised: [String]
+  /// Every file under `root`: also those that only say what the others hold, as indexes do.
+  public var files: [String] = []
   /// Whether every storage was compared with its recorded CRC-32; else who reads one has to (``StorageAudit``).
   public var areChecksumsVerified = true
   /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.

@@ -31,6 +31,7 @@ public enum DumpSetLoader {
         }
       guard let set else { throw nothingFound(root, layout, walk) }
       loaded = set
+      loaded.files = walk.files.map(\.path)
     case .atom, .weights, .safetensors, .npy, .custom:
       let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
       var ledger = CaptureLedger(
@@ -39,6 +40,7 @@ public enum DumpSetLoader {
           unrecognised: contents.unrecognised))
       for file in contents.files { ledger.add(file, modified: times[file.entry.path] ?? file.entry.modified) }
       loaded = ledger.set
+      loaded.files = contents.paths
     }
     loaded.areChecksumsVerified = verifyChecksums
     return loaded
@@ -57,6 +59,8 @@ public enum DumpSetLoader {
     /// Files and directories that gave nothing at all.
     var broken: [Unreadable]
     var unrecognised: [String]
+    /// Of all regular files.
+    var paths: [String]
   }
 
   /// The layout's files under a directory, in the order of their paths.
@@ -84,7 +88,8 @@ public enum DumpSetLoader {
     }
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
-    var contents = Contents(root: root, files: [], broken: walk.unreadable, unrecognised: walk.others)
+    var contents = Contents(
+      root: root, files: [], broken: walk.unreadable, unrecognised: walk.others, paths: walk.files.map(\.path))
     let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
     var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
@@ -121,7 +126,8 @@ public enum DumpSetLoader {
       case .safetensors: "no .safetensors file"
       case .npy: "no .npy or .npz file"
       case .custom: "no file that the pattern matches wholly"
-      case .sglang: "no file of SGLang's dumper (step=…___rank=…___dump_index=…___name=….pt)"
+      case .sglang:
+        "no file of SGLang's dumper (step=…___rank=…___dump_index=…___name=….pt, or TP…_PP…_Rank…_pid…/Pass….pt)"
       case .msprobe: "no dump of msprobe (step<n>/rank<n>/dump.json)"
       case .huggingFace: "no tree of transformers' model debugger (…\(HuggingFaceTree.suffix))"
       case .atom, .weights: nil

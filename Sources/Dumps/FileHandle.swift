@@ -1,11 +1,13 @@
 import Glibc
 
-/// A regular file held open for positioned reads; closed with the last reference.
+/// A regular file held open for positioned reads, closed with the last reference; or what was unpacked from one.
 final class FileHandle: Sendable {
   let path: String
   /// Bytes when it was opened.
   let size: Int
   private let descriptor: Int32
+  /// Read in place of the file.
+  private let contents: [UInt8]?
 
   init(path: String) throws(DumpError) {
     self.path = path
@@ -24,13 +26,32 @@ final class FileHandle: Sendable {
     }
     self.descriptor = descriptor
     self.size = Int(status.st_size)
+    contents = nil
   }
 
-  deinit { close(descriptor) }
+  /// - Parameter path: of the file that the bytes come from, for messages.
+  init(path: String, contents: [UInt8]) {
+    self.path = path
+    self.contents = contents
+    size = contents.count
+    descriptor = -1
+  }
+
+  deinit { if descriptor >= 0 { close(descriptor) } }
 
   /// Fills `target` from `offset`; fewer bytes in the file is an error that names the byte where it ends.
   func read(into target: UnsafeMutableRawBufferPointer, at offset: Int) throws(DumpError) {
     guard let base = target.baseAddress else { return }
+    if let contents {
+      guard offset >= 0, offset <= size, target.count <= size - offset else {
+        throw DumpError(
+          code: .truncated, file: path, at: .byte(size), message: "the unpacked bytes end here; copy or dump it again")
+      }
+      contents.withUnsafeBytes {
+        target.copyMemory(from: UnsafeRawBufferPointer(rebasing: $0[offset..<(offset + target.count)]))
+      }
+      return
+    }
     var done = 0
     while done < target.count {
       let got = pread(descriptor, base + done, target.count - done, offset + done)

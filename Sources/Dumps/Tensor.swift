@@ -8,12 +8,15 @@ public struct StorageRegion: Sendable, Hashable, Codable {
   public var byteCount: Int
   /// CRC-32 of the whole storage as its container records it; nil where none is recorded.
   public var checksum: UInt32?
+  /// How the bytes are packed at `offset`; nil where they stand as they are. A packed storage has its checksum there.
+  public var packing: Packing?
 
-  public init(path: String, offset: Int, byteCount: Int, checksum: UInt32? = nil) {
+  public init(path: String, offset: Int, byteCount: Int, checksum: UInt32? = nil, packing: Packing? = nil) {
     self.path = path
     self.offset = offset
     self.byteCount = byteCount
     self.checksum = checksum
+    self.packing = packing
   }
 }
 

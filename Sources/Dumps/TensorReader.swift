@@ -10,6 +10,8 @@ public final class TensorReader: Sendable {
   public let elementCount: Int
 
   private let file: FileHandle
+  /// Where the storage begins in `file`.
+  private let start: Int
   private let view: StridedView
   /// Where checksums of what is read are noted; nil where the view is not its storage as it stands in the file.
   private let audit: StorageAudit?
@@ -29,14 +31,14 @@ public final class TensorReader: Sendable {
         start += reader.elementCount
       }
       (self.tensor, self.pieces, elementCount) = (tensor, pieces, start)
-      (view, file) = (pieces[0].reader.view, pieces[0].reader.file)
+      (view, file, self.start) = (pieces[0].reader.view, pieces[0].reader.file, pieces[0].reader.start)
       self.audit = nil
       return
     }
     pieces = []
     view = try tensor.checkedView()
-    file = try FileHandle(path: tensor.storage.path)
-    guard tensor.storage.offset + tensor.storage.byteCount <= file.size else {
+    (file, start) = try tensor.storage.open()
+    guard start + tensor.storage.byteCount <= file.size else {
       throw DumpError(
         code: .truncated, file: file.path, at: .byte(file.size),
         message: "the file ends here, inside the storage of \(tensor.name); copy or dump it again")
@@ -142,7 +144,7 @@ public final class TensorReader: Sendable {
       }
       return
     }
-    let first = tensor.storage.offset + tensor.storageOffset * size
+    let first = start + tensor.storageOffset * size
     if view.isContiguous {
       try file.read(into: target, at: first + range.lowerBound * size)
     } else {

@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// Splits one stream of concatenated files by the manifest's sizes, and puts each into the store when its hash is right.
 ///
@@ -28,6 +29,13 @@ actor BatchReceiver {
   /// Right by their hashes, not yet on disk and in the store.
   private var whole: [(part: PartFile, sha256: String)] = []
   private var wholeBytes = 0
+  /// Parts that wait for the disk in this process, each with its file open: of all gathers together no more than half of
+  /// the files that the process may have open.
+  private static let held = Atomic(0)
+  private static let mostHeld: Int = {
+    var limit = rlimit()
+    return getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 ? Int(clamping: limit.rlim_cur / 2) : 128
+  }()
   private(set) var stop: Stop?
   /// Dump bytes seen.
   private(set) var bytesReceived = 0
@@ -82,6 +90,7 @@ actor BatchReceiver {
 
   /// Sends whole files to disk together, which costs one wait for many, and then gives them their names.
   private func commitWhole() throws(GatheringError) {
+    Self.held.subtract(whole.count, ordering: .relaxed)
     var ready = whole[...]
     whole = []
     wholeBytes = 0
@@ -137,7 +146,8 @@ actor BatchReceiver {
       index += 1
       whole.append((part, stated))
       wholeBytes += part.byteCount
-      if whole.count >= 256 || wholeBytes >= 32 << 20 {
+      let held = Self.held.add(1, ordering: .relaxed).newValue
+      if whole.count >= 256 || wholeBytes >= 32 << 20 || held >= Self.mostHeld {
         do throws(GatheringError) { try commitWhole() } catch { try fail(error) }
       }
     }

@@ -18,16 +18,13 @@ extension Gatherer {
     let attempts = attempts.filter { Self.isWord($0.key) }
     guard !attempts.isEmpty else { return [:] }
     for (attempt, run) in attempts { _ = try store.attemptDirectory(sweep: sweep, run: run, attempt: attempt) }
-    let command = HostCommand(
-      in: parent, script: Self.script(attempts.keys.sorted(), mostBytes: Self.shortBytes))
-    let result: CommandResult
-    do {
-      result = try await transport.run(command.text, input: [], limit: 64 << 20, timeout: .seconds(300))
-    } catch {
-      throw GatheringError(error)
+    let found: [String: [Log]]
+    if transport is LocalTransport {
+      found = Self.local(parent: parent, attempts.keys)
+    } else {
+      found = try await Self.ask(transport, parent: parent, attempts.keys)
     }
-    // What is unusual about one of them is found out when each is gathered by itself.
-    guard let answer = command.answer(in: result.output), let found = Self.parse(answer) else { return [:] }
+    guard !found.isEmpty else { return [:] }
     var manifests: [String: Manifest] = [:]
     var records: [DumplessRun] = []
     for (attempt, logs) in found {
@@ -39,9 +36,73 @@ extension Gatherer {
       manifests[attempt] = manifest
       records.append(DumplessRun(run: run, attempt: attempt, manifest: manifest, logs: logs))
     }
-    try store.reserve(bytes: answer.count, floor: limits.freeSpaceFloor)
+    let byteCount = records.reduce(0) { $1.logs.reduce($0) { $0 + $1.bytes.count } }
+    try store.reserve(bytes: byteCount, floor: limits.freeSpaceFloor)
     for run in try store.layOut(records, sweep: sweep) { manifests[run.attempt] = nil }
     return manifests
+  }
+
+  /// Asks another machine, in one command. What is unusual is found out when each is gathered by itself.
+  private static func ask(
+    _ transport: any Transport, parent: String, _ attempts: some Collection<String>
+  ) async throws(GatheringError) -> [String: [Log]] {
+    let command = HostCommand(in: parent, script: script(attempts.sorted(), mostBytes: shortBytes))
+    let result: CommandResult
+    do {
+      result = try await transport.run(command.text, input: [], limit: 64 << 20, timeout: .seconds(300))
+    } catch {
+      throw GatheringError(error)
+    }
+    return command.answer(in: result.output).flatMap(parse) ?? [:]
+  }
+
+  /// The same on this machine.
+  private static func local(parent: String, _ attempts: some Collection<String>) -> [String: [Log]] {
+    var found: [String: [Log]] = [:]
+    for attempt in attempts {
+      let directory = "\(parent)/\(attempt)"
+      guard let facts = try? FileSystem.status(directory), FileSystem.isDirectory(facts),
+        FileSystem.isEmptyDirectory(directory + "/dumps"), let logs = logs(in: directory)
+      else { continue }
+      found[attempt] = logs
+    }
+    return found
+  }
+
+  /// nil where one is too long, or cannot be read.
+  private static func logs(in directory: String) -> [Log]? {
+    var logs: [Log] = []
+    for name in AttemptFiles.names {
+      let path = "\(directory)/\(name)"
+      // A pipe in the place of a log would keep us.
+      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+      guard descriptor >= 0 else {
+        // What is no file of ours is as good as not there.
+        if errno == ENOENT || errno == ELOOP || errno == ENXIO || errno == EACCES { continue }
+        return nil
+      }
+      defer { close(descriptor) }
+      var facts = stat()
+      guard fstat(descriptor, &facts) == 0 else { return nil }
+      guard FileSystem.isRegular(facts) else { continue }
+      guard facts.st_size <= shortBytes else { return nil }
+      var isWhole = true
+      let bytes = [UInt8](unsafeUninitializedCapacity: Int(facts.st_size)) { buffer, count in
+        count = 0
+        while count < buffer.count {
+          let got = read(descriptor, buffer.baseAddress.map { $0 + count }, buffer.count - count)
+          if got < 0, errno == EINTR { continue }
+          guard got > 0 else {
+            isWhole = false
+            return
+          }
+          count += got
+        }
+      }
+      guard isWhole else { return nil }
+      logs.append((name, bytes))
+    }
+    return logs
   }
 
   private static func isWord(_ name: String) -> Bool {
@@ -166,6 +227,22 @@ extension ArtifactStore {
 }
 
 extension FileSystem {
+  /// Whether there is a directory, no link, that can be read and holds nothing.
+  fileprivate static func isEmptyDirectory(_ path: String) -> Bool {
+    let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW)
+    guard descriptor >= 0 else { return false }
+    guard let directory = fdopendir(descriptor) else {
+      close(descriptor)
+      return false
+    }
+    defer { closedir(directory) }
+    errno = 0
+    var count = 0
+    while readdir(directory) != nil { count += 1 }
+    // `.` and `..`
+    return errno == 0 && count == 2
+  }
+
   fileprivate static func write(_ bytes: [UInt8], toNew path: String) throws(GatheringError) {
     let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard descriptor >= 0 else { throw failure("make the file", path) }

@@ -98,20 +98,21 @@ enum FileSystem {
 
   /// Writes a whole file so that its name never shows a part of it, and that it outlives a power cut. One writer at a
   /// time: what one that was killed left aside is written over.
-  static func replace(_ path: String, with bytes: [UInt8]) throws(GatheringError) {
+  /// - Parameter durably: False where it need not outlive a power cut.
+  static func replace(_ path: String, with bytes: [UInt8], durably: Bool = true) throws(GatheringError) {
     let aside = path + ".part"
     let descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard descriptor >= 0 else { throw failure("make the file", aside) }
     do throws(GatheringError) {
       defer { close(descriptor) }
       try write(bytes[...], to: descriptor, path: aside)
-      if fsync(descriptor) != 0 { throw failure("write to disk", aside) }
+      if durably, fsync(descriptor) != 0 { throw failure("write to disk", aside) }
       if rename(aside, path) != 0 { throw failure("rename", aside) }
     } catch {
       unlink(aside)
       throw error
     }
-    if let parent = parent(of: path) { try syncDirectory(parent) }
+    if durably, let parent = parent(of: path) { try syncDirectory(parent) }
   }
 
   /// Hands a file's bytes over in blocks; links are followed.

@@ -2,8 +2,8 @@ import FoundationEssentials
 import Glibc
 import Synchronization
 
-/// How far the gathers of a store's coordinator are, for other processes: `<store>/gathering.json`, written anew each
-/// second while bytes come. It is a view alone, and need not outlive a power cut.
+/// How far the gathers of a store are, for other processes: `<store>/gathering.json`, written anew each second while
+/// bytes come. It is a view alone, and need not outlive a power cut. All coordinators of a store have one board.
 public final class GatherBoard: Sendable {
   public struct Entry: Sendable, Hashable, Codable {
     public var sweep: String
@@ -43,7 +43,8 @@ public final class GatherBoard: Sendable {
     return try await body(meter)
   }
 
-  /// Writes the file each second until the task is cancelled; takes away what a coordinator that was killed left.
+  /// Writes the file each second until the task is cancelled, which one task does; takes away what a coordinator that
+  /// was killed left.
   public func keep() async {
     unlink(path)
     var stands = false
@@ -51,7 +52,9 @@ public final class GatherBoard: Sendable {
       let entries = measure()
       guard stands || !entries.isEmpty else { continue }
       // A store that is full has been told of by the gather itself.
-      stands = (try? write(entries)) != nil && !entries.isEmpty
+      let isWritten =
+        (try? FileSystem.replace(path, with: [UInt8](JSONEncoder().encode(entries)), durably: false)) != nil
+      stands = isWritten && !entries.isEmpty
     }
     unlink(path)
   }
@@ -79,16 +82,5 @@ public final class GatherBoard: Sendable {
       }
       return gathers.values.map(\.entry).filter { $0.total > 0 }.sorted { $0.attempt < $1.attempt }
     }
-  }
-
-  private func write(_ entries: [Entry]) throws {
-    let aside = path + ".part"
-    let descriptor = open(aside, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
-    guard descriptor >= 0 else { throw FileSystem.failure("make the file", aside) }
-    do {
-      defer { close(descriptor) }
-      try FileSystem.write([UInt8](try JSONEncoder().encode(entries))[...], to: descriptor, path: aside)
-    }
-    if rename(aside, path) != 0 { throw FileSystem.failure("rename", aside) }
   }
 }

@@ -27,4 +27,12 @@ public final class GatherMeter: Sendable {
   func hold(_ bytes: Int) { state.withLock { $0.held = bytes } }
 
   func note(_ part: String, written: Int) { state.withLock { $0.written[part] = written } }
+
+  /// The part goes on under another name, or, with nil, has gone.
+  func rename(_ part: String, to new: String?) {
+    state.withLock { state in
+      guard let written = state.written.removeValue(forKey: part), let new else { return }
+      state.written[new] = max(written, state.written[new] ?? 0)
+    }
+  }
 }

@@ -57,19 +57,18 @@ final class PartFile {
   init(_ file: WantedFile, resuming: Bool, store: ArtifactStore) throws(GatheringError) {
     byteCount = file.byteCount
     self.store = store
-    (descriptor, path) = try Self.openLocked(file.part, store: store)
+    let leftover: Int
+    (descriptor, path, leftover) = try Self.openLocked(file.part, store: store)
     written = 0
     isResumed = false
     hasher = SHA256()
     do throws(GatheringError) {
-      var facts = stat()
-      if fstat(descriptor, &facts) != 0 { throw FileSystem.failure("look at it", path) }
-      if resuming, (1...max(1, byteCount)).contains(Int(facts.st_size)) {
+      if resuming, (1...max(1, byteCount)).contains(leftover) {
         var hasher = SHA256()
         written = try FileSystem.read(descriptor: descriptor, path: path) { hasher.update(bufferPointer: $0) }
         self.hasher = hasher
         isResumed = true
-      } else if ftruncate(descriptor, 0) != 0 {
+      } else if leftover > 0, ftruncate(descriptor, 0) != 0 {
         throw FileSystem.failure("cut", path)
       }
     } catch {
@@ -138,7 +137,10 @@ final class PartFile {
     "\(store.incomingPath)/\(name).part"
   }
 
-  private static func openLocked(_ name: String, store: ArtifactStore) throws(GatheringError) -> (Int32, String) {
+  /// - Returns: The open file, its path, and the bytes it holds.
+  private static func openLocked(
+    _ name: String, store: ArtifactStore
+  ) throws(GatheringError) -> (descriptor: Int32, path: String, byteCount: Int) {
     var path = partPath(name, store)
     for _ in 0..<8 {
       let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
@@ -155,7 +157,7 @@ final class PartFile {
       // Another gather may have renamed it between our open and our lock.
       var mine = stat()
       if fstat(descriptor, &mine) == 0, let now = try FileSystem.status(path), now.st_ino == mine.st_ino {
-        return (descriptor, path)
+        return (descriptor, path, Int(mine.st_size))
       }
       flock(descriptor, LOCK_UN)
       close(descriptor)

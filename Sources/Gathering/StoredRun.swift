@@ -167,20 +167,35 @@ extension ArtifactStore {
   /// Makes `path` the entry's object, replacing what stands there.
   private func link(_ path: String, to entry: ManifestEntry, depth: Int) throws(GatheringError) {
     let object = objectPath(entry.sha256)
-    guard let target = try FileSystem.status(object), FileSystem.isRegular(target),
-      Int(target.st_size) == entry.byteCount
-    else { throw GatheringError(code: .store, path: object, message: "the object vanished or has another size") }
+    // Mostly nothing stands there: the link comes first and is looked at afterwards, one look instead of two.
+    if try hardLink(object, path), try holds(path, entry) { return }
+    guard try holds(object, entry), let target = try FileSystem.status(object) else { throw Self.vanished(object) }
     if let present = try FileSystem.status(path) {
       if present.st_ino == target.st_ino, present.st_dev == target.st_dev { return }
       if unlink(path) != 0 { throw FileSystem.failure("replace", path) }
+      if try hardLink(object, path) { return }
     }
-    if Glibc.link(object, path) == 0 { return }
+    let relative = String(repeating: "../", count: depth) + "objects/\(entry.sha256)"
+    if symlink(relative, path) != 0 { throw FileSystem.failure("link to \(object)", path) }
+  }
+
+  private static func vanished(_ object: String) -> GatheringError {
+    GatheringError(code: .store, path: object, message: "the object vanished or has another size")
+  }
+
+  /// - Returns: False where something stands there, or the file system has no such links.
+  private func hardLink(_ object: String, _ path: String) throws(GatheringError) -> Bool {
+    if Glibc.link(object, path) == 0 { return true }
     switch errno {
-    case EPERM, EMLINK, EXDEV, EOPNOTSUPP, ENOSYS:
-      let relative = String(repeating: "../", count: depth) + "objects/\(entry.sha256)"
-      if symlink(relative, path) != 0 { throw FileSystem.failure("link to \(object)", path) }
+    case EEXIST, EPERM, EMLINK, EXDEV, EOPNOTSUPP, ENOSYS: return false
+    case ENOENT: throw Self.vanished(object)
     case let code: throw FileSystem.failure("link to \(object)", path, code: code)
     }
+  }
+
+  private func holds(_ path: String, _ entry: ManifestEntry) throws(GatheringError) -> Bool {
+    guard let facts = try FileSystem.status(path) else { return false }
+    return FileSystem.isRegular(facts) && Int(facts.st_size) == entry.byteCount
   }
 
   private func removeStrangers(in directory: String, keeping entries: [ManifestEntry]) throws(GatheringError) {

@@ -115,8 +115,9 @@ struct Transfer {
       }
       let outcome: Outcome
       if ready.reduce(0, { $0 + $1.byteCount }) >= Self.streamBytes {
-        outcome = try await fetch(Self.batch(from: ready, store: store).map { WantedFile($0) })
-        ready = missing(of: ready)
+        let batch = Self.batch(from: ready, store: store)
+        outcome = try await fetch(batch.map { WantedFile($0) })
+        if case .complete = outcome { ready.removeFirst(batch.count) } else { ready = missing(of: ready) }
       } else if let file = unequalled.first(where: { known[$0.path] == nil }) {
         outcome = try await fetch([WantedFile(unhashed: file, in: directory)], hashes: hashes)
         if case .complete = outcome, let hash = await hashes.known[file.path] { needed[hash] = file.byteCount }
@@ -144,8 +145,10 @@ struct Transfer {
       let part = WantedFile.part(of: file, in: directory)
       if store.contains(hash) {
         PartFile.removeLeftover(of: part, in: store)
+        meter?.rename(part, to: nil)
       } else {
         PartFile.renameLeftover(of: part, to: hash, in: store)
+        meter?.rename(part, to: hash)
       }
     }
   }
@@ -242,8 +245,11 @@ struct Transfer {
     } else {
       // cat writes each small file by itself; every piece costs a wake-up on each side.
       let isManySmall = batch.count > 8 && batch.reduce(0) { $0 + $1.byteCount } / batch.count < 64 << 10
+      // It also takes a buffer for each file, which glibc would ask the kernel for and give back each time: more work
+      // than to copy 64 KiB.
       command = HostCommand(
-        in: directory + "/dumps", script: "xargs -0 -r cat -- || exit 44",
+        in: directory + "/dumps",
+        script: "MALLOC_MMAP_THRESHOLD_=1048576 MALLOC_TRIM_THRESHOLD_=1048576 xargs -0 -r cat -- || exit 44",
         through: isManySmall ? "dd ibs=64k obs=64k status=none" : nil)
       for entry in batch { input += Array("./\(entry.path)\0".utf8) }
     }
@@ -364,7 +370,7 @@ struct Transfer {
     }
   }
 
-  /// The files of the next stream: one with a leftover alone, else as many as make a list of paths that any pipe takes.
+  /// The files of the next stream, the first of the missing: one with a leftover alone, else as many as make a list of paths that any pipe takes.
   private static func batch(from missing: [ManifestEntry], store: ArtifactStore) -> [ManifestEntry] {
     var batch: [ManifestEntry] = []
     var pathBytes = 0

@@ -22,6 +22,11 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
   public var holdSeconds: Int?
   /// For a launcher that takes a gang as one attempt: on so many hosts, `gpuCount` on each; nil: one.
   public var nodes: Int?
+  /// Where the run writes its dumps, a directory of its own on the disk of each node of a cluster, from which they are
+  /// copied at the end; nil: `dumps/` of the run directory.
+  public var dumpDirectory: String?
+  /// The run's attempts before this one: of nodes of a cluster that failed one of them, others are preferred.
+  public var earlier: [String]?
 
   public struct EnvironmentEntry: Sendable, Hashable, Codable {
     public var name: String
@@ -36,7 +41,8 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
   public init(
     id: String, token: String, sweep: String, run: String, number: Int, command: String,
     environment: [EnvironmentEntry], gpuCount: Int, timeout: Double, stallTimeout: Double?,
-    isExclusive: Bool = false, holdSeconds: Int? = nil, nodes: Int? = nil
+    isExclusive: Bool = false, holdSeconds: Int? = nil, nodes: Int? = nil, dumpDirectory: String? = nil,
+    earlier: [String]? = nil
   ) {
     self.id = id
     self.token = token
@@ -51,6 +57,8 @@ public struct AttemptSpec: Sendable, Hashable, Codable {
     self.isExclusive = isExclusive
     self.holdSeconds = holdSeconds
     self.nodes = nodes
+    self.dumpDirectory = dumpDirectory
+    self.earlier = earlier
   }
 }
 
@@ -77,7 +85,10 @@ public enum LaunchOutcome: Sendable, Hashable {
   case submitted
   /// No room on the host's disk; nothing is left behind.
   case noSpace(String)
-  /// Not enough free GPUs: locked by another gang or used by a stranger; or a cluster that takes no more jobs now.
+  /// A cluster takes no more jobs now, with the limit that says so: the same launch again, later.
+  /// - `mayHaveArrived`: It may know the attempt all the same.
+  case full(String, mayHaveArrived: Bool)
+  /// Not enough free GPUs: locked by another gang or used by a stranger.
   case gpuBusy(String)
   /// Refused for another reason that trying again does not change (workdir not writable, …).
   case refused(String)
@@ -104,11 +115,14 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   public var started: Double
   public var ended: Double
   /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a cluster
-  /// `cancelled-elsewhere`, `out-of-memory`; nil for a plain end.
+  /// `cancelled-elsewhere`, `out-of-memory`, `not-copied`; nil for a plain end.
   public var reason: String?
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
   public static let noSpace = "no-space"
+  /// The `reason` of a command that ended well on a cluster, and left dumps on its nodes' own disks that could not be
+  /// copied.
+  public static let notCopied = "not-copied"
   /// What the run found on its host when it began: `kernel`, `gpu` (the models it has), `gpu_driver`, `python`, `torch`, `torch_commit`,
   /// `cuda`, `hip`, `commit` (of the directory that `ENGINE_SOURCE` names), `job_commit`. `python` and `torch` are
   /// those of the interpreter that the command names. nil where it could not be told.
@@ -123,6 +137,29 @@ public struct ExitRecord: Sendable, Hashable, Codable {
     self.ended = ended
     self.reason = reason
     self.environment = environment
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case code, signal, started, ended, reason, environment
+  }
+
+  /// A record from a host is believed no time that is none.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    code = try values.decode(Int.self, forKey: .code)
+    signal = try values.decodeIfPresent(Int.self, forKey: .signal)
+    started = try Self.time(values, .started)
+    ended = try Self.time(values, .ended)
+    reason = try values.decodeIfPresent(String.self, forKey: .reason)
+    environment = try values.decodeIfPresent([String: String].self, forKey: .environment)
+  }
+
+  private static func time(_ values: KeyedDecodingContainer<CodingKeys>, _ key: CodingKeys) throws -> Double {
+    let time = try values.decode(Double.self, forKey: key)
+    guard (0..<9e9).contains(time) else {
+      throw DecodingError.dataCorruptedError(forKey: key, in: values, debugDescription: "\(time) is no time")
+    }
+    return time
   }
 }
 
@@ -141,17 +178,21 @@ public struct HostFacts: Sendable, Hashable, Codable {
   public var freeDiskBytes: Int
   /// Host clock minus ours, seconds.
   public var clockOffset: Double
+  /// Seconds by which a clock may be off before a person is told.
+  public static let toleratedClockOffset = 2.0
   /// `uname -sr`, and so on.
   public var versions: [String: String]
   /// What the host calls itself on its network (`uname -n`).
   public var nodeName: String
   /// A cluster that lets its user have no more jobs at a time; nil: no such limit.
   public var jobLimit: Int?
+  /// Whose limit that is.
+  public var jobLimitName: String?
 
   public init(
     bootID: String, home: String, workdir: String, cpuCount: Int, gpuNames: [String], gpuIDs: [String],
     gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String],
-    nodeName: String = "", jobLimit: Int? = nil
+    nodeName: String = "", jobLimit: Int? = nil, jobLimitName: String? = nil
   ) {
     self.bootID = bootID
     self.home = home
@@ -165,6 +206,7 @@ public struct HostFacts: Sendable, Hashable, Codable {
     self.versions = versions
     self.nodeName = nodeName
     self.jobLimit = jobLimit
+    self.jobLimitName = jobLimitName
   }
 }
 

@@ -46,6 +46,7 @@ public struct DrainList: Sendable {
   public func drain(_ host: String, why: String?, now: Double) throws(LedgerError) {
     let path = try path(host)
     do {
+      try SweepLedger.makeDirectory((directory as NSString).deletingLastPathComponent)
       try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
       try JSONEncoder().encode(Entry(since: now, why: why)).write(to: URL(fileURLWithPath: path), options: .atomic)
     } catch {

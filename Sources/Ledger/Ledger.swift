@@ -14,7 +14,7 @@ public struct SweepLedger: Sendable {
   /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
   public init(store: String) throws(LedgerError) {
     do {
-      try FileManager.default.createDirectory(atPath: store, withIntermediateDirectories: true)
+      try Self.makeDirectory(store)
     } catch {
       throw LedgerError(code: .unusable, message: "Cannot make the store \(store): \(Self.reason(error)).")
     }
@@ -48,6 +48,16 @@ public struct SweepLedger: Sendable {
     } catch {
       throw Self.wrap(error, store)
     }
+  }
+
+  /// Makes a store's directory with all above it, for its owner alone: plans hold what their runs have in their
+  /// environment, which may be keys. A directory that stands is left as it is.
+  static func makeDirectory(_ store: String) throws {
+    let above = (store as NSString).deletingLastPathComponent
+    if !above.isEmpty { try FileManager.default.createDirectory(atPath: above, withIntermediateDirectories: true) }
+    guard !FileManager.default.fileExists(atPath: store) else { return }
+    try FileManager.default.createDirectory(
+      atPath: store, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
   }
 
   static var migrator: DatabaseMigrator {

@@ -16,13 +16,21 @@ extension Fleet.Host {
     public var options: [String]
     /// Jobs of one coordinator that wait or run at a time.
     public var maxJobs: Int
+    /// False: each run is a job by itself, even where hundreds of one shape are submitted at once.
+    public var arrays: Bool?
+    /// Runs of one array that run at a time; nil: all.
+    public var arrayThrottle: Int?
     /// Seconds between two looks at the queue right after something has happened; more when nothing does.
     public var poll: Double
+    /// An absolute path on the own disk of each node, under which a run's dumps lie until they are copied at its end;
+    /// nil: in the run directory.
+    public var scratch: String?
 
     public init(
       partition: String? = nil, account: String? = nil, qos: String? = nil, constraint: String? = nil,
       reservation: String? = nil, gpuType: String? = nil, usesGres: Bool = false, options: [String] = [],
-      maxJobs: Int = Slurm.defaultMaxJobs, poll: Double = Slurm.defaultPoll
+      maxJobs: Int = Slurm.defaultMaxJobs, poll: Double = Slurm.defaultPoll, scratch: String? = nil,
+      arrays: Bool? = nil, arrayThrottle: Int? = nil
     ) {
       self.partition = partition
       self.account = account
@@ -33,7 +41,10 @@ extension Fleet.Host {
       self.usesGres = usesGres
       self.options = options
       self.maxJobs = maxJobs
+      self.arrays = arrays
+      self.arrayThrottle = arrayThrottle
       self.poll = poll
+      self.scratch = scratch
     }
 
     public static let defaultMaxJobs = 500
@@ -57,7 +68,8 @@ extension FleetKeys {
       reservation: word(fields, reservation, &reading), gpuType: word(fields, gpuType, &reading),
       usesGres: fields(gres, &reading) ?? false, options: options(fields, &reading),
       maxJobs: fields(maxJobs, &reading) ?? Fleet.Host.Slurm.defaultMaxJobs,
-      poll: fields(poll, &reading) ?? Fleet.Host.Slurm.defaultPoll)
+      poll: fields(poll, &reading) ?? Fleet.Host.Slurm.defaultPoll, scratch: nodeDirectory(fields, &reading),
+      arrays: fields(arrays, &reading), arrayThrottle: fields(arrayThrottle, &reading))
     let labels = fields(self.labels, &reading) ?? [:]
     let env = fields(self.env, &reading) ?? [:]
     let workdir = HostKeys.directory(fields, self.workdir, &reading) ?? Fleet.Host.defaultWorkdir
@@ -81,11 +93,12 @@ extension FleetKeys {
   /// Keys that a list of hosts has no use for.
   func refuseClusterKeys(_ fields: Fields, _ reading: inout Reading) {
     let keys = [
-      clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir,
+      clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir, scratch,
     ].map { ($0.name, fields.has($0)) }
     let others = [
       (gres.name, fields.has(gres)), (sbatch.name, fields.has(sbatch)), (maxJobs.name, fields.has(maxJobs)),
-      (poll.name, fields.has(poll)),
+      (poll.name, fields.has(poll)), (arrays.name, fields.has(arrays)),
+      (arrayThrottle.name, fields.has(arrayThrottle)),
       (labels.name, fields.has(labels)), (env.name, fields.has(env)), (exclusive.name, fields.has(exclusive)),
     ]
     let found = (keys + others).filter(\.1).map { "`\($0.0)`" }
@@ -93,6 +106,18 @@ extension FleetKeys {
     reading.report(
       fields.value.place,
       "\(found.joined(separator: ", ")): at this level for `launcher: slurm` only; each of `hosts` has its own")
+  }
+
+  /// Nodes have other homes, or none.
+  private func nodeDirectory(_ fields: Fields, _ reading: inout Reading) -> String? {
+    guard let path = fields(scratch, &reading) else { return nil }
+    guard path.hasPrefix("/"), path.count > 1, path.utf8.count <= 1000, !path.split(separator: "/").contains(".."),
+      path.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
+    else {
+      reading.report(fields.place(scratch), "`scratch` must be an absolute path without ..")
+      return nil
+    }
+    return path.hasSuffix("/") ? String(path.dropLast()) : path
   }
 
   /// One value of an option, which sbatch is not to take for more.

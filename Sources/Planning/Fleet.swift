@@ -85,6 +85,10 @@ public struct Fleet: Sendable, Hashable, Codable {
   public var hosts: [Host]
   /// An ssh configuration file in place of `~/.ssh/config`: an absolute path, or one that begins with `~/`.
   public var sshConfig: String?
+  /// Seconds without word from a host after which its runs count as lost; nil: 30 minutes.
+  public var lostAfter: Double?
+  /// Seconds that a host may take to say how its runs stand before it counts as unreachable; nil: a minute.
+  public var answerWithin: Double?
 
   public init(hosts: [Host], sshConfig: String? = nil) {
     self.hosts = hosts

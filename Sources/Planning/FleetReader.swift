@@ -41,6 +41,12 @@ struct FleetKeys: KeyTable {
   let hosts = Key("hosts", .list(of: HostKeys.shape, minimum: 1), "The hosts.")
   let sshConfig = Key(
     "ssh_config", .text, "An ssh configuration file, relative to this file, in place of ~/.ssh/config.")
+  let lostAfter = Key(
+    "lost_after", .duration,
+    "How long a host may be silent before its runs count as lost and are tried elsewhere; default 30m.")
+  let answerWithin = Key(
+    "answer_within", .duration,
+    "How long a host may take to say how its runs stand before it counts as unreachable; default 1m.")
   let launcher = Key("launcher", .word(["detached", "slurm"]), "detached (default), or slurm.")
   let submit = Key("submit", .text, "For slurm: local (default), or the ssh alias of the login node.")
   let clusterName = Key("name", JobKeys.nameShape, "For slurm: what the cluster is called here; default slurm.")
@@ -55,6 +61,11 @@ struct FleetKeys: KeyTable {
   let sbatch = Key("sbatch", .list(of: .text), "For slurm: further options of sbatch, each as --name=value.")
   let maxJobs = Key(
     "max_jobs", .integer(1...100_000), "For slurm: jobs that wait or run at a time; default 500.")
+  let arrays = Key(
+    "arrays", .boolean,
+    "For slurm, false: each run is a job by itself, even where hundreds of one shape are submitted at once.")
+  let arrayThrottle = Key(
+    "array_throttle", .integer(1...100_000), "For slurm: runs of one array that run at a time; default: all.")
   let poll = Key(
     "poll", .number(0.2...3600),
     "For slurm: seconds between two looks at the queue right after something happened; default 5.")
@@ -66,34 +77,49 @@ struct FleetKeys: KeyTable {
     "workdir", .text,
     "For slurm: where attempts live, on a file system that the nodes share with the login node; default ~/.rollcall.")
 
+  let scratch = Key(
+    "scratch", .text,
+    "For slurm: where dumps lie while a run goes on, on the own disk of each node; copied to `workdir` at its end.")
+
   var keys: [AnyKey] {
-    let words = [clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir]
-    return [hosts.erased, sshConfig.erased, launcher.erased] + words.map(\.erased)
-      + [gres.erased, exclusive.erased, sbatch.erased, maxJobs.erased, poll.erased, labels.erased, env.erased]
+    let words = [clusterName, submit, partition, account, qos, constraint, reservation, gpuType, workdir, scratch]
+    return [hosts.erased, sshConfig.erased, lostAfter.erased, answerWithin.erased, launcher.erased]
+      + words.map(\.erased)
+      + [gres.erased, exclusive.erased, sbatch.erased, maxJobs.erased, arrays.erased, arrayThrottle.erased]
+      + [poll.erased, labels.erased, env.erased]
   }
 
   static var shape: Shape<Fleet> {
     .object(FleetKeys()) { fields, keys, reading in
-      let launcher = fields(keys.launcher, &reading)
-      if launcher == "slurm" { return keys.cluster(fields, &reading) }
-      keys.refuseClusterKeys(fields, &reading)
-      let hosts = fields(keys.hosts, &reading)
-      let sshConfig = fields(keys.sshConfig, &reading)
-      guard fields.has(keys.hosts) else {
-        reading.report(fields.value.place, "`fleet file` needs the key `hosts`")
-        return nil
-      }
-      if case .list(let items) = fields.value["hosts"]?.content {
-        var seen: Set<String> = []
-        for item in items {
-          guard let name = item["name"], case .scalar(let scalar) = name.content else { continue }
-          if !seen.insert(scalar.text).inserted {
-            reading.report(name.place, "two hosts are named \(scalar.text.shortened)")
-          }
+      let lostAfter = fields(keys.lostAfter, &reading)
+      let answerWithin = fields(keys.answerWithin, &reading)
+      var fleet = keys.fleet(fields, &reading)
+      fleet?.lostAfter = lostAfter
+      fleet?.answerWithin = answerWithin
+      return fleet
+    }
+  }
+
+  private func fleet(_ fields: Fields, _ reading: inout Reading) -> Fleet? {
+    let launcher = fields(self.launcher, &reading)
+    if launcher == "slurm" { return cluster(fields, &reading) }
+    refuseClusterKeys(fields, &reading)
+    let hosts = fields(self.hosts, &reading)
+    let sshConfig = fields(self.sshConfig, &reading)
+    guard fields.has(self.hosts) else {
+      reading.report(fields.value.place, "`fleet file` needs the key `hosts`")
+      return nil
+    }
+    if case .list(let items) = fields.value["hosts"]?.content {
+      var seen: Set<String> = []
+      for item in items {
+        guard let name = item["name"], case .scalar(let scalar) = name.content else { continue }
+        if !seen.insert(scalar.text).inserted {
+          reading.report(name.place, "two hosts are named \(scalar.text.shortened)")
         }
       }
-      return hosts.map { Fleet(hosts: $0, sshConfig: sshConfig) }
     }
+    return hosts.map { Fleet(hosts: $0, sshConfig: sshConfig) }
   }
 }
 

@@ -19,6 +19,8 @@ public struct Plan: Sendable, Hashable, Codable {
   public var axes: [String]
   public var cells: [Cell]
   public var repetitions: Int
+  /// Runs of a higher one go before those of other sweeps; nil is 0.
+  public var priority: Int?
   public var compare: CompareSpec
   public var logs: LogRules
   public var schedule: ScheduleSpec?

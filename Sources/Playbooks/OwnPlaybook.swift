@@ -56,7 +56,9 @@ public struct OwnPlaybook: Sendable {
   /// A key that no move has, and the nearest that one has: a change that is not made would make the answer a wrong one.
   private static func unknownKey(_ answer: Data) -> (key: String, near: String?)? {
     guard let object = try? JSONSerialization.jsonObject(with: answer) as? [String: Any] else { return nil }
-    let known = ["run": Answer.Run.Keys.allCases.map(\.rawValue), "conclude": Answer.End.Keys.allCases.map(\.rawValue)]
+    let known = [
+      "run": Answer.Run.CodingKeys.allCases.map(\.rawValue), "conclude": Answer.End.CodingKeys.allCases.map(\.rawValue),
+    ]
     var places = [(keys: Array(object.keys), known: ["run", "conclude"])]
     for (name, keys) in known {
       if let inner = object[name] as? [String: Any] { places.append((Array(inner.keys), keys)) }
@@ -162,7 +164,7 @@ private enum Plain: Codable {
 
 private struct Answer: Decodable {
   struct Run: Decodable {
-    enum Keys: String, CaseIterable {
+    enum CodingKeys: String, CodingKey, CaseIterable {
       case step, hypothesis, design, cells, `repeat`, on, off, env, arguments, layers, stages
     }
 
@@ -180,7 +182,7 @@ private struct Answer: Decodable {
   }
 
   struct End: Decodable {
-    enum Keys: String, CaseIterable {
+    enum CodingKeys: String, CodingKey, CaseIterable {
       case verdict, kind, summary, layer, stage, cause, subject, evidence, next
     }
 

@@ -123,7 +123,8 @@ extension PlaybookReport {
         switch pair.kind {
         case "repeat": "Two runs of\(cell(pair.target))"
         case "slots" where pair.reference == pair.target: "Slots of\(cell(pair.target))"
-        default: "\(cell(pair.target).dropFirst()) against\(cell(pair.reference))"
+        default:
+          "\(cell(pair.target).dropFirst()) against\(pair.reference.isEmpty ? " the reference" : cell(pair.reference))"
         }
       return "### \(title): \(pair.verdict.rawValue.uppercased())\n\n" + table(pair)
     }.joined(separator: "\n")

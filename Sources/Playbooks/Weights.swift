@@ -221,6 +221,6 @@ public struct Weights: Playbook {
 extension WeightsEvidence.Finding {
   /// Of the first tensor that has one.
   fileprivate var layer: Int? {
-    tensors.lazy.compactMap { $0.firstMatch(of: /\blayers?\.(\d+)\b/).flatMap { Int($0.1) } }.first
+    tensors.lazy.compactMap(WeightsEvidence.layer(of:)).first
   }
 }

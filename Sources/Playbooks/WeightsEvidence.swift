@@ -48,6 +48,11 @@ public struct WeightsEvidence: Sendable, Hashable, Codable {
 
   public init(problem: String? = nil) { self.problem = problem }
 
+  /// The layer that a weight's name tells, as in `model.layers.3.mlp.gate.weight`.
+  public static func layer(of name: String) -> Int? {
+    name.firstMatch(of: /\blayers?\.(\d+)\b/).flatMap { Int($0.1) }
+  }
+
   /// For a note.
   var lines: [String] {
     if let problem { return [problem] }

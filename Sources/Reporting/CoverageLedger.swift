@@ -24,6 +24,8 @@ public struct CoverageLedger: Sendable, Hashable, Codable {
     case otherRank = "other-rank"
     /// Of a call that was not chosen.
     case otherCall = "other-call"
+    /// A file that was read and says what others hold: an index, a tree, call stacks.
+    case index
   }
 
   /// One file, or some of its values, with one reason.
@@ -54,7 +56,7 @@ public struct CoverageLedger: Sendable, Hashable, Codable {
     /// Captures and values found in them.
     public var captures: Int
     public var compared: Int
-    /// Everything else: by reason, then by file.
+    /// Everything else: by reason, then by file and value.
     public var entries: [Entry]
     /// Entries that a shortened record leaves out; `counts` has them.
     public var omitted: Int
@@ -65,7 +67,10 @@ public struct CoverageLedger: Sendable, Hashable, Codable {
       self.files = files
       self.captures = captures
       self.compared = compared
-      self.entries = entries.sorted { ($0.reason.order, $0.file) < ($1.reason.order, $1.file) }
+      func place(_ entry: Entry) -> (Int, String, String, String) {
+        (entry.reason.order, entry.file, entry.values.first ?? "", entry.why ?? "")
+      }
+      self.entries = entries.sorted { place($0) < place($1) }
       omitted = 0
       counts = entries.reduce(into: [:]) { $0[$1.reason, default: 0] += $1.count }
     }

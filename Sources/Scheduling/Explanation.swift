@@ -33,6 +33,7 @@ public enum Explanation {
     case .gpusBusy(let wanted, let free): "\(gpus(free)) free, needs \(wanted)"
     case .noCPUSlots: "takes no runs without GPUs (cpu_slots: 0)"
     case .cpuSlotsBusy: "all CPU slots are busy"
+    case .taken: "exclusive, and has a run"
     case .reserved(let run): "kept free for run \(run)"
     case .waitsForOthers(let nodes): "has room for its share; \(nodes) hosts at once are needed"
     }

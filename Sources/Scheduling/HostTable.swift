@@ -44,36 +44,50 @@ struct HostTable: Sendable {
 
   mutating func hold(_ holding: Holding, on index: Int) {
     leave(index)
-    if holding.gpus == 0 {
-      hosts[index].freeCPUSlots -= 1
-    } else {
-      hosts[index].freeGPUs -= holding.gpus
-    }
-    enter(index)
     holdings[index].append(holding)
+    take(holding, 1, on: index)
+    enter(index)
   }
 
   mutating func release(_ run: String, on index: Int) {
     guard let place = holdings[index].firstIndex(where: { $0.run == run }) else { return }
     let holding = holdings[index].remove(at: place)
     leave(index)
-    if holding.gpus == 0 {
-      hosts[index].freeCPUSlots += 1
-    } else {
-      hosts[index].freeGPUs += holding.gpus
-    }
+    take(holding, -1, on: index)
     enter(index)
   }
 
-  /// When a host has `gpus` GPUs free at the latest, and how many it has then: nil where a holding without a time
-  /// limit stands in the way.
+  private mutating func take(_ holding: Holding, _ sign: Int, on index: Int) {
+    if hosts[index].isExclusive {
+      hosts[index].freeGPUs = holdings[index].isEmpty ? empty[index].freeGPUs : 0
+      hosts[index].freeCPUSlots = holdings[index].isEmpty ? empty[index].freeCPUSlots : 0
+    } else if holding.gpus == 0 {
+      hosts[index].freeCPUSlots -= sign
+    } else {
+      hosts[index].freeGPUs -= sign * holding.gpus
+    }
+  }
+
+  /// GPUs that are free, or CPU slots for a run without any.
+  func free(for gpus: Int, on index: Int) -> Int { gpus == 0 ? hosts[index].freeCPUSlots : hosts[index].freeGPUs }
+
+  /// When a host has `gpus` GPUs, or for none a CPU slot, free at the latest, and how many it has then: nil where a
+  /// holding without a time limit stands in the way.
   func release(of gpus: Int, on index: Int) -> (at: Double, free: Int)? {
-    var free = hosts[index].freeGPUs
-    if free >= gpus { return (-.infinity, free) }
-    for holding in holdings[index].sorted(by: { ($0.endsBy ?? .infinity) < ($1.endsBy ?? .infinity) }) {
+    var free = free(for: gpus, on: index)
+    let needed = max(1, gpus)
+    if free >= needed { return (-.infinity, free) }
+    let isExclusive = hosts[index].isExclusive
+    var left = holdings[index].filter { isExclusive || ($0.gpus == 0) == (gpus == 0) }
+      .sorted { ($0.endsBy ?? .infinity) < ($1.endsBy ?? .infinity) }[...]
+    while let holding = left.popFirst() {
       guard let end = holding.endsBy else { return nil }
-      free += holding.gpus
-      if free >= gpus { return (end, free) }
+      if !isExclusive {
+        free += max(1, holding.gpus)
+      } else if left.isEmpty {
+        free = gpus == 0 ? empty[index].freeCPUSlots : empty[index].freeGPUs
+      }
+      if free >= needed { return (end, free) }
     }
     return nil
   }
@@ -98,6 +112,7 @@ struct Shape: Hashable, Sendable {
   var labels: OrderedDictionary<String, String>
   var hardware: String?
   var excludedHosts: Set<String>
+  var avoidedHosts: Set<String>
 
   init(_ run: Placement.QueuedRun, hardware: String?) {
     gpus = run.gpus
@@ -105,6 +120,7 @@ struct Shape: Hashable, Sendable {
     labels = run.labels
     self.hardware = hardware
     excludedHosts = run.excludedHosts
+    avoidedHosts = run.avoidedHosts
   }
 
   /// What no waiting mends: a label or the hardware class.

@@ -6,7 +6,8 @@ public import OrderedCollections
 /// first, then the sweep that holds the fewest GPUs, then age. A run that does not fit now and shares no host with an
 /// earlier one of these is a head: hosts are kept for it (those that are free soonest by the time limits of what runs
 /// there). Later runs take GPUs there only if their own time limit ends before the head can start, or if the head
-/// leaves them over; everything else may overtake it. Runs of one comparison go to hosts of one hardware class.
+/// leaves them over; everything else may overtake it. Gangs of runs without GPUs have their CPU slots kept in the same
+/// way. An exclusive host is one thing, taken or not. Runs of one comparison go to hosts of one hardware class.
 public enum Placement {
   /// A run that waits.
   public struct QueuedRun: Sendable, Hashable {
@@ -29,11 +30,13 @@ public enum Placement {
     public var timeLimit: Double?
     /// Hosts that failed this run; used again only where no other ready host would do.
     public var excludedHosts: Set<String>
+    /// Hosts that it had to leave, their GPUs being somebody else's: used where no other has room now.
+    public var avoidedHosts: Set<String>
 
     public init(
       id: String, gpus: Int, nodes: Int = 1, labels: OrderedDictionary<String, String> = [:], priority: Int = 0,
-      order: Int, comparison: String? = nil, excludedHosts: Set<String> = [], sweep: String = "",
-      timeLimit: Double? = nil
+      order: Int, comparison: String? = nil, excludedHosts: Set<String> = [],
+      avoidedHosts: Set<String> = [], sweep: String = "", timeLimit: Double? = nil
     ) {
       self.id = id
       self.gpus = gpus
@@ -43,6 +46,7 @@ public enum Placement {
       self.order = order
       self.comparison = comparison
       self.excludedHosts = excludedHosts
+      self.avoidedHosts = avoidedHosts
       self.sweep = sweep
       self.timeLimit = timeLimit
     }
@@ -67,10 +71,12 @@ public enum Placement {
     public var freeCPUSlots: Int
     /// GPU model, or CPU model where there is no GPU.
     public var hardware: String
+    /// It has one run at a time, whatever that takes.
+    public var isExclusive: Bool
 
     public init(
       name: String, labels: OrderedDictionary<String, String> = [:], state: State = .ready, totalGPUs: Int?,
-      freeGPUs: Int, cpuSlots: Int = 1, freeCPUSlots: Int = 1, hardware: String = ""
+      freeGPUs: Int, cpuSlots: Int = 1, freeCPUSlots: Int = 1, hardware: String = "", isExclusive: Bool = false
     ) {
       self.name = name
       self.labels = labels
@@ -80,6 +86,7 @@ public enum Placement {
       self.cpuSlots = cpuSlots
       self.freeCPUSlots = freeCPUSlots
       self.hardware = hardware
+      self.isExclusive = isExclusive
     }
   }
 
@@ -164,6 +171,8 @@ public enum Placement {
     case gpusBusy(wanted: Int, free: Int)
     case noCPUSlots
     case cpuSlotsBusy
+    /// An exclusive host that has a run.
+    case taken
     /// Kept free for an earlier run.
     case reserved(for: String)
     /// It has room for its share, but a gang over so many hosts needs others, too.

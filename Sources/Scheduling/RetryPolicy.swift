@@ -27,9 +27,8 @@ public struct RetryPolicy: Sendable, Hashable {
   public enum Next: Sendable, Hashable {
     /// The command ended well: gather.
     case gather
-    /// Queue it again, not before so many seconds; `isCharged`: it counts against `retries`; `avoidHost`: elsewhere
-    /// if there is an elsewhere.
-    case retry(after: Double, isCharged: Bool, avoidHost: Bool)
+    /// Queue it again, not before so many seconds; `isCharged`: it counts against `retries`.
+    case retry(after: Double, isCharged: Bool)
     case end(RunState)
   }
 
@@ -55,9 +54,9 @@ public struct RetryPolicy: Sendable, Hashable {
     case .timedOut: .end(.timedOut)
     case .stalled: .end(.stalled)
     case .cancelled: .end(.cancelled)
-    case .gpuBusy: .retry(after: delay(uncharged), isCharged: false, avoidHost: false)
+    case .gpuBusy: .retry(after: delay(uncharged), isCharged: false)
     case .lost, .unreachable, .noSpace, .launchFailed:
-      charged < retries ? .retry(after: delay(charged), isCharged: true, avoidHost: true) : .end(.lost)
+      charged < retries ? .retry(after: delay(charged), isCharged: true) : .end(.lost)
     }
   }
 

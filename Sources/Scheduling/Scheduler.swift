@@ -12,7 +12,7 @@ public struct Scheduler: Sendable {
   private var hardware: [String: String]
   /// Run → hosts kept for it.
   private(set) var kept: [String: [Int]] = [:]
-  /// GPUs that the runs of a sweep hold.
+  /// GPUs that the runs of a sweep hold; one without counts as one.
   private var usage: [String: Int] = [:]
   /// Run → its sweep and hosts.
   private var held: [String: (sweep: String, hosts: [Int])] = [:]
@@ -51,7 +51,7 @@ public struct Scheduler: Sendable {
   public mutating func release(_ id: String) {
     guard let (sweep, hosts) = held.removeValue(forKey: id) else { return }
     for host in hosts {
-      usage[sweep, default: 0] -= table.holdings[host].first { $0.run == id }?.gpus ?? 0
+      usage[sweep, default: 0] -= table.holdings[host].first { $0.run == id }.map { max(1, $0.gpus) } ?? 0
       table.release(id, on: host)
     }
   }
@@ -99,7 +99,7 @@ public struct Scheduler: Sendable {
   private mutating func hold(_ id: String, sweep: String, on hosts: [Int], gpus: Int, endsBy: Double?) {
     guard held[id] == nil else { return }
     held[id] = (sweep, hosts)
-    usage[sweep, default: 0] += gpus * hosts.count
+    usage[sweep, default: 0] += max(1, gpus) * hosts.count
     for host in hosts { table.hold(.init(run: id, gpus: gpus, endsBy: endsBy), on: host) }
   }
 }
@@ -112,8 +112,32 @@ extension Scheduler {
     var run: String
     /// When the run starts at the latest.
     var start: Double
-    /// GPUs that it leaves over then.
+    /// GPUs or CPU slots that it leaves over then.
     var spare: Int
+
+    func leavesRoom(for shape: Shape, until end: Double?) -> Bool {
+      end.map { $0 <= start } ?? false || spare >= max(1, shape.gpus)
+    }
+  }
+
+  /// By host. Runs with GPUs and runs without are in one another's way on exclusive hosts alone.
+  private struct Keeps {
+    private var forGPUs: [Int: Keep] = [:]
+    private var forSlots: [Int: Keep] = [:]
+
+    /// Those of one kind.
+    subscript(_ shape: Shape) -> [Int: Keep] {
+      get { shape.gpus == 0 ? forSlots : forGPUs }
+      set { if shape.gpus == 0 { forSlots = newValue } else { forGPUs = newValue } }
+    }
+
+    /// - Parameter end: When the run ends at the latest; nil: not known.
+    func leaveRoom(for shape: Shape, until end: Double?, on host: Int, isExclusive: Bool) -> Bool {
+      if isExclusive {
+        return [forGPUs[host], forSlots[host]].allSatisfy { $0?.leavesRoom(for: shape, until: end) ?? true }
+      }
+      return self[shape][host]?.leavesRoom(for: shape, until: end) ?? true
+    }
   }
 
   /// A host that could be kept.
@@ -150,18 +174,22 @@ extension Scheduler {
       }
       if !round.isFull(shape, limit: run.timeLimit) {
         let usable = withoutFailed(able, shape)
-        if let hosts = room(for: shape, in: usable, round.keeps, now: now, limit: run.timeLimit) {
-          place(run, on: hosts, &round.keeps, now: now)
+        let preferred = shape.avoidedHosts.isEmpty ? nil : usable.subtracting(numbers(of: shape.avoidedHosts))
+        if let hosts = preferred.flatMap({ room(for: shape, in: $0, round.keeps, now: now, limit: run.timeLimit) })
+          ?? room(for: shape, in: usable, round.keeps, now: now, limit: run.timeLimit)
+        {
+          place(run, shape, on: hosts, &round.keeps, now: now)
           round.decisions.append(.place(run: run.id, hosts: hosts.map { table.hosts[$0].name }, gpus: run.gpus))
           if let (next, key) = queue.front(of: number) { agenda.add(number, next, key) }
           continue
         }
         round.noteFull(shape, limit: run.timeLimit)
       }
-      if shape.gpus > 0, round.keeps.keys.allSatisfy({ !able.contains($0) }),
+      // A run of one CPU slot takes the first that is free, being the first to be asked.
+      if shape.gpus > 0 || shape.nodes > 1, round.keeps[shape].keys.allSatisfy({ !able.contains($0) }),
         let hosts = nearest(shape, withoutFailed(able, shape), former: round.former[run.id], now: now)
       {
-        keep(hosts, for: run, &round.keeps)
+        keep(hosts, for: run, shape, &round.keeps)
         round.decisions.append(.reserve(run: run.id, hosts: hosts.map { table.hosts[$0].name }))
       }
     }
@@ -171,7 +199,7 @@ extension Scheduler {
   /// What one call of `decide` finds out.
   private struct Round {
     var decisions: [Placement.Decision] = []
-    var keeps: [Int: Keep] = [:]
+    var keeps = Keeps()
     /// Run → hosts kept for it last time.
     let former: [String: [Int]]
     /// Room only shrinks during a round: what found none, and the shortest time limit that did not.
@@ -224,25 +252,32 @@ extension Scheduler {
   }
 
   private mutating func place(
-    _ run: Placement.QueuedRun, on hosts: [Int], _ keeps: inout [Int: Keep], now: Double
+    _ run: Placement.QueuedRun, _ shape: Shape, on hosts: [Int], _ keeps: inout Keeps, now: Double
   ) {
     queue.remove(run.id)
     let end = run.timeLimit.map { now + $0 }
     for host in hosts {
       // What outlasts the start of the run that the host is kept for takes of what that one leaves over.
-      if let keep = keeps[host], end.map({ $0 > keep.start }) ?? true { keeps[host]?.spare -= run.gpus }
+      if let keep = keeps[shape][host], end.map({ $0 > keep.start }) ?? true {
+        keeps[shape][host]?.spare -= max(1, run.gpus)
+      }
     }
     hold(run.id, sweep: run.sweep, on: hosts, gpus: run.gpus, endsBy: end)
   }
 
-  private mutating func keep(_ hosts: [Int], for run: Placement.QueuedRun, _ keeps: inout [Int: Keep]) {
+  private mutating func keep(_ hosts: [Int], for run: Placement.QueuedRun, _ shape: Shape, _ keeps: inout Keeps) {
     kept[run.id] = hosts
-    let releases = hosts.map { table.release(of: run.gpus, on: $0) }
-    // A gang starts when its last host is free.
-    let start = releases.map { $0?.at ?? .infinity }.max() ?? .infinity
-    for (host, release) in zip(hosts, releases) {
-      keeps[host] = Keep(run: run.id, start: start, spare: (release?.free ?? 0) - run.gpus)
+    let start = start(of: shape, on: hosts)
+    for host in hosts {
+      let free = table.release(of: run.gpus, on: host)?.free ?? 0
+      let spare = table.hosts[host].isExclusive ? 0 : free - max(1, run.gpus)
+      keeps[shape][host] = Keep(run: run.id, start: start, spare: spare)
     }
+  }
+
+  /// When all of the hosts have room at the latest.
+  private func start(of shape: Shape, on hosts: some Sequence<Int>) -> Double {
+    hosts.map { table.release(of: shape.gpus, on: $0)?.at ?? .infinity }.max() ?? .infinity
   }
 
   // MARK: Hosts for a shape
@@ -286,20 +321,22 @@ extension Scheduler {
   /// Hosts that failed the run are left out while enough other ready ones could take it.
   func withoutFailed(_ able: BitSet, _ shape: Shape) -> BitSet {
     guard !shape.excludedHosts.isEmpty else { return able }
-    let others = able.subtracting(BitSet(shape.excludedHosts.compactMap { table.indices[$0] }))
+    let others = able.subtracting(numbers(of: shape.excludedHosts))
     return hostGroups(others.intersection(table.ready), shape).contains { $0.count >= shape.nodes } ? others : able
   }
 
+  private func numbers(of hosts: Set<String>) -> BitSet { BitSet(hosts.compactMap { table.indices[$0] }) }
+
   /// Hosts with room now; nil: not now.
   private func room(
-    for shape: Shape, in usable: BitSet, _ keeps: [Int: Keep], now: Double, limit: Double?
+    for shape: Shape, in usable: BitSet, _ keeps: Keeps, now: Double, limit: Double?
   ) -> [Int]? {
     let ready = usable.intersection(table.ready)
-    if shape.gpus == 0 { return slots(shape, ready) }
+    let end = limit.map { now + $0 }
     let mayTake = { (host: Int) -> Bool in
-      guard let keep = keeps[host] else { return true }
-      return limit.map { now + $0 <= keep.start } ?? false || keep.spare >= shape.gpus
+      keeps.leaveRoom(for: shape, until: end, on: host, isExclusive: table.hosts[host].isExclusive)
     }
+    if shape.gpus == 0 { return slots(shape, BitSet(ready.intersection(table.withFreeSlots).filter(mayTake))) }
     // The tightest fit, so that large gangs keep their room.
     var found: [String: [Int]] = [:]
     var free = shape.gpus
@@ -316,8 +353,7 @@ extension Scheduler {
   }
 
   /// Runs without GPUs go where GPUs are few and slots many.
-  private func slots(_ shape: Shape, _ ready: BitSet) -> [Int]? {
-    let candidates = ready.intersection(table.withFreeSlots)
+  private func slots(_ shape: Shape, _ candidates: BitSet) -> [Int]? {
     let order = { (a: Int, b: Int) -> Bool in
       let (x, y) = (table.hosts[a], table.hosts[b])
       return (x.totalGPUs ?? 0, -x.freeCPUSlots, x.name) < (y.totalGPUs ?? 0, -y.freeCPUSlots, y.name)
@@ -328,21 +364,25 @@ extension Scheduler {
     return group.map { Array($0.sorted(by: order).prefix(shape.nodes)) }
   }
 
-  /// The hosts to keep for a run: last time's if they still will do, else those that are free soonest at the latest,
-  /// then those that lack the fewest GPUs.
+  /// The hosts to keep for a run: those that are free soonest at the latest; of equal ones last time's, so that nobody
+  /// is let in there, then those that lack the fewest GPUs.
   private func nearest(_ shape: Shape, _ usable: BitSet, former: [Int]?, now: Double) -> [Int]? {
-    let ready = usable.intersection(table.ready).filter { table.hosts[$0].totalGPUs != nil }
-    if let former, former.count == shape.nodes, former.allSatisfy({ ready.contains($0) }) { return former }
+    let ready = usable.intersection(table.ready).filter { shape.gpus == 0 || table.hosts[$0].totalGPUs != nil }
     let ranked = ready.map { host in
       Candidate(
         host: host, at: max(now, table.release(of: shape.gpus, on: host)?.at ?? .infinity),
-        lacking: max(0, shape.gpus - table.hosts[host].freeGPUs), name: table.hosts[host].name)
+        lacking: max(0, max(1, shape.gpus) - table.free(for: shape.gpus, on: host)), name: table.hosts[host].name)
     }
     let kinds = Dictionary(grouping: ranked) { shape.nodes == 1 ? "" : table.hosts[$0.host].hardware }.values
     let gangs = kinds.map { kind in kind.sorted { $0.isBefore($1) }.prefix(shape.nodes) }
     let soonest = gangs.filter { $0.count == shape.nodes }.min { a, b in
       guard let (x, y) = a.last.flatMap({ x in b.last.map { (x, $0) } }) else { return false }
       return x.isBefore(y)
+    }
+    if let former, former.count == shape.nodes, former.allSatisfy({ ready.contains($0) }),
+      max(now, start(of: shape, on: former)) <= soonest?.last?.at ?? .infinity
+    {
+      return former
     }
     return soonest?.map(\.host)
   }
@@ -359,7 +399,10 @@ extension Scheduler {
 
   func reasons(_ shape: Shape, itself: String?) -> [Placement.HostReason] {
     var keptFor: [Int: String] = [:]
-    for (run, hosts) in kept { for host in hosts { keptFor[host] = run } }
+    for (run, hosts) in kept {
+      let isOfOneKind = (queue.line(of: run)?.key.shape.gpus == 0) == (shape.gpus == 0)
+      for host in hosts where isOfOneKind || table.hosts[host].isExclusive { keptFor[host] = run }
+    }
     let able = BitSet(table.hosts.indices.filter { shape.canEver(table.hosts[$0]) })
     let usable = withoutFailed(able, shape)
     let reasons = table.hosts.indices.map { index in
@@ -386,8 +429,9 @@ extension Scheduler {
     if !isUsable { return .failedHere }
     let hasRoom = shape.gpus == 0 ? host.freeCPUSlots > 0 : host.totalGPUs != nil && host.freeGPUs >= shape.gpus
     if hasRoom, other == nil, shape.nodes > 1 { return .waitsForOthers(nodes: shape.nodes) }
+    if host.isExclusive, !table.holdings[index].isEmpty { return .taken }
+    if let other, hasRoom || shape.gpus > 0 { return .reserved(for: other) }
     if shape.gpus == 0 { return .cpuSlotsBusy }
-    if let other { return .reserved(for: other) }
     if host.totalGPUs == nil { return .gpusUnknown }
     return .gpusBusy(wanted: shape.gpus, free: max(0, host.freeGPUs))
   }

@@ -12,6 +12,11 @@ public protocol Transport: Sendable {
   /// - Throws: `TransportError` for what kept the command from running or its result from arriving.
   func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult
 
+  /// Runs a command that only looks: it reads no input and leaves no process behind, and twice does no harm.
+  ///
+  /// As `run`, but cheaper where it is asked again and again. Its standard error may stand in `output`.
+  func ask(_ question: String, limit: Int, timeout: Duration) async throws -> CommandResult
+
   /// Runs a command and hands its standard output over in pieces, in order, as it arrives.
   ///
   /// The next piece is handed over when `onOutput` has returned; a slow receiver slows the sender. An error that
@@ -30,6 +35,10 @@ public protocol Transport: Sendable {
 }
 
 extension Transport {
+  public func ask(_ question: String, limit: Int, timeout: Duration) async throws -> CommandResult {
+    try await run(question, input: [], limit: limit, timeout: timeout)
+  }
+
   public func prepareToStream() {}
 }
 

@@ -102,7 +102,8 @@ private final class StoreCopy {
   /// Copies objects, runs, reports and notes, links as links; reads every object again.
   func files(into staging: String) async throws -> Int {
     let manager = FileManager.default
-    let names = ["objects", "sweeps", "playbooks"].filter { manager.fileExists(atPath: source + "/" + $0) }
+    // Objects last: what a manifest names stands before it.
+    let names = ["sweeps", "playbooks", "objects"].filter { manager.fileExists(atPath: source + "/" + $0) }
     guard !names.isEmpty else { return 0 }
     // In one go, so that what is one file here is one there.
     let words = names.map { shellQuote(source + "/" + $0) }.joined(separator: " ")

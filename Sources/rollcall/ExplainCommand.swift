@@ -81,7 +81,7 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
     let why = run.why.map { ": " + shown($0) } ?? ""
     switch run.state {
     case .queued: return "waits"
-    case .launching: return "is being launched:\(place)"
+    case .launching: return "is being launched:\(place)\(why)"
     case .running: return "runs:\(place)"
     case .gathering: return "has ended; its files are being fetched:\(place)"
     case .succeeded, .failed, .timedOut, .stalled, .cancelled, .lost: return "\(run.state.rawValue)\(why)"

@@ -107,15 +107,16 @@ struct HostCheck: Encodable {
         warnings.append("partition \(shown(partition.name)) is \(shown(partition.state)): its jobs do not start")
       }
     }
-    if facts.versions["accounting"]?.contains("slurmdbd") != true {
+    if facts.versions["accounting"]?.contains("slurmdbd") != true, facts.versions["job_log"] == nil {
       warnings.append(
-        "no accounting: of jobs that Slurm has forgotten (MinJobAge \(shown(facts.versions["min_job_age"] ?? "?")) s) "
+        "no accounting, and no log of ended jobs that can be read here: of jobs that Slurm has forgotten (MinJobAge \(shown(facts.versions["min_job_age"] ?? "?")) s) "
           + "only the run directory tells")
     }
     if let limit = facts.jobLimit, let most = host.slurm?.maxJobs, limit < most {
-      warnings.append("its accounting lets you have \(limit) jobs at a time, fewer than max_jobs \(most)")
+      let name = facts.jobLimitName.map { " (\(shown($0)))" } ?? ""
+      warnings.append("the cluster lets you have \(limit) jobs at a time\(name), fewer than max_jobs \(most)")
     }
-    if abs(facts.clockOffset) > 2 {
+    if abs(facts.clockOffset) > HostFacts.toleratedClockOffset {
       warnings.append(String(format: "its clock is %+.1f s off ours", facts.clockOffset))
     }
     for reason in cluster.reasons.prefix(20) {
@@ -126,30 +127,32 @@ struct HostCheck: Encodable {
 
   /// Where it throws, the connection is left to its end: waiting for one that hangs would hang, too.
   private static func ask(_ host: Fleet.Host, _ fleet: Fleet) async throws -> HostCheck {
-    func connect() throws -> (any Transport, DetachedLauncher) {
-      guard let connection = HostConnection.connections(for: fleet).first,
-        let launcher = connection.launcher as? DetachedLauncher
-      else { throw TransportError(code: .configuration, host: host.name, message: "it cannot be examined") }
-      return (connection.transport, launcher)
+    func connect() throws -> HostConnection {
+      guard let connection = HostConnection.connections(for: fleet).first else {
+        throw TransportError(code: .configuration, host: host.name, message: "it is not in the fleet")
+      }
+      return connection
     }
-    if let connection = HostConnection.connections(for: fleet).first,
-      let launcher = connection.launcher as? SlurmLauncher
-    {
-      return try await askCluster(connection, launcher)
+    var connection = try connect()
+    if let launcher = connection.launcher as? SlurmLauncher { return try await askCluster(connection, launcher) }
+    func launcher() throws -> DetachedLauncher {
+      guard let launcher = connection.launcher as? DetachedLauncher else {
+        throw TransportError(code: .configuration, host: host.name, message: "it cannot be examined")
+      }
+      return launcher
     }
     var check = HostCheck(name: host.name, reachable: true)
-    var (transport, launcher) = try connect()
-    let facts = try await launcher.enrol()
+    let facts = try await launcher().enrol()
     if case .ssh = host.address {
       // Some systems end all processes of a user who logs out: runs would die with the connection.
-      let sleeper = try await launcher.leaveSleeper()
-      await transport.close()
+      let sleeper = try await launcher().leaveSleeper()
+      await connection.transport.close()
       try await Task.sleep(for: .milliseconds(1500))
-      (transport, launcher) = try connect()
-      check.survivesDisconnect = try await launcher.endSleeper(sleeper)
+      connection = try connect()
+      check.survivesDisconnect = try await launcher().endSleeper(sleeper)
     }
-    let examination = try await launcher.examine()
-    await transport.close()
+    let examination = try await launcher().examine()
+    await connection.transport.close()
     check.facts = facts
     check.examination = examination
     check.judge(host, facts, examination)
@@ -164,7 +167,7 @@ struct HostCheck: Encodable {
         "processes end with the connection, and so would every run (KillUserProcesses); as root: "
         + "loginctl enable-linger \(shown(examination.user ?? "USER"))"
     }
-    if abs(facts.clockOffset) > 2 {
+    if abs(facts.clockOffset) > HostFacts.toleratedClockOffset {
       warnings.append(String(format: "its clock is %+.1f s off ours", facts.clockOffset))
     }
     if facts.freeDiskBytes < 1 << 30 {

@@ -43,6 +43,7 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { store.json }
 
   func validate() throws {
+    if let rank, rank < 0 { throw ValidationError("Ranks are counted from 0.") }
     if follow, store.json { throw ValidationError("--json prints one document; it cannot --follow.") }
     if both, stderr { throw ValidationError("Either --both or --stderr.") }
   }
@@ -78,10 +79,9 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
     let connections = HostConnection.connections(for: try ledger.fleet(of: record.id))
     let logs = RunLogs(artifacts: artifacts, sweep: record.id)
     let width = followers.map(\.label.count).max() ?? 0
-    var document = Document(sweep: record.id)
-    if store.json {
-      document.streams = followers.map { .init(run: $0.label, stream: Self.word($0.name), text: "") }
-    }
+    var stored = Array(repeating: [UInt8](), count: followers.count)
+    var hasSpoken = false
+    var hasRankSpoken = false
     var ended: Set<Int> = []
     var troubles: [String: String] = [:]
     while ended.count < followers.count {
@@ -103,14 +103,15 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
         switch piece {
         case .bytes(let bytes, let isNewAttempt):
           isQuiet = false
+          hasSpoken = true
           if store.json {
-            document.streams[index].text += String(decoding: bytes, as: UTF8.self)
+            stored[index] += bytes
             continue
           }
           if isNewAttempt {
             Console.error("rollcall: \(followers[index].label) was tried again; its output begins anew")
           }
-          show(bytes, &followers[index], isLabelled: isLabelled, width: width)
+          if show(bytes, &followers[index], isLabelled: isLabelled, width: width) { hasRankSpoken = true }
         case .end where isFinal || !follow: ended.insert(index)
         case .nothingYet where isFinal || !follow: ended.insert(index)
         case .end, .nothingYet: continue
@@ -119,29 +120,53 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
       if isQuiet, ended.count < followers.count { try await Task.sleep(for: .milliseconds(500)) }
     }
     for index in followers.indices {
-      if let line = followers[index].lastLine() { showLine(line, followers[index], isLabelled, width) }
+      if let line = followers[index].lastLine(), showLine(line, followers[index], isLabelled, width) {
+        hasRankSpoken = true
+      }
     }
-    if store.json { Console.print(try JSONOutput.text(document)) }
+    if store.json {
+      var document = Document(sweep: record.id)
+      for (follower, bytes) in zip(followers, stored) {
+        let text = ofRank(in: String(decoding: bytes, as: UTF8.self))
+        hasRankSpoken = hasRankSpoken || !text.isEmpty
+        document.streams.append(.init(run: follower.label, stream: Self.word(follower.name), text: text))
+      }
+      Console.print(try JSONOutput.text(document))
+    }
+    if let rank, hasSpoken, !hasRankSpoken {
+      Console.error("rollcall: no line begins with [rank\(rank)] or rank \(rank): in what was printed")
+    }
     for connection in connections { await connection.transport.close() }
   }
 
   private static func word(_ name: String) -> String { name == "stdout.log" ? "out" : "err" }
 
-  private func show(_ bytes: [UInt8], _ follower: inout RunLogFollower, isLabelled: Bool, width: Int) {
+  /// - Returns: Whether any of it was to be shown.
+  private func show(_ bytes: [UInt8], _ follower: inout RunLogFollower, isLabelled: Bool, width: Int) -> Bool {
     if !isLabelled, rank == nil, !Console.isOutputTerminal {
       // Into a file or a pipe: byte by byte as the run wrote it.
       Console.write(bytes: bytes)
-      return
+      return true
     }
-    for line in follower.lines(of: bytes) { showLine(line, follower, isLabelled, width) }
+    return follower.lines(of: bytes).reduce(false) { showLine($1, follower, isLabelled, width) || $0 }
   }
 
-  private func showLine(_ line: String, _ follower: RunLogFollower, _ isLabelled: Bool, _ width: Int) {
-    if let rank, !line.hasPrefix("[rank\(rank)]"), !line.hasPrefix("rank \(rank):") { return }
+  private func showLine(_ line: String, _ follower: RunLogFollower, _ isLabelled: Bool, _ width: Int) -> Bool {
+    guard isChosen(line) else { return false }
     let clean = isLabelled || Console.isOutputTerminal ? Self.harmless(line) : line
-    guard isLabelled else { return Console.print(clean) }
     let name = follower.label.padding(toLength: width, withPad: " ", startingAt: 0)
-    Console.print(both ? "\(name) \(Self.word(follower.name)) | \(clean)" : "\(name) | \(clean)")
+    let label = both ? "\(name) \(Self.word(follower.name)) | " : "\(name) | "
+    Console.print(isLabelled ? label + clean : clean)
+    return true
+  }
+
+  private func isChosen(_ line: some StringProtocol) -> Bool {
+    rank.map { line.hasPrefix("[rank\($0)]") || line.hasPrefix("rank \($0):") } ?? true
+  }
+
+  private func ofRank(in text: String) -> String {
+    guard rank != nil else { return text }
+    return text.split(separator: "\n").filter { isChosen($0) }.map { $0 + "\n" }.joined()
   }
 
   /// Without what a terminal would obey; tabs stay.

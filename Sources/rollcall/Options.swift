@@ -22,7 +22,7 @@ struct StoreOptions: ParsableArguments {
     func named(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
     let path =
       store ?? named("ROLLCALL_STORE") ?? named("XDG_DATA_HOME").map { $0 + "/rollcall" }
-      ?? NSHomeDirectory() + "/.local/share/rollcall"
+      ?? (named("HOME") ?? NSHomeDirectory()) + "/.local/share/rollcall"
     return URL(fileURLWithPath: path).standardizedFileURL.path
   }
 

@@ -119,6 +119,7 @@ private struct PlanText {
     let runs = plan.cells.count * plan.repetitions
     var lines = [
       "\(plan.name): \(count(plan.cells.count, "cell")) × \(count(plan.repetitions, "repetition")) = \(count(runs, "run"))"
+        + (plan.priority.map { ", priority \($0)" } ?? "")
     ]
     let columns = plan.columns
     var header = ["CELL"] + columns + ["GPUS", "REFERENCE"]
@@ -231,6 +232,7 @@ private struct PlanDocument: Encodable {
   var baseDirectory: String
   var axes: [String]
   var `repeat`: Int
+  var priority: Int
   var runs: Int
   var mode: String
   var cells: [CellDocument]
@@ -241,6 +243,7 @@ private struct PlanDocument: Encodable {
     baseDirectory = plan.baseDirectory
     axes = plan.columns
     self.repeat = plan.repetitions
+    priority = plan.priority ?? 0
     runs = plan.cells.count * plan.repetitions
     mode = plan.compare.mode.rawValue
     warnings = plan.warnings

@@ -45,7 +45,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
       throw ValidationError("Say what may go: --older-than, --keep or --max-size.")
     }
     if let keep, keep < 0 { throw ValidationError("--keep must not be negative.") }
-    if let olderThan, DurationText.seconds(from: olderThan) == nil {
+    if let olderThan, olderThan.last?.isLetter != true || DurationText.seconds(from: olderThan) == nil {
       throw ValidationError("--older-than must be a time such as 30d or 12h.")
     }
     if let maxSize, Retention.bytes(maxSize) == nil {

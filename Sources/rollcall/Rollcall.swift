@@ -13,6 +13,7 @@ struct Rollcall: AsyncParsableCommand {
       Example: rollcall run Jobs/tp-sweep.yaml
       """,
     version: "0.1.0",
+    subcommands: [SuperviseCommand.self],
     groupedSubcommands: [
       CommandGroup(
         name: "Sweep",

@@ -71,11 +71,14 @@ struct SweepSession {
 
   private func driveHere(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
     let fleet = try ledger.fleet(of: sweep)
+    let board = GatherBoard(store: artifacts.root)
     let coordinator = Coordinator(
-      ledger: ledger, artifacts: artifacts, hosts: HostConnection.ruled(for: fleet, store: storeDirectory),
-      report: { display.show($0) })
+      ledger: ledger, artifacts: artifacts, board: board,
+      hosts: HostConnection.ruled(for: fleet, store: storeDirectory, supervisor: SuperviseCommand.program),
+      settings: .init(fleet), report: { display.show($0) })
     do {
       let report = try await Interruption.race {
+        async let _: Void = board.keep()
         try await coordinator.drive(sweep: sweep)
         let notes = await coordinator.notes
         return try await SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)

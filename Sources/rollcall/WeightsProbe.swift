@@ -61,17 +61,17 @@ extension WeightsEvidence {
     self.init()
     let target = schema.common + schema.onlyTarget
     let seen = Set(target.compactMap(Self.layer)).union(dumps?.expect?.layers ?? [])
-    let hasLayerless = target.contains { Self.layer($0) == nil }
+    let hasLayerless = target.contains { WeightsEvidence.layer(of: $0) == nil }
     let hasExperts = target.contains(where: Self.isExpert)
     // ATOM dumps the layers that it is asked for, and no experts; what it never dumps is not missing.
     let isPartial = dumps?.layout == DumpLayout.weights.rawValue
     var (absent, layers, experts, layerless): ([String], Set<Int>, Int, Int) = ([], [], 0, 0)
     for name in schema.onlyReference {
-      if isPartial, let layer = Self.layer(name), !seen.contains(layer) {
+      if isPartial, let layer = WeightsEvidence.layer(of: name), !seen.contains(layer) {
         layers.insert(layer)
       } else if isPartial, !hasExperts, Self.isExpert(name) {
         experts += 1
-      } else if isPartial, !hasLayerless, Self.layer(name) == nil {
+      } else if isPartial, !hasLayerless, WeightsEvidence.layer(of: name) == nil {
         layerless += 1
       } else {
         absent.append("only in the reference: \(name)")
@@ -107,10 +107,6 @@ extension WeightsEvidence {
     let untold = schema.mismatched.filter { $0.field == "dtype" && !told.contains($0.name) }.map(\.name)
     if schema.unreadable.isEmpty { unexplained += untold }
     unreadable = schema.unreadable.map { "\($0.file): \($0.why)" }
-  }
-
-  private static func layer(_ name: String) -> Int? {
-    name.firstMatch(of: /\blayers?\.(\d+)\b/).flatMap { Int($0.1) }
   }
 
   private static func isExpert(_ name: String) -> Bool { name.contains(".experts.") }

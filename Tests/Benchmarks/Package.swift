@@ -9,7 +9,10 @@ let features: [SwiftSetting] = [
 ]
 let package = Package(
   name: "Benchmarks",
-  dependencies: [.package(name: "rollcall", path: "../..")],
+  dependencies: [
+    .package(name: "rollcall", path: "../.."),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+  ],
   targets: [
     .executableTarget(
       name: "Benchmarks", dependencies: [.product(name: "RollcallNumbers", package: "rollcall")],
@@ -17,6 +20,14 @@ let package = Package(
     // Over hosts: gather, overhead, fanout.
     .executableTarget(
       name: "HostBenchmarks", dependencies: [.product(name: "RollcallHosts", package: "rollcall")],
+      swiftSettings: features),
+    // The coordinator's state machine, which is nobody else's: built with -enable-testing.
+    .executableTarget(
+      name: "CoreBenchmark",
+      dependencies: [
+        .product(name: "RollcallCoordination", package: "rollcall"),
+        .product(name: "OrderedCollections", package: "swift-collections"),
+      ],
       swiftSettings: features),
   ]
 )

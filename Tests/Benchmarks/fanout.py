@@ -1,9 +1,11 @@
 """Connects to many loopback hosts and runs a command on each, then again on the connections that stand.
 
-Beside it, in turns, the same with libssh in a C loop (`plain_fanout.c`): nearly all the time is the hosts' own, here sshd
-on the same processors.
+Beside it, in turns, the same with libssh in a C loop (`plain_fanout.c`), with the same key exchange and cipher: nearly all
+the time is the hosts' own, here sshd on the same processors. Asked again, the hosts answer us from shells that stand; the
+C loop opens a session for each.
 
-With --recover N: N runs on each host, all connections lost, and how long until it is known again how they stand.
+With --recover N: N runs on each host, 12 s old at least, all connections lost, and how long until it is known again how
+they stand.
 
 One sshd with its default MaxStartups and MaxSessions stands behind all of them. Start it through
 `Tests/Benchmarks/fanout`.

@@ -3,8 +3,11 @@
 Whole processes from start to exit. What each keeps when it is killed stands in the table: only what is on disk outlives
 its process. A peer that is not installed is left out and said. Start it through `Tests/Benchmarks/overhead`.
 
-Each run of ours makes some twenty small files, so the file system counts: an ext4 without a journal, where many files have
-just been deleted, takes ten times as long to make a new one. `--scratch` names a better place; the table says which it was.
+Each run of ours makes thirteen small files in six directories, so the file system counts: an ext4 without a journal, where
+many files have just been deleted, takes ten times as long to make a new one. `--scratch` names a better place; the table
+says which it was. `rollcall run` leads local runs by one process of its own; `rollcall's launcher` is what other hosts have,
+a shell's crew. With `--slurm`, a cluster of four pretended nodes is started for its turns; the CPU time of its daemons is in no
+row.
 
   local   on this machine
   ssh     over a warm connection to a loopback sshd
@@ -59,8 +62,7 @@ parser.add_argument("--at-once", type=int, default=2, help="runs at once of the 
 parser.add_argument("--own-at-once", type=int, default=256, help="runs at once of ours (`cpu_slots`): they go together")
 parser.add_argument("--scratch", help="where all of them write (default: the directory for temporary files)")
 parser.add_argument("--peers", type=pathlib.Path, help="a Python with parsl and hyperqueue")
-parser.add_argument(
-    "--slurm", help="a command that runs COUNT no-op jobs and waits for them, `{count}` in it; left out where not given")
+parser.add_argument("--slurm", action="store_true", help="beside a Slurm on this machine, as root (Deploy/slurm/cluster)")
 arguments = parser.parse_args()
 if unknown := set(arguments.cases) - {"local", "ssh"}:
     parser.error(f"no such case: {', '.join(sorted(unknown))}")
@@ -107,14 +109,77 @@ class Fresh:
 
 def coordinator(folder, host, count, at_once):
     """`rollcall run` over one host: the whole way, with its database, its gather and its report."""
+    return sweep(
+        folder, f"{host}\n    gpus: 0\n    cpu_slots: {at_once}\n    workdir: {folder}/work\n    lease_dir: {folder}/leases\n",
+        count)
+
+
+def sweep(folder, fleet, count, **options):
     runs = ", ".join(map(str, range(count)))
     (folder / "job.yaml").write_text(f'name: no-op\nmatrix:\n  n: [{runs}]\nrun:\n  command: "true"\n  gpus: 0\n  timeout: 10m\n')
-    (folder / "fleet.yaml").write_text(
-        f"{host}\n    gpus: 0\n    cpu_slots: {at_once}\n    workdir: {folder}/work\n    lease_dir: {folder}/leases\n")
+    (folder / "fleet.yaml").write_text(fleet)
     # 2: nothing is compared.
     return Run(
         [arguments.rollcall, "run", folder / "job.yaml", "--fleet", folder / "fleet.yaml", "--store", folder / "store"],
-        accepted=(0, 2))
+        accepted=(0, 2), **options)
+
+
+class Slurm:
+    """A cluster under one folder, without accounting; its state is on disk as Slurm keeps it by default."""
+
+    SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "Deploy/slurm/cluster"
+    CPUS = 32
+    # As many as there are, and no more: each starts some processes.
+    TOGETHER = 16
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder) / "slurm"
+        # Jobs that have ended are not to fill its table.
+        started = subprocess.run(
+            [self.SCRIPT, "start", self.folder], env=os.environ | {"CLUSTER_MIN_JOB_AGE": "2"}, stdout=subprocess.PIPE)
+        if started.returncode:
+            sys.exit("the cluster did not start")
+        self.env = os.environ | {"SLURM_CONF": started.stdout.decode().strip()}
+
+    def stop(self):
+        subprocess.run([self.SCRIPT, "stop", self.folder], check=True)
+
+    def completed(self):
+        said = subprocess.run(["sdiag"], env=self.env, stdout=subprocess.PIPE, check=True).stdout.decode()
+        return int(said.split("Jobs completed:")[1].split()[0])
+
+    def measure(self, count, run):
+        before = self.completed()
+        timed = run()
+        if (ended := self.completed() - before) != count:
+            sys.exit(f"{ended} of {count} jobs completed")
+        return timed
+
+    def plain(self, count, submit):
+        """Submits and waits until none is left."""
+        wait = 'while [ -n "$(squeue -h -t pending,running,completing -o %i)" ]; do sleep 0.05; done'
+        return self.measure(count, lambda: Run(["sh", "-ec", f"{submit}; {wait}"], env=self.env, cwd=self.folder))
+
+    def contenders(self, fresh):
+        own, peers = arguments.own_count, arguments.count
+        sbatch = "sbatch --parsable --output=/dev/null --wrap=true"
+        found = {
+            ("Slurm, sbatch a job", peers, self.CPUS, "job state"): lambda: self.plain(
+                peers, f"for i in $(seq {peers}); do {sbatch} >/dev/null; done"),
+            ("Slurm, an array", peers, self.CPUS, "job state"): lambda: self.plain(
+                peers, f"{sbatch} --array=0-{peers - 1}"),
+        }
+        if arguments.rollcall:
+            for arrays in (True, False):
+                name = "rollcall run, launcher: slurm" + ("" if arrays else ", arrays: false")
+                found[name, own, self.TOGETHER if arrays else self.CPUS, "SQLite, synchronous=FULL, and job state"] = (
+                    lambda arrays=arrays: self.measure(own, lambda: self.rollcall(fresh(), own, arrays)))
+        return found
+
+    def rollcall(self, folder, count, arrays):
+        words = f"array_throttle: {self.TOGETHER}" if arrays else "arrays: false"
+        fleet = f"launcher: slurm\nworkdir: {folder}/work\npoll: 0.2\nmax_jobs: {count}\n{words}\n"
+        return sweep(folder, fleet, count, env=self.env)
 
 
 def present(module):
@@ -122,7 +187,7 @@ def present(module):
         [arguments.peers, "-c", f"import {module}"], capture_output=True).returncode == 0
 
 
-def local(fresh):
+def local(fresh, slurm):
     own, peers, at_once, together = arguments.own_count, arguments.count, arguments.at_once, arguments.own_at_once
     listing = "\n".join(["true"] * peers).encode()
     contenders = {
@@ -135,7 +200,7 @@ def local(fresh):
     }
     left_out = []
     if arguments.rollcall:
-        for count, slots in [(own, together), (max(1, own // 5), at_once)]:
+        for count, slots in [(own, together), (own, at_once)]:
             contenders["rollcall run", count, slots, "SQLite, synchronous=FULL"] = lambda count=count, slots=slots: (
                 coordinator(fresh(), "hosts:\n  - name: here\n    local: true", count, slots))
     else:
@@ -152,8 +217,8 @@ def local(fresh):
                 [arguments.peers, "-c", program, fresh(), str(peers), str(at_once)])
         else:
             left_out.append(name)
-    if arguments.slurm:
-        contenders["Slurm", peers, at_once, "job state"] = lambda: Run(["sh", "-c", arguments.slurm.format(count=peers)])
+    if slurm:
+        contenders |= slurm.contenders(fresh)
     else:
         left_out.append("Slurm (no --slurm)")
     return contenders, left_out
@@ -204,7 +269,12 @@ with tempfile.TemporaryDirectory(prefix="rollcall-overhead-", dir=arguments.scra
     print(f"{platform.platform()}; {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}; files in {name} ({file_system(name)})")
     fresh = Fresh(name)
     if "local" in arguments.cases:
-        table("Local", *local(fresh))
+        slurm = Slurm(name) if arguments.slurm else None
+        try:
+            table("Local", *local(fresh, slurm))
+        finally:
+            if slurm:
+                slurm.stop()
     if "ssh" in arguments.cases:
         server = Server(name)
         try:

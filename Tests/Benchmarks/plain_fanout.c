@@ -1,5 +1,5 @@
-// What `fanout` cannot fall below: libssh in a loop, 32 hosts at once, the same command in the same two shells, and
-// nothing kept of the answers but their status. Prints what `HostBenchmarks fanout` does.
+// What `fanout` cannot fall below: libssh in a loop, 32 hosts at once, the same key exchange and cipher, the same command
+// in the same two shells, and nothing kept of the answers but their status. Prints what `HostBenchmarks fanout` does.
 //
 //   plain_fanout SSH_CONFIG ALIAS...
 #include <libssh/libssh.h>
@@ -31,6 +31,9 @@ static ssh_session connected(const char *alias) {
   int yes = 1, no = 0;
   ssh_options_set(session, SSH_OPTIONS_HOST, alias);
   ssh_options_set(session, SSH_OPTIONS_NODELAY, &yes);
+  ssh_options_set(session, SSH_OPTIONS_KEY_EXCHANGE, "ecdh-sha2-nistp256,curve25519-sha256");
+  ssh_options_set(session, SSH_OPTIONS_CIPHERS_C_S, "aes128-gcm@openssh.com");
+  ssh_options_set(session, SSH_OPTIONS_CIPHERS_S_C, "aes128-gcm@openssh.com");
   ssh_options_parse_config(session, configuration);
   ssh_options_set(session, SSH_OPTIONS_PROCESS_CONFIG, &no);
   if (ssh_connect(session) == SSH_OK && ssh_session_is_known_server(session) == SSH_KNOWN_HOSTS_OK &&

@@ -104,6 +104,27 @@ struct JudgeTests {
     #expect(verdicts([row("A", relL2: 0.01, cos: 0.9995, rel: 0.02)], .atom) == [.pass])
   }
 
+  @Test("integers that no double tells apart are not equal, under any policy")
+  func wideIntegers() {
+    for dtype in [DType.int64, .uint64] {
+      var accumulator = MeasureAccumulator(shape: [4], valuesPerElement: 1)
+      let reference: [UInt64] = [7, 1 << 53, 9, 10]
+      var target = reference
+      target[1] += 1
+      let sides = [target, reference].map { numbers in numbers.withUnsafeBytes { [UInt8]($0) } }
+      accumulator.add(dtype, target: sides[0], reference: sides[1])
+      let measures = accumulator.measures
+      #expect(!measures.isEqual)
+      let row = JudgedRow(
+        key: CaptureKey(layer: 0, stage: "Ids", tensor: "hidden"), dtype: dtype, measures: measures)
+      for policy in [
+        NoisePolicy.measured(NoiseFloors()), .strict, .atom, .triage, .thresholds(cos: 0.9, rel: 0.1),
+      ] {
+        #expect(verdicts([row], policy) == [.fail])
+      }
+    }
+  }
+
   @Test("strict is byte equality")
   func strict() {
     #expect(

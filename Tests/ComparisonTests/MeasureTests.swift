@@ -1,4 +1,5 @@
 import Comparison
+import Dumps
 import Foundation
 import TestSupport
 import Testing
@@ -23,6 +24,27 @@ struct MeasureTests {
     }
   }
 
+  @Test(
+    "integers that doubles cannot tell apart are not equal",
+    arguments: [(1 << 53, 1 << 53 + 1), (1 << 60, 1 << 60 + 77), (-(1 << 62), -(1 << 62) + 1)])
+  func largeIntegers(_ target: Int, _ reference: Int) {
+    for type in [DType.int64, .uint64] {
+      var whole = MeasureAccumulator(shape: [4], valuesPerElement: 1)
+      func bytes(_ value: Int) -> [UInt8] { [7, 7, value, 7].flatMap { withUnsafeBytes(of: $0, Array.init) } }
+      let areSame = whole.add(type, target: bytes(target), reference: bytes(reference))
+      #expect(!areSame)
+      #expect(!whole.measures.isEqual)
+      #expect(whole.measures.maxAbs >= 1)
+      var same = MeasureAccumulator(shape: [4], valuesPerElement: 1)
+      same.add(type, target: bytes(target), reference: bytes(target))
+      #expect(same.measures.isEqual)
+      // Merged as of several threads, too.
+      var merged = MeasureAccumulator(shape: [4], valuesPerElement: 1)
+      merged.merge(whole)
+      #expect(!merged.measures.isEqual)
+    }
+  }
+
   @Test("agree with PyTorch in double precision to 1e-12")
   func torch() async throws {
     let shape = [37, 53]
@@ -35,11 +57,15 @@ struct MeasureTests {
       a, b = (torch.tensor(x, dtype=torch.float64) for x in json.load(sys.stdin))
       d = a - b
       al = (a @ b / (b @ b))
-      rows = (d.reshape(37, 53).norm(dim=1) / b.reshape(37, 53).norm(dim=1))
+      by_row = [x.reshape(37, 53) for x in (a, b)]
+      rows = (by_row[0] - by_row[1]).norm(dim=1) / by_row[1].norm(dim=1)
+      worst = [x[rows.argmax()] for x in by_row]
+      cos = worst[0] @ worst[1] / worst[0].norm() / worst[1].norm()
       out = [a @ b / a.norm() / b.norm(), d.abs().max(), d.abs().max() / b.abs().max(), d.norm() / b.norm(), al,
              (a - al * b).norm() / a.norm(), a.norm() / b.norm(), 1 - 2 * (a @ b) / (a @ a + b @ b), rows.max()]
       print(json.dumps([float(x) for x in out + [d.abs().mean()]]
-                       + [int(rows.argmax()), int(d.abs().argmax()), int((a != b).sum())]))
+                       + [int(rows.argmax()), int(d.abs().argmax()), int((a != b).sum()), float(cos)]
+                       + (by_row[0] != by_row[1]).nonzero()[0].tolist() + rows.tolist()))
       """
     let input = String(decoding: try JSONEncoder().encode([a, b]), as: UTF8.self)
     let output = try await runPython(code, input: input).output
@@ -56,6 +82,50 @@ struct MeasureTests {
     #expect(token.index == Int(theirs[10]))
     #expect(ours.unequalElements == Int(theirs[12]))
     #expect(ours.worstCoordinate == [Int(theirs[11]) / 53, Int(theirs[11]) % 53])
+    #expect(abs(token.cos - theirs[13]) <= 1e-12)
+    #expect(ours.firstCoordinate == [Int(theirs[14]), Int(theirs[15])])
+    #expect(ours.tokenRelL2.count == 37 && theirs.count == 16 + 37)
+    for (row, (mine, other)) in zip(ours.tokenRelL2, theirs[16...]).enumerated() {
+      #expect(abs(mine - other) <= 1e-12 * other, "row \(row)")
+    }
+  }
+
+  @Test(
+    "the first element that differs, wherever chunks and blocks end", arguments: [0, 1, 999_999, 2_097_151, 2_999_999])
+  func first(place: Int) throws {
+    let shape = [3, 1_000_000]
+    let count = shape[0] * shape[1]
+    let reference = [UInt8](repeating: 1, count: 2 * count)
+    var target = reference
+    // Of a bfloat16 either byte may differ.
+    target[2 * place + place % 2] ^= 64
+    for later in [place + 1, 2_999_999] where later > place && later < count { target[2 * later] ^= 1 }
+    let chunks = MeasureAccumulator.chunks(shape: shape, valuesPerElement: 1)
+    try #require(chunks.count > 2)
+    var whole = MeasureAccumulator(shape: shape, valuesPerElement: 1)
+    for chunk in chunks {
+      var part = MeasureAccumulator(shape: shape, valuesPerElement: 1, startingAt: chunk.lowerBound)
+      for start in stride(from: chunk.lowerBound, to: chunk.upperBound, by: 65_537) {
+        let bytes = (2 * start)..<(2 * min(start + 65_537, chunk.upperBound))
+        part.add(.bfloat16, target: Array(target[bytes]), reference: Array(reference[bytes]))
+      }
+      whole.merge(part)
+    }
+    let coordinate = [place / shape[1], place % shape[1]]
+    #expect(whole.measures.firstCoordinate == coordinate)
+    var atOnce = MeasureAccumulator(shape: shape, valuesPerElement: 1)
+    atOnce.add(.bfloat16, target: target, reference: reference)
+    #expect(atOnce.measures.firstCoordinate == coordinate)
+    // As packed nibbles and as complex numbers an element is another number of values.
+    for (dtype, values) in [(DType.float4E2M1FNx2, 2), (.complex64, 2)] {
+      let elements = 2 * count / dtype.byteCount
+      var accumulator = MeasureAccumulator(shape: [elements], valuesPerElement: values)
+      accumulator.add(dtype, target: target, reference: reference)
+      #expect(accumulator.measures.firstCoordinate == [(2 * place + place % 2) / dtype.byteCount])
+    }
+    var same = MeasureAccumulator(shape: shape, valuesPerElement: 1)
+    same.add(.bfloat16, target: reference, reference: reference)
+    #expect(same.measures.firstCoordinate == nil)
   }
 
   @Test("blocks of any size give the same bits", arguments: [1, 5, 8, 64, 333])

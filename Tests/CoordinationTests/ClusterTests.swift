@@ -1,3 +1,4 @@
+import Foundation
 import Launching
 import Ledger
 import OrderedCollections
@@ -18,6 +19,9 @@ import Testing
     }
 
     let places: Int
+    /// Jobs that it takes of one user; only a refusal tells.
+    var limit = Int.max
+    private(set) var refusals = 0
     private(set) var submitted = 0
     private(set) var longestQueue = 0
     private var states: [String: State] = [:]
@@ -26,18 +30,26 @@ import Testing
     private var running: Set<String> = []
     private var random: UInt64 = 88_172_645_463_325_252
 
-    init(places: Int) { self.places = places }
+    init(places: Int, limit: Int = .max) {
+      self.places = places
+      self.limit = limit
+    }
 
     /// Jobs in the queue or running.
     var count: Int { running.count + waiting.count - firstWaiting }
 
-    mutating func submit(_ id: String) -> Bool {
-      guard states[id] == nil else { return false }
+    /// nil: it knows the attempt already.
+    mutating func submit(_ id: String) -> LaunchOutcome? {
+      guard states[id] == nil else { return nil }
+      guard count < limit else {
+        refusals += 1
+        return .full("QOSMaxSubmitJobPerUserLimit", mayHaveArrived: false)
+      }
       states[id] = .waiting
       waiting.append(id)
       submitted += 1
       longestQueue = max(longestQueue, count)
-      return true
+      return .submitted
     }
 
     mutating func pass(to time: Double) {
@@ -106,13 +118,26 @@ import Testing
     var time = 0.0
     var ends: [RunState] = []
     var tokensSubmittedTwice = 0
+    /// Of an attempt.
+    var lastNumber = 0
+    /// Bytes of this process in memory, the most of what was seen.
+    var residentBytes = 0
+  }
+
+  /// Bytes of this process in memory.
+  private static func residentBytes() -> Int {
+    let words = FileManager.default.contents(atPath: "/proc/self/statm").map { String(decoding: $0, as: UTF8.self) }
+    return (words?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE)))
   }
 
   private static func drive(_ core: inout CoordinatorCore, _ rows: SweepRows, _ slurm: inout ModelledSlurm) -> Course {
     var course = Course()
+    var steps = 0
     var events: [Event] = [.added(rows)]
     while true {
       slurm.pass(to: course.time)
+      steps += 1
+      if steps % 256 == 0 { course.residentBytes = max(course.residentBytes, residentBytes()) }
       let output = core.step(events, at: Moment(wall: 1e9 + course.time, steady: course.time)) { writes in
         for case .run(_, _, let state, _) in writes where state.isFinal { course.ends.append(state) }
       }
@@ -126,8 +151,10 @@ import Testing
           course.largestPoll = max(course.largestPoll, asked.count)
           answer = .statuses(Dictionary(uniqueKeysWithValues: asked.map { ($0, slurm.status(of: $0)) }))
         case .launch(let attempt, _):
-          if !slurm.submit(attempt.id) { course.tokensSubmittedTwice += 1 }
-          answer = .launched(.submitted, directory: "/w/attempts/\(attempt.id)")
+          let outcome = slurm.submit(attempt.id)
+          if outcome == nil { course.tokensSubmittedTwice += 1 }
+          course.lastNumber = max(course.lastNumber, attempt.number)
+          answer = .launched(outcome ?? .submitted, directory: "/w/attempts/\(attempt.id)")
         case .gather: answer = .gathered(GatheredFiles(count: 0, bytes: 0, missing: []))
         case .stop: answer = .stopped
         case .release: answer = .released
@@ -149,6 +176,7 @@ import Testing
   @Test(.timeLimit(.minutes(10))) func aHundredThousandRunsKeepTheQueueShortAndThePollsFew() {
     let count = 100_000
     let maxJobs = 500
+    let before = Self.residentBytes()
     var (core, rows) = Self.core(runs: count, maxJobs: maxJobs)
     var slurm = ModelledSlurm(places: 400)
     let course = Self.drive(&core, rows, &slurm)
@@ -164,6 +192,77 @@ import Testing
     // What the core holds for its commands does not grow with the sweep.
     #expect(course.mostPending <= 4 * maxJobs)
     #expect(core.hosts.allSatisfy { $0.watched.isEmpty }, "what has ended is not looked at any more")
+    // Rows, plan, core and model of all runs; other tests of this process have their share in it.
+    let grown = course.residentBytes - before
+    #expect(course.residentBytes > 0)
+    #expect(grown < count * 4096, "\(grown >> 20) MiB, \(grown / count) bytes a run")
+  }
+
+  /// The cluster takes fewer than it says beforehand.
+  @Test func aLimitOfTheClusterMakesRunsWaitAndIsNoFailure() {
+    let count = 2_000
+    var (core, rows) = Self.core(runs: count, maxJobs: 100, retries: 0)
+    var slurm = ModelledSlurm(places: 10, limit: 25)
+    let course = Self.drive(&core, rows, &slurm)
+    #expect(course.ends.count == count)
+    #expect(course.ends.allSatisfy { $0 == .succeeded })
+    #expect(course.lastNumber == 1, "the same attempt waits: none has failed")
+    #expect(slurm.submitted == count)
+    #expect(slurm.longestQueue <= 25)
+    #expect(slurm.refusals > 0, "only refusals told of the limit")
+    #expect(slurm.refusals < 10 * count, "\(slurm.refusals)")
+  }
+
+  @Test func whatTheClusterRefusedWaitsAndIsToldWhy() throws {
+    var (core, rows) = Self.core(runs: 3, maxJobs: 2)
+    var output = core.step([.added(rows)], at: Moment(wall: 1e9, steady: 0)) { _ in }
+    output = core.step(
+      [.answered(output.commands[0].id, .facts(Self.facts))], at: Moment(wall: 1e9, steady: 1)
+    ) { _ in }
+    let launches = output.commands
+    #expect(launches.count == 2)
+    func full(_ doubt: Bool) -> Answer {
+      .launched(.full("no more: QOSMaxSubmitJobPerUserLimit", mayHaveArrived: doubt), directory: "/w/x")
+    }
+    var writes: [LedgerWrite] = []
+    output = core.step(
+      [.answered(launches[0].id, full(false)), .answered(launches[1].id, full(true))],
+      at: Moment(wall: 1e9, steady: 2)
+    ) { writes += $0 }
+    #expect(output.commands.isEmpty, "not at once again")
+    let why = "launching no more: QOSMaxSubmitJobPerUserLimit"
+    #expect(runs(writes) == [why, why])
+    // Told once. The third is not placed: those who were refused come first.
+    writes = []
+    let again = core.step([.tick], at: Moment(wall: 1e9, steady: 12)) { writes += $0 }.commands
+    try #require(launched(again) == launched(launches))
+    output = core.step([.answered(again[0].id, full(false))], at: Moment(wall: 1e9, steady: 13)) { writes += $0 }
+    #expect(writes.isEmpty)
+    output = core.step(
+      [.answered(again[1].id, .launched(.submitted, directory: "/w/x"))], at: Moment(wall: 1e9, steady: 14)
+    ) { writes += $0 }
+    #expect(runs(writes) == ["launching -"], "it is in the cluster's queue now")
+    #expect(launched(output.commands) == [launched(launches)[0]], "there is room again")
+  }
+
+  private func launched(_ commands: [Command]) -> [String] {
+    commands.compactMap { if case .launch(let attempt, _) = $0.action { attempt.id } else { nil } }
+  }
+
+  /// One that certainly is not in the cluster's queue ends at once; one that may be is looked for there.
+  @Test(arguments: [false, true]) func whatWasRefusedIsCancelled(_ doubt: Bool) throws {
+    var (core, rows) = Self.core(runs: 1, maxJobs: 2)
+    var output = core.step([.added(rows)], at: Moment(wall: 1e9, steady: 0)) { _ in }
+    output = core.step(
+      [.answered(output.commands[0].id, .facts(Self.facts))], at: Moment(wall: 1e9, steady: 1)
+    ) { _ in }
+    let answer = Answer.launched(.full("no more", mayHaveArrived: doubt), directory: "/w/x")
+    output = core.step([.answered(output.commands[0].id, answer)], at: Moment(wall: 1e9, steady: 2)) { _ in }
+    var writes: [LedgerWrite] = []
+    output = core.step([.cancelRequested(sweep: "s")], at: Moment(wall: 1e9, steady: 3)) { writes += $0 }
+    let stops = output.commands.count { if case .stop = $0.action { true } else { false } }
+    #expect(stops == (doubt ? 1 : 0))
+    #expect(runs(writes) == (doubt ? [] : ["cancelled cancelled before it started"]))
   }
 
   @Test func whatTheClusterGivesIsNotCountedHere() {
@@ -243,6 +342,8 @@ import Testing
     #expect(runs(poll(&core, .waiting("Resources"), after: 10)) == ["launching Resources"])
     #expect(runs(poll(&core, .running(outputBytes: 0), after: 60)) == ["running -"])
     #expect(runs(poll(&core, .waiting("suspended"), after: 60)) == ["running suspended"])
+    #expect(runs(poll(&core, .running(outputBytes: 0), after: 60)) == ["running -"])
+    #expect(runs(poll(&core, .running(outputBytes: 9), after: 60)).isEmpty)
     let record = ExitRecord(code: 0, signal: nil, started: 0, ended: 1, reason: nil)
     #expect(runs(poll(&core, .exited(record), after: 60)) == ["gathering -"])
   }
@@ -264,6 +365,23 @@ import Testing
       if case .stop(let attempt, let reason) = command.action { "\(attempt.id) \(reason)" } else { nil }
     }
     #expect(stops == ["\(id) cancelled"])
+  }
+
+  @Test func allThatWaitsIsCancelledTogether() throws {
+    let count = 200
+    var (core, rows) = Self.core(runs: count, maxJobs: 500)
+    var slurm = ModelledSlurm(places: 0)
+    var output = core.step([.added(rows)], at: Moment(wall: 1e9, steady: 0)) { _ in }
+    output = core.step([.answered(output.commands[0].id, .facts(Self.facts))], at: core.now) { _ in }
+    let answers = output.commands.map { command -> Event in
+      guard case .launch(let attempt, _) = command.action else { return .tick }
+      return .answered(command.id, .launched(slurm.submit(attempt.id) ?? .submitted, directory: "/w/\(attempt.id)"))
+    }
+    #expect(slurm.submitted == count)
+    _ = core.step(answers, at: core.now) { _ in }
+    output = core.step([.cancelRequested(sweep: "s")], at: core.now) { _ in }
+    let stops = output.commands.count { if case .stop = $0.action { true } else { false } }
+    #expect(stops == count, "its launcher asks for all of them at once: \(stops)")
   }
 
   @Test func aSlowControllerIsAskedLessOften() throws {

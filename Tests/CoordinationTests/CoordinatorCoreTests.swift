@@ -21,13 +21,14 @@ import Transports
     var last = Output()
 
     init(
-      hosts: [String], addresses: [String: String] = [:], gpus: Int = 1, nodes: Int = 1, runs count: Int = 1,
+      hosts: [String], at address: Fleet.Host.Address = .local, addresses: [String: String] = [:], gpus: Int = 1,
+      nodes: Int = 1, runs count: Int = 1,
       retries: Int = 1, state: SweepRecord.State = .active,
       attempts: [AttemptRecord] = [], stragglers: [AttemptRecord] = []
     ) {
       core = CoordinatorCore(
         hosts: hosts.map {
-          Fleet.Host(name: $0, address: .local, gpus: .count(1), networkAddress: addresses[$0])
+          Fleet.Host(name: $0, address: address, gpus: .count(1), networkAddress: addresses[$0])
         }, stragglers: stragglers,
         settings: Coordinator.Settings(), nonce: "n", at: Moment(wall: 1e9, steady: 0))
       let cells = (0..<count).map {
@@ -99,11 +100,40 @@ import Transports
     return attempt
   }
 
+  @Test(arguments: [
+    (1.9, nil), (-1.9, nil), (7.2, "its clock is 7 s ahead of ours"), (-90.0, "its clock is 90 s behind ours"),
+  ])
+  func aClockThatIsOffIsToldWhenTheHostIsMet(offset: Double, words: String?) throws {
+    var bench = Bench(hosts: ["a"])
+    var facts = Bench.facts
+    facts.clockOffset = offset
+    bench.answer { $0.action == .enrol ? .facts(facts) : nil }
+    let summaries = bench.last.progress.compactMap { if case .hostReady(_, let summary) = $0 { summary } else { nil } }
+    #expect(summaries == ["1 CPUs, 1 GPUs" + (words.map { "; " + $0 } ?? "")])
+  }
+
   @Test func theIntentIsCommittedBeforeTheLaunchIsGivenOut() throws {
     var bench = Bench(hosts: ["a"])
     bench.enrol("a")
     let launch = try #require(bench.launches.first)
     #expect(bench.writes.contains(.begin(launch)))
+  }
+
+  @Test(arguments: [(nil, "s"), (1, "t"), (-1, "s")]) func theSweepOfHigherPriorityGoesFirst(
+    priority: Int?, first: String
+  ) throws {
+    var bench = Bench(hosts: ["a"])
+    var plan = Plan(
+      name: "t", baseDirectory: "/", axes: [],
+      cells: [Cell(id: "c", values: [:], run: RunSpec(command: "true", gpus: 1))])
+    plan.priority = priority
+    bench.tell(
+      .added(
+        SweepRows(
+          sweep: SweepRecord(id: "t", job: "t", state: .active, created: 1), plan: plan,
+          runs: [RunRecord(sweep: "t", name: "later", position: 0, cell: "c", repetition: 1)], attempts: [])))
+    bench.enrol("a")
+    #expect(bench.launches.map(\.sweep) == [first])
   }
 
   @Test func aGangMeetsAtTheAddressThatTheFleetGives() {
@@ -187,6 +217,69 @@ import Transports
     #expect(bench.state(of: "r0") == nil)
   }
 
+  @Test func aLoginThatFailsOnAHostThatLetUsInBeforeIsTriedAgain() {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    bench.answer { command in
+      guard case .launch = command.action else { return nil }
+      return .launched(.started, directory: "/w/x")
+    }
+    bench.pass(10)
+    bench.trouble("a", .authenticationFailed)
+    #expect(bench.last.failure == nil)
+    var waits: [Double] = []
+    for _ in 0..<10 {
+      let began = bench.time
+      while bench.commands.isEmpty, bench.time < began + 1000 { bench.pass(1) }
+      waits.append(bench.time - began)
+      bench.trouble("a", .authenticationFailed)
+    }
+    #expect(waits.first == 2)
+    #expect(waits.last == 300, "a directory service that is away is not stormed")
+    bench.pass(300)
+    bench.answer { command in
+      guard case .poll(let attempts) = command.action else { return nil }
+      return .statuses(Dictionary(uniqueKeysWithValues: attempts.map { ($0, .running(outputBytes: 1)) }))
+    }
+    #expect(bench.core.hosts[0].trouble == nil)
+  }
+
+  @Test func aRunGoesOnElsewhereWhereSomebodyElseHasTheGPUs() throws {
+    var bench = Bench(hosts: ["a", "b"])
+    bench.enrol("b")
+    bench.enrol("a")
+    let first = try #require(bench.launches.first?.host)
+    bench.answer { command in
+      guard case .launch = command.action else { return nil }
+      return .launched(.gpuBusy("process 7 is on it"), directory: "/w/x")
+    }
+    bench.pass(10)
+    let second = try #require(bench.launches.first?.host)
+    #expect(second != first)
+  }
+
+  @Test func whatOutlivesEverySignalStopsNeitherItsHostNorItsSweep() {
+    var bench = Bench(hosts: ["a"], runs: 2, attempts: [running("a")])
+    bench.answer { command in
+      guard case .poll = command.action else { return nil }
+      return .statuses(["s-run1-try1": .running(outputBytes: 1)])
+    }
+    bench.tell(.cancelRequested(sweep: "s"))
+    for _ in 0..<Coordinator.Settings().stopTries {
+      while bench.stops.isEmpty, bench.time < 10_000 { bench.pass(1) }
+      #expect(bench.last.finished.isEmpty)
+      bench.answer { command in
+        guard case .stop = command.action else { return nil }
+        return .notStopped("process 7 outlives KILL")
+      }
+    }
+    #expect(bench.state(of: "r0") == .cancelled)
+    bench.pass(1)
+    #expect(bench.core.hosts[0].trouble == nil)
+    #expect(
+      bench.writes.contains { if case .event(let event) = $0 { event.kind == "not-stopped" } else { false } })
+  }
+
   @Test func aHostThatHangsDelaysNoOther() {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     bench.enrol("a")
@@ -211,15 +304,16 @@ import Transports
     #expect(bench.launches.map(\.run) == ["r1"])
   }
 
-  @Test func pollsComeQuicklyAtFirstAndSlowlyLater() {
-    var bench = Bench(hosts: ["a"])
+  @Test(arguments: [Fleet.Host.Address.local, .ssh("a")])
+  func pollsComeQuicklyAtFirstAndSlowlyLater(at address: Fleet.Host.Address) {
+    var bench = Bench(hosts: ["a"], at: address)
     bench.enrol("a")
     bench.answer { command in
       guard case .launch = command.action else { return nil }
       return .launched(.started, directory: "/w/x")
     }
     var gaps: [Double] = []
-    for _ in 0..<60 {
+    for _ in 0..<240 {
       bench.answer { command in
         guard case .poll(let ids) = command.action, let id = ids.first else { return nil }
         return .statuses([id: .running(outputBytes: 1)])
@@ -229,8 +323,9 @@ import Transports
       bench.tell(.tick)
     }
     let settings = Coordinator.Settings()
-    #expect(abs(gaps[0] - settings.quickestPoll) < 1e-9)
-    #expect(abs(gaps[59] - settings.slowestPoll) < 1e-9)
+    let quickest = address == .local ? settings.quickestLocalPoll : settings.quickestPoll
+    #expect(abs(gaps[0] - quickest) < 1e-9)
+    #expect(abs(gaps[239] - settings.slowestPoll) < 1e-9)
     #expect(zip(gaps, gaps.dropFirst()).allSatisfy { $0 <= $1 + 1e-9 })
     #expect(bench.commands.count == 1, "never more than one question to one host")
   }

@@ -99,6 +99,7 @@ import Transports
       let launcher = ScriptedLauncher(directory: try scratch.directory("work")) { try onLaunch($0, ledger) }
       let coordinator = Coordinator(
         ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
+        board: GatherBoard(store: scratch.path("store")),
         hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)]
       ) { _ in }
       try await body(coordinator, ledger, launcher)

@@ -174,6 +174,110 @@ private struct Item: Hashable, CustomStringConvertible {
     }
   }
 
+  /// The reasons that the damage above does not bring about.
+  @Test(.timeLimit(.minutes(30))) func everyOtherReason() async throws {
+    try await Scratch.with { scratch in
+      let (reference, target) = try await SampleRuns.shared.pair(in: scratch)
+      try await runPython(
+        """
+        import glob, sys, torch
+        root = sys.argv[1]
+        for path in glob.glob(root + "/layer01_MoE_rank*_call001.pt"):
+            value = torch.load(path)
+            value["hidden"] = value["hidden"][:, :-1].clone()
+            torch.save(value, path)
+        for rank in range(2):
+            torch.save({"hidden": torch.ones(20, 8)}, f"{root}/layer00_Extra_rank{rank}_call001.pt")
+        """, [target])
+      var right = try DumpSetLoader.load(directory: target, layout: .atom)
+      // What a layout that looks at no names would let through.
+      var again = try #require(right.captures.first { $0.file == "layer02_Block_rank0_call001.pt" })
+      again.file = "layer02_Block_rank0_call001.pt.again"
+      right.captures.append(again)
+      let rule = try NameRule(
+        reference: [NamePattern("layer {n} Other.{t}")], target: [NamePattern("layer {n} Another.{t}")],
+        isOptional: true, title: "rule")
+      let left = try DumpSetLoader.load(directory: reference, layout: .atom)
+      let request = ComparisonRequest(
+        reference: ComparisonSide(set: left, worldSize: 1), target: ComparisonSide(set: right, worldSize: 2), slots: 4,
+        names: NameRules([.rule(rule)]))
+      let report = try await DumpComparer.compare(request)
+      #expect(report.verdict != .pass)
+      let side = try #require(report.coverage.ledger).target
+      for rank in [0, 1] {
+        #expect(reasons(side, "layer01_MoE_rank\(rank)_call001.pt").contains(.notMeasured))
+        #expect(reasons(side, "layer00_Extra_rank\(rank)_call001.pt") == [.noRule])
+      }
+      #expect(reasons(side, again.file) == [.duplicate])
+      let cut = try #require(
+        side.entries.first { $0.file == "layer01_MoE_rank0_call001.pt" && $0.reason == .notMeasured })
+      #expect(cut.values.contains("hidden") && cut.why?.contains("[20, 64]") == true, "\(cut)")
+    }
+  }
+
+  @Test func plainValuesAndIndexesAreListed() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import json, os, sys, torch
+        import safetensors.torch as st
+        root = sys.argv[1]
+        for side in "ab":
+            folder = f"{root}/sglang-{side}"
+            os.makedirs(folder)
+            for index, (name, value) in enumerate((("x", torch.ones(4, 3)), ("rids", "a"))):
+                torch.save(
+                    {"value": value, "meta": {}},
+                    f"{folder}/step=0___rank=0___dump_index={index}___name={name}___recompute_status=disabled.pt")
+            folder = f"{root}/safetensors-{side}"
+            os.makedirs(folder)
+            st.save_file({"layers.0.q": torch.ones(4, 3)}, f"{folder}/model-00001-of-00001.safetensors")
+            with open(f"{folder}/model.safetensors.index.json", "w") as f:
+                json.dump({"weight_map": {"layers.0.q": "model-00001-of-00001.safetensors"}}, f)
+            folder = f"{root}/msprobe-{side}/step0/rank0"
+            os.makedirs(folder + "/dump_tensor_data")
+            name = "Functional.linear.0.forward.output.0"
+            torch.save(torch.ones(4, 3), f"{folder}/dump_tensor_data/{name}.pt")
+            leaf = {"type": "torch.Tensor", "dtype": "torch.float32", "shape": [4, 3], "Max": 1.0, "Min": 1.0,
+                    "Mean": 1.0, "Norm": 3.4641016, "requires_grad": False, "data_name": name + ".pt"}
+            with open(f"{folder}/dump.json", "w") as f:
+                json.dump({"task": "tensor", "level": "L1", "framework": "pytorch", "dump_data_dir": "",
+                           "data": {"Functional.linear.0.forward": {
+                               "input_args": [], "input_kwargs": {}, "output": [leaf]}}}, f)
+            with open(f"{folder}/stack.json", "w") as f:
+                f.write("{}")
+        """, [scratch.path])
+      let cases: [(layout: DumpLayout, selection: CallSelection, listed: [String: CoverageLedger.Reason])] = [
+        (.sglang, .number(0), ["step=0___rank=0___dump_index=1___name=rids___recompute_status=disabled.pt": .plain]),
+        (.safetensors, .prefill, ["model.safetensors.index.json": .index]),
+        // Such files have no calls.
+        (
+          .safetensors, .number(0),
+          ["model.safetensors.index.json": .index, "model-00001-of-00001.safetensors": .undecidedCall]
+        ),
+        (.msprobe, .number(0), ["step0/rank0/dump.json": .index, "step0/rank0/stack.json": .index]),
+      ]
+      for (layout, selection, listed) in cases {
+        let sides = try ["a", "b"].map {
+          ComparisonSide(
+            set: try DumpSetLoader.load(directory: scratch.path("\(layout.rawValue)-\($0)"), layout: layout))
+        }
+        let report = try await DumpComparer.compare(
+          ComparisonRequest(reference: sides[0], target: sides[1], selection: selection))
+        let isDecided = !listed.values.contains(.undecidedCall)
+        #expect((report.verdict == .pass) == isDecided, "\(layout)")
+        let ledger = try #require(report.coverage.ledger)
+        for side in [ledger.reference, ledger.target] {
+          #expect(side.files == listed.count + (isDecided ? 1 : 0), "\(layout)")
+          #expect(
+            Dictionary(side.entries.map { ($0.file, $0.reason) }, uniquingKeysWith: { first, _ in first }) == listed,
+            "\(layout)")
+          #expect(side.compared == (isDecided ? 1 : 0), "\(layout)")
+        }
+      }
+    }
+  }
+
   @Test func slotsHaveALedgerToo() async throws {
     try await Scratch.with { scratch in
       let directory = try await SampleRuns.shared.make("--nproc 2", in: scratch, name: "slots")

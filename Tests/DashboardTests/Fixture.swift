@@ -20,6 +20,18 @@ struct Fixture: Sendable {
   final class Asked: Sendable {
     private let state = Mutex<[String]>([])
     private let text = Mutex("")
+    private let answers = Mutex<(given: Int, isHeld: Bool)>((0, false))
+
+    /// How often a host was asked for a log.
+    var logCount: Int { answers.withLock { $0.given } }
+
+    /// Holds back what hosts answer.
+    func hold(_ isHeld: Bool) { answers.withLock { $0.isHeld = isHeld } }
+
+    func answer() async throws {
+      answers.withLock { $0.given += 1 }
+      while answers.withLock({ $0.isHeld }) { try await Task.sleep(for: .milliseconds(10)) }
+    }
 
     var all: [String] { state.withLock { $0 } }
 
@@ -46,6 +58,7 @@ struct Fixture: Sendable {
         },
         retry: { sweep, runs in asked.note("retry \(sweep) \(runs.joined(separator: " "))") },
         log: { attempt, stream, offset in
+          try await asked.answer()
           let bytes = Array("\(stream.rawValue) of \(attempt.id)\n\(asked.log)".utf8)
           let from = min(offset ?? 0, bytes.count)
           return .init(

@@ -110,15 +110,21 @@ import Testing
   @Test func `Events bring what has changed and end with the sweep`() async throws {
     try await Fixture.with { fixture in
       let runs = try fixture.sweep("one")
-      async let stream = fixture.ask("/sweeps/one/events", "-N")
-      try await Task.sleep(for: .milliseconds(1500))
+      async let stream = fixture.ask("/sweeps/one/events", "-N", "-o", fixture.scratch.path("events"))
+      func come(_ count: Int) async throws {
+        while (fixture.scratch.text("events") ?? "").components(separatedBy: "event: parts\n").count <= count {
+          try await Task.sleep(for: .milliseconds(20))
+        }
+      }
+      try await come(1)
       try fixture.set(runs[3], .running, host: "gpu-c")
-      try await Task.sleep(for: .milliseconds(2500))
+      try await come(2)
       for run in runs { try fixture.set(run, .succeeded) }
       try fixture.ledger.finish(sweep: "one", state: .done, verdict: "pass", report: "{}", now: 1_700_000_100)
-      let events = try await stream
-      #expect(events.header("Content-Type") == "text/event-stream")
-      let parts = events.body.components(separatedBy: "event: parts\ndata: ").dropFirst().compactMap {
+      _ = try await stream
+      let events = try #require(fixture.scratch.text("events"))
+      #expect(events.contains("Content-Type: text/event-stream\r\n"))
+      let parts = events.components(separatedBy: "event: parts\ndata: ").dropFirst().compactMap {
         text -> [String: String]? in
         let line = text.prefix { $0 != "\n" }
         return try? JSONDecoder().decode([String: String].self, from: Data(line.utf8))
@@ -129,7 +135,7 @@ import Testing
       #expect(Set(parts[1].keys) == ["summary", "matrix", "runs"])
       #expect(parts[1]["matrix"]?.contains("gpu-c") == true)
       #expect(parts.last?["summary"]?.contains("PASS") == true)
-      #expect(events.body.hasSuffix("event: end\ndata: {}\n\n"))
+      #expect(events.hasSuffix("event: end\ndata: {}\n\n"))
     }
   }
 
@@ -155,6 +161,24 @@ import Testing
       let plain = try await fixture.ask("/api/sweeps/one/runs/run-0/log?stream=stdout")
       #expect(plain.body.hasPrefix("stdout of one-run-0\nfirst <b>"))
       #expect(plain.header("Content-Type") == "text/plain; charset=utf-8")
+    }
+  }
+
+  @Test func `Many readers of a log ask its host once`() async throws {
+    try await Fixture.with { fixture in
+      let runs = try fixture.sweep("one")
+      try fixture.set(runs[0], .running)
+      fixture.asked.log = "line\n"
+      fixture.asked.hold(true)
+      let bodies = try await withThrowingTaskGroup(of: String.self) { group in
+        for _ in 0..<20 { group.addTask { try await fixture.ask("/sweeps/one/runs/run-0/log").body } }
+        try await Task.sleep(for: .seconds(1))
+        fixture.asked.hold(false)
+        return try await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(bodies.count == 20 && bodies.allSatisfy { $0.contains("line\n</pre>") })
+      // A reader that comes late may ask anew.
+      #expect(fixture.asked.logCount <= 3, "\(fixture.asked.logCount)")
     }
   }
 
@@ -271,6 +295,18 @@ import Testing
           sweep: id, state: .done, verdict: night < 6 ? "pass" : "fail", report: "{}", series: [series], notices: [],
           now: 1_700_000_100)
       }
+      for night in 0..<2 {
+        _ = try fixture.sweep("nan-\(night)", job: "broken")
+        let point = SeriesRecord.Point(
+          layer: 0, verdict: .fail, cos: .nan, rel: .nan, relL2: .nan, alpha: .nan, floor: 0.004)
+        let series = SeriesRecord(
+          sweep: "nan-\(night)", job: "broken", created: 1_700_000_000, pair: "a", stage: "MoE", points: [point])
+        try fixture.ledger.finish(
+          sweep: "nan-\(night)", state: .done, verdict: "fail", report: "{}", series: [series], notices: [],
+          now: 1_700_000_100)
+      }
+      let broken = try await fixture.ask("/history/broken")
+      #expect(broken.body.contains("a: not finite") && !broken.body.contains("equal to the last bit"))
       let page = try await fixture.ask("/history/nightly")
       #expect(page.status == 200)
       #expect(page.body.contains("layer 3 MoE: relative L2 0.002 → "))

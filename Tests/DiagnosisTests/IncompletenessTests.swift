@@ -5,6 +5,7 @@ import Diagnosis
 import Dumps
 import Foundation
 import Reporting
+import TestSupport
 import Testing
 
 @Suite("Nothing that is missing passes")
@@ -98,6 +99,25 @@ struct IncompletenessTests {
     try file.seek(toOffset: UInt64(offset))
     try file.write(contentsOf: Data([byte ^ 1]))
     try file.close()
+  }
+
+  @Test("one value that nobody can take, and nothing else is wrong")
+  func opaqueValue() async throws {
+    let (reference, target) = try await pair("opaque")
+    let file = "layer01_MoE_rank1_call001.pt"
+    try await runPython(
+      """
+      import argparse, sys, torch
+      value = torch.load(sys.argv[1])
+      value["settings"] = argparse.Namespace(scale=2)
+      torch.save(value, sys.argv[1])
+      """, ["\(target)/\(file)"])
+    let report = try await compare(reference, target)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.rows.allSatisfy { $0.verdict == .pass } && report.coverage.compared == report.coverage.expected)
+    #expect(report.coverage.unmatched.isEmpty && report.coverage.unreadable.count == 1)
+    let entry = try #require(report.coverage.unreadable.first)
+    #expect(entry.file == file && entry.values == ["settings"] && entry.why.contains("argparse.Namespace"))
   }
 
   @Test("an expected layer that neither side has")

@@ -9,13 +9,13 @@ import Testing
 @Suite("Noise")
 struct NoiseTests {
   private func row(
-    _ stage: String, layer: Int, relL2: Double, tokens: [Double] = [], setAside: SetAside? = nil
+    _ stage: String, layer: Int, relL2: Double, tokens: [Double] = [], nonfinite: Int = 0, setAside: SetAside? = nil
   ) -> JudgedRow {
     JudgedRow(
       key: CaptureKey(layer: layer, stage: stage, tensor: "hidden"), dtype: .bfloat16,
       measures: Measures(
         cos: 1, maxAbs: relL2, rel: relL2, relL2: relL2, alpha: 1, residual: relL2, normRatio: 1, sglangRel: 0,
-        byteEqual: 0.5, nonfiniteReference: 0, nonfiniteTarget: 0, elementCount: 100, worstToken: nil,
+        byteEqual: 0.5, nonfiniteReference: 0, nonfiniteTarget: nonfinite, elementCount: 100, worstToken: nil,
         tokenRelL2: tokens, worstCoordinate: [], tokenNorms: Array(repeating: 1, count: tokens.count)),
       setAside: setAside)
   }
@@ -94,6 +94,53 @@ struct NoiseTests {
     let all = Array(repeating: 0.8, count: 16)
     let most = SetAside(tokens: [0], followers: Set(1..<16), why: "a near-tie", mayPass: true)
     #expect(verdicts([row("MoE", layer: 0, relL2: 0.8, tokens: all, setAside: most)]) == [.inconclusive])
+  }
+
+  @Test("tokens set aside, and those that follow them, are excused so far and no further")
+  func setAsideBounds() {
+    func verdict(_ off: [Int: Double], nonfinite: Int = 0, isPadding: Bool = false, origins: Set<Int> = []) -> Verdict?
+    {
+      var tokens = Array(repeating: 0.004, count: 16)
+      tokens[3] = 0.5
+      for (token, distance) in off { tokens[token] = distance }
+      let worst = (tokens.map { $0 * $0 }.reduce(0, +) / 16).squareRoot()
+      let aside = SetAside(
+        tokens: isPadding ? [9] : [3], followers: isPadding ? [] : Set(3..<16), origins: origins, why: "a near-tie",
+        mayPass: !isPadding, isPadding: isPadding)
+      return verdicts([row("MoE", layer: 0, relL2: worst, tokens: tokens, nonfinite: nonfinite, setAside: aside)]).first
+    }
+    #expect(verdict([:]) == .pass)
+    // What a token may have seen of token 3 is at most what that is off by.
+    #expect(verdict([9: 0.4]) == .pass)
+    #expect(verdict([9: 0.6]) == .inconclusive)
+    // A row of zeros, or another row, beside a token that is further off.
+    #expect(verdict([3: 1.4, 9: 1]) == .inconclusive)
+    #expect(verdict([3: 1.4, 9: 1.4]) == .inconclusive)
+    #expect(verdict([9: 11]) == .fail)
+    #expect(verdict([3: 11]) == .inconclusive)
+    // It took another expert in a layer before.
+    #expect(verdict([9: 1.3], origins: [9]) == .pass)
+    #expect(verdict([9: 11], origins: [9]) == .inconclusive)
+    // What is not finite is no rounding, wherever it stands, except where no token does.
+    for token in [3, 9] { #expect(verdict([token: .nan], nonfinite: 1) == .fail) }
+    #expect(verdict([3: 0.004, 9: .nan], nonfinite: 1, isPadding: true) == .inconclusive)
+  }
+
+  @Test("what followers may be off by comes from the rows before where no token of this one took another expert")
+  func setAsideWalk() {
+    func verdict(_ follower: Double) -> Verdict? {
+      var tokens = Array(repeating: 0.004, count: 16)
+      tokens[3] = 0.5
+      let first = SetAside(tokens: [3], followers: Set(3..<16), why: "a near-tie", mayPass: true)
+      // One row a sequence.
+      let last = SetAside(tokens: [], followers: [0, 1, 2, 3], why: "a near-tie", mayPass: true)
+      return verdicts([
+        row("MoE", layer: 0, relL2: 0.1, tokens: tokens, setAside: first),
+        row("LMHead", layer: 1, relL2: follower / 2, tokens: [0.004, 0.004, 0.004, follower], setAside: last),
+      ]).last
+    }
+    #expect(verdict(0.4) == .pass)
+    #expect(verdict(0.6) == .inconclusive)
   }
 
   @Test("classes of layers")

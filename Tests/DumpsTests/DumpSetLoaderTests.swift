@@ -110,4 +110,20 @@ import Testing
     #expect(set.unrecognised == [name])
     #expect(set.unreadable.map(\.file) == ["layer0_Block_rank0.pt"])
   }
+
+  @Test func namesThatAreNoUTF8AreToldApart() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, sys
+        root = os.fsencode(sys.argv[1])
+        for name in (b"\\xe2", b"\\xb0", b"a\\xffb.pt"):
+            open(root + b"/" + name, "wb").close()
+        """, [try scratch.directory("names")])
+      try scratch.write("names/layer0_Block_rank0.pt", [])
+      let set = try DumpSetLoader.load(directory: scratch.path("names"), layout: .atom)
+      #expect(
+        set.unrecognised == ["\\xB0", "\\xE2", "a\\xFFb.pt"].map { "\($0) (the name is not UTF-8)" })
+    }
+  }
 }

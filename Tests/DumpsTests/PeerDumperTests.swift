@@ -6,8 +6,7 @@ import Testing
 
 /// Dumps that SGLang's and msprobe's own dumpers wrote, against what their own readers, or a plain hook, found.
 ///
-/// `ROLLCALL_TEST_PEERS_PYTHON` names a Python with torch, polars, pydantic, rich and zmq, and with the wheels
-/// `sglang` (0.5.23, `pip install --no-deps`) and `mindstudio-probe` (26.2.0).
+/// `ROLLCALL_TEST_PEERS_PYTHON` names a Python with torch and the wheels of both: what `Deploy/peers` prints.
 @Suite(
   .enabled(
     if: ProcessInfo.processInfo.environment["ROLLCALL_TEST_PEERS_PYTHON"] != nil,

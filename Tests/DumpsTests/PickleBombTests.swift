@@ -18,8 +18,8 @@ import Testing
     #expect(dump.scalar("n") == .int(7))
   }
 
-  @Test func aMillionTuplesInEachOtherAreNotRecursedInto() throws {
-    let dump = try read([0x80, 2, UInt8(ascii: ")")] + [UInt8](repeating: 0x85, count: 1_000_000) + [0x2E])
+  @Test func manyTuplesInEachOtherAreNotRecursedInto() throws {
+    let dump = try read([0x80, 2, UInt8(ascii: ")")] + [UInt8](repeating: 0x85, count: 500_000) + [0x2E])
     #expect(dump.skipped.map(\.why) == ["nested more than 100 deep"])
   }
 

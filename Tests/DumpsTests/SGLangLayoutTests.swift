@@ -9,6 +9,27 @@ import Testing
   /// A folder of what `Python/write_sglang.py` makes: written once.
   private func folder(_ name: String) async throws -> String { "\(try await SGLangFiles.root.value)/\(name)" }
 
+  @Test func readsThePassesOfTheOlderHooks() async throws {
+    let folder = try await folder("hooks")
+    #expect(try DumpSetLoader.detectLayout(directory: folder) == .sglang)
+    let set = try DumpSetLoader.load(directory: folder, layout: .sglang)
+    #expect(set.ranks == [0, 1])
+    let places = set.captures.filter { $0.rank == 1 && $0.call == 0 }.map(place)
+    #expect(
+      Set(places) == [
+        "0 self_attn output", "0 mlp output", "0 layer output[0]", "0 layer output[1]", "1 self_attn output",
+        "1 mlp output", "1 layer output[0]", "1 layer output[1]", "- model pp_proxy_tensors.hidden_states",
+        "- inputs input_fields.input_ids", "- inputs input_fields.positions", "- logits_processor output",
+      ])
+    #expect(set.captures.count == 4 * places.count)
+    let second = try #require(
+      set.captures.first { $0.rank == 1 && $0.call == 1 && $0.layer == 1 && $0.tensor.name == "output[1]" })
+    #expect(try numbers(second) == [114, 114, 114, 114])
+    #expect(
+      set.unreadable.map(\.file).sorted() == ["TP0_PP0_Rank0_pid700/Pass00002.pt", "TP1_PP0_Rank1_pid701/Pass00002.pt"])
+    #expect(set.unrecognised == ["TP0_PP0_Rank0_pid700/Pass2.pt"])
+  }
+
   @Test func placesWhatTwoRanksDumped() async throws {
     let set = try DumpSetLoader.load(directory: try await folder("tp2"), layout: .sglang)
     #expect(set.unreadable.isEmpty)

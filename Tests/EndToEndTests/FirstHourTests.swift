@@ -43,6 +43,16 @@ import Testing
     }
   }
 
+  @Test func theStoreLiesBelowHomeWhereNothingElseIsSaid() async throws {
+    try await with(job: Self.job("'true'")) { rollcall, scratch in
+      var plain = rollcall
+      plain.environment.merge(["ROLLCALL_STORE": "", "XDG_DATA_HOME": "", "HOME": scratch + "/home"]) { $1 }
+      let outcome = try await plain("run", "job.yaml")
+      #expect(outcome.output.contains("\(scratch)/home/.local/share/rollcall/sweeps/first-hour-"))
+      #expect(FileManager.default.fileExists(atPath: scratch + "/home/.local/share/rollcall/rollcall.db"))
+    }
+  }
+
   @Test func anUnknownAxisIsNamed() async throws {
     let text = """
       name: x

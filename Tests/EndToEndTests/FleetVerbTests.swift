@@ -25,19 +25,6 @@ import Testing
     while scratch.text(file)?.hasSuffix("\n") != true { try await Task.sleep(for: .milliseconds(50)) }
   }
 
-  /// Processes that bear the mark of an attempt below a directory.
-  private func processes(below directory: String) throws -> [String] {
-    try FileManager.default.contentsOfDirectory(atPath: "/proc").filter { entry in
-      guard entry.allSatisfy(\.isNumber),
-        let data = FileManager.default.contents(atPath: "/proc/\(entry)/environ")
-      else { return false }
-      return data.split(separator: 0).contains { word in
-        let text = String(decoding: word, as: UTF8.self)
-        return text.hasPrefix("ROLLCALL_LAUNCH=") && text.contains(directory)
-      }
-    }
-  }
-
   // MARK: - Hosts
 
   @Test(.timeLimit(.minutes(3))) func oneHostThatHangsAndOneThatChangedHideNoOther() async throws {
@@ -85,6 +72,49 @@ import Testing
           #expect(!FileManager.default.fileExists(atPath: scratch.path("store")), "a check makes no store")
         }
       }
+    }
+  }
+
+  /// Stand-ins print what a host in a bad state would.
+  @Test(.timeLimit(.minutes(3))) func whatIsWrongWithAHostIsSaid() async throws {
+    try await with(gpus: 3) { rollcall, scratch in
+      try scratch.write(
+        "bin/date", "#!/bin/sh\nPATH=${PATH#*:}\nexec date -d '+1 hour' \"$@\"\n", permissions: 0o755)
+      try scratch.write("bin/df", "#!/bin/sh\nprintf 'Avail\\n104857600\\n'\n", permissions: 0o755)
+      try scratch.write(
+        "bin/nvidia-smi",
+        """
+        #!/bin/sh
+        [ "$1" != -i ] || shift 2
+        case $1 in
+        --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;
+        --query-gpu=driver_version) printf '570.1\\n570.1\\n' ;;
+        --query-gpu=uuid,memory.used,*)
+          printf 'GPU-aaaa, 4, 143771, 0, NVIDIA H200\\nGPU-bbbb, 70000, 143771, 97, NVIDIA H200\\n' ;;
+        --query-compute-apps=gpu_uuid,*) printf 'GPU-bbbb, \(getpid()), 69000, /usr/bin/other\\n' ;;
+        *) exit 2 ;;
+        esac
+
+        """, permissions: 0o755)
+      var disturbed = rollcall
+      let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+      disturbed.environment["PATH"] = "\(scratch.path("bin")):\(path)"
+      let check = try await disturbed("hosts", "check", "--json")
+      let host = try #require((try check.json()["hosts"] as? [[String: Any]])?.first)
+      let warnings = try #require(host["warnings"] as? [String])
+      for part in [
+        "100 MiB free in", "the fleet file says 3 GPUs, the host has 2",
+        "process \(getpid()) (/usr/bin/other) is on GPU GPU-bbbb, not ours, 69000 MiB",
+      ] { #expect(warnings.contains { $0.contains(part) }, "\(part): \(warnings)") }
+      #expect(warnings.contains { $0.contains(#/its clock is \+(3599|3600)\.\d s off/#) }, "\(warnings)")
+      #expect(warnings.count == 4, "\(warnings)")
+      let table = try await disturbed("hosts", "check")
+      #expect(table.output.contains(#/ \+(3599|3600)\.\d s /#) && table.output.contains("1 not"), "\(table.output)")
+      #expect(table.output.contains("driver 570.1"), "\(table.output)")
+      // The same host without them.
+      let sound = try await rollcall("hosts", "check", "--json")
+      let facts = try #require((try sound.json()["hosts"] as? [[String: Any]])?.first)
+      #expect(facts["warnings"] as? [String] ?? [] == [])
     }
   }
 
@@ -159,9 +189,12 @@ import Testing
           command: "cd \(scratch.path); mkdir under-way 2> /dev/null || echo both >> together; sleep 1; rmdir under-way"
           gpus: 1
         """)
-      let outcome = try await rollcall("run", "job.yaml")
+      let outcome = try await rollcall("run", "job.yaml", "--json")
       #expect(outcome.status == 2, "nothing to compare, and no failed run; \(outcome.errorOutput) \(outcome.output)")
       #expect(scratch.text("together") == nil)
+      // Nothing was sent to the host that it had to refuse.
+      let runs = try BookedSweep.runs(of: try outcome.json())
+      #expect(runs.map { ($0["attempts"] as? [Any])?.count } == [1, 1])
     }
   }
 
@@ -187,7 +220,7 @@ import Testing
         "sh", ["-c", program, "sh", scratch.path("pid"), try RollcallBinary.path, scratch.path("job.yaml")],
         environment: rollcall.variables, mustSucceed: false)
       try await waitFor("ready", scratch)
-      #expect(try processes(below: scratch.path).count >= 3)
+      #expect(try launchedProcesses(below: scratch.path).count >= 3)
       let busy = try await rollcall("hosts", "check", "--json")
       #expect(try leases(busy).filter { $0.value == "held" }.count == 2)
       if !isDriven {
@@ -201,7 +234,7 @@ import Testing
         let outcome = try await running
         #expect(outcome.status == 3, "\(outcome.errorOutput)")
       }
-      #expect(try processes(below: scratch.path) == [])
+      #expect(try launchedProcesses(below: scratch.path) == [])
       let after = try await rollcall("hosts", "check", "--json")
       #expect(try leases(after).values.allSatisfy { $0 == "free" })
     }

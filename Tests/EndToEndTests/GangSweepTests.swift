@@ -165,4 +165,36 @@ import Testing
       #expect(scratch.text("book")?.split(separator: "\n").count == 3)
     }
   }
+
+  @Test func aGangIsFollowedAndCancelledOnBothHosts() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write(
+        "waiting.yaml",
+        """
+        name: waiting
+        run:
+          command: "echo here is $NODE_RANK; echo $NODE_RANK >> \(scratch.path("ranks")); setsid sleep 600 & sleep 601"
+          gpus: 1
+          nodes: 2
+          timeout: 20m
+        """)
+      async let running = rollcall("run", "waiting.yaml")
+      while scratch.text("ranks")?.split(separator: "\n").count != 2 { try await Task.sleep(for: .milliseconds(50)) }
+      #expect(try launchedProcesses(below: scratch.path).count >= 4)
+      async let followed = rollcall("logs", "run", "--follow")
+      try await Task.sleep(for: .seconds(2))
+      let cancelled = try await rollcall("cancel", "last", "--wait")
+      #expect(cancelled.status == 0, "\(cancelled.errorOutput)")
+      #expect(try await running.status == 3)
+      let lines = Set(try await followed.output.split(separator: "\n").map(String.init))
+      #expect(lines.isSuperset(of: ["run node0 | here is 0", "run node1 | here is 1"]), "\(lines)")
+      #expect(try launchedProcesses(below: scratch.path) == [])
+      for host in ["alpha", "beta"] {
+        let leases = scratch.path("leases-\(host)")
+        let names = try FileManager.default.contentsOfDirectory(atPath: leases)
+        #expect(!names.isEmpty)
+        for name in names { try await runTool("flock", ["-n", "\(leases)/\(name)", "true"]) }
+      }
+    }
+  }
 }

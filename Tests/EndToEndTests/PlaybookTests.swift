@@ -502,15 +502,17 @@ import Testing
   @Test(.timeLimit(.minutes(10))) func aKilledPlaybookGoesOnWhereItWas() async throws {
     try await SampleJob.with("ladder", replacing: [("[1, 2, 4, 8]", "[1, 2, 4]")]) { rollcall, scratch in
       let text = try #require(scratch.text("job.yaml"))
-      let booked = "command: echo $ROLLCALL_SWEEP $ROLLCALL_RUN >> '\(scratch.path("book"))'; ${ROLLCALL_PYTHON"
+      // The two steps take longer than two kills, however quick the machine is.
+      let booked =
+        "command: echo $ROLLCALL_SWEEP $ROLLCALL_RUN >> '\(scratch.path("book"))'; sleep 1.5; ${ROLLCALL_PYTHON"
       try scratch.write("job.yaml", text.replacing("command: ${ROLLCALL_PYTHON", with: booked))
       var arguments = ["playbook", "ladder", "job.yaml", "--json"]
       var kills = 0
       while true {
+        let moment = Double.random(in: 0.3...1.4) + Double(max(0, kills - 1))
         let result = try await runTool(
           "timeout",
-          ["--foreground", "--preserve-status", "-s", "KILL", String(Double.random(in: 0.3...3) + Double(kills))]
-            + [try RollcallBinary.path] + arguments,
+          ["--foreground", "--preserve-status", "-s", "KILL", "\(moment)", try RollcallBinary.path] + arguments,
           environment: rollcall.variables, directory: scratch.path, mustSucceed: false)
         if result.status == 64, result.errorOutput.contains("holds no playbook") {
           arguments = ["playbook", "ladder", "job.yaml", "--json"]

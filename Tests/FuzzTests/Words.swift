@@ -9,7 +9,9 @@ let pickleWords: [[UInt8]] = {
     "torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_tensor_v3", "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_parameter_with_state", "torch._tensor _rebuild_from_type_v2", "collections OrderedDict",
     "torch Size", "torch device", "torch float32", "torch FloatStorage", "torch.storage UntypedStorage",
-    "_codecs encode", "__builtin__ set", "numpy._core.multiarray scalar", "os system", "builtins eval",
+    "_codecs encode", "__builtin__ set", "numpy._core.multiarray scalar",
+    "numpy._core.multiarray _reconstruct", "numpy._core.numeric _frombuffer", "numpy dtype", "numpy ndarray",
+    "os system", "builtins eval",
   ]
   return opcodes.map { [$0] } + globals.map { Array("c\($0.replacing(" ", with: "\n"))\n".utf8) }
     + [

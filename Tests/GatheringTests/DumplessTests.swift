@@ -8,8 +8,9 @@ import Transports
 /// Attempts without dumps are gathered together; whatever is otherwise is left to a gather of its own.
 @Suite(.timeLimit(.minutes(3)))
 struct DumplessTests {
-  @Test(arguments: HostKind.allCases)
-  func `many come in one command, as each would alone`(_ kind: HostKind) async throws {
+  /// Without a command, where the files are this machine's.
+  @Test(arguments: HostKind.allCases, [true, false])
+  func `many come in one command, as each would alone`(_ kind: HostKind, byCommand: Bool) async throws {
     try await kind.with { scratch, transport in
       let store = try ArtifactStore(root: scratch.path("store"))
       let parent = try scratch.directory("it's a work dir/attempts")
@@ -40,10 +41,11 @@ struct DumplessTests {
         atPath: parent + "/a19/stdout.log", withDestinationPath: "/etc/hostname")
 
       let counting = CountingTransport(transport)
+      let chosen: any Transport = byCommand ? counting : transport
       let found = try await gatherer.gatherDumpless(
-        parent: parent, attempts: runs.merging(["a b": "r20", "-n": "r21"]) { $1 }, transport: counting, store: store,
+        parent: parent, attempts: runs.merging(["a b": "r20", "-n": "r21"]) { $1 }, transport: chosen, store: store,
         sweep: "s1")
-      #expect(counting.commands.count == 1)
+      #expect(counting.commands.count == (byCommand ? 1 : 0))
       #expect(Set(found.keys) == Set((0..<10).map { "a\($0)" } + ["a19"]))
       for number in 0..<10 {
         let manifest = try store.manifest(sweep: "s1", run: "r\(number)")

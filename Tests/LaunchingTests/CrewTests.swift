@@ -8,77 +8,40 @@ import Transports
 /// Plain runs that are launched together have one supervisor together; each keeps what a run of its own has.
 @Suite(.timeLimit(.minutes(4)))
 struct CrewTests {
-  @Test(arguments: HostKind.allCases)
+  @Test(arguments: HostKind.crewed)
   func `each run of a crew is limited, stopped, lost and cleaned up for itself`(_ kind: HostKind) async throws {
     try await kind.with { host in
       let launcher = host.launcher()
       _ = try await launcher.enrol()
-      let quick = (0..<6).map { spec("quick\($0)", "echo \($0); exit \($0)") }
-      let others = [
-        spec("left", "sleep 300 & echo $!; env -i sleep 300 & echo $!; setsid sleep 300 & echo $!; exit 5"),
-        spec("late", "echo $$; exec sleep 300", timeout: 2), spec("stopped", "echo $$; sleep 300"),
-        spec("killed", "echo $$; exec sleep 300"), spec("last", "kill -SEGV $$"),
-      ]
-      try await start(quick + others, launcher)
-      #expect((quick + others).count { member($0.id, host) } >= 6)
-
-      for (number, run) in quick.enumerated() {
-        let record = try await launcher.end(of: run.id)
-        #expect(record.code == number)
-        #expect(record.reason == nil)
-        #expect(record.ended >= record.started)
-        #expect(record.environment?["kernel"]?.hasPrefix("Linux ") == true)
-        #expect(host.text(run.id, "stdout.log") == "\(number)\n")
-        let identity = try identity(run.id, host)
-        try await until { !isRunning(identity) }
+      try await expectEachEndsByItself(launcher, host) { runs in #expect(runs.count { member($0.id, host) } >= 6) }
+      for number in 0..<6 {
+        let leader = try identity("quick\(number)", host)
+        try await until { !isRunning(leader) }
       }
-      let segmented = try await launcher.end(of: "last")
-      #expect(segmented.signal == 11)
-      let left = try await launcher.end(of: "left")
-      #expect(left.code == 5)
-      #expect(left.reason == nil)
-      #expect(pids("left", host).count == 3)
-      #expect(!pids("left", host).contains(where: isRunning))
-      let late = try await launcher.end(of: "late")
-      #expect(late.reason == "timeout")
-      #expect(late.signal == 15)
-
-      try await until { !pids("stopped", host).isEmpty && !pids("killed", host).isEmpty }
-      try await launcher.stop("stopped", reason: "cancelled")
-      #expect(!pids("stopped", host).contains(where: isRunning))
-      let stopped = try await launcher.end(of: "stopped")
-      #expect(stopped.reason == "cancelled")
-      #expect(stopped.signal == 15)
-
-      guard case .running(let bytes) = try await launcher.status(of: "killed") else {
-        Issue.record("a run ended with its neighbours")
-        return
-      }
-      #expect(bytes > 0)
-      kill(try identity("killed", host), SIGKILL)
-      try await until { if case .lost = try await launcher.status(of: "killed") { true } else { false } }
-      try await until { !pids("killed", host).contains(where: isRunning) }
-      #expect(host.text("killed", "exit.json") == nil)
+      kill(try identity("other", host), SIGKILL)
+      try await until { if case .lost = try await launcher.status(of: "other") { true } else { false } }
+      try await until { !printedProcesses("other", host).contains(where: isRunning) }
+      #expect(host.text("other", "exit.json") == nil)
       let incoming = try FileManager.default.contentsOfDirectory(atPath: host.workdir + "/incoming")
       #expect(incoming.isEmpty)
     }
   }
 
-  @Test(arguments: HostKind.allCases)
+  @Test(arguments: HostKind.crewed)
   func `with its leader killed a crew is lost, and nothing of it lives`(_ kind: HostKind) async throws {
     try await kind.with { host in
       let launcher = host.launcher()
       _ = try await launcher.enrol()
       let runs = (0..<6).map { spec("a\($0)", "trap '' HUP; echo $$; sleep 300") }
-      try await start(runs, launcher)
+      try await startTogether(runs, launcher)
       let crew = runs.map(\.id).filter { member($0, host) }
       #expect(crew.count >= 4)
-      try await until { crew.allSatisfy { !pids($0, host).isEmpty } }
+      try await until { crew.allSatisfy { !printedProcesses($0, host).isEmpty } }
       let members = try crew.map { try identity($0, host) }
       let leaders = Set(members.compactMap(parent))
       #expect(leaders.count < crew.count)
       for leader in leaders { kill(leader, SIGKILL) }
-      let processes = members + crew.flatMap { pids($0, host) }
+      let processes = members + crew.flatMap { printedProcesses($0, host) }
       try await until { !processes.contains(where: isRunning) }
       let states = try await launcher.status(of: crew)
       for id in crew {
@@ -132,7 +95,7 @@ struct CrewTests {
       _ = try await launcher.enrol()
       let command = "while [ ! -e \(disk)/go ]; do sleep 0.05; done; cat /dev/zero > ../dumps/d; exit 9"
       let runs = (0..<6).map { spec("a\($0)", command) }
-      try await start(runs, launcher)
+      try await startTogether(runs, launcher)
       #expect(FileManager.default.createFile(atPath: disk + "/go", contents: nil))
       for run in runs {
         let record = try await launcher.end(of: run.id)
@@ -165,7 +128,7 @@ struct CrewTests {
       // The last one has a supervisor of its own.
       let plain = (0..<8).map { spec("a\($0)", "exit \($0)") }
       let runs = plain + [spec("alone", "exit 8 # python3")]
-      try await start(runs, launcher)
+      try await startTogether(runs, launcher)
       #expect(runs.count { member($0.id, host) } >= 6)
       func isWritten(_ id: String) -> Bool {
         let name = member(id, host) ? "exit.json" : ".reserve"
@@ -193,13 +156,6 @@ struct CrewTests {
 
   // MARK: -
 
-  private func start(_ runs: [AttemptSpec], _ launcher: DetachedLauncher) async throws {
-    try await withThrowingTaskGroup(of: (String, LaunchOutcome).self) { group in
-      for run in runs { group.addTask { (run.id, try await launcher.launch(run, files: [])) } }
-      for try await (id, outcome) in group { #expect(outcome == .started, "\(id)") }
-    }
-  }
-
   private func words(_ id: String, _ host: TestHost) -> [Substring] {
     (host.text(id, "identity") ?? "").split(whereSeparator: \.isWhitespace)
   }
@@ -209,10 +165,6 @@ struct CrewTests {
 
   private func identity(_ id: String, _ host: TestHost) throws -> Int32 {
     try #require(words(id, host).dropFirst().first.flatMap { Int32($0) })
-  }
-
-  private func pids(_ id: String, _ host: TestHost) -> [Int32] {
-    (host.text(id, "stdout.log") ?? "").split(separator: "\n").compactMap { Int32($0) }
   }
 
   private func parent(_ pid: Int32) -> Int32? {

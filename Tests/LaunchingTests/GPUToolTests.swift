@@ -75,6 +75,83 @@ struct GPUToolTests {
       #expect(clean.reason == nil)
     }
   }
+
+  @Test func `AMD's GPUs, their visibility, and strangers on them`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeAMD(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      let facts = try await launcher.enrol()
+      #expect(facts.gpuIDs == ["0", "1", "2"])
+      #expect(facts.gpuNames == ["gfx942", "gfx942", "gfx942"])
+
+      let show = "echo \"$ROCR_VISIBLE_DEVICES|${HIP_VISIBLE_DEVICES-}|${CUDA_VISIBLE_DEVICES-}|$ROLLCALL_GPUS\""
+      let environment = [("HIP_VISIBLE_DEVICES", "7"), ("CUDA_VISIBLE_DEVICES", "7"), ("ROCR_VISIBLE_DEVICES", "7")]
+      // A queue on the first, memory of the second.
+      try host.scratch.write("sys/class/kfd/kfd/proc/4242/queues/0/gpuid", "1001\n")
+      try host.scratch.write("sys/class/drm/renderD129/device/mem_info_vram_used", "\(70_000 << 20)\n")
+      let one = try await launcher.launch(spec("one", show, gpus: 1, environment: environment), files: [])
+      #expect(one == .started)
+      _ = try await launcher.end(of: "one")
+      #expect(host.text("one", "stdout.log") == "2|||2\n")
+      let none = try await launcher.launch(spec("none", show, environment: environment), files: [])
+      #expect(none == .started)
+      _ = try await launcher.end(of: "none")
+      #expect(host.text("none", "stdout.log") == "|||\n")
+      guard case .gpuBusy(let why) = try await launcher.launch(spec("two", show, gpus: 2), files: []) else {
+        Issue.record("a GPU in use was given away")
+        return
+      }
+      #expect(why.contains("70000 MiB of GPU 1"))
+      try host.scratch.write("sys/class/drm/renderD129/device/mem_info_vram_used", "\(300 << 20)\n")
+      guard case .gpuBusy(let who) = try await launcher.launch(spec("three", show, gpus: 3), files: []) else {
+        Issue.record("a GPU in use was given away")
+        return
+      }
+      #expect(who.contains("process 4242, which holds no lock, is on GPU 0"))
+    }
+  }
+
+  /// The watch looks every 30 seconds, so this test takes about as long.
+  @Test func `a stranger on an AMD GPU marks the run contended`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeAMD(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      let stop = host.scratch.path("stop")
+      let own =
+        "d='\(host.scratch.path("sys/class/kfd/kfd/proc"))'/$$/queues/0; mkdir -p $d; echo 100$((ROLLCALL_GPUS + 1)) >$d/gpuid; "
+      let command = own + "while [ ! -e '\(stop)' ]; do sleep 0.1; done"
+      for attempt in ["clean", "shared"] {
+        let outcome = try await launcher.launch(spec(attempt, command, gpus: 1), files: [])
+        #expect(outcome == .started)
+        try await until { host.text(attempt, "identity") != nil }
+      }
+      let other = ProcessInfo.processInfo.processIdentifier
+      try host.scratch.write("sys/class/kfd/kfd/proc/\(other)/queues/3/gpuid", "1002\n")
+      try await until { host.text("shared", "contended") != nil }
+      try host.scratch.write("stop", "")
+      let shared = try await launcher.end(of: "shared")
+      #expect(shared.reason == "contended")
+      let clean = try await launcher.end(of: "clean")
+      #expect(clean.reason == nil)
+    }
+  }
+}
+
+/// What the kernel tells of three GPUs beside two processors.
+private struct FakeAMD {
+  let scratch: Scratch
+  var prefix: String { "ROLLCALL_SYSFS='\(scratch.path("sys"))'; export ROLLCALL_SYSFS; " }
+
+  func install() throws {
+    for node in 0..<5 {
+      let path = "sys/class/kfd/kfd/topology/nodes/\(node)"
+      try scratch.write("\(path)/gpu_id", node < 2 ? "0\n" : "\(999 + node)\n")
+      try scratch.write("\(path)/name", node < 2 ? "\n" : "gfx942\n")
+      try scratch.write("\(path)/properties", "simd_count 304\ndrm_render_minor \(node < 2 ? 0 : 126 + node)\n")
+    }
+  }
 }
 
 private struct FakeNvidia {

@@ -11,6 +11,11 @@ enum HostKind: String, CaseIterable, CustomTestStringConvertible {
   /// The same with `sh` being bash.
   case bash
   case ssh
+  /// The machine's own processes: a supervisor leads the plain runs.
+  case supervised
+
+  /// Where plain runs that are launched together have a crew.
+  static let crewed: [HostKind] = [.local, .bash, .ssh]
 
   var testDescription: String { rawValue }
 
@@ -20,6 +25,10 @@ enum HostKind: String, CaseIterable, CustomTestStringConvertible {
       switch self {
       case .local:
         try await TestHost(scratch: scratch, transport: LocalTransport(), server: nil).use(body)
+      case .supervised:
+        var host = TestHost(scratch: scratch, transport: LocalTransport(), server: nil)
+        host.supervisor = try supervisorProgram
+        try await host.use(body)
       case .bash:
         let bash = try await runTool("sh", ["-c", "command -v bash"]).output.trimmingCharacters(in: .newlines)
         try FileManager.default.createSymbolicLink(
@@ -36,28 +45,42 @@ enum HostKind: String, CaseIterable, CustomTestStringConvertible {
   }
 }
 
+/// The built `rollcall`, beside the test bundle in the build folder.
+var supervisorProgram: [String] {
+  get throws {
+    let folder = URL(fileURLWithPath: CommandLine.arguments[0]).resolvingSymlinksInPath().deletingLastPathComponent()
+    let path = folder.appendingPathComponent("rollcall").path
+    try #require(FileManager.default.isExecutableFile(atPath: path), "no rollcall beside the tests at \(path)")
+    return [path, "supervise"]
+  }
+}
+
 /// One host of a test.
 struct TestHost {
   let scratch: Scratch
   let transport: any Transport
   let server: LoopbackSSHD?
+  var supervisor: [String]?
 
   var workdir: String { scratch.path("work dir") }
 
   func launcher(gpus: Int? = 0, workdir: String? = nil, transport: (any Transport)? = nil) -> DetachedLauncher {
     DetachedLauncher(
       transport: transport ?? self.transport, workdir: workdir ?? self.workdir, leaseDir: scratch.path("leases"),
-      gpus: gpus, name: "gpu-1")
+      gpus: gpus, name: "gpu-1", supervisor: supervisor)
   }
 
   /// A file of an attempt, nil where there is none.
   func text(_ attempt: String, _ name: String) -> String? { scratch.text("work dir/attempts/\(attempt)/\(name)") }
 
-  /// Boot id, process id, start time.
-  func identity(_ attempt: String) throws -> (pid: Int32, start: String) {
+  /// The process that leads it, when that began, and the session of its command.
+  func identity(_ attempt: String) throws -> (pid: Int32, start: String, session: Int32) {
     let words = try #require(text(attempt, "identity")).split(whereSeparator: \.isWhitespace)
-    try #require(words.count == 3)
-    return (try #require(Int32(words[1])), String(words[2]))
+    // Only a supervisor of many has its commands in sessions of their own.
+    try #require(words.count == 3 || supervisor != nil && words.count == 4)
+    return (
+      try #require(Int32(words[1])), String(words[2]), try #require(Int32(words.count == 3 ? words[1] : words[3]))
+    )
   }
 
   fileprivate func use(_ body: (TestHost) async throws -> Void) async throws {

@@ -38,7 +38,8 @@ struct LauncherConformance {
       #expect(directory == host.workdir + "/attempts/a1")
       #expect(host.text("a1", "stdout.log") == "\(directory)/files\nbytes \u{0}\n")
       #expect(host.text("a1", "stderr.log") == "err\n")
-      for name in ["spec.json", "launch.sh", "identity", "stdout.log", "stderr.log", "files", "dumps", "exit.json"] {
+      let own = kind == .supervised ? [] : ["launch.sh"]
+      for name in own + ["spec.json", "identity", "stdout.log", "stderr.log", "files", "dumps", "exit.json"] {
         #expect(FileManager.default.fileExists(atPath: directory + "/" + name), "\(name)")
       }
       #expect(!FileManager.default.fileExists(atPath: directory + "/.reserve"))
@@ -46,7 +47,7 @@ struct LauncherConformance {
       let stored = try JSONDecoder().decode(AttemptSpec.self, from: Data((host.text("a1", "spec.json") ?? "").utf8))
       #expect(stored == spec("a1", "./tool.sh; echo err >&2; exit 3"))
       let identity = try host.identity("a1")
-      #expect(!isRunning(identity.pid))
+      #expect(!isRunning(kind == .supervised ? identity.session : identity.pid))
       let incoming = try FileManager.default.contentsOfDirectory(atPath: host.workdir + "/incoming")
       #expect(incoming.isEmpty)
     }
@@ -171,10 +172,10 @@ struct LauncherConformance {
       #expect(answer23 == .started)
       try await until { host.text("a1", "stdout.log")?.isEmpty == false }
       let command = try #require(Int32(host.text("a1", "stdout.log")?.dropLast() ?? ""))
-      let supervisor = try host.identity("a1").pid
+      let (supervisor, _, session) = try host.identity("a1")
       #expect(isRunning(command))
-      #expect(getsid(supervisor) == supervisor)
-      #expect(getsid(command) == supervisor)
+      #expect(getsid(supervisor) != getsid(0))
+      #expect(getsid(command) == session)
       #expect(getpgid(command) != supervisor)
       kill(supervisor, SIGKILL)
       try await until { !isRunning(supervisor) }

@@ -142,6 +142,34 @@ import Testing
     }
   }
 
+  @Test func dumpsThatWereNotCopiedAreNoSuccess() {
+    func evidence(_ states: [String], _ because: String?, cancel: String? = nil) -> SlurmEvidence {
+      var evidence = Self.evidence(claimed: "7", code: because == nil ? nil : 0, because: because, cancel: cancel)
+      evidence.jobs = states.compactMap { SlurmJob(row: "7|\($0)|None|n1||a.t") }
+      evidence.uncopied = "n1: no space"
+      return evidence
+    }
+    let why = AttemptStatus.lost("its dumps were not all copied from its nodes: n1: no space")
+    for states in [["COMPLETED"], ["TIMEOUT"], ["OUT_OF_MEMORY"], []] {
+      #expect(Self.status(evidence(states, "not-copied")) == why, "\(states)")
+    }
+    #expect(Self.isLost(Self.status(evidence(["FAILED"], "not-copied"), unexplained: 31)))
+    for cancel in ["cancelled", nil] {
+      let reason = cancel ?? "cancelled-elsewhere"
+      guard case .exited(let record) = Self.status(evidence(["CANCELLED"], "not-copied", cancel: cancel)) else {
+        if cancel == nil { continue }
+        Issue.record("our own cancel")
+        return
+      }
+      #expect(record.reason == reason)
+    }
+    for state in ["TIMEOUT", "OUT_OF_MEMORY"] {
+      var copying = evidence([state], nil)
+      copying.isCopying = true
+      #expect(Self.status(copying) == .lost("its job ended while its dumps were copied from its nodes"))
+    }
+  }
+
   @Test func whatTheSupervisorEndedKeepsItsReason() {
     let timedOut = ExitRecord(code: 143, signal: nil, started: 5, ended: 9, reason: "timeout")
     #expect(Self.status(Self.evidence("FAILED", claimed: "7", code: 143, because: "timeout")) == .exited(timedOut))
@@ -182,6 +210,26 @@ import Testing
     #expect(Self.status(SlurmEvidence()) == .absent)
   }
 
+  /// An element of an array that is cancelled while it waits is gone at once, and its array is not.
+  @Test(arguments: ["7_3", nil]) func whatItsArrayLacksWasCancelled(_ submitted: String?) {
+    var evidence = Self.evidence(submitted: submitted)
+    evidence.isLeftOut = true
+    #expect(Self.status(evidence) == nil, "files come late: it may have run")
+    #expect(
+      Self.status(evidence, unexplained: 60)
+        == .exited(
+          ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: "cancelled-elsewhere")))
+    evidence.cancel = "superseded"
+    #expect(
+      Self.status(evidence, unexplained: 60)
+        == .exited(
+          ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: "superseded")))
+    evidence.claim = SlurmEvidence.Claim(number: "9", nodes: "n1", started: 5)
+    #expect(Self.isLost(Self.status(evidence, unexplained: 60)), "it had begun")
+    evidence.isComplete = false
+    #expect(Self.status(evidence, unexplained: 60) == nil)
+  }
+
   @Test func withoutAnAnswerOfTheAccountingNothingIsConcluded() {
     for var evidence in [Self.evidence(claimed: "7"), Self.evidence(), Self.evidence(submitted: nil)] {
       evidence.isComplete = false
@@ -210,6 +258,10 @@ import Testing
       id: "a", token: "t", sweep: "s", run: "r", number: 1, command: "true", environment: [], gpuCount: 2,
       timeout: 1, stallTimeout: nil)
     #expect(gres.words(for: spec).contains("--gres=gpu:2"))
+    #expect(!gres.words(for: spec).contains { $0.hasPrefix("--signal") })
+    spec.dumpDirectory = "/local/x"
+    #expect(gres.words(for: spec).contains("--time=13"), "there is time to copy")
+    #expect(gres.words(for: spec).contains("--signal=B:USR1@300"))
     spec.timeout = 1e300
     #expect(gres.words(for: spec).contains { $0.hasPrefix("--time=") }, "a huge timeout is no trap")
   }

@@ -7,68 +7,85 @@ import Transports
 /// One job an attempt, whoever asks how often, against a real Slurm.
 @Suite(
   .enabled(
-    if: ProcessInfo.processInfo.environment["ROLLCALL_TEST_SLURM"] == "1"
-      || (FileManager.default.isExecutableFile(atPath: "/usr/sbin/slurmctld") && geteuid() == 0),
+    if: SlurmCluster.isAvailable,
     "needs Slurm and root; as root: Deploy/slurm/cluster install"))
 struct SlurmSubmissionTests {
-  private static let script =
-    URL(fileURLWithPath: #filePath)
-    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent().path + "/Deploy/slurm/cluster"
-
-  /// This machine, where Slurm is found by its configuration.
-  private struct LoginNode: Transport {
-    let configuration: String
-    /// A directory whose programs are found first.
-    var commands = "/nonexistent"
-    let base = LocalTransport()
-
-    func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
-      try await base.run(
-        "export SLURM_CONF=\(configuration) PATH=\(commands):$PATH\n" + command, input: input, limit: limit,
-        timeout: timeout)
-    }
-
-    func stream(
-      _ command: String, input: [UInt8], timeout: Duration,
-      onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
-    ) async throws -> CommandResult {
-      try await base.stream(command, input: input, timeout: timeout, onOutput: onOutput)
-    }
-
-    func close() async { await base.close() }
-  }
-
   private func spec(_ id: String, token: String = "t1", command: String = "true") -> AttemptSpec {
     AttemptSpec(
       id: id, token: token, sweep: "s", run: "r", number: 1, command: command, environment: [], gpuCount: 1,
-      timeout: 60, stallTimeout: nil)
+      timeout: 600, stallTimeout: nil)
   }
 
   @Test(.timeLimit(.minutes(4))) func anAttemptIsOneJobHoweverOftenItIsAskedFor() async throws {
     try await Scratch.with { scratch in
-      let directory = scratch.path("slurm")
-      let started = try await runTool(Self.script, ["start", directory])
-      let configuration = started.output.trimmingCharacters(in: .whitespacesAndNewlines)
-      do {
-        try await ask(scratch, LoginNode(configuration: configuration), configuration)
-      } catch {
-        try await runTool(Self.script, ["stop", directory])
-        throw error
-      }
-      try await runTool(Self.script, ["stop", directory])
+      try await SlurmCluster.with(in: scratch) { cluster in try await ask(scratch, cluster) }
     }
   }
 
-  private func ask(_ scratch: Scratch, _ login: LoginNode, _ configuration: String) async throws {
+  /// What became of an array's element is told by the accounting, or the log of ended jobs, when the controller has
+  /// forgotten it.
+  @Test(.timeLimit(.minutes(5)), arguments: [SlurmCluster.Memory.accounting, .jobLog])
+  func elementsAreKnownWhenTheyAreForgotten(memory: SlurmCluster.Memory) async throws {
+    try await Scratch.with { scratch in
+      try await SlurmCluster.with(in: scratch, memory: memory, minJobAge: 2) { cluster in
+        func launcher() -> SlurmLauncher {
+          SlurmLauncher(
+            transport: cluster.login(), workdir: scratch.path("shared"),
+            options: SlurmLauncher.Options(partition: "low", arrayThrottle: 16), name: "cluster")
+        }
+        let specs = (1...130).map { number in
+          var spec = spec("a\(number)", command: number == 1 ? "sleep 600" : "true")
+          spec.gpuCount = 0
+          spec.timeout = 900
+          return spec
+        }
+        let submitting = launcher()
+        let outcomes = try await withThrowingTaskGroup(of: LaunchOutcome.self) { group in
+          for spec in specs { group.addTask { try await submitting.launch(spec, files: []) } }
+          return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.allSatisfy { $0 == .submitted })
+        let others = specs.dropFirst().map(\.id)
+        let areOver = try await SlurmCluster.wait {
+          others.allSatisfy { scratch.text("shared/attempts/\($0)/exit.json") != nil }
+        }
+        #expect(areOver)
+        func open() async throws -> [SlurmCluster.Job] { try await cluster.jobs().filter { $0.state != "COMPLETED" } }
+        let isAlone = try await SlurmCluster.wait { try await open().map(\.state) == ["RUNNING"] }
+        try #require(isAlone)
+        let left = try #require(try await open().first)
+        #expect(left.element != nil, "\(left)")
+        // Somebody with more right to its node.
+        try await cluster(
+          "sbatch", "--partition=urgent", "--nodelist=\(left.nodes)", "--exclusive", "--time=1", "--output=/dev/null",
+          "--wrap=true")
+        let isForgotten = try await SlurmCluster.wait { try await cluster.jobs().isEmpty }
+        try #require(isForgotten)
+        let ends = try await launcher().status(of: specs.map(\.id))
+        guard case .lost(let why) = ends["a1"] else {
+          Issue.record("\(ends["a1"].map { "\($0)" } ?? "not known")")
+          return
+        }
+        #expect(why.hasPrefix("Slurm says PREEMPTED of job"), "\(why)")
+        for id in others {
+          guard case .exited(let record) = ends[id], record.code == 0 else {
+            Issue.record("\(id): \(ends[id].map { "\($0)" } ?? "not known")")
+            continue
+          }
+        }
+      }
+    }
+  }
+
+  private func ask(_ scratch: Scratch, _ cluster: SlurmCluster) async throws {
     func launcher() -> SlurmLauncher {
       SlurmLauncher(
-        transport: login, workdir: scratch.path("shared"), options: SlurmLauncher.Options(words: ["--partition=main"]),
+        transport: cluster.login(), workdir: scratch.path("shared"),
+        options: SlurmLauncher.Options(words: ["--partition=main"]),
         name: "cluster")
     }
     func jobs(_ id: String) async throws -> Int {
-      try await runTool(
-        "squeue", ["-h", "-t", "all", "-o", "%j"], environment: ["SLURM_CONF": configuration]
-      ).output.split(separator: "\n").count { $0.hasPrefix(id + ".") }
+      try await cluster.jobs().count { $0.name.hasPrefix(id + ".") }
     }
     // Three coordinators at once.
     let book = scratch.path("book")
@@ -82,7 +99,7 @@ struct SlurmSubmissionTests {
     #expect(once == 1)
 
     // Submitted by somebody who died before he could note it.
-    let second = spec("a2", command: "sleep 30")
+    let second = spec("a2", command: "sleep 600")
     _ = try await launcher().launch(second, files: [])
     try FileManager.default.removeItem(atPath: scratch.path("shared/attempts/a2/job"))
     try? FileManager.default.removeItem(atPath: scratch.path("shared/attempts/a2/claim"))
@@ -108,7 +125,8 @@ struct SlurmSubmissionTests {
 
     // What Slurm refuses leaves nothing behind.
     let wrong = SlurmLauncher(
-      transport: login, workdir: scratch.path("shared"), options: SlurmLauncher.Options(words: ["--partition=nix"]),
+      transport: cluster.login(), workdir: scratch.path("shared"),
+      options: SlurmLauncher.Options(words: ["--partition=nix"]),
       name: "cluster")
     let refused = try await wrong.launch(spec("a4"), files: [])
     guard case .refused(let reason) = refused else {
@@ -126,7 +144,8 @@ struct SlurmSubmissionTests {
       try await Task.sleep(for: .milliseconds(200))
     }
     #expect(scratch.text("book") == "ran\n", "it ran once")
-    try await refuse(scratch, configuration)
+    try await avoid(scratch, launcher(), cluster)
+    try await refuse(scratch, cluster)
     let ends = try await launcher().status(of: ["a1", "a2", "a3", "a4"])
     #expect(ends["a4"] == .absent)
     for (id, reason) in [("a2", "superseded"), ("a3", "cancelled")] {
@@ -138,35 +157,81 @@ struct SlurmSubmissionTests {
     }
   }
 
+  /// Nodes that lost an earlier attempt of the run, as long as there are others.
+  private func avoid(_ scratch: Scratch, _ launcher: SlurmLauncher, _ cluster: SlurmCluster) async throws {
+    func excluded(_ id: String) async throws -> String {
+      let row = try await cluster("squeue", "-h", "-t", "all", "-o", "%j|%x").split(separator: "\n").first {
+        $0.hasPrefix(id + ".")
+      }
+      return try #require(row?.split(separator: "|", omittingEmptySubsequences: false).last.map(String.init))
+    }
+    for (id, nodes, reason) in [("e1", "n2", "superseded"), ("e2", "n[1,3-4]", nil), ("e3", "n3", "cancelled")] {
+      try scratch.write("shared/attempts/\(id)/claim/job", "7 0 \(nodes) 5\n")
+      if let reason { try scratch.write("shared/attempts/\(id)/exit.json", "{\"reason\":\"\(reason)\"}\n") }
+    }
+    let cases: [(String, [String], Int?, String)] = [
+      ("c1", ["e1"], nil, "n2"), ("c2", ["e1", "e3"], nil, "n2"), ("c3", ["e1", "e2"], nil, ""),
+      ("c4", ["e1"], 4, ""), ("c5", ["e1"], 3, "n2"), ("c6", ["e3", "gone"], nil, ""),
+    ]
+    for (id, earlier, nodes, expected) in cases {
+      var spec = spec(id, command: "sleep 60")
+      spec.earlier = earlier
+      spec.nodes = nodes
+      let outcome = try await launcher.launch(spec, files: [])
+      #expect(outcome == .submitted)
+      let found = try await excluded(id)
+      #expect(found == expected, "\(id)")
+    }
+    for (id, _, _, _) in cases { try await launcher.stop(id, reason: "cancelled") }
+  }
+
   /// What sbatch says when it takes no job: later, never, or nobody knows.
-  private func refuse(_ scratch: Scratch, _ configuration: String) async throws {
+  private func refuse(_ scratch: Scratch, _ cluster: SlurmCluster) async throws {
     func launcher(saying words: String) throws -> SlurmLauncher {
       let folder = try scratch.directory("commands")
-      try scratch.write("commands/sbatch", "#!/bin/sh\necho '\(words)' >&2\nexit 1\n", permissions: 0o755)
+      try scratch.write("commands/sbatch", "#!/bin/sh\nprintf '%s\\n' '\(words)' >&2\nexit 1\n", permissions: 0o755)
       return SlurmLauncher(
-        transport: LoginNode(configuration: configuration, commands: folder), workdir: scratch.path("shared"),
+        transport: cluster.login(commands: folder), workdir: scratch.path("shared"),
         options: SlurmLauncher.Options(), name: "cluster")
     }
-    let limit =
-      "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
-      + "accounting/QOS policy (job submit limit, user\"s size and/or time limits)"
-    // None of ours is there, so that waiting makes no room.
-    var outcome = try await launcher(saying: limit).launch(spec("b1"), files: [])
-    guard case .refused = outcome else {
-      Issue.record("a limit that nothing mends: \(outcome)")
-      return
+    let policy =
+      "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, user\"s size "
+      + "and/or time limits)"
+    // Neither a limit that no waiting mends, nor one without a name where none of ours is there.
+    for words in ["sbatch: error: QOSMaxWallDurationPerJobLimit\n" + policy, policy] {
+      let outcome = try await launcher(saying: words).launch(spec("b1"), files: [])
+      guard case .refused(let why) = outcome, why.contains("QOS") else {
+        Issue.record("a limit that nothing mends: \(outcome)")
+        return
+      }
     }
+    // Other jobs than ours may fill it.
+    let limit = "sbatch: error: AssocGrpSubmitJobsLimit\n" + policy
+    var outcome = try await launcher(saying: limit).launch(spec("b1"), files: [])
+    let words = "the cluster takes no more jobs now: "
+    #expect(outcome == .full(words + "AssocGrpSubmitJobsLimit", mayHaveArrived: false))
     let real = SlurmLauncher(
-      transport: LoginNode(configuration: configuration), workdir: scratch.path("shared"),
+      transport: cluster.login(), workdir: scratch.path("shared"),
       options: SlurmLauncher.Options(), name: "cluster")
     _ = try await real.launch(spec("b2", command: "sleep 60"), files: [])
-    outcome = try await launcher(saying: limit).launch(spec("b3"), files: [])
-    guard case .gpuBusy(let why) = outcome else {
+    outcome = try await launcher(saying: policy).launch(spec("b3"), files: [])
+    guard case .full(let why, false) = outcome, why.contains("job submit limit") else {
       Issue.record("there will be room when ours have ended: \(outcome)")
       return
     }
-    #expect(why.contains("AssocMaxSubmitJobLimit"))
-    #expect(!FileManager.default.fileExists(atPath: scratch.path("shared/attempts/b3")), "another attempt follows")
+    #expect(!FileManager.default.fileExists(atPath: scratch.path("shared/attempts/b3")), "nothing of it is left")
+
+    // Where its table of jobs is full, sbatch tries for minutes; it is not waited for that long.
+    let folder = try scratch.directory("commands")
+    let asleep = "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying"
+    try scratch.write("commands/sbatch", "#!/bin/sh\necho '\(asleep)' >&2\nexec sleep 300\n", permissions: 0o755)
+    let slow = SlurmLauncher(
+      transport: cluster.login(commands: folder), workdir: scratch.path("shared"),
+      options: SlurmLauncher.Options(), name: "cluster")
+    outcome = try await slow.launch(spec("b5"), files: [])
+    #expect(outcome == .full(words + "MaxJobCount", mayHaveArrived: true))
+    outcome = try await real.launch(spec("b5"), files: [])
+    #expect(outcome == .submitted)
 
     // It may have arrived: nothing is concluded, and the same launch again submits it.
     let lost = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
@@ -175,6 +240,6 @@ struct SlurmSubmissionTests {
     #expect(status == .absent)
     outcome = try await real.launch(spec("b4"), files: [])
     #expect(outcome == .submitted)
-    for id in ["b2", "b4"] { try await real.stop(id, reason: "cancelled") }
+    for id in ["b2", "b4", "b5"] { try await real.stop(id, reason: "cancelled") }
   }
 }

@@ -32,6 +32,16 @@ import Testing
     }
   }
 
+  @Test func howLongAHostMayBeSilentIsRead() throws {
+    let hosts = "hosts: [{name: a, local: true}]"
+    #expect(try FleetReader.read(text: "\(hosts)\nlost_after: 10m", path: "f").lostAfter == 600)
+    #expect(try FleetReader.read(text: "launcher: slurm\nlost_after: 45", path: "f").lostAfter == 45)
+    #expect(try FleetReader.read(text: hosts, path: "f").lostAfter == nil)
+    #expect(throws: PlanningError.self) { try FleetReader.read(text: "\(hosts)\nlost_after: soon", path: "f") }
+    #expect(try FleetReader.read(text: "\(hosts)\nanswer_within: 5s", path: "f").answerWithin == 5)
+    #expect(throws: PlanningError.self) { try FleetReader.read(text: "\(hosts)\nanswer_within: 0s", path: "f") }
+  }
+
   @Test func readsAFleet() throws {
     let scratch = try Scratch()
     defer { scratch.remove() }
@@ -81,7 +91,10 @@ import Testing
       exclusive: true
       sbatch: [--mem=0, --cpus-per-gpu=12]
       max_jobs: 64
+      arrays: false
+      array_throttle: 16
       poll: 2.5
+      scratch: /local/me/
       labels: {gpu: h200}
       env: {CUDA_HOME: /opt/cuda}
       workdir: /lustre/me/rollcall
@@ -89,7 +102,8 @@ import Testing
     let fleet = try FleetReader.read(text: text, path: "fleet.yaml")
     let slurm = Fleet.Host.Slurm(
       partition: "gpu", account: "inference", qos: "low", constraint: "h200&nvlink", reservation: "tuesday",
-      gpuType: "h200", usesGres: true, options: ["--mem=0", "--cpus-per-gpu=12"], maxJobs: 64, poll: 2.5)
+      gpuType: "h200", usesGres: true, options: ["--mem=0", "--cpus-per-gpu=12"], maxJobs: 64, poll: 2.5,
+      scratch: "/local/me", arrays: false, arrayThrottle: 16)
     let host = Fleet.Host(
       name: "alps", address: .ssh("login.alps"), gpus: .count(0), cpuSlots: 64, labels: ["gpu": "h200"],
       env: ["CUDA_HOME": "/opt/cuda"], workdir: "/lustre/me/rollcall", isExclusive: true, slurm: slurm)
@@ -140,20 +154,23 @@ import Testing
       ),
       ("hosts: [{name: a, ssh: b, label: {}}]\n", ["1:27: unknown key `label` in `host` [labels]"]),
       (
-        "partition: gpu\nmax_jobs: 3\nhosts: [{name: a, local: true}]\n",
-        ["1:1: `partition`, `max_jobs`: at this level for `launcher: slurm` only; each of `hosts` has its own"]
+        "partition: gpu\nmax_jobs: 3\narray_throttle: 2\nhosts: [{name: a, local: true}]\n",
+        [
+          "1:1: `partition`, `max_jobs`, `array_throttle`: at this level for `launcher: slurm` only; each of `hosts` has its own"
+        ]
       ),
       (
         "launcher: slurm\nhosts: [{name: a, local: true}]\n",
         ["2:8: with `launcher: slurm` the cluster places the runs; take out `hosts`"]
       ),
       (
-        "launcher: slurm\nsubmit: -oX\nmax_jobs: 0\npartition: a b\nworkdir: here\n",
+        "launcher: slurm\nsubmit: -oX\nmax_jobs: 0\npartition: a b\nworkdir: here\nscratch: ~/x\n",
         [
           "2:9: `submit` must be local or the ssh alias of the login node",
           "3:11: expected a whole number from 1 to 100000, found the number 0",
           "4:12: `partition` must be one word, as sbatch takes it",
           "5:10: `workdir` must be an absolute path or begin with ~/, without ..",
+          "6:10: `scratch` must be an absolute path without ..",
         ]
       ),
       (

@@ -164,7 +164,8 @@ import Testing
   @Test func theNoteShowsEveryExperiment() throws {
     let (conclusion, steps) = try play { batch, _ in batch == "p1" ? 1e-3 : 0 }
     let note = PlaybookReport(id: "x", name: "invariance", job: "sample", steps: steps, conclusion: conclusion).note(2)
-    #expect(note.contains("### prompts=p0 against: PASS") || note.contains("prompts=p0"), "\(note)")
+    #expect(note.contains("### prompts=p0 against the reference: PASS"), "\(note)")
+    #expect(note.contains("### prompts=p1 against the reference: FAIL"))
     #expect(note.contains("prompts=p1") && note.contains("| layer 1 MoE slot 1 |"))
   }
 }

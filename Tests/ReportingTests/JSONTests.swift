@@ -97,6 +97,8 @@ import Testing
   func `A sweep comes back as it was`(verdict: Verdict) throws {
     let report = Samples.sweep(verdict)
     let again = try SweepReport(json: report.json())
+    let verdicts = try SweepReport.verdicts(json: report.json())
+    #expect(verdicts == again.cells.reduce(into: [:]) { $0[$1.id] = $1.verdict } && !verdicts.isEmpty)
     // NaN differs from itself, so texts are compared; all else must be equal.
     #expect(again.json() == report.json())
     #expect(again.cells == report.cells)

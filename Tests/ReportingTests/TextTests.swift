@@ -85,6 +85,21 @@ import Testing
     #expect(table.allSatisfy { $0.count <= 90 })
   }
 
+  @Test func `Repeats are runs, shares of a gang are one run, and only a second try is told as one`() {
+    var cell = Samples.cell("2", "eager", verdict: .pass)
+    let run = cell.runs[0]
+    cell.runs = [run, run]
+    #expect(cell.runCount == "2")
+    // Two hosts of one gang.
+    cell.runs = [run]
+    cell.runs[0].attempts += run.attempts
+    #expect(cell.runCount == "1")
+    cell.runs = [run, run]
+    cell.runs[1].attempts += run.attempts
+    cell.runs[1].attempts[1].number = 2
+    #expect(cell.runCount == "2, retried 1 ×")
+  }
+
   @Test func `Names cannot steer the terminal`() {
     var report = Samples.sweep(.inconclusive)
     report.job = "a\u{1B}]0;title\u{7}\u{202E}b"

@@ -1,13 +1,15 @@
+import Foundation
 import Scheduling
 import TestSupport
 import Testing
 
 /// Sweeps run to their end by the clock of the test, on hosts of eight GPUs.
 @Suite struct MakespanTests {
-  /// Minutes a run takes at most and takes; half an hour is a usual limit for what takes some ten minutes.
+  /// A run and how long it takes, in the unit of its time limit: half an hour is a usual limit for what takes some ten
+  /// minutes.
   private struct Job {
     var run: Run
-    var minutes: Double
+    var time: Double
   }
 
   /// A mix of tensor-parallel sizes: how many of 20 runs have each.
@@ -22,14 +24,14 @@ import Testing
     return sizes.enumerated().map { index, gpus in
       let minutes = Double.random(in: 3...20, using: &random)
       return Job(
-        run: Run(id: "r\(index)", gpus: gpus, order: index, timeLimit: minutes < 10 ? 15 : 30), minutes: minutes)
+        run: Run(id: "r\(index)", gpus: gpus, order: index, timeLimit: minutes < 10 ? 15 : 30), time: minutes)
     }
   }
 
   /// Runs all jobs; `isStrict`: nothing overtakes (first come, first served).
   private func makespan(_ jobs: [Job], hosts: Int, isStrict: Bool) -> Double {
     var scheduler = Scheduler(hosts: (0..<hosts).map { gpuHost("h\($0)", 8) })
-    let minutes = Dictionary(uniqueKeysWithValues: jobs.map { ($0.run.id, $0.minutes) })
+    let times = Dictionary(uniqueKeysWithValues: jobs.map { ($0.run.id, $0.time) })
     var waiting = jobs.map(\.run)[...]
     if !isStrict {
       for run in waiting { scheduler.add(run) }
@@ -42,7 +44,7 @@ import Testing
       repeat {
         if isStrict, scheduler.queuedCount == 0, let next = waiting.popFirst() { scheduler.add(next) }
         for case .place(let run, _, _) in scheduler.decide(now: now) {
-          ends.append((now + (minutes[run] ?? 0), run))
+          ends.append((now + (times[run] ?? 0), run))
           started += 1
         }
       } while isStrict && scheduler.queuedCount == 0 && !waiting.isEmpty
@@ -62,9 +64,7 @@ import Testing
       // A night's work: some eight hours.
       let large = Self.mixes[mix][8] ?? 0
       let jobs = jobs(Self.mixes[mix], scale: hosts * (large > 4 ? 4 : 10), seed: UInt64(seed + 100 * mix))
-      // No schedule is shorter than the work over the GPUs, nor than the longest run.
-      let work = jobs.reduce(0) { $0 + Double($1.run.gpus) * $1.minutes } / Double(8 * hosts)
-      let bound = max(work, jobs.map(\.minutes).max() ?? 0)
+      let bound = bound(jobs, hosts: hosts)
       let ours = makespan(jobs, hosts: hosts, isStrict: false)
       let strict = makespan(jobs, hosts: hosts, isStrict: true)
       ratios.append(ours / bound)
@@ -73,6 +73,51 @@ import Testing
     #expect(mean(ratios) <= 1.1, "mix \(mix), \(hosts) hosts: \(ratios)")
     // Where nothing is large, nothing is in the way of anything.
     #expect(mean(toStrict) < (Self.mixes[mix][8] == nil ? 1.02 : 0.97), "mix \(mix), \(hosts) hosts: \(toStrict)")
+  }
+
+  /// No schedule is shorter than the work over the GPUs, nor than the longest run, nor than what needs whole hosts over
+  /// the hosts.
+  private func bound(_ jobs: [Job], hosts: Int) -> Double {
+    let work = jobs.reduce(0) { $0 + Double($1.run.gpus) * $1.time } / Double(8 * hosts)
+    // Of those with more than half of a host no two share one.
+    let large = jobs.filter { $0.run.gpus > 4 }.reduce(0) { $0 + $1.time } / Double(hosts)
+    return max(work, large, jobs.map(\.time).max() ?? 0)
+  }
+
+  /// What `Tests/Fixtures/mixes/record.py` wrote of real sweeps, so many nights of it, in the order of the queue: a
+  /// sweep follows another.
+  private func recorded(_ mix: String, nights: Int) throws -> [Job] {
+    let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+    let text = try String(contentsOf: folder.appending(path: "Fixtures/mixes/\(mix).csv"), encoding: .utf8)
+    let lines = text.split(separator: "\n").map { $0.split(separator: ",") }
+    #expect(lines.first == ["job", "cell", "gpus", "seconds", "limit_s"])
+    return try (0..<nights).flatMap { night in
+      try lines.dropFirst().enumerated().map { index, fields in
+        try #require(fields.count == 5)
+        let order = night * lines.count + index
+        return Job(
+          run: Run(
+            id: "r\(order)", gpus: try #require(Int(fields[2])), order: order, sweep: "\(night)",
+            timeLimit: try #require(Double(fields[4]))), time: try #require(Double(fields[3])))
+      }
+    }
+  }
+
+  /// Time limits are those of the jobs, a hundred times what the runs take, and tell nothing; or within a tenth of it.
+  @Test(arguments: ["tp-sweep", "night"], [2, 4])
+  func recordedMixesAreNearTheBoundAndBetterThanFirstComeFirstServed(mix: String, hosts: Int) throws {
+    var toStrict: [Double] = []
+    for isKnown in [true, false] {
+      var jobs = try recorded(mix, nights: hosts * 4)
+      if isKnown { for index in jobs.indices { jobs[index].run.timeLimit = jobs[index].time * 1.1 } }
+      let ours = makespan(jobs, hosts: hosts, isStrict: false)
+      let strict = makespan(jobs, hosts: hosts, isStrict: true)
+      let bound = bound(jobs, hosts: hosts)
+      #expect(ours <= 1.1 * bound, "\(mix), \(hosts) hosts, limits known: \(isKnown): \(ours / bound)")
+      if isKnown { #expect(ours < strict, "\(mix), \(hosts) hosts: \(ours / strict)") }
+      toStrict.append(ours / strict)
+    }
+    #expect(mean(toStrict) < 1, "\(mix), \(hosts) hosts: \(toStrict)")
   }
 
   private func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
@@ -96,7 +141,7 @@ import Testing
           let job = byID[run]
           #expect(now <= promised[run] ?? .infinity, "seed \(seed): \(run) was delayed")
           active.append(
-            (run, hosts[0], gpus, now + (job?.minutes ?? 0), now + (job?.run.timeLimit ?? 0)))
+            (run, hosts[0], gpus, now + (job?.time ?? 0), now + (job?.run.timeLimit ?? 0)))
           started += 1
         case .reserve(let run, let hosts): heads.append((run, hosts[0]))
         case .wait, .impossible: break

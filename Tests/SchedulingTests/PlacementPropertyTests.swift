@@ -81,6 +81,11 @@ import Testing
           for name in names {
             let host = try #require(hosts[name])
             #expect((host.totalGPUs ?? 0) >= run.gpus && host.state == .ready, "seed \(seed)")
+            guard run.gpus > 0 else {
+              // A gang of runs without GPUs.
+              if host.freeCPUSlots - slots[name, default: 0] < 1 { isFull = true }
+              continue
+            }
             if host.freeGPUs - gpus[name, default: 0] < run.gpus { isFull = true }
             spare[name] = max(0, host.freeGPUs - gpus[name, default: 0] - run.gpus)
           }

@@ -122,6 +122,17 @@ func gpuHost(
     #expect(Explanation.summary(reasons).hasPrefix("unreachable (away); 3 GPUs free, needs 4 (busy); "))
   }
 
+  @Test func aHostWhoseGPUsSomebodyElseHadIsTheLastToBeAsked() {
+    let run = Run(id: "r", gpus: 1, order: 1, avoidedHosts: ["a"])
+    #expect(
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8)]))
+        == [.place(run: "r", hosts: ["b"], gpus: 1)])
+    // But is not waited for by way of another.
+    #expect(
+      Placement.decide(.init(runs: [run], hosts: [gpuHost("a", 1), gpuHost("b", 8, free: 0)]))
+        == [.place(run: "r", hosts: ["a"], gpus: 1)])
+  }
+
   @Test func aHostThatFailedIsUsedWhereThereIsNoOther() {
     let run = Run(id: "r", gpus: 1, order: 1, excludedHosts: ["a"])
     #expect(
@@ -248,6 +259,19 @@ func gpuHost(
     var gpus: [String: Int] = [:]
     for case .place(let run, _, let count) in scheduler.decide() { gpus[String(run.prefix(3)), default: 0] += count }
     #expect(gpus == ["old": 4, "new": 4])
+  }
+
+  @Test func sweepsWithoutGPUsTakeTurnsToo() {
+    var scheduler = Scheduler(hosts: [gpuHost("a", 0, slots: 8)])
+    for id in 0..<20 { scheduler.add(Run(id: "old\(id)", gpus: 0, order: id, sweep: "old")) }
+    for id in 0..<20 { scheduler.add(Run(id: "new\(id)", gpus: 0, order: 100 + id, sweep: "new")) }
+    var places: [String: [String]] = [:]
+    for case .place(let run, _, _) in scheduler.decide() { places[String(run.prefix(3)), default: []].append(run) }
+    #expect(places.mapValues(\.count) == ["old": 4, "new": 4])
+    // What has ended counts no more.
+    for run in places["old", default: []] { scheduler.release(run) }
+    let next = scheduler.decide().compactMap { if case .place(let run, _, _) = $0 { run.prefix(3) } else { nil } }
+    #expect(next == ["old", "old", "old", "old"])
   }
 
   @Test func hostsComeAndGoAndWhatTheyHoldStays() {

@@ -6,8 +6,8 @@ import Testing
   func infrastructureIsTriedAgainUpToTheLimit(ending: AttemptEnding) {
     let policy = RetryPolicy(retries: 2, firstDelay: 5, longestDelay: 300)
     #expect(ending.isInfrastructure)
-    #expect(policy.next(after: ending, charged: 0) == .retry(after: 5, isCharged: true, avoidHost: true))
-    #expect(policy.next(after: ending, charged: 1) == .retry(after: 10, isCharged: true, avoidHost: true))
+    #expect(policy.next(after: ending, charged: 0) == .retry(after: 5, isCharged: true))
+    #expect(policy.next(after: ending, charged: 1) == .retry(after: 10, isCharged: true))
     #expect(policy.next(after: ending, charged: 2) == .end(.lost))
     #expect(RetryPolicy(retries: 0).next(after: ending, charged: 0) == .end(.lost))
   }
@@ -28,6 +28,6 @@ import Testing
   @Test func aBusyGPUCostsNoRetryAndWaitsLonger() {
     let policy = RetryPolicy(retries: 0, firstDelay: 5, longestDelay: 60)
     let delays = [0, 1, 3, 4, 1_000_000].map { policy.next(after: .gpuBusy, charged: 7, uncharged: $0) }
-    #expect(delays == [5, 10, 40, 60, 60].map { .retry(after: $0, isCharged: false, avoidHost: false) })
+    #expect(delays == [5, 10, 40, 60, 60].map { .retry(after: $0, isCharged: false) })
   }
 }

@@ -49,6 +49,24 @@ struct ConnectingTests {
     }
   }
 
+  @Test func `an agent that never answers is known from one that does and from none`() async throws {
+    try await Scratch.with { scratch in
+      let path = scratch.path("agent")
+      let silent = try #require(try? UnixListener(path))
+      #expect(SSHAgent.isSilent(at: path))
+      silent.close()
+      #expect(!SSHAgent.isSilent(at: path), "nobody listens there any more")
+      #expect(!SSHAgent.isSilent(at: scratch.path("nothing")))
+      #expect(!SSHAgent.isSilent(at: String(repeating: "x", count: 500)))
+      let real = scratch.path("real")
+      let started = try await runTool("ssh-agent", ["-a", real])
+      let number = started.output.split(separator: ";").first { $0.contains("SSH_AGENT_PID=") }
+      let agent = try #require(number.flatMap { Int32($0.split(separator: "=").last ?? "") })
+      defer { kill(agent, SIGTERM) }
+      #expect(!SSHAgent.isSilent(at: real))
+    }
+  }
+
   @Test func `so many may connect as the gate's bound says, in the order they came`() {
     let gate = ConnectGate()
     let target = SSHTarget(name: "x", alias: "x", configurationFile: nil)
@@ -196,6 +214,35 @@ struct ConnectingTests {
   }
 }
 
+extension ConnectingTests {
+  @Test func `the quicker key exchange is chosen where both sides know it`() async throws {
+    let chosen = try await keyExchange()
+    #expect(chosen == "ecdh-sha2-nistp256")
+    let other = try await keyExchange(serverOptions: ["KexAlgorithms curve25519-sha256"])
+    #expect(other == "curve25519-sha256")
+    let old = try await keyExchange(serverOptions: ["KexAlgorithms diffie-hellman-group14-sha256"])
+    #expect(old == "diffie-hellman-group14-sha256")
+  }
+
+  @Test func `the user's own KexAlgorithms stand`() async throws {
+    let chosen = try await keyExchange(clientOptions: ["KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256"])
+    #expect(chosen == "curve25519-sha256")
+  }
+
+  private func keyExchange(serverOptions: [String] = [], clientOptions: [String] = []) async throws -> String {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.with(in: scratch, serverOptions: serverOptions, clientOptions: clientOptions) { server in
+        let target = SSHTarget(
+          name: "here", alias: server.alias, configurationFile: server.configurationFile)
+        var ends: [Int32] = [-1, -1]
+        try #require(pipe(&ends) == 0)
+        defer { for end in ends { Glibc.close(end) } }
+        return try SSHSession(target, wakeDescriptor: ends[0]).keyExchange
+      }
+    }
+  }
+}
+
 /// A connection that says nothing.
 private struct Holder {
   private let descriptor: Int32
@@ -220,6 +267,29 @@ private struct Holder {
       Glibc.close(descriptor)
       return nil
     }
+  }
+
+  func close() { Glibc.close(descriptor) }
+}
+
+/// A socket that takes connections and says nothing.
+private struct UnixListener {
+  private let descriptor: Int32
+
+  init(_ path: String) throws {
+    descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    try withUnsafeMutableBytes(of: &address.sun_path) { room in
+      try #require(path.utf8.count < room.count)
+      room.copyBytes(from: path.utf8)
+    }
+    let isBound = withUnsafePointer(to: &address) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+      }
+    }
+    try #require(isBound && listen(descriptor, 8) == 0)
   }
 
   func close() { Glibc.close(descriptor) }

@@ -99,7 +99,15 @@ enum CallResolver {
       var votes: [Set<Int?>: Int] = [:]
       let sets = places.mapValues { Set($0.map(\.call)) }
       for set in sets.values { votes[set, default: 0] += 1 }
-      let usual = votes.max { ($0.value, -$0.key.count) < ($1.value, -$1.key.count) }?.key ?? []
+      // With as many votes the fewer calls, then the earlier: never the order of a table.
+      func isBehind(_ left: (calls: Set<Int?>, votes: Int), _ right: (calls: Set<Int?>, votes: Int)) -> Bool {
+        guard (left.votes, -left.calls.count) == (right.votes, -right.calls.count) else {
+          return (left.votes, -left.calls.count) < (right.votes, -right.calls.count)
+        }
+        let numbers = [right.calls, left.calls].map { $0.map { $0 ?? -1 }.sorted() }
+        return numbers[0].lexicographicallyPrecedes(numbers[1])
+      }
+      let usual = votes.max { isBehind(($0.key, $0.value), ($1.key, $1.value)) }?.key ?? []
       let passes = Dictionary(
         uniqueKeysWithValues: Self.tokens(
           of: places.filter { sets[$0.key] == usual }.flatMap(\.value)

@@ -31,17 +31,20 @@ struct CaptureIndex: Sendable {
     ranks = Set(kept.map(\.rank)).sorted()
     worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, (side.set.captures.map(\.rank).max() ?? -1) + 1)
     var parts: [CaptureKey: [Int?: [Int: [CaptureKey: Capture]]]] = [:]
-    for var capture in kept.sorted(by: { $0.file < $1.file }) {
-      let own = CaptureKey(capture)
+    for original in kept.sorted(by: { $0.file < $1.file }) {
+      let own = CaptureKey(original)
       let key = names.name(of: own)
+      var capture = original
       if names.flattened.contains(own), let flat = capture.tensor.flattened { capture.tensor = flat }
-      if names.fused[key]?.contains(own) == true {
+      let isPart = names.fused[key]?.contains(own) == true
+      let isThere =
+        isPart
+        ? parts[key]?[capture.call]?[capture.rank]?[own] != nil : captures[key]?[capture.call]?[capture.rank] != nil
+      if isThere {
+        duplicates.append("\(capture.file): \(own) of rank \(capture.rank) is there twice")
+        duplicateCaptures.insert(original)
+      } else if isPart {
         parts[key, default: [:]][capture.call, default: [:]][capture.rank, default: [:]][own] = capture
-        continue
-      }
-      if captures[key]?[capture.call]?[capture.rank] != nil {
-        duplicates.append("\(capture.file): \(key) of rank \(capture.rank) is there twice")
-        duplicateCaptures.insert(capture)
       } else {
         captures[key, default: [:]][capture.call, default: [:]][capture.rank] = capture
       }

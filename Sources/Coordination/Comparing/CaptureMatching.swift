@@ -30,10 +30,12 @@ struct CaptureMatching: Sendable {
 
   /// What became of one side's captures of a place.
   enum Fate: Sendable {
-    /// Those of these calls are in `pairs`.
-    case paired(calls: Set<Int?>)
+    /// Of these calls, those of each rank that are in `pairs`.
+    case paired(calls: Set<Int?>, used: [Int: Set<Int?>])
     /// Those of these calls have nothing to be compared with.
     case partnerless(calls: Set<Int?>, why: String)
+    /// Those of these calls cannot be put together.
+    case unjoined(calls: Set<Int?>, why: String)
     /// The chosen call has none.
     case notThere
     case undecided(String)
@@ -70,7 +72,7 @@ struct CaptureMatching: Sendable {
       let left = side(key, reference, referenceCalls, otherRows: rows(key, target, targetCalls))
       let right = side(key, target, targetCalls, otherRows: rows(key, reference, referenceCalls))
       switch (left, right) {
-      case (.found(let leftChoice, let leftRanks), .found(let rightChoice, let rightRanks)):
+      case (.found(let leftChoice, let leftRanks, let leftUsed), .found(let rightChoice, let rightRanks, let rightUsed)):
         chosen += leftRanks.count * leftChoice.calls.count + rightRanks.count * rightChoice.calls.count
         guard areFitting else {
           let why = "the calls chosen on the two sides have different token counts"
@@ -80,7 +82,9 @@ struct CaptureMatching: Sendable {
           )
           continue
         }
-        fates[key] = (.paired(calls: Set(leftChoice.calls)), .paired(calls: Set(rightChoice.calls)))
+        fates[key] = (
+          .paired(calls: Set(leftChoice.calls), used: leftUsed), .paired(calls: Set(rightChoice.calls), used: rightUsed)
+        )
         let why =
           leftChoice == rightChoice ? rightChoice.why : "reference: \(leftChoice.why); target: \(rightChoice.why)"
         pairs.append(
@@ -96,8 +100,8 @@ struct CaptureMatching: Sendable {
         fates[key] = (left.fate(other: right, "target"), right.fate(other: left, "reference"))
         for (name, outcome) in [("reference", left), ("target", right)] {
           switch outcome {
-          case .found(let choice, let ranks): chosen += ranks.count * choice.calls.count
-          case .absent(let why):
+          case .found(let choice, let ranks, _): chosen += ranks.count * choice.calls.count
+          case .absent(let why, _):
             let reason = (names.reference.reasons[key] ?? names.target.reasons[key]).map { " (\($0))" } ?? ""
             unmatched.append("\(key): \(why) in the \(name)\(reason)")
           case .problem(let problem):
@@ -147,19 +151,21 @@ struct CaptureMatching: Sendable {
   // MARK: one place
 
   private enum Found {
-    case found(CallChoice, [Int: Capture])
-    case absent(String)
+    /// - Parameter used: of each rank, the calls whose numbers are in its capture.
+    case found(CallChoice, [Int: Capture], used: [Int: Set<Int?>])
+    /// - Parameter calls: those of the choice, of which some may be there.
+    case absent(String, calls: [Int?] = [])
     case problem(CallProblem)
 
     /// What becomes of this side's captures where the place is not compared, because of `other`.
     func fate(other: Found, _ name: String) -> Fate {
       switch (self, other) {
-      case (.found(let choice, _), .problem(let problem)):
+      case (.found(let choice, _, _), .problem(let problem)):
         .partnerless(calls: Set(choice.calls), why: "\(name): \(problem.message)")
-      case (.found(let choice, _), .absent(let why)):
+      case (.found(let choice, _, _), .absent(let why, _)):
         .partnerless(calls: Set(choice.calls), why: "\(why) in the \(name)")
-      case (.found(let choice, _), .found): .paired(calls: Set(choice.calls))
-      case (.absent, _): .notThere
+      case (.found(let choice, _, let used), .found): .paired(calls: Set(choice.calls), used: used)
+      case (.absent(let why, let calls), _): calls.isEmpty ? .notThere : .unjoined(calls: Set(calls), why: why)
       case (.problem(let problem), _): .undecided(problem.message)
       }
     }
@@ -176,29 +182,33 @@ struct CaptureMatching: Sendable {
         guard let ranks = byCall[choice.call] else {
           return .absent(choice.call.map { "there is no call \($0)" } ?? "there is no file without a call number")
         }
-        return .found(choice, ranks)
+        return .found(choice, ranks, used: ranks.mapValues { _ in [choice.call] })
       }
       let wanted = choice.joined.filter { byCall[$0] == nil }
       if let first = wanted.first {
-        return .absent("there is no call \(first) of the \(choice.joined.count) to be joined")
+        return .absent("there is no call \(first) of the \(choice.joined.count) to be joined", calls: choice.calls)
       }
       var ranks: [Int: Capture] = [:]
+      var used: [Int: Set<Int?>] = [:]
       for rank in index.ranks {
         let captures = choice.joined.compactMap { byCall[$0]?[rank] }
         guard captures.count == choice.joined.count else { continue }
         guard let joined = joined(captures, choice: choice, key: key, calls: calls, otherRows: otherRows) else {
-          return .absent("the rows of calls \(choice.joined.map(String.init).joined(separator: ", ")) cannot be joined")
+          return .absent(
+            "the rows of calls \(choice.joined.map(String.init).joined(separator: ", ")) cannot be joined",
+            calls: choice.calls)
         }
-        ranks[rank] = joined
+        (ranks[rank], used[rank]) = joined
       }
-      return ranks.isEmpty ? .absent("no rank has all of the calls to be joined") : .found(choice, ranks)
+      return ranks.isEmpty
+        ? .absent("no rank has all of the calls to be joined", calls: choice.calls) : .found(choice, ranks, used: used)
     }
   }
 
-  /// The chunks of one rank as one capture, rows in the common order.
+  /// The chunks of one rank as one capture, rows in the common order, and the calls that are in it.
   private func joined(
     _ captures: [Capture], choice: CallChoice, key: CaptureKey, calls: ResolvedCalls, otherRows: Int?
-  ) -> Capture? {
+  ) -> (capture: Capture, used: Set<Int?>)? {
     guard var result = captures.first else { return nil }
     let place = ResolvedCalls.StagePlace(layer: key.layer, stage: key.stage)
     var byPass: [Int: Tensor] = [:]
@@ -222,17 +232,20 @@ struct CaptureMatching: Sendable {
       let pieces = runs.compactMap { byPass[$0.call]?.rows($0.start..<($0.start + $0.count)) }
       if pieces.count == runs.count, let whole = Tensor.joined(pieces) {
         result.tensor = whole
-        return result
+        return (result, Set(choice.calls))
       }
     }
     let order = Set(runs.map(\.call)).sorted()
     guard let whole = Tensor.joined(order.compactMap { byPass[$0] }) else { return nil }
     result.tensor = whole
     // One row a sequence (the last token's): against one call the last chunk counts.
-    if let last = order.last.flatMap({ byPass[$0] }), whole.shape.first != otherRows, last.shape.first == otherRows {
-      result.tensor = last
+    if let last = order.last, let tensor = byPass[last], whole.shape.first != otherRows,
+      tensor.shape.first == otherRows
+    {
+      result.tensor = tensor
+      return (result, Set(calls.assigned[place].map { $0[last] ?? [] } ?? [last]))
     }
-    return result
+    return (result, Set(choice.calls))
   }
 
   /// Rows of a place in the one call chosen; nil where several are joined.

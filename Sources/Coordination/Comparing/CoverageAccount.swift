@@ -29,14 +29,22 @@ enum CoverageAccount {
       if stale.contains(capture) { return Cause(reason: .stale) }
       if index.duplicateCaptures.contains(capture) { return Cause(reason: .duplicate) }
       let key = index.names.name(of: CaptureKey(capture))
+      let incomplete = Cause(reason: .notMeasured, why: "rank \(capture.rank) lacks others that belong with it")
+      guard index.captures[key]?[capture.call]?[capture.rank] != nil else { return incomplete }
       switch fate(key) {
-      case .paired(let calls) where calls.contains(capture.call):
+      case .paired(let calls, let used) where calls.contains(capture.call):
+        guard let own = used[capture.rank] else { return incomplete }
+        guard own.contains(capture.call) else {
+          return Cause(reason: .otherCall, why: "of one row a sequence, only the last call's count")
+        }
         return unmeasured[key].map { Cause(reason: .notMeasured, why: $0) }
       case .partnerless(let calls, let why) where calls.contains(capture.call):
         return Cause(reason: .noPartner, why: why)
+      case .unjoined(let calls, let why) where calls.contains(capture.call):
+        return Cause(reason: .notMeasured, why: why)
       case .outside(let why): return Cause(reason: .noRule, why: why)
       case .undecided(let why): return Cause(reason: .undecidedCall, why: why)
-      case .paired, .partnerless, .notThere: return Cause(reason: .otherCall)
+      case .paired, .partnerless, .unjoined, .notThere: return Cause(reason: .otherCall)
       case nil: return Cause(reason: .notMeasured, why: "the place was not looked at")
       }
     }
@@ -57,8 +65,9 @@ enum CoverageAccount {
     entries += Dictionary(grouping: set.plain, by: \.file).map {
       CoverageLedger.Entry(file: $0.key, values: $0.value.map(\.name), reason: .plain)
     }
-    let files = Set(set.captures.map(\.file)).union(set.unreadable.map(\.file)).union(set.unrecognised)
+    var files = Set(set.captures.map(\.file)).union(set.unreadable.map(\.file)).union(set.unrecognised)
       .union(set.plain.map(\.file))
+    entries += set.files.filter { files.insert($0).inserted }.map { CoverageLedger.Entry(file: $0, reason: .index) }
     let values = set.unreadable.reduce(0) { $0 + ($1.values?.count ?? 0) } + set.plain.count
     return CoverageLedger.Side(
       files: files.count, captures: set.captures.count + values, compared: compared, entries: entries)

@@ -23,6 +23,8 @@ struct SideSummary: Sendable, Codable {
   var duplicates: [String]
   var unreadable: [Unreadable]
   var unrecognisedCount: Int
+  /// Of these, by their names, dumps that should have been read; nil in measures of an earlier version.
+  var overlookedDumps: [String]?
 
   init(_ index: CaptureIndex) {
     root = index.side.set.root
@@ -34,6 +36,7 @@ struct SideSummary: Sendable, Codable {
     duplicates = index.duplicates
     unreadable = index.side.set.unreadable
     unrecognisedCount = index.side.set.unrecognised.count
+    overlookedDumps = index.side.set.overlooked
   }
 
   /// Ranks below the world size without any capture.

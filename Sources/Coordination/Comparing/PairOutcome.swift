@@ -140,13 +140,21 @@ extension PairOutcome {
     divergentRanks = try divergent(decision.target, audit).map { targetRanks[$0] }
     divergentReferenceRanks = try divergent(decision.reference, audit).map { referenceRanks[$0] }
     // Padding is no part of the logical tensor, and says nothing only while it is empty.
-    if let padding = decision.plan.padding, !padding.isEmpty || padding.rowsWon > 0 {
+    let paddings = [
+      (decision.plan.padding, targets, "the target's ranks", "the reference"),
+      (decision.plan.referencePadding, references, "the reference's ranks", "the target"),
+    ]
+    for case (let padding?, let ranks, let holders, let other) in paddings
+    where !padding.isEmpty || padding.rowsWon > 0 {
       let wins =
         padding.rowsWon > 0 ? ", the largest of its row in \(padding.rowsWon) of \(padding.rows) rows looked at" : ""
+      // Tokens beyond the batch's, and inputs that are kept in another way, prove nothing.
+      let isOpen = padding.axis == 0 && padding.rowsWon == 0 || key.role == .input
       problem = Problem(
-        padding.axis == 0 && padding.rowsWon == 0 ? .inconclusive : .fail,
-        "the ranks hold \(padding.count) indices of dimension \(padding.axis) more than the reference, and they are not "
-          + "empty (largest \(padding.largest))\(wins)")
+        isOpen ? .inconclusive : .fail,
+        "\(holders) (\(planner.listed(ranks.map(\.shape)))) hold \(padding.count) indices of dimension "
+          + "\(padding.axis) more than \(other) (\(decision.target.shape) in all), and they are not empty (largest "
+          + "\(padding.largest))\(wins)")
       return
     }
     measures = try await PairMeasurer.measure(

@@ -609,6 +609,9 @@ struct ReportBuilder {
         reasons.append("rank \(absent.map(String.init).joined(separator: ", ")) of the \(name) is missing")
       }
       if !index.stale.isEmpty { reasons.append("\(index.stale.count) stale captures of the \(name) were set aside") }
+      if let dumps = index.overlookedDumps, let first = dumps.first {
+        reasons.append("\(dumps.count) dump files of the \(name) have names that the layout does not know: \(first)")
+      }
     }
     let open = lines.count { $0.judgement.verdict == .inconclusive }
     if open > 0 { reasons.append("\(open) rows are open") }

@@ -123,7 +123,8 @@ struct RoutingWalk {
       ? "tokens took another expert at a near-tie of the router's scores"
       : "tokens may have taken another expert, and no router was dumped to say so"
     if count == rows {
-      return SetAside(tokens: current.tokens, followers: Set(first..<rows), why: why, mayPass: isSure)
+      return SetAside(
+        tokens: current.tokens, followers: Set(first..<rows), origins: flipped, why: why, mayPass: isSure)
     }
     // One row a sequence, its last token's.
     guard count < rows, outcome.shape.count > 1 else { return nil }

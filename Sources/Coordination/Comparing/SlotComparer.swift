@@ -31,15 +31,16 @@ extension DumpComparer {
     guard slots >= 2 else {
       throw AlignmentError(code: .ruleMismatch, place: set.root, message: "slots must be at least 2, not \(slots)")
     }
-    var alone: [CaptureKey: [Int: Capture]]?
+    var alone: CaptureMatching?
     if let single {
       var request = request
       (request.reference, request.target, request.slots) = (single.side, single.side, 1)
       let index = CaptureIndex(single.side, rank: rank)
-      let pairs = CaptureMatching(request: request, reference: index, target: index, isSlots: true).pairs
-      alone = Dictionary(pairs.map { ($0.key, $0.target) }, uniquingKeysWith: { first, _ in first })
+      alone = CaptureMatching(request: request, reference: index, target: index, isSlots: true)
     }
-    let others = alone
+    let others = alone.map {
+      Dictionary($0.pairs.map { ($0.key, $0.target) }, uniquingKeysWith: { first, _ in first })
+    }
     let counter = MeasuringCounter(matching.pairs, progress)
     let audit = set.areChecksumsVerified ? nil : StorageAudit()
     let measured = try await Bounded.map(matching.pairs) { pair in
@@ -49,7 +50,7 @@ extension DumpComparer {
       counter.finished(pair)
       return stage
     }
-    return SlotReport(request: request, matching: matching, stages: measured, single: single?.side).report
+    return SlotReport(request: request, matching: matching, stages: measured, single: single?.side, alone: alone).report
   }
 }
 
@@ -159,6 +160,8 @@ private struct SlotReport {
   var stages: [SlotMeasurer.Stage]
   /// The run of the prompt alone; nil: slots are compared with slot 0.
   var single: ComparisonSide?
+  /// Of that run; what it lacks keeps the verdict from PASS as what the batch lacks does.
+  var alone: CaptureMatching?
 
   /// What a slot is compared with.
   private var standard: String { single == nil ? "slot 0" : "the prompt alone" }
@@ -168,9 +171,10 @@ private struct SlotReport {
     let rows = stages.flatMap { stage in
       stage.measures.map { row(stage, slot: $0.slot, measures: $0.measures, mismatch) }
     }
-    var unmatched = matching.unmatched + matching.target.duplicates + stages.compactMap(\.unmatched)
+    var unmatched = matching.unmatched + matching.target.duplicates + stages.compactMap(\.unmatched) + aloneUnmatched
     unmatched = unmatched.reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
-    let unreadable = request.target.set.unreadable + stages.compactMap(\.unreadable)
+    let unreadable =
+      request.target.set.unreadable + (single?.set.unreadable ?? []) + stages.compactMap(\.unreadable)
     let coverage = ComparisonReport.Coverage(
       expected: matching.expected, compared: stages.count { !$0.measures.isEmpty }, unmatched: unmatched,
       unreadable: unreadable, otherCalls: matching.otherCalls / 2, ledger: ledger)
@@ -181,9 +185,15 @@ private struct SlotReport {
       findings.insert(variance(first), at: 0)
     }
     var verdicts = rows.map(\.verdict)
-    let isComplete = unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty
+    let unread = request.target.set.overlooked + (single?.set.overlooked ?? [])
+    let isComplete =
+      unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty && unread.isEmpty
     if !isComplete || coverage.compared == 0 { verdicts.append(.inconclusive) }
     var notes = ["slots: byte equality decides, cosine only explains"]
+    if let first = unread.first {
+      notes.append(
+        "\(unread.count) dump files have names that the layout does not know (\(first)), so nobody read them")
+    }
     if !isComplete {
       notes.insert("not a PASS: captures, files or ranks are missing, or the call is not certain", at: 0)
     }
@@ -285,10 +295,24 @@ private struct SlotReport {
       next: "Run the same prompt in every slot, at temperature 0.")
   }
 
+  /// Places that the run of the prompt alone has and the batch lacks, and what is there twice.
+  private var aloneUnmatched: [String] {
+    guard let alone else { return [] }
+    let there = Set(stages.map(\.pair.key))
+    let lost = Set(alone.pairs.map(\.key)).subtracting(there).sorted()
+    return alone.target.duplicates + alone.unmatched + lost.map { "\($0): only the prompt alone has it" }
+  }
+
   private var incomplete: [Finding] {
+    var result = incomplete(matching, stages.map(\.pair), "")
+    if let alone { result += incomplete(alone, alone.pairs, " of the prompt alone") }
+    return result
+  }
+
+  private func incomplete(_ matching: CaptureMatching, _ pairs: [CaptureMatching.Pair], _ side: String) -> [Finding] {
     var result: [Finding] = []
     let absent = matching.target.missingRanks(only: request.rank)
-    let partial = stages.flatMap(\.pair.missingRanks)
+    let partial = pairs.flatMap(\.missingRanks)
     let ranks = Set(absent + partial).sorted()
     if !ranks.isEmpty {
       let words = ranks.map(String.init).joined(separator: ", ")
@@ -296,14 +320,15 @@ private struct SlotReport {
         Finding(
           cause: "incomplete-ranks", layer: nil, stage: nil, ranks: ranks, confidence: .certain,
           evidence: ["world_size": Double(matching.target.worldSize)],
-          summary: "Rank \(words) lacks files.", next: "Gather the files of rank \(words) again."))
+          summary: "Rank \(words)\(side) lacks files.", next: "Gather the files of rank \(words) again."))
     }
     if let stale = matching.target.stale.first {
       result.append(
         Finding(
           cause: "stale-dump", layer: nil, stage: nil, ranks: Set(matching.target.stale.map(\.rank)).sorted(),
           confidence: .certain, evidence: ["captures": Double(matching.target.stale.count)],
-          summary: "\(stale.file) is older than the attempt's start: it is of an earlier run and was not compared.",
+          summary:
+            "\(stale.file)\(side) is older than the attempt's start: it is of an earlier run and was not compared.",
           next: "Dump into a fresh directory."))
     }
     for (problem, stage) in matching.callProblems {

@@ -28,6 +28,8 @@ extension CoordinatorCore {
     if let transition = Transition.after(seen, of: attempts[index].record, now: now.wall) {
       hosts[host].changed = now.steady
       apply(transition, to: index, run)
+    } else {
+      resumeIfPaused(index, run, seen)
     }
     stopIfCancelled(index)
   }
@@ -65,7 +67,19 @@ extension CoordinatorCore {
     case .submitted:
       attempts[index].isInDoubt = false
       attempts[index].record.heard = now.wall
+      hasRoom(attempts[index].host)
+      if runs[run].record.why != nil {
+        set(run, .launching, why: nil, host: name(attempts[index].host), attempt: id(index), kind: "submitted")
+      }
       output.writes.append(.attempt(attempts[index].record))
+      stopIfCancelled(index)
+    case .full(let why, let mayHaveArrived):
+      attempts[index].isInDoubt = mayHaveArrived
+      attempts[index].need = .launch
+      isFull(attempts[index].host)
+      if runs[run].record.why != why {
+        set(run, .launching, why: why, host: name(attempts[index].host), attempt: id(index), kind: "waiting")
+      }
       stopIfCancelled(index)
     case .gpuBusy(let why): retry(index, run, .failed, why, ending: .gpuBusy, kind: "gpu-busy")
     case .noSpace(let why): retry(index, run, .failed, why, ending: .noSpace, kind: "no-space")
@@ -92,6 +106,20 @@ extension CoordinatorCore {
     output.writes.append(.attempt(record))
     note(record.sweep, record.run, record.id, "fenced", "nothing of it lives at \(record.host)")
     unwatch(index)
+  }
+
+  /// Asked again and again: until it is gone it holds what it holds, and the other work of its host goes on. Nobody waits
+  /// for it for ever.
+  mutating func notStopped(_ index: Int, _ why: String) {
+    attempts[index].stopTries += 1
+    attempts[index].notBefore = now.steady + Double(1 << min(attempts[index].stopTries, 6))
+    // It may have ended by itself meanwhile.
+    hosts[attempts[index].host].polled = -.infinity
+    let record = attempts[index].record
+    if attempts[index].stopTries == 1 { note(record.sweep, record.run, record.id, "not-stopped", why) }
+    if attempts[index].stopTries >= settings.stopTries, record.state.isOpen {
+      lose(index, "it could not be stopped: \(why)", ending: .lost, kind: "lost")
+    }
   }
 
   mutating func gathered(_ index: Int, _ files: GatheredFiles) {
@@ -146,6 +174,12 @@ extension CoordinatorCore {
     }
   }
 
+  /// What the cluster had paused goes on.
+  private mutating func resumeIfPaused(_ index: Int, _ run: Int, _ status: AttemptStatus) {
+    guard case .running = status, attempts[index].record.state == .running, runs[run].record.why != nil else { return }
+    set(run, .running, why: nil, host: name(attempts[index].host), attempt: id(index), kind: "resumed")
+  }
+
   mutating func apply(_ transition: Transition, to index: Int, _ run: Int) {
     if let ending = transition.ending {
       lose(index, transition.why ?? "", ending: ending, kind: transition.event)
@@ -153,6 +187,7 @@ extension CoordinatorCore {
     }
     let old = attempts[index].record
     attempts[index].record = transition.attempt
+    if transition.action == .gather { mayHaveRoom(attempts[index].host) }
     if transition.action == .gather, transition.attempt.share != nil {
       output.writes.append(.attempt(transition.attempt))
       attempts[index].need = nil
@@ -192,11 +227,11 @@ extension CoordinatorCore {
     let host = name(attempts[index].host)
     if shares(with: index).count > 1 { closeShares(of: index, but: index, why: "its gang ended: \(host): \(why)") }
     switch next {
-    case .retry(_, let isCharged, _) where isCancelling(run):
+    case .retry(_, let isCharged) where isCancelling(run):
       attempts[index].record.isCharged = isCharged
       close(index, state, why: why)
       set(run, .cancelled, why: "cancelled: \(why)", host: host, attempt: id(index), kind: kind)
-    case .retry(let delay, let isCharged, _):
+    case .retry(let delay, let isCharged):
       attempts[index].record.isCharged = isCharged
       close(index, state, why: why)
       set(run, .queued, why: "to be tried again: \(why)", host: host, attempt: id(index), kind: kind)
@@ -230,6 +265,7 @@ extension CoordinatorCore {
   }
 
   private mutating func unwatch(_ index: Int) {
+    mayHaveRoom(attempts[index].host)
     hosts[attempts[index].host].watched.removeAll { $0 == index }
     isPlacingDue = true
   }

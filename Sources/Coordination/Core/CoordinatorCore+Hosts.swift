@@ -1,3 +1,4 @@
+import Foundation
 import Launching
 import Ledger
 import Planning
@@ -34,6 +35,10 @@ extension CoordinatorCore {
     var watched: [Int] = []
     /// Steady time until which there is nothing to ask of it, unless something happens to it.
     var restsUntil = -Double.infinity
+    /// How often in a row a cluster said that it takes no more jobs.
+    var refusals = 0
+    /// Steady time before which it is given none.
+    var fullUntil = -Double.infinity
     var launches = 0
     var gathers = 0
     var stops = 0
@@ -50,7 +55,11 @@ extension CoordinatorCore {
     hosts[host].facts = facts
     hosts[host].isEnrolled = true
     isPlacingDue = true
-    let summary = "\(facts.cpuCount) CPUs, \(hosts[host].gpuCount ?? 0) GPUs"
+    var summary = "\(facts.cpuCount) CPUs, \(hosts[host].gpuCount ?? 0) GPUs"
+    if abs(facts.clockOffset) > HostFacts.toleratedClockOffset {
+      let seconds = String(format: "%.0f", abs(facts.clockOffset))
+      summary += "; its clock is \(seconds) s \(facts.clockOffset > 0 ? "ahead of" : "behind") ours"
+    }
     output.progress.append(.hostReady(host: hosts[host].host.name, summary: summary))
   }
 
@@ -74,17 +83,44 @@ extension CoordinatorCore {
     let isNews = host.trouble != trouble
     if host.trouble == nil { host.silentSince = now.steady }
     // Commands that were under way together fail together, and count once.
+    // A host that knew our key before is to know it again when what it asks (a directory service) is back. Many vain
+    // tries may lock an account.
+    let isPassing = trouble.code == .authenticationFailed && host.facts != nil
     if host.trouble == nil || host.retryAt <= now.steady {
       host.failures += 1
-      host.retryAt = now.steady + min(60, Double(1 << min(host.failures, 6)))
+      host.retryAt = now.steady + min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
     }
     host.trouble = trouble
-    host.isBlocked = host.isBlocked || trouble.isPermanent
+    host.isBlocked = host.isBlocked || trouble.isPermanent && !isPassing
     host.isReachable = false
     host.isEnrolled = false
     hosts[command.host] = host
     isPlacingDue = true
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+  }
+
+  /// A cluster takes no more jobs: what was to be launched waits, and nothing new is placed there. Those who were asked
+  /// for together are told together.
+  mutating func isFull(_ host: Int) {
+    if hosts[host].fullUntil <= now.steady {
+      hosts[host].refusals += 1
+      let pause = (hosts[host].host.slurm?.poll ?? 5) * Double(1 << min(hosts[host].refusals, 6))
+      hosts[host].fullUntil = now.steady + min(settings.slowestClusterPoll, pause)
+    }
+    isPlacingDue = true
+  }
+
+  mutating func hasRoom(_ host: Int) {
+    guard hosts[host].refusals > 0 else { return }
+    hosts[host].refusals = 0
+    hosts[host].fullUntil = -.infinity
+    isPlacingDue = true
+  }
+
+  /// One of its jobs has ended.
+  mutating func mayHaveRoom(_ host: Int) {
+    hosts[host].fullUntil = -.infinity
+    hosts[host].restsUntil = -.infinity
   }
 
   /// In trouble for so long that its work counts as lost.
@@ -110,6 +146,10 @@ extension CoordinatorCore {
       // A controller under load, which answers slowly, is left alone for longer.
       let regular = min(max(settings.slowestClusterPoll, slurm.poll), max(slurm.poll, age * settings.pollShare))
       return host.polled + max(regular, min(settings.slowestPollUnderLoad, host.pollCost * settings.pollRest))
+    }
+    if host.host.address == .local {
+      let regular = max(settings.quickestLocalPoll, age * settings.localPollShare)
+      return host.polled + min(settings.slowestPoll, max(regular, host.pollCost * settings.localPollRest))
     }
     return host.polled + min(settings.slowestPoll, max(settings.quickestPoll, age * settings.pollShare))
   }
@@ -156,6 +196,10 @@ extension CoordinatorCore {
       let record = attempts[index].record
       switch need {
       case .launch:
+        guard hosts[host].fullUntil <= now.steady else {
+          rest(host, until: hosts[host].fullUntil)
+          continue
+        }
         guard let run = attempts[index].run, hosts[host].launches < settings.launchesPerHost else { continue }
         hosts[host].launches += 1
         give(.launch(record, runs[run].record), .launch(index), host)
@@ -165,7 +209,9 @@ extension CoordinatorCore {
         hosts[host].gathers += 1
         give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:
-        guard hosts[host].stops < settings.stopsPerHost else { continue }
+        // A cluster is told of all of them together.
+        let most = hosts[host].host.slurm == nil ? settings.stopsPerHost : settings.launchesPerHost
+        guard hosts[host].stops < most else { continue }
         hosts[host].stops += 1
         give(.stop(record, reason: stopReason(index)), .stop(index), host)
       }

@@ -144,9 +144,13 @@ extension CoordinatorCore {
   }
 
   private func placementHost(_ host: Host) -> Placement.Host {
-    SchedulerInput.host(
-      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name),
-      isTaken: host.watched.contains { attempts[$0].occupies })
+    var place = SchedulerInput.host(
+      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name))
+    if host.refusals > 0 {
+      // A cluster that takes no more: those that it has refused come first.
+      place.freeCPUSlots = min(place.cpuSlots, host.watched.count { attempts[$0].occupies })
+    }
+    return place
   }
 
   private func holding(_ attempt: Int) -> Placement.Holding? {

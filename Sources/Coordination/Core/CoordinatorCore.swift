@@ -59,6 +59,8 @@ struct CoordinatorCore: Sendable {
     /// Since when its directory was seen without a supervisor.
     var claimedSince: Double?
     var gatherTries = 0
+    /// How often its host said that something of it outlives every signal.
+    var stopTries = 0
     /// Of a share: its host has said that it stands.
     var isClaimed = false
     /// Of a share: its host was told to let it begin.
@@ -201,6 +203,7 @@ struct CoordinatorCore: Sendable {
     case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
     case (.release(let attempt), .released): released(attempt)
     case (.stop(let attempt), .stopped): stopped(attempt)
+    case (.stop(let attempt), .notStopped(let why)): notStopped(attempt, why)
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
     case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
     default: return
@@ -347,7 +350,8 @@ struct CoordinatorCore: Sendable {
       let isBusy = hosts.contains { host in
         host.watched.contains { index in
           guard let run = attempts[index].run, runs[run].sweep == sweep else { return false }
-          return attempts[index].command != nil || host.trouble == nil
+          if attempts[index].command != nil { return true }
+          return host.trouble == nil && attempts[index].stopTries < settings.stopTries
         }
       }
       if !isBusy {

@@ -42,6 +42,8 @@ enum Answer: Sendable, Hashable {
   case unprepared(String)
   /// The host says that nothing of the attempt lives.
   case stopped
+  /// The host is well, but something of the attempt lives on.
+  case notStopped(String)
   /// The share may begin, or has ended already: a look tells.
   case released
   case gathered(GatheredFiles)

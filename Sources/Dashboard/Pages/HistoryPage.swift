@@ -53,7 +53,8 @@ struct HistoryPage {
     let values = history.nights.map { night in night.pairs.first { $0.pair == pair }.map { $0.worst ?? .infinity } }
     let finite = values.compactMap { $0 }.filter { $0.isFinite && $0 > 0 }
     guard let least = finite.min(), let most = finite.max() else {
-      return "<p>\(pair): equal to the last bit on all nights.</p>"
+      let isFinite = !values.contains { $0?.isFinite == false }
+      return "<p>\(pair): \(isFinite ? "equal to the last bit on all nights" : "not finite").</p>"
     }
     let (low, high) = (log10(least) - 0.3, log10(most) + 0.3)
     let width = 640.0

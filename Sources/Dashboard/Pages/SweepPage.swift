@@ -22,10 +22,8 @@ struct SweepPage {
   init(view: SweepView, _ ledger: SweepLedger, isStill: Bool = false) throws {
     (self.view, self.isStill) = (view, isStill)
     // Where the report cannot be read, its own page says so.
-    guard view.hasReport, let document = try ledger.report(of: view.sweep.id),
-      let report = try? SweepReport(json: document)
-    else { return }
-    for cell in report.cells { verdicts[cell.id] = cell.verdict }
+    guard view.hasReport, let document = try ledger.report(of: view.sweep.id) else { return }
+    verdicts = (try? SweepReport.verdicts(json: document)) ?? [:]
   }
 
   var html: String {

@@ -22,7 +22,7 @@ extension DumpSetLoader {
         count(.huggingFace, entry.path)
       } else if entry.name.hasSuffix(".safetensors"), trees.contains(entry.folder) {
         continue
-      } else if SGLangFileName(path: entry.path) != nil {
+      } else if SGLangFileName(path: entry.path) != nil || SGLangHookFile(path: entry.path) != nil {
         count(.sglang, entry.path)
       } else if DumpFileName(forward: entry.name) != nil {
         count(.atom, entry.path)

@@ -60,17 +60,10 @@ enum NPYFile {
     func unsupported(_ message: String) -> DumpError {
       DumpError(code: .unsupported, file: file.path, at: .key(name.clipped), message: message)
     }
+    if let known = dtype(descr) { return known }
     let kind = descr.dropFirst()
-    switch descr.first {
-    case "<", "|":
-      if let known = dtypes[String(kind)] { return known }
-    case ">":
-      if let known = dtypes[String(kind)] {
-        // One byte has no order.
-        if known.byteCount == 1 { return known }
-        throw unsupported("the array is big-endian (\(descr)); save it with .astype('<\(kind)')")
-      }
-    default: break
+    if descr.hasPrefix(">"), dtypes[String(kind)] != nil {
+      throw unsupported("the array is big-endian (\(descr)); save it with .astype('<\(kind)')")
     }
     switch kind.first {
     case "O":
@@ -79,6 +72,17 @@ enum NPYFile {
     case "V" where kind == "V1":
       throw unsupported("dtype \(descr) does not say which 8-bit float it is; save it with torch.save or safetensors")
     default: throw unsupported("the dtype \(descr.clipped) is not one of tensors")
+    }
+  }
+
+  /// The type of `descr`, little-endian; nil where there is none.
+  static func dtype(_ descr: String) -> DType? {
+    guard let known = dtypes[String(descr.dropFirst())] else { return nil }
+    switch descr.first {
+    case "<", "|": return known
+    // One byte has no order.
+    case ">": return known.byteCount == 1 ? known : nil
+    default: return nil
     }
   }
 

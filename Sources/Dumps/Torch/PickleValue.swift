@@ -7,9 +7,9 @@ enum PickleValue {
   case bool(Bool)
   case int(Int)
   case double(Double)
-  case string(String)
-  /// The text of a byte string, or of the part of it that fits in one.
-  case bytes(count: Int)
+  /// - Parameter at: where its UTF-8 begins in the pickle; nil for what does not stand there as it is.
+  case string(String, at: UInt32?)
+  case bytes(Int)
   case tuple(Int)
   case list(Int)
   case set(Int)
@@ -28,6 +28,27 @@ enum PickleValue {
 struct PickleObject {
   var global: Int
   var state = PickleValue.none
+  /// Of a NumPy array what it holds.
+  var array: PickleArray?
+  /// Of a NumPy dtype its first argument: `f4`.
+  var dtypeCode: String?
+}
+
+/// A NumPy array.
+enum PickleArray {
+  case array(dtype: DType, shape: [Int], strides: [Int], byteString: Int)
+  /// It cannot be given to anybody, and why.
+  case unusable(String)
+}
+
+/// A byte string and where it stands.
+struct PickleBytes {
+  /// In the pickle.
+  var range: Range<Int>
+  /// Bytes that it stands for.
+  var count: Int
+  /// Written as text, one character a byte.
+  var isText: Bool
 }
 
 /// `module.name` as the pickle spells it.
@@ -49,6 +70,9 @@ struct PickleContents {
   var storages: [TorchStorage] = []
   var tensors: [TorchTensor] = []
   var objects: [PickleObject] = []
+  var byteStrings: [PickleBytes] = []
+  /// What is left of the memory that it may take.
+  var budget = PickleBudget()
 }
 
 /// A persistent id: which record holds the bytes, and as what they are counted.

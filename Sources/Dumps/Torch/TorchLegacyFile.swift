@@ -25,11 +25,19 @@ enum TorchLegacyFile {
         message: "this torch.save file is not of protocol 1001; load it with torch and save it again")
     }
     try checkByteOrder(try pickles.next(), in: file)
-    let contents = try pickles.next()
+    let start = pickles.position
+    var contents = try pickles.next()
     let keys = try pickles.next()
+    contents.budget = pickles.budget
+    // Storages are looked up by their keys.
+    contents.budget.take(contents.storages.count * 3 * Unpickler.entryCost)
+    guard !contents.budget.isSpent else {
+      throw DumpError(code: .limit, file: file.path, at: .byte(start), message: PickleBudget.refusal)
+    }
     let regions = try regions(of: keys, contents: contents, from: pickles.position, in: file)
 
-    var flattening = TorchFlattening(contents: contents, path: file.path) { (storage, name) throws(DumpError) in
+    var flattening = TorchFlattening(contents: contents, path: file.path, base: start) {
+      (storage, name) throws(DumpError) in
       guard var region = regions[storage.key] else {
         throw DumpError(
           code: .malformed, file: file.path, at: .key(name),
@@ -56,6 +64,8 @@ enum TorchLegacyFile {
   private struct Pickles {
     let file: FileHandle
     var position = 0
+    /// One for all of them.
+    var budget = PickleBudget()
 
     /// Reads as much as the pickle proves to need: a window that grows until the pickle ends in it.
     mutating func next() throws(DumpError) -> PickleContents {
@@ -64,8 +74,9 @@ enum TorchLegacyFile {
       while true {
         let bytes = try file.bytes(at: position, count: window)
         if let (contents, byteCount) = try Unpickler.prefix(
-          of: bytes, file: file.path, base: position)
+          of: bytes, file: file.path, base: position, budget: budget)
         {
+          budget = contents.budget
           position += byteCount
           return contents
         }
@@ -77,7 +88,7 @@ enum TorchLegacyFile {
               ? "the file ends in a pickle; copy or dump it again"
               : "a pickle is larger than the \(pickleLimit) bytes that are read")
         }
-        window = min(available, window * 8)
+        window = min(available, window * 2)
       }
     }
   }
@@ -88,7 +99,7 @@ enum TorchLegacyFile {
         code: .malformed, file: file.path, message: "the third pickle of the file does not describe a system")
     }
     for (key, value) in system.dictionaries[index] {
-      if case .string("little_endian") = key, case .bool(let isLittle) = value {
+      if case .string("little_endian", _) = key, case .bool(let isLittle) = value {
         guard !isLittle else { return }
         throw DumpError(
           code: .unsupported, file: file.path,
@@ -122,7 +133,7 @@ enum TorchLegacyFile {
     var regions: [String: StorageRegion] = [:]
     var position = start
     for item in list.sequences[index] {
-      guard case .string(let key) = item, let size = elementBytes[key], regions[key] == nil else {
+      guard case .string(let key, _) = item, let size = elementBytes[key], regions[key] == nil else {
         throw DumpError(
           code: .malformed, file: file.path, at: .byte(position),
           message:

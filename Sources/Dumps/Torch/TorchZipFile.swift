@@ -32,7 +32,8 @@ enum TorchZipFile {
       }
     }
     let contents = try Unpickler.contents(of: bytes, file: file.path, base: record.offset)
-    var flattening = TorchFlattening(contents: contents, path: file.path) { (storage, name) throws(DumpError) in
+    var flattening = TorchFlattening(contents: contents, path: file.path, base: record.offset) {
+      (storage, name) throws(DumpError) in
       try region(of: storage, for: name, recordName: "\(prefix)data/\(storage.key)", zip, in: file)
     }
     try flattening.run()

@@ -18,6 +18,10 @@ extension Unpickler {
     if case .object(let spec) = attribute("_spec", of: state) {
       tensor.metadata = metadata(contents.objects[spec].state, rank: tensor.shape.count)
     }
+    if let metadata = tensor.metadata {
+      let texts = metadata.values.reduce(metadata.dims?.utf8.count ?? 0) { $0 + $1.value.utf8.count }
+      contents.budget.take(8 * PickleBudget.allocation + texts + 2 * Self.entryCost + metadata.parallel.count * 64)
+    }
     contents.tensors.append(tensor)
     return .tensor(contents.tensors.count - 1)
   }
@@ -32,7 +36,7 @@ extension Unpickler {
     case .dictionary(let index):
       guard contents.dictionaries[index].count <= Self.limit else { return nil }
       return contents.dictionaries[index].last {
-        if case .string(name) = $0.key { true } else { false }
+        if case .string(name, _) = $0.key { true } else { false }
       }?.value
     case .tuple(let index):
       guard contents.sequences[index].count == 2 else { return nil }
@@ -94,7 +98,7 @@ extension Unpickler {
     let mesh = contents.objects[place].state
     var names: [String?] = Array(repeating: nil, count: placements.count)
     if let own = items(of: attribute("_mesh_dim_names", of: mesh)), own.count == names.count {
-      names = own.map { if case .string(let name) = $0, name.utf8.count <= Self.limit { name } else { nil } }
+      names = own.map { if case .string(let name, _) = $0, name.utf8.count <= Self.limit { name } else { nil } }
     }
     var free = Self.axisNames.filter { !names.contains($0) }
     let axes = names.map { name in
@@ -124,7 +128,7 @@ extension Unpickler {
     let object = contents.objects[index]
     let name = contents.globals[object.global].name
     if case .int(let dimension) = attribute("dim", of: object.state) { return "\(name)(\(dimension))" }
-    if case .string(let operation) = attribute("reduce_op", of: object.state), operation.utf8.count <= Self.limit {
+    if case .string(let operation, _) = attribute("reduce_op", of: object.state), operation.utf8.count <= Self.limit {
       return "\(name)(\(operation))"
     }
     return name
@@ -146,7 +150,7 @@ extension Unpickler {
         }
         modifiers[dimension].append(axis)
       case "Partial", "_Partial":
-        guard case .string("sum") = attribute("reduce_op", of: object.state) else { return nil }
+        guard case .string("sum", _) = attribute("reduce_op", of: object.state) else { return nil }
         modifiers[rank - 1].append("\(axis):partial")
       default: return nil
       }

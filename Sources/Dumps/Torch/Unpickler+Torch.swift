@@ -34,18 +34,24 @@ extension Unpickler {
       guard let first = items.first, isSequence(first) else { throw malformed("torch.Size of no sequence") }
       return first
     case "torch.device":
-      guard case .string(let type) = items.first else { return opaque(global) }
-      guard items.count > 1, case .int(let number) = items[1] else { return .string(type) }
-      return .string("\(type):\(number)")
+      guard case .string(let type, _) = items.first else { return opaque(global) }
+      guard items.count > 1, case .int(let number) = items[1] else { return .string(type, at: nil) }
+      guard type.utf8.count <= 64 else { return opaque(global) }
+      contents.budget.take(text: 96)
+      return .string("\(type):\(number)", at: nil)
     case "__builtin__.set", "builtins.set", "__builtin__.frozenset", "builtins.frozenset":
       guard let first = items.first, case .list(let items) = first else { return .set(newSequence([])) }
       return .set(items)
     case "__builtin__.list", "builtins.list": return items.isEmpty ? .list(newSequence([])) : opaque(global)
     case "__builtin__.dict", "builtins.dict": return items.isEmpty ? .dictionary(newDictionary()) : opaque(global)
+    case "__builtin__.bytes", "builtins.bytes":
+      // How protocol 2 writes an empty byte string.
+      guard items.isEmpty else { return opaque(global) }
+      return .bytes(newByteString(PickleBytes(range: 0..<0, count: 0, isText: false)))
     case "_codecs.encode":
-      guard case .string(let text) = items.first else { return opaque(global) }
-      return .bytes(count: text.unicodeScalars.count)
+      return encodedBytes(items) ?? opaque(global)
     default:
+      if Self.isNumPy(global) { return try numPyValue(global, items) }
       guard Self.isOfDistributedTensors(global) else { return opaque(global) }
       contents.objects.append(PickleObject(global: number(of: global)))
       return .object(contents.objects.count - 1)
@@ -57,9 +63,9 @@ extension Unpickler {
   mutating func storage(persistentID: PickleValue) throws(DumpError) -> PickleValue {
     guard case .tuple(let index) = persistentID else { throw malformed("a persistent id is no tuple") }
     let items = contents.sequences[index]
-    if items.count == 4, case .string("module") = items[0], case .global = items[1] { return items[1] }
-    guard items.count >= 5, case .string("storage") = items[0], case .global(let type) = items[1],
-      case .string(let key) = items[2], case .int(let count) = items[4], count >= 0
+    if items.count == 4, case .string("module", _) = items[0], case .global = items[1] { return items[1] }
+    guard items.count >= 5, case .string("storage", _) = items[0], case .global(let type) = items[1],
+      case .string(let key, _) = items[2], case .int(let count) = items[4], count >= 0
     else { throw malformed("a persistent id does not name a storage") }
     let global = contents.globals[type]
     let dtype = Self.storageTypes[global.text]
@@ -105,12 +111,13 @@ extension Unpickler {
     var isNegated = false
     if let metadata = items.dropFirst((dtypeIndex ?? 5) + 1).first, case .dictionary(let index) = metadata {
       for (key, value) in contents.dictionaries[index] {
-        guard case .string(let name) = key, case .bool(let isSet) = value, name == "conj" || name == "neg" else {
+        guard case .string(let name, _) = key, case .bool(let isSet) = value, name == "conj" || name == "neg" else {
           return opaque(PickleGlobal(module: global.module, name: "\(global.name) with unknown metadata"))
         }
         if name == "conj" { isConjugated = isSet } else { isNegated = isSet }
       }
     }
+    for numbers in [shape, strides] { contents.budget.take(array: numbers.count, stride: MemoryLayout<Int>.stride) }
     contents.tensors.append(
       TorchTensor(
         dtype: dtype, storage: storage, storageOffset: offset, shape: shape, strides: strides,
@@ -121,13 +128,30 @@ extension Unpickler {
   private mutating func rebuildDictionary(_ pairs: PickleValue?) throws(DumpError) -> PickleValue {
     let index = newDictionary()
     guard let pairs, isSequence(pairs) else { return .dictionary(index) }
-    try count(items: items(pairs).count)
+    try makeRoom(inDictionary: index, for: items(pairs).count)
     for pair in items(pairs) {
       let entry = items(pair)
       guard entry.count == 2 else { throw malformed("an OrderedDict is given something that is no pair") }
       contents.dictionaries[index].append((entry[0], entry[1]))
     }
     return .dictionary(index)
+  }
+
+  /// `_codecs.encode(text, 'latin1')`: how protocol 2 writes a byte string; nil for another text or encoding.
+  private mutating func encodedBytes(_ items: [PickleValue]) -> PickleValue? {
+    guard items.count == 2, case .string(let text, let start?) = items[0], case .string(let encoding, _) = items[1],
+      encoding == "latin1" || encoding == "latin-1"
+    else { return nil }
+    if let known = encodedTexts[start] { return .bytes(known) }
+    let range = Int(start)..<(Int(start) + text.utf8.count)
+    // Of a text that was repaired the length is not known.
+    guard range.upperBound <= bytes.count, let count = Packing.characterCount(bytes[range]),
+      count == text.unicodeScalars.count
+    else { return nil }
+    let index = newByteString(PickleBytes(range: range, count: count, isText: true))
+    encodedTexts[start] = index
+    contents.budget.take(Self.entryCost)
+    return .bytes(index)
   }
 
   private func isSequence(_ value: PickleValue) -> Bool {
@@ -144,10 +168,11 @@ extension Unpickler {
     }
   }
 
-  private func integers(_ value: PickleValue) -> [Int]? {
+  func integers(_ value: PickleValue) -> [Int]? {
     let items = items(value)
     guard isSequence(value), items.count <= Self.dimensionLimit else { return nil }
     var numbers: [Int] = []
+    numbers.reserveCapacity(items.count)
     for item in items {
       guard case .int(let number) = item else { return nil }
       numbers.append(number)

@@ -2,15 +2,8 @@
 ///
 /// No name is imported and nothing is called: the functions and classes that tensors need are understood by name
 /// (`Unpickler+Torch.swift`), and everything else becomes an opaque value with its name, whatever its arguments.
-/// The work is bounded by the number of bytes; the memory by the limits below.
+/// The work is bounded by the number of bytes, the memory by ``PickleBudget``.
 struct Unpickler {
-  /// Values on the stack at a time.
-  private static let stackLimit = 4 << 20
-  /// Entries of each table and of the memo.
-  private static let tableLimit = 4 << 20
-  /// Items and entries of all containers together.
-  private static let itemLimit = 16 << 20
-
   let bytes: [UInt8]
   let file: String
   /// Where the pickle stands in the file, for messages.
@@ -24,29 +17,35 @@ struct Unpickler {
   private var opcodeStart = 0
   private var stack: [PickleValue] = []
   private var marks: [Int] = []
-  private var memo: [Int: PickleValue] = [:]
+  /// What was remembered under 0, 1, 2, …, as picklers count.
+  private var memo: [PickleValue] = []
+  /// What was remembered under other numbers.
+  private var sparseMemo: [Int: PickleValue] = [:]
   private var globalIndex: [PickleGlobal: Int] = [:]
-  /// Items put into containers so far. Copies count: references let a few bytes ask for many.
-  private var itemCount = 0
+  /// Byte strings that were written as text, by where the text begins: each is looked through once.
+  var encodedTexts: [UInt32: Int] = [:]
 
-  init(bytes: [UInt8], file: String, base: Int) {
+  init(bytes: [UInt8], file: String, base: Int, budget: PickleBudget) {
     self.bytes = bytes
     self.file = file
     self.base = base
+    contents.budget = budget
   }
 
   static func contents(of bytes: [UInt8], file: String, base: Int) throws(DumpError) -> PickleContents {
-    var unpickler = Unpickler(bytes: bytes, file: file, base: base)
+    var unpickler = Unpickler(bytes: bytes, file: file, base: base, budget: PickleBudget())
     try unpickler.run()
     guard unpickler.position == bytes.count else { throw unpickler.malformed("bytes follow its end") }
     return unpickler.contents
   }
 
   /// The pickle that `bytes` begin with, and how many of them are its own; nil where it goes on behind them.
+  ///
+  /// - Parameter budget: what the pickles before it in the file left.
   static func prefix(
-    of bytes: [UInt8], file: String, base: Int
+    of bytes: [UInt8], file: String, base: Int, budget: PickleBudget
   ) throws(DumpError) -> (contents: PickleContents, byteCount: Int)? {
-    var unpickler = Unpickler(bytes: bytes, file: file, base: base)
+    var unpickler = Unpickler(bytes: bytes, file: file, base: base, budget: budget)
     do throws(DumpError) {
       try unpickler.run()
       return (unpickler.contents, unpickler.position)
@@ -60,13 +59,8 @@ struct Unpickler {
     DumpError(code: .malformed, file: file, at: .byte(base + opcodeStart), message: "in the pickle: \(message)")
   }
 
-  private var tooMany: DumpError {
-    DumpError(code: .limit, file: file, at: .byte(base + opcodeStart), message: "the pickle holds too many values")
-  }
-
-  mutating func count(items: Int) throws(DumpError) {
-    itemCount += items
-    guard itemCount <= Self.itemLimit else { throw tooMany }
+  var tooMuch: DumpError {
+    DumpError(code: .limit, file: file, at: .byte(base + opcodeStart), message: PickleBudget.refusal)
   }
 
   private mutating func run() throws(DumpError) {
@@ -74,15 +68,24 @@ struct Unpickler {
       opcodeStart = position
       let opcode = try byte()
       guard opcode != UInt8(ascii: ".") else { break }
+      try makeRoom()
       try execute(opcode)
-      guard stack.count <= Self.stackLimit, memo.count <= Self.tableLimit,
-        contents.sequences.count <= Self.tableLimit, contents.dictionaries.count <= Self.tableLimit,
-        contents.globals.count <= Self.tableLimit, contents.tensors.count <= Self.tableLimit,
-        contents.storages.count <= Self.tableLimit, contents.objects.count <= Self.tableLimit
-      else { throw tooMany }
+      if contents.budget.isSpent { throw tooMuch }
     }
     contents.root = try pop()
     guard stack.isEmpty, marks.isEmpty else { throw malformed("values are left over at its end") }
+  }
+
+  /// Room in every table for what one instruction can add.
+  private mutating func makeRoom() throws(DumpError) {
+    var budget = contents.budget
+    defer { contents.budget = budget }
+    guard budget.makeRoom(in: &stack, for: 4), budget.makeRoom(in: &marks, for: 4), budget.makeRoom(in: &memo, for: 4),
+      budget.makeRoom(in: &contents.sequences, for: 4), budget.makeRoom(in: &contents.dictionaries, for: 4),
+      budget.makeRoom(in: &contents.globals, for: 4), budget.makeRoom(in: &contents.storages, for: 4),
+      budget.makeRoom(in: &contents.tensors, for: 4), budget.makeRoom(in: &contents.objects, for: 4),
+      budget.makeRoom(in: &contents.byteStrings, for: 4)
+    else { throw tooMuch }
   }
 
   private mutating func execute(_ opcode: UInt8) throws(DumpError) {
@@ -141,9 +144,9 @@ struct Unpickler {
       let items = try popToMark()
       try insert(items, into: try top())
 
-    case UInt8(ascii: "q"): memo[Int(try byte())] = try top()
-    case UInt8(ascii: "r"): memo[Int(try number(UInt32.self))] = try top()
-    case 0x94: memo[memo.count] = try top()
+    case UInt8(ascii: "q"): try remember(Int(try byte()))
+    case UInt8(ascii: "r"): try remember(Int(try number(UInt32.self)))
+    case 0x94: try remember(memo.count + sparseMemo.count)
     case UInt8(ascii: "h"): try recall(Int(try byte()))
     case UInt8(ascii: "j"): try recall(Int(try number(UInt32.self)))
 
@@ -151,9 +154,9 @@ struct Unpickler {
       let module = try line()
       stack.append(global(module, try line()))
     case 0x93:  // STACK_GLOBAL
-      guard case .string(let name) = try pop(), case .string(let module) = try pop() else {
-        throw malformed("the name of a global is not text")
-      }
+      guard case .string(let name, _) = try pop(), case .string(let module, _) = try pop(),
+        name.utf8.count <= Self.nameLimit, module.utf8.count <= Self.nameLimit
+      else { throw malformed("the name of a global is no text, or too long a one") }
       stack.append(global(module, name))
     case UInt8(ascii: "Q"):
       let id = try pop()
@@ -170,7 +173,10 @@ struct Unpickler {
     case UInt8(ascii: "b"):
       // State. What tensors need is in their arguments; what else has state is opaque, or says how a tensor is sharded.
       let state = try pop()
-      if case .object(let index) = try top() { contents.objects[index].state = state }
+      if case .object(let index) = try top() {
+        contents.objects[index].state = state
+        setNumPyState(state, ofObject: index)
+      }
     default:
       throw DumpError(
         code: .unsupported, file: file, at: .byte(base + opcodeStart),
@@ -187,6 +193,7 @@ struct Unpickler {
         code: .malformed, file: file, at: .byte(base + bytes.count), message: "the pickle ends in a value")
     }
     defer { position += count }
+    contents.budget.earn(count)
     return position..<(position + count)
   }
 
@@ -196,27 +203,43 @@ struct Unpickler {
     bytes.littleEndian(try take(MemoryLayout<Number>.size).lowerBound, type)
   }
 
+  private static let nameLimit = 4096
+
   private mutating func line() throws(DumpError) -> String {
     // No module path is longer; without a bound every GLOBAL could cost a scan of the whole pickle.
-    let limit = min(bytes.count, position + 4096)
+    let limit = min(bytes.count, position + Self.nameLimit)
     guard let end = bytes[position..<limit].firstIndex(of: UInt8(ascii: "\n")) else {
       endedEarly = limit == bytes.count
       throw malformed("the name of a global does not end")
     }
     defer { position = end + 1 }
+    contents.budget.earn(end + 1 - position)
     return String(decoding: bytes[position..<end], as: UTF8.self)
   }
 
   private mutating func pushText(count: UInt64) throws(DumpError) {
     guard let count = Int(exactly: count) else { throw malformed("a text of \(count) bytes") }
     // Python writes lone surrogates as they are; such text is repaired, for it is only a name.
-    stack.append(.string(String(decoding: bytes[try take(count)], as: UTF8.self)))
+    let range = try take(count)
+    stack.append(.string(try text(range), at: UInt32(exactly: range.lowerBound)))
+  }
+
+  /// What is no UTF-8 becomes three bytes each, once: the budget counts them after.
+  private mutating func text(_ range: Range<Int>) throws(DumpError) -> String {
+    guard range.count <= contents.budget.left else { throw tooMuch }
+    let text = String(decoding: bytes[range], as: UTF8.self)
+    contents.budget.take(text: text.utf8.count)
+    return text
   }
 
   private mutating func pushBytes(count: UInt64, isText: Bool) throws(DumpError) {
     guard let count = Int(exactly: count) else { throw malformed("a byte string of \(count) bytes") }
     let range = try take(count)
-    stack.append(isText ? .string(String(decoding: bytes[range], as: UTF8.self)) : .bytes(count: count))
+    if isText {
+      stack.append(.string(try text(range), at: nil))
+    } else {
+      stack.append(.bytes(newByteString(PickleBytes(range: range, count: count, isText: false))))
+    }
   }
 
   private mutating func pushLong(count: Int) throws(DumpError) {
@@ -246,27 +269,55 @@ struct Unpickler {
 
   private mutating func popToMark() throws(DumpError) -> [PickleValue] {
     guard let mark = marks.popLast() else { throw malformed("a mark is missing") }
-    let items = Array(stack[mark...])
-    try count(items: items.count)
-    stack.removeSubrange(mark...)
+    return try pop(stack.count - mark)
+  }
+
+  /// The last items of the stack in an array of just their size: made from a slice it could be the stack's own, with
+  /// all the room that the stack ever had.
+  private mutating func pop(_ count: Int) throws(DumpError) -> [PickleValue] {
+    guard count <= contents.budget.left / MemoryLayout<PickleValue>.stride else { throw tooMuch }
+    contents.budget.take(array: count, stride: MemoryLayout<PickleValue>.stride)
+    var items: [PickleValue] = []
+    items.reserveCapacity(count)
+    for index in (stack.count - count)..<stack.count { items.append(stack[index]) }
+    stack.removeLast(count)
     return items
   }
 
+  private mutating func remember(_ key: Int) throws(DumpError) {
+    let value = try top()
+    if key < memo.count {
+      memo[key] = value
+    } else if key == memo.count, sparseMemo.isEmpty {
+      memo.append(value)
+    } else if sparseMemo.updateValue(value, forKey: key) == nil {
+      contents.budget.take(Self.entryCost)
+    }
+  }
+
+  /// An entry of a hash table at its emptiest, and its share of the old one while it grows.
+  static let entryCost = 192
+
   private mutating func recall(_ key: Int) throws(DumpError) {
-    guard let value = memo[key] else { throw malformed("nothing was remembered under number \(key)") }
+    guard let value = key < memo.count ? memo[key] : sparseMemo[key] else {
+      throw malformed("nothing was remembered under number \(key)")
+    }
     stack.append(value)
   }
 
   private mutating func pushTuple(_ count: Int) throws(DumpError) {
     guard stack.count - (marks.last ?? 0) >= count else { throw malformed("its stack is empty") }
-    let items = Array(stack.suffix(count))
-    stack.removeLast(count)
-    stack.append(.tuple(newSequence(items)))
+    stack.append(.tuple(newSequence(try pop(count))))
   }
 
   mutating func newSequence(_ items: [PickleValue]) -> Int {
     contents.sequences.append(items)
     return contents.sequences.count - 1
+  }
+
+  mutating func newByteString(_ string: PickleBytes) -> Int {
+    contents.byteStrings.append(string)
+    return contents.byteStrings.count - 1
   }
 
   mutating func newDictionary() -> Int {
@@ -276,6 +327,8 @@ struct Unpickler {
 
   mutating func number(of global: PickleGlobal) -> Int {
     if let index = globalIndex[global] { return index }
+    contents.budget.take(
+      Self.entryCost + 2 * PickleBudget.allocation + global.module.utf8.count + global.name.utf8.count)
     contents.globals.append(global)
     globalIndex[global] = contents.globals.count - 1
     return contents.globals.count - 1
@@ -289,16 +342,27 @@ struct Unpickler {
 
   private mutating func append(_ items: [PickleValue], to container: PickleValue) throws(DumpError) {
     switch container {
-    case .list(let index), .set(let index): contents.sequences[index].append(contentsOf: items)
+    case .list(let index), .set(let index):
+      var budget = contents.budget
+      defer { contents.budget = budget }
+      guard budget.makeRoom(in: &contents.sequences[index], for: items.count) else { throw tooMuch }
+      contents.sequences[index].append(contentsOf: items)
     case .opaque, .object: break
     default: throw malformed("items are added to something that is no list")
     }
+  }
+
+  mutating func makeRoom(inDictionary index: Int, for count: Int) throws(DumpError) {
+    var budget = contents.budget
+    defer { contents.budget = budget }
+    guard budget.makeRoom(in: &contents.dictionaries[index], for: count) else { throw tooMuch }
   }
 
   private mutating func insert(_ items: [PickleValue], into container: PickleValue) throws(DumpError) {
     guard items.count.isMultiple(of: 2) else { throw malformed("a key has no value") }
     switch container {
     case .dictionary(let index):
+      try makeRoom(inDictionary: index, for: items.count / 2)
       for i in stride(from: 0, to: items.count, by: 2) {
         contents.dictionaries[index].append((items[i], items[i + 1]))
       }

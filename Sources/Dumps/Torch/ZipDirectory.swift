@@ -7,7 +7,10 @@ struct ZipDirectory {
     var name: String
     /// Where its data stands.
     var offset: Int
+    /// Of the data as it stands.
     var byteCount: Int
+    /// Of the data, unpacked.
+    var size: Int
     /// Compression method; 0 where the data stands as it is.
     var method: UInt16
     /// CRC-32 of the data; nil where the writer recorded none (0).
@@ -29,6 +32,9 @@ struct ZipDirectory {
       message: "the record is compressed (method \(record.method)), and only records that stand as they are can be "
         + "read: \(remedy)")
   }
+
+  /// The record of this name, compressed or not.
+  func packedRecord(_ name: String) -> Record? { records[name] }
 
   private static let endBytes = 22
   private static let locatorBytes = 20
@@ -85,12 +91,16 @@ struct ZipDirectory {
       guard flags & 1 == 0 else {
         throw DumpError(code: .unsupported, file: file.path, at: .key(name), message: "the record is encrypted")
       }
-      guard stored == size || method != 0, let byteCount = Int(exactly: stored), let start = Int(exactly: header) else {
+      guard stored == size || method != 0, let byteCount = Int(exactly: stored), let start = Int(exactly: header),
+        let unpacked = Int(exactly: size)
+      else {
         throw malformed(place, "the sizes of record \(name) contradict each other")
       }
       entries.append(
         (
-          Record(name: name, offset: 0, byteCount: byteCount, method: method, checksum: checksum == 0 ? nil : checksum),
+          Record(
+            name: name, offset: 0, byteCount: byteCount, size: unpacked, method: method,
+            checksum: checksum == 0 ? nil : checksum),
           start
         ))
       at = next

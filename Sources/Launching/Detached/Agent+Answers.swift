@@ -3,9 +3,9 @@ import Foundation
 /// What every launcher asks that keeps attempts in run directories.
 extension Agent {
   /// - Throws: `LaunchError` where the host lacks a program, or its work directory is of no use.
-  func enrol(_ verb: String) async throws -> HostFacts {
+  func enrol(_ verb: String, _ arguments: [String] = []) async throws -> HostFacts {
     let before = Date().timeIntervalSince1970
-    let reply = try await call(verb)
+    let reply = try await call(verb, arguments)
     let after = Date().timeIntervalSince1970
     var values: [Substring: String] = [:]
     var versions: [String: String] = [:]
@@ -47,11 +47,14 @@ extension Agent {
       return number
     }
     _ = values["end"] == nil ? try value("end") : ""
+    let clock: Double = try number("clock")
+    guard clock.isFinite else { throw error(.noReply, "the host's clock is \(clock)") }
+    let (limit, limitName) = Substring(values["limit"] ?? "").firstWord
     return HostFacts(
       bootID: try value("boot"), home: try value("home"), workdir: try value("workdir"), cpuCount: try number("cpus"),
       gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
-      freeDiskBytes: try number("disk"), clockOffset: try number("clock") - (before + after) / 2, versions: versions,
-      nodeName: values["node"] ?? "", jobLimit: values["limit"].flatMap { Int($0) })
+      freeDiskBytes: try number("disk"), clockOffset: clock - (before + after) / 2, versions: versions,
+      nodeName: values["node"] ?? "", jobLimit: Int(limit), jobLimitName: limitName.isEmpty ? nil : String(limitName))
   }
 
   func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {

@@ -8,6 +8,8 @@ struct Agent: Sendable {
   let leaseDir: String
   /// nil: ask the host.
   let gpus: Int?
+  /// How long an answer may take, where the question says nothing else.
+  var patience = Duration.seconds(60)
   var script = Script.detached
 
   /// A text, named by its content (FNV-1a), so that versions never overwrite each other.
@@ -22,7 +24,7 @@ struct Agent: Sendable {
       version = String(hash, radix: 16)
     }
 
-    static let detached = Script(PackageResources.agent_sh)
+    static let detached = Script(PackageResources.common_sh + PackageResources.agent_sh)
   }
 
   /// An answer: its marked lines without the marker, and everything behind the first one.
@@ -35,8 +37,9 @@ struct Agent: Sendable {
   /// - Parameter limit: Bytes the answer may have.
   func call(
     _ verb: String, _ arguments: [String] = [], input: [UInt8] = [], limit: Int = 16 << 20,
-    timeout: Duration = .seconds(60)
+    timeout: Duration? = nil
   ) async throws -> Reply {
+    let timeout = timeout ?? patience
     let reply = try await attempt(verb, arguments, input: input, limit: limit, timeout: timeout)
     guard reply.lines.first == "install" else { return reply }
     try await install()
@@ -60,12 +63,19 @@ struct Agent: Sendable {
     let words =
       ([nonce, verb].map(shellQuote) + [shellPath(workdir), shellPath(leaseDir), shellQuote(declared)]
       + arguments.map(shellQuote)).joined(separator: " ")
-    let result = try await transport.run(
-      """
+    // It is asked again and again, and needs no shell of its own: only launches copy the script that they run in.
+    let isQuestion = verb == "status"
+    let text = """
       f=\(shellPath(workdir))/agent/\(script.version).sh
-      [ -r "$f" ] || { echo '@\(nonce) install'; exit 0; }
-      exec sh "$f" \(words)
-      """, input: input, limit: limit, timeout: timeout)
+      [ -s "$f" ] && [ -r "$f" ] || { echo '@\(nonce) install'; exit 0; }
+      \(isQuestion ? "set -- \(words); . \"$f\"" : "exec sh \"$f\" \(words)")
+      """
+    let result =
+      if isQuestion {
+        try await transport.ask(text, limit: limit, timeout: timeout)
+      } else {
+        try await transport.run(text, input: input, limit: limit, timeout: timeout)
+      }
     return try parse(result, nonce: nonce)
   }
 
@@ -76,7 +86,7 @@ struct Agent: Sendable {
       """
       umask 022
       d=\(shellPath(workdir))/agent t=\(shellPath(workdir))/agent/.\(script.version).$$
-      { mkdir -p "$d" && cat >"$t" && [ "$(wc -c <"$t")" -eq \(script.bytes.count) ] && mv "$t" "$d/\(script.version).sh"; } 2>&1 \
+      { mkdir -p "$d" && cat >"$t" && [ "$(wc -c <"$t")" -eq \(script.bytes.count) ] && { sync "$t" 2>/dev/null || :; } && mv "$t" "$d/\(script.version).sh"; } 2>&1 \
       && echo '@\(nonce) installed' || rm -f "$t" 2>/dev/null
       """, input: script.bytes, limit: 1 << 20, timeout: .seconds(60))
     let text = String(decoding: result.output, as: UTF8.self)

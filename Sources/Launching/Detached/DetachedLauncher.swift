@@ -9,8 +9,12 @@ public import Transports
 public final class DetachedLauncher: Launcher {
   let agent: Agent
   private let launches: LaunchQueue
+  /// Where the host is this machine.
+  private let local: LocalLaunching?
   /// The absolute work directory, once the host has told it.
   private let absoluteWorkdir: Mutex<String?>
+  /// The same once it was made and the agent's script is there.
+  private let enrolledWorkdir: EnrolledWorkdir
 
   /// - Parameters:
   ///   - transport: To the host; stays the caller's to close.
@@ -19,20 +23,34 @@ public final class DetachedLauncher: Launcher {
   ///   - gpus: How many GPUs may be used; nil: all that the host finds. On a host without GPU tools a number
   ///     declares GPUs that are names only.
   ///   - name: The host's name in messages.
+  ///   - patience: How long the host may take to say how attempts stand.
+  ///   - supervisor: Where the host is this machine: the words that start a process that calls `Supervisor.serve` with
+  ///     the work directory, which is added. It then leads the plain runs.
   public init(
     transport: any Transport, workdir: String = "~/.rollcall", leaseDir: String = "/tmp/rollcall-leases",
-    gpus: Int? = nil, name: String
+    gpus: Int? = nil, name: String, patience: Duration = .seconds(60), supervisor: [String]? = nil
   ) {
     let agent = Agent(
-      transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
+      transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) },
+      patience: patience)
     self.agent = agent
-    launches = LaunchQueue { await agent.launch($0) }
+    let local = supervisor.map { LocalLaunching(agent: agent, program: $0) }
+    self.local = local
+    let enrolled = EnrolledWorkdir()
+    enrolledWorkdir = enrolled
+    launches = LaunchQueue(
+      begin: { _ in LaunchBatch() },
+      send: { batch in
+        guard let local, let workdir = await enrolled.path(agent) else { return await agent.launch(batch) }
+        return await local.launch(batch, workdir: workdir)
+      })
     absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
   }
 
   public func enrol() async throws -> HostFacts {
     let facts = try await agent.enrol("enrol")
     absoluteWorkdir.withLock { $0 = facts.workdir }
+    enrolledWorkdir.known.withLock { $0 = facts.workdir }
     return facts
   }
 
@@ -43,7 +61,7 @@ public final class DetachedLauncher: Launcher {
     } catch let refusal as LaunchPayload.Refusal {
       return .refused(refusal.reason)
     }
-    return try await launches.launch(payload)
+    return try await launches.send(payload)
   }
 
   public func release(_ attempt: String) async throws {
@@ -61,10 +79,14 @@ public final class DetachedLauncher: Launcher {
   public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
     var found: [String: AttemptStatus] = [:]
     for attempt in attempts { try agent.checkName(attempt) }
+    if let local, let workdir = absoluteWorkdir.withLock({ $0 }) {
+      found = local.states(of: attempts, workdir: workdir)
+    }
+    let asked = found.isEmpty ? attempts : attempts.filter { found[$0] == nil }
     // What a command line takes for sure.
     let pieceSize = 400
-    for start in stride(from: 0, to: attempts.count, by: pieceSize) {
-      let reply = try await agent.call("status", Array(attempts[start..<min(start + pieceSize, attempts.count)]))
+    for start in stride(from: 0, to: asked.count, by: pieceSize) {
+      let reply = try await agent.call("status", Array(asked[start..<min(start + pieceSize, asked.count)]))
       for line in reply.lines {
         let (id, rest) = line.firstWord
         found[String(id)] = try attemptStatus(rest)
@@ -115,10 +137,25 @@ public final class DetachedLauncher: Launcher {
     case "lost": return .lost(String(rest))
     case "exited":
       if let record = try? JSONDecoder().decode(ExitRecord.self, from: Data(rest.utf8)) { return .exited(record) }
+      // This one alone is in trouble, not its host.
+      return .lost("its exit record cannot be read: \(String(rest.prefix(200)).debugDescription)")
     default: break
     }
     throw agent.error(
       .noReply, "the host told a state that cannot be read: \(String(text.prefix(200)).debugDescription)")
+  }
+}
+
+/// The absolute work directory, made and with the agent's script.
+final class EnrolledWorkdir: Sendable {
+  let known = Mutex<String?>(nil)
+
+  /// Asks the host where nobody has; nil where it has none.
+  func path(_ agent: Agent) async -> String? {
+    if let path = known.withLock({ $0 }) { return path }
+    guard let path = try? await agent.enrol("enrol").workdir else { return nil }
+    known.withLock { $0 = path }
+    return path
   }
 }
 

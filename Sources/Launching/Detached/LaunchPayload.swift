@@ -2,7 +2,7 @@ import Foundation
 import Transports
 
 /// What a launch sends: the files of the run directory.
-struct LaunchPayload {
+struct LaunchPayload: Sendable {
   let id: String
   let token: String
   /// What the supervisor reads: variables of the shell.
@@ -10,12 +10,20 @@ struct LaunchPayload {
   let command: String
   /// `export` lines.
   let environment: String
+  /// The same as names and values.
+  let variables: [AttemptSpec.EnvironmentEntry]
+  /// Whole seconds.
+  let limit: Int
+  /// Of the job file; may be empty.
+  let jobCommit: String
   /// `spec.json`.
   let specification: [UInt8]
   let files: [ShippedFile]
   /// It takes nothing of the host but a process, and there is nothing to find out about its environment: many such have
   /// one supervisor together.
   let isPlain: Bool
+  /// On a cluster: what it has in common with those that can go with it as one array; nil: it goes by itself.
+  var shape: String?
 
   /// A reason for which an attempt is never launched.
   struct Refusal: Error {
@@ -33,7 +41,7 @@ struct LaunchPayload {
     guard isSafeName(spec.token) else {
       throw Refusal(reason: "the token holds other characters than letters and digits")
     }
-    let limit = try Self.seconds(spec.timeout, "timeout")
+    limit = try Self.seconds(spec.timeout, "timeout")
     let stall = try spec.stallTimeout.map { try Self.seconds($0, "stall_timeout") } ?? 0
     guard (0...86_400).contains(spec.holdSeconds ?? 0) else {
       throw Refusal(reason: "a share of a gang cannot wait \(spec.holdSeconds ?? 0) seconds for the others")
@@ -65,16 +73,18 @@ struct LaunchPayload {
     token = spec.token
     command = spec.command
     self.environment = environment
+    variables = spec.environment
     self.files = files
-    let variables = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
+    let values = Dictionary(spec.environment.map { ($0.name, $0.value) }) { _, last in last }
+    jobCommit = values["ROLLCALL_JOB_COMMIT"] ?? ""
     let speaksOfPython = ["python", "PYTHON", "torchrun"].contains { spec.command.contains($0) }
     isPlain =
       cluster == nil && spec.gpuCount == 0 && !spec.isExclusive && spec.holdSeconds == nil && stall == 0
-      && variables["ENGINE_SOURCE"] == nil && !speaksOfPython
+      && values["ENGINE_SOURCE"] == nil && !speaksOfPython
     settings = """
       token=\(shellQuote(spec.token)) gpus=\(cluster == nil ? spec.gpuCount : 0) limit=\(limit) stall=\(stall) \
       exclusive=\(cluster == nil && spec.isExclusive ? 1 : 0) hold=\(spec.holdSeconds ?? 0)
-      described=\(cluster == nil && variables["ENGINE_SOURCE"] == nil ? 0 : 1) job_commit=\(shellQuote(variables["ROLLCALL_JOB_COMMIT"] ?? ""))
+      described=\(cluster == nil && values["ENGINE_SOURCE"] == nil ? 0 : 1) job_commit=\(shellQuote(jobCommit))
       text=\(shellQuote(spec.command))
       \(cluster ?? "")
       """
@@ -115,25 +125,34 @@ extension ShippedFile {
 
 /// What several launches send together, as `agent.sh launch-many` reads it: words for its shell, every one of them
 /// quoted, and then each file once.
-struct LaunchBatch {
+struct LaunchBatch: SendBatch {
   static let countLimit = 256
   private let countLimit: Int
+  /// Shapes that go as arrays: of these, any number.
+  private let arrays: Set<String>
   private static let byteLimit = 8 << 20
 
   private(set) var payloads: [LaunchPayload] = []
+  /// Those that are no elements of arrays.
+  private var singles = 0
   /// One an attempt: its words, and before them those for files that no earlier one brings.
   private var lines: [(blobs: String, attempt: String)] = []
   private var wordBytes = 0
   private var contents: [UInt8] = []
   private var blobs: [ShippedFile: Int] = [:]
 
-  init(countLimit: Int = Self.countLimit) {
+  init(countLimit: Int = Self.countLimit, arrays: Set<String> = []) {
     self.countLimit = countLimit
+    self.arrays = arrays
   }
+
+  private func isElement(_ payload: LaunchPayload) -> Bool { payload.shape.map(arrays.contains) == true }
 
   /// - Returns: False where it would grow too large, or holds that attempt already.
   mutating func add(_ payload: LaunchPayload) -> Bool {
-    guard payloads.count < countLimit, !payloads.contains(where: { $0.id == payload.id }) else { return false }
+    guard isElement(payload) || singles < countLimit, !payloads.contains(where: { $0.id == payload.id }) else {
+      return false
+    }
     let fresh = payload.files.filter { blobs[$0.unnamed] == nil }.reduce(0) { $0 + $1.contents.count }
     let size = fresh + 2 * payload.command.utf8.count + payload.environment.utf8.count
     guard payloads.isEmpty || wordBytes + contents.count + size <= Self.byteLimit else { return false }
@@ -151,14 +170,25 @@ struct LaunchBatch {
     lines.append((fileWords, line.map(shellQuote).joined(separator: " ")))
     wordBytes += fileWords.utf8.count + (lines.last?.attempt.utf8.count ?? 0)
     payloads.append(payload)
+    if !isElement(payload) { singles += 1 }
     return true
+  }
+
+  /// Those that meet a condition.
+  func part(_ condition: (LaunchPayload) -> Bool) -> LaunchBatch {
+    var part = LaunchBatch(countLimit: countLimit)
+    for payload in payloads where condition(payload) { _ = part.add(payload) }
+    return part
   }
 
   var bytes: [UInt8] {
     // One alone has a supervisor of its own.
     let isCrew = payloads.count { $0.isPlain } > 1
+    let shapes = Dictionary(uniqueKeysWithValues: arrays.sorted().enumerated().map { ($1, $0) })
     let words = zip(payloads, lines).map { payload, line in
-      "\(line.blobs)\(isCrew && payload.isPlain ? "plain_attempt" : "attempt") \(line.attempt) || return 1\n"
+      let shape = payload.shape.flatMap { shapes[$0] }.map { "element \($0)" }
+      let verb = shape ?? (isCrew && payload.isPlain ? "plain_attempt" : "attempt")
+      return "\(line.blobs)\(verb) \(line.attempt) || return 1\n"
     }.joined()
     return Array("\(words.utf8.count)\n".utf8) + Array(words.utf8) + contents
   }

@@ -1,4 +1,3 @@
-#!/bin/sh
 # What Rollcall runs on a host: starts, observes and stops attempts (the run directory contract).
 #
 #   agent.sh NONCE VERB WORKDIR LEASEDIR GPUS [ARGUMENT...]
@@ -20,11 +19,6 @@ shift 5
 grace=10
 newline='
 '
-
-say() { printf '@%s %s\n' "$nonce" "$*"; }
-
-# One line, without control characters.
-one_line() { tr -s '\n\t\r' '   ' | tr -d '\000-\037' | head -c 300; }
 
 boot_id() { { read -r id </proc/sys/kernel/random/boot_id; } 2>/dev/null && echo "$id" || stat -c %Y /proc/1 2>/dev/null; }
 { read -r this_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || this_boot=$(boot_id)
@@ -113,6 +107,168 @@ members() {
   } | sort -un
 }
 
+# --- How attempts stand
+
+# Each attempt's state. Of many in one go where it can be, since this shell reads byte by byte; lists are walked side by
+# side, since it takes a time that grows with the square to find something in a long one.
+status() {
+  running='' rest=$*
+  if [ $# -gt 4 ]; then
+    set -f
+    say_records
+    find_running
+    set +f
+  fi
+  for id in $rest; do status_one "$id"; done
+  [ -z "$running" ] || say_sizes
+}
+
+# The exit records of those in `rest` that have one; takes them out.
+say_records() {
+  files=
+  for id in $rest; do
+    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || files="$files $id/exit.json"
+  done
+  [ -n "$files" ] || return 0
+  # shellcheck disable=SC2086
+  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $files 2>/dev/null)
+  IFS=$newline
+  # shellcheck disable=SC2086
+  set -- $lines
+  unset IFS
+  asked=$rest rest=
+  for id in $asked; do
+    case ${1-} in
+    "$id"/*)
+      say "$id" exited "${1#*:}"
+      shift
+      ;;
+    *) rest="$rest $id" ;;
+    esac
+  done
+}
+
+# Takes those out of `rest` that have a living supervisor, into `running`.
+find_running() {
+  files=
+  for id in $rest; do [ ! -e "$workdir/attempts/$id/identity" ] || files="$files $id/identity"; done
+  [ -n "$files" ] || return 0
+  # shellcheck disable=SC2086
+  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -Hx "$this_boot [0-9][0-9]* [0-9][0-9]*\( [0-9]*\)\?" $files 2>/dev/null)
+  IFS=$newline
+  # shellcheck disable=SC2086
+  set -- $lines
+  unset IFS
+  asked=$rest rest='' files='' found=''
+  for id in $asked; do
+    case ${1-} in
+    "$id"/*)
+      line=${1#* }
+      pid=${line%% *} line=${line#* }
+      files="$files /proc/$pid/stat" found="$found $id:$pid:${line%% *}"
+      shift
+      ;;
+    *) rest="$rest $id" ;;
+    esac
+  done
+  [ -n "$files" ] || return 0
+  # Number, state and start; the name of a supervisor, which is a shell, has no blanks.
+  # shellcheck disable=SC2046,SC2086
+  set -- $(cut -d ' ' -f 1,3,22 $files 2>/dev/null)
+  for entry in $found; do
+    id=${entry%%:*} entry=${entry#*:}
+    if [ $# -lt 3 ] || [ "$1" != "${entry%:*}" ]; then
+      rest="$rest $id"
+      continue
+    fi
+    case "$2 $3" in
+    [!ZX]" ${entry#*:}")
+      running="$running $id"
+      # A share that is held back learns that somebody still wants it.
+      keep_waiting "$workdir/attempts/$id"
+      ;;
+    *) rest="$rest $id" ;;
+    esac
+    shift 3
+  done
+}
+
+# Notes in DIRECTORY of a share that is held back that somebody asked how it stands.
+keep_waiting() {
+  if [ -e "$1/held" ] && [ ! -e "$1/go" ]; then
+    look_at_uptime
+    printf '%s\n' "$uptime" 2>/dev/null >"$1/held"
+  fi
+}
+
+# Reads a whole exit record into `record`; false where there is none, or what a power cut left of one.
+exit_record() {
+  record=
+  { IFS= read -r record <"$1/exit.json"; } 2>/dev/null
+  case $record in *'}') ;; *) return 1 ;; esac
+}
+
+# True where a directory was made before the host was last booted: what it stood for may have run. The file that says so,
+# or of many launches the one whose name does, is on the disk before a supervisor starts.
+was_before_boot() {
+  made_in=
+  { read -r made_in <"$1/boot"; } 2>/dev/null || for made_in in "$1"/boot.*; do made_in=${made_in##*/boot.}; done
+  case $made_in in '' | '*' | "$this_boot") return 1 ;; esac
+}
+
+status_one() {
+  dir=$workdir/attempts/$1
+  if [ ! -d "$dir" ]; then
+    say "$1" absent
+  elif exit_record "$dir" && [ ! -e "$dir/.reserve" ]; then
+    say "$1" exited "$record"
+  elif ! identity "$dir"; then
+    if was_before_boot "$dir"; then
+      say "$1" lost "the host was rebooted"
+    else
+      made=$(stat -c %Y "$dir" 2>/dev/null || date +%s)
+      say "$1" claimed "$(($(date +%s) - made))"
+    fi
+  elif is_alive; then
+    running="$running $1"
+    keep_waiting "$dir"
+  elif exit_record "$dir" && { [ ! -e "$dir/.reserve" ] || sync "$dir/exit.json" 2>/dev/null; }; then
+    # It ended while we looked, or its leader before it could send the record to disk.
+    say "$1" exited "$record"
+  elif [ "$boot" != "$this_boot" ]; then
+    say "$1" lost "the host was rebooted"
+  else
+    say "$1" lost "its supervisor was killed; $(members "$held" "$(mark_of "$dir")" "$spared" | grep -c .) of its processes live"
+  fi
+}
+
+# The bytes that each running attempt has written to its logs.
+say_sizes() {
+  files=
+  for id in $running; do
+    for file in "$id/stdout.log" "$id/stderr.log"; do
+      if [ -s "$workdir/attempts/$file" ]; then files="$files $file"; fi
+    done
+  done
+  set --
+  # shellcheck disable=SC2046,SC2086
+  [ -z "$files" ] || set -- $(cd "$workdir/attempts" && LC_ALL=C stat -c '%n %s' $files 2>/dev/null)
+  for id in $running; do
+    bytes=0
+    while [ $# -gt 1 ]; do
+      case $1 in "$id"/*) bytes=$((bytes + $2)) ;; *) break ;; esac
+      shift 2
+    done
+    say "$id" running "$bytes"
+  done
+}
+
+# What is asked most often is asked of a shell that reads no further.
+if [ "$verb" = status ]; then
+  status "$@"
+  exit
+fi
+
 # True where none of our processes is left, for sure: whatever the command started has a number above the
 # supervisor's, so that a look at these few will do, as long as numbers cannot have come round since it began.
 # Argument: mark.
@@ -138,24 +294,44 @@ is_alone() {
 }
 
 # TERM, grace, KILL to all of them; true when none is left. Arguments: session, mark, group.
-end_members() {
+#
+# A process shows no environment while it becomes another program, nor when it is about to be gone: of one with a
+# session of its own, nothing else tells. So who was found is awaited until it is gone, and a second look must find none.
+end_members() (
   found=$(members "$1" "$2" "$3")
   [ -n "$found" ] || return 0
-  # shellcheck disable=SC2086
-  { kill -TERM $found; kill -CONT $found; } 2>/dev/null
+  seen='' signal=TERM is_clean=
   end=$(($(uptime_seconds) + grace))
-  while [ "$(uptime_seconds)" -lt "$end" ]; do
-    [ -n "$(members "$1" "$2" "$3")" ] || return 0
+  while :; do
+    for number in $found; do
+      case "$seen " in *" $number "*) [ $signal = KILL ] || continue ;; esac
+      { kill -$signal "$number" && kill -CONT "$number"; } 2>/dev/null
+      seen="$seen $number"
+    done
     sleep 0.1
+    found=$(members "$1" "$2" "$3")
+    if [ -n "$found" ] || is_any_left "$seen"; then
+      is_clean=
+    elif [ -n "$is_clean" ]; then
+      return 0
+    else
+      is_clean=1
+    fi
+    [ "$(uptime_seconds)" -ge "$end" ] || continue
+    if [ $signal = TERM ]; then
+      signal=KILL end=$(($(uptime_seconds) + grace))
+    elif [ -z "$is_clean" ]; then
+      return 1
+    fi
   done
-  end=$(($(uptime_seconds) + grace))
-  while found=$(members "$1" "$2" "$3") && [ -n "$found" ]; do
-    # shellcheck disable=SC2086
-    kill -KILL $found 2>/dev/null
-    [ "$(uptime_seconds)" -lt "$end" ] || return 1
-    sleep 0.1
+)
+
+# True where one of these processes is there. Argument: their numbers.
+is_any_left() {
+  for number in $1; do
+    if look_at "$number" && [ "$state" != Z ] && [ "$state" != X ]; then return 0; fi
   done
-  return 0
+  return 1
 }
 
 # Can 64 KiB be written here?
@@ -171,7 +347,7 @@ has_room() {
 # Sets reason for a command that failed by itself and left no room in `dir`. Argument: its code.
 find_full_disk() {
   reason=
-  [ "$1" -eq 0 ] || has_room "$dir" || reason=no-space
+  [ "$1" -eq 0 ] || { has_room "$dir" && has_room "${scratch:-$dir}"; } || reason=no-space
 }
 
 # DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
@@ -320,22 +496,44 @@ await_environment() {
 
 # --- GPUs
 
+# Where the kernel tells of AMD's GPUs; tests have a tree of their own.
+sysfs=${ROLLCALL_SYSFS:-/sys}
+kfd=$sysfs/class/kfd/kfd
+
+# One line an AMD GPU, in the order that ROCR_VISIBLE_DEVICES counts in: the driver's number of it, its render device's
+# number, name.
+list_kfd() {
+  for node in $(ls "$kfd/topology/nodes" | sort -n); do
+    node=$kfd/topology/nodes/$node
+    number=$(cat "$node/gpu_id" 2>/dev/null)
+    case $number in '' | 0) continue ;; esac
+    echo "$number $(sed -n 's/^drm_render_minor //p' "$node/properties" 2>/dev/null | grep . || echo -) $(cat "$node/name" 2>/dev/null)"
+  done
+}
+
+# Processes with a queue on an AMD GPU, by its number.
+list_kfd_processes() {
+  grep -lx "$1" "$kfd"/proc/*/queues/*/gpuid 2>/dev/null | sed 's|.*/proc/\([^/]*\)/queues/.*|\1|' | sort -un
+}
+
+# nvidia-smi, which hangs for ever where its driver does: it has ten seconds, and none of our locks.
+ask_nvidia() { (close_locks && exec timeout -k 2 10 nvidia-smi "$@" </dev/null 9<&-); }
+
 # One line a GPU, in PCI order: kind, id, name.
 list_gpus() {
   case $declared in auto) most=4096 ;; *) most=$declared ;; esac
   found=
   if command -v nvidia-smi >/dev/null 2>&1; then
-    found=$(nvidia-smi --query-gpu=uuid,name --format=csv,noheader 2>/dev/null | grep '^GPU-' |
+    found=$(ask_nvidia --query-gpu=uuid,name --format=csv,noheader 2>/dev/null | grep '^GPU-' |
       sed -n 's/^\([^, ]*\), */nvidia \1 /p')
-  elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
-    index=0
-    for node in $(ls /sys/class/kfd/kfd/topology/nodes | sort -n); do
-      node=/sys/class/kfd/kfd/topology/nodes/$node
-      [ "$(cat "$node/gpu_id" 2>/dev/null || echo 0)" != 0 ] || continue
-      found="$found${found:+
-}amd $index $(cat "$node/name" 2>/dev/null)"
-      index=$((index + 1))
-    done
+  elif [ -d "$kfd/topology/nodes" ]; then
+    found=$(
+      index=0
+      list_kfd | while read -r _ _ name; do
+        echo "amd $index $name"
+        index=$((index + 1))
+      done
+    )
   fi
   if [ -n "$found" ]; then
     printf '%s\n' "$found" | head -n "$most"
@@ -351,18 +549,44 @@ list_gpus() {
 
 # Why a GPU is not free although its lock is; empty where it is. Arguments: kind, id.
 stranger_on() {
-  [ "$1" = nvidia ] || return 0
-  used=$(nvidia-smi -i "$2" --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null)
-  busy=$(nvidia-smi -i "$2" --query-compute-apps=pid --format=csv,noheader 2>/dev/null | head -n 1)
+  place=$2
+  case $1 in
+  nvidia)
+    used=$(ask_nvidia -i "$2" --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null)
+    busy=$(ask_nvidia -i "$2" --query-compute-apps=pid --format=csv,noheader 2>/dev/null | head -n 1)
+    ;;
+  amd)
+    place="GPU $2"
+    entry=$(list_kfd | sed -n "$(($2 + 1))p")
+    busy=$(list_kfd_processes "${entry%% *}" | head -n 1)
+    entry=${entry#* }
+    used=$(cat "$sysfs/class/drm/renderD${entry%% *}/device/mem_info_vram_used" 2>/dev/null)
+    case $used in '' | *[!0-9]*) ;; *) used=$((used >> 20)) ;; esac
+    ;;
+  *) return 0 ;;
+  esac
   case $busy in
-  [0-9]*) echo "process $busy, which holds no lock, is on $2" ;;
+  [0-9]*) echo "process $busy, which holds no lock, is on $place" ;;
   *)
     case $used in
     '' | *[!0-9]*) ;;
-    *) [ "$used" -le 1024 ] || echo "$used MiB of $2 are in use by somebody who holds no lock" ;;
+    *) [ "$used" -le 1024 ] || echo "$used MiB of $place are in use by somebody who holds no lock" ;;
     esac
     ;;
   esac
+}
+
+# Processes on a GPU. Arguments: kind, id.
+list_gpu_processes() {
+  if [ "$1" = amd ]; then
+    list_kfd_processes "$(list_kfd | sed -n "$(($2 + 1))s/ .*//p")"
+    return
+  fi
+  ask_nvidia -i "$2" --query-compute-apps=pid,process_name --format=csv,noheader 2>/dev/null |
+    while IFS=', ' read -r other name; do
+      # In a container the names are another world's, as the numbers are.
+      case $name in '[Not Found]' | '') ;; *) echo "$other" ;; esac
+    done
 }
 
 # True where a process that is not of this attempt is on one of the GPUs. Arguments: session, mark, ids.
@@ -370,14 +594,11 @@ is_contended() {
   ours=$(members "$1" "$2" "$1")
   shift 2
   for id in "$@"; do
-    nvidia-smi -i "$id" --query-compute-apps=pid,process_name --format=csv,noheader 2>/dev/null |
-      while IFS=', ' read -r other name; do
-        # In a container the numbers and names are another world's.
-        case $other in '' | *[!0-9]*) continue ;; esac
-        case $name in '[Not Found]' | '') continue ;; esac
-        [ -d "/proc/$other" ] || continue
-        printf '%s\n' "$ours" | grep -qx "$other" || echo stranger
-      done
+    for other in $(list_gpu_processes "$gpu_kind" "$id"); do
+      case $other in *[!0-9]*) continue ;; esac
+      [ -d "/proc/$other" ] || continue
+      printf '%s\n' "$ours" | grep -qx "$other" || echo stranger
+    done
   done | grep -q stranger
 }
 
@@ -453,7 +674,7 @@ take_gpus() {
   [ "$taken" -eq "$1" ]
 }
 
-close_locks() { for descriptor in $lock_descriptors; do eval "exec $descriptor<&-"; done; }
+close_locks() { for descriptor in ${lock_descriptors-}; do eval "exec $descriptor<&-"; done; }
 
 # --- The supervisor
 
@@ -486,14 +707,15 @@ become_command() {
     export ROCR_VISIBLE_DEVICES
     ;;
   esac
-  exec "$2" ${8:+"$8"} /bin/sh -c "$3"
+  # shellcheck disable=SC2086
+  exec ${hearing-} "$2" ${8:+"$8"} /bin/sh -c "$3"
 }
 
 # Bytes that show life: both logs and the dumps.
 output_bytes() {
   total=0
   for size in $(stat -c %s "$dir/stdout.log" "$dir/stderr.log" 2>/dev/null) \
-    $(du -sb "$dir/dumps" 2>/dev/null | cut -f 1); do
+    $(du -sb "$dir/dumps" ${scratch:+"$scratch"} 2>/dev/null | cut -f 1); do
     total=$((total + size))
   done
   echo "$total"
@@ -537,7 +759,7 @@ watch() {
         next_size=$now
       fi
     fi
-    if [ "$gpu_kind" = nvidia ] && [ "$now" -ge "$next_look" ]; then
+    if [ -n "$gpu_kind" ] && [ "$gpu_kind" != declared ] && [ "$now" -ge "$next_look" ]; then
       next_look=$((now + 30))
       # shellcheck disable=SC2046
       if is_contended $$ "$1" $(echo "$gpu_ids" | tr ',' ' '); then : >"$dir/contended"; fi
@@ -577,14 +799,14 @@ find_real_kind() {
   real_kind=
   if command -v nvidia-smi >/dev/null 2>&1; then
     real_kind=nvidia
-  elif [ -d /sys/class/kfd/kfd/topology/nodes ]; then
+  elif [ -d "$kfd/topology/nodes" ]; then
     real_kind=amd
   fi
 }
 
 supervise() {
   dir=$1
-  skew=${2-} text='' job_commit='' described=1 allotted=0 launcher=''
+  skew=${2-} text='' job_commit='' described=1 allotted=0 launcher='' scratch=''
   # shellcheck disable=SC1091
   . "$dir/settings.sh" || refuse refused "settings.sh is missing"
   if [ "$gpus" -gt 5 ] && [ -z "${BASH_VERSION-}" ]; then
@@ -599,14 +821,13 @@ supervise() {
     told_kind=${list%% *}
     gpu_names=$(printf '%s\n' "$list" | cut -d ' ' -f 3- | paste -s -d ',' | sed 's/,/, /g')
     gpu_ids=${CUDA_VISIBLE_DEVICES:-${ROCR_VISIBLE_DEVICES:-${SLURM_JOB_GPUS-}}}
-    find_real_kind() { :; }
   fi
   if [ "$gpus" -gt 0 ] || [ "${exclusive:-0}" = 1 ]; then
     take_host "${exclusive:-0}" || refuse gpu-busy "$gpu_problem"
   fi
   if [ "$gpus" -gt 0 ]; then
     take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
-  else
+  elif [ "$allotted" -eq 0 ]; then
     find_real_kind
   fi
   # As mark_of tells it.
@@ -668,6 +889,8 @@ supervise() {
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
   if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   [ -n "$reason" ] || find_full_disk "$code"
+  # A cluster's job, whose dumps lie on the disks of its nodes.
+  [ -z "$scratch" ] || bring_dumps
   # Whoever reads the record may launch at once.
   close_locks
   write_exit "$dir" "$code" "$began" "$reason"
@@ -765,16 +988,18 @@ tick() {
 # Ends what has outlived its limit, and finds members that were killed. Said again until it is heard.
 keep_limits() {
   look_at_uptime
-  asked='' files=''
+  asked='' files='' seen=''
   for number in $numbers; do
     eval "is_open=\$open_$number pid=\$pid_$number"
     [ -n "$is_open" ] || continue
     case "$ended " in *" $number "*) continue ;; esac
     asked="$asked $number" files="$files /proc/$pid/stat"
+    # A few are quicker looked at than a process is started.
+    if [ "$open_count" -le 8 ] && look_at "$pid"; then seen="$seen $pid $state"; fi
   done
   # The name of a member, which is a shell, has no blanks.
   # shellcheck disable=SC2046,SC2086
-  [ -z "$asked" ] || set -- $(cut -d ' ' -f 1,3 $files 2>/dev/null)
+  if [ "$open_count" -le 8 ]; then set -- $seen; elif [ -n "$asked" ]; then set -- $(cut -d ' ' -f 1,3 $files 2>/dev/null); fi
   for number in $asked; do
     eval "pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
     state=Z
@@ -864,6 +1089,10 @@ crew() {
   rm -f "$pipes" "$pipes.end"
   program=/usr/bin/setsid
   [ -x "$program" ] || program=$(command -v setsid) || exit 1
+  # What a shell starts beside itself is deaf to these, and all that it starts: a command could not end its server by
+  # them. (`timeout`, which starts a run that is led alone, gives them back.)
+  hearing='env --default-signal=INT,QUIT'
+  $hearing true 2>/dev/null || hearing=
   find_real_kind
   cd -P "$workdir/attempts" || exit 1
   kernel=
@@ -952,6 +1181,16 @@ lock_workdir() {
   (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
 }
 
+# Ends a supervisor that has not begun in good time, and what it started meanwhile all the same: false then. Argument: its
+# number; its directory is `dir`.
+kill_starting() {
+  kill -KILL "$1" 2>/dev/null
+  wait "$1" 2>/dev/null
+  [ -s "$dir/identity" ] || return 0
+  end_members "$1" "$(mark_of "$dir")" "$1"
+  return 1
+}
+
 # Reads "F MODE SIZE NAME" lines, each followed by SIZE bytes, up to a line "E", into a directory.
 receive() {
   while IFS= read -r line; do
@@ -975,21 +1214,14 @@ fail_launch() {
   if has_room "$workdir"; then say refused "$1: $(one_line <"$stage/.error" 2>/dev/null)"; else say no-space "$1"; fi
 }
 
-# True where a directory was made before the host was last booted: what it stood for may have run. The file that says so,
-# or of many launches the one whose name does, is on the disk before a supervisor starts.
-was_before_boot() {
-  made_in=
-  { read -r made_in <"$1/boot"; } 2>/dev/null || for made_in in "$1"/boot.*; do made_in=${made_in##*/boot.}; done
-  case $made_in in '' | '*' | "$this_boot") return 1 ;; esac
-}
-
 launch() {
   id=$1 token=$2
   dir=$workdir/attempts/$id
   stage=$workdir/incoming/$id.$$
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
-  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming" && mkdir "$stage" "$stage/files" "$stage/dumps"; } 2>&1) || {
+  # What is sent may hold secrets.
+  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming" && mkdir -m 700 "$stage" "$stage/files" "$stage/dumps"; } 2>&1) || {
     if [ -d "$workdir" ] && ! has_room "$workdir"; then say no-space "$workdir"; else
       say refused "the run directory cannot be made: $(printf '%s' "$problem" | one_line)"
     fi
@@ -1011,7 +1243,7 @@ launch() {
     if has_room "$workdir"; then say refused "the lock $workdir/.lock cannot be had"; else say no-space "$workdir"; fi
     return
   }
-  if ! mkdir "$dir" 2>/dev/null; then
+  if ! mkdir -m 700 "$dir" 2>/dev/null; then
     if [ ! -d "$dir" ]; then
       fail_launch "$dir cannot be made"
       return
@@ -1026,7 +1258,7 @@ launch() {
       return
     fi
     # Half made, by a launch that died (it would hold the lock): done again.
-    rm -rf "$dir" && mkdir "$dir" || {
+    rm -rf "$dir" && mkdir -m 700 "$dir" || {
       say refused "the half-made $dir cannot be replaced"
       return
     }
@@ -1045,7 +1277,7 @@ launch() {
     if ! look_at "$supervisor" || [ "$state" = Z ] || [ "$tries" -ge 1200 ]; then
       # Once more: it may have ended right after it wrote.
       [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
-      kill -KILL "$supervisor" 2>/dev/null
+      kill_starting "$supervisor"
       printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")" >"$stage.why" 2>/dev/null
       if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
       rm -rf "$dir" "$stage.why"
@@ -1066,12 +1298,12 @@ launch() {
 # `attempt`; then come the bytes of the files. Answers one line an attempt, as `launch` does, or `alone`: to be launched
 # by itself, which also finds out what is wrong.
 launch_many() {
-  stage=$workdir/incoming/many.$$
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
   asked='' crew='' some_stand=''
   [ -d "$workdir/attempts" ] && [ -d "$workdir/incoming" ] || mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
-  mkdir "$stage" 2>/dev/null && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
+  # What is sent may hold secrets.
+  stage=$(mktemp -d "$workdir/incoming/many.XXXXXX" 2>/dev/null) && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
     [ "$(stat -c %s "$stage/words")" = "$size" ] || {
     say alone
     return
@@ -1092,7 +1324,7 @@ launch_many() {
     fi
   done
   # shellcheck disable=SC2086
-  if [ -n "$fresh" ] && (cd "$workdir/attempts" && exec mkdir $directories) 2>/dev/null && fill; then
+  if [ -n "$fresh" ] && (cd "$workdir/attempts" && exec mkdir -m 700 $directories) 2>/dev/null && fill; then
     find_skew
     running=
     [ "$crew" = "$fresh" ] || for id in $fresh; do
@@ -1201,8 +1433,7 @@ await_supervisors() {
       elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
         left="$left $entry"
       elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
-        kill -KILL "${entry#*:}" 2>/dev/null
-        say "$id" alone
+        if kill_starting "${entry#*:}"; then say "$id" alone; else say "$id" refused "its supervisor was too slow"; fi
         rm -rf "$dir"
       else
         left="$left $entry"
@@ -1210,147 +1441,6 @@ await_supervisors() {
     done
     tries=$((tries + 1))
     [ -z "$left" ] || sleep 0.02
-  done
-}
-
-# Each attempt's state. Of many in one go where it can be, since this shell reads byte by byte; lists are walked side by
-# side, since it takes a time that grows with the square to find something in a long one.
-status() {
-  running='' rest=$*
-  if [ $# -gt 4 ]; then
-    set -f
-    say_records
-    find_running
-    set +f
-  fi
-  for id in $rest; do status_one "$id"; done
-  [ -z "$running" ] || say_sizes
-}
-
-# The exit records of those in `rest` that have one; takes them out.
-say_records() {
-  files=
-  for id in $rest; do
-    [ ! -e "$workdir/attempts/$id/exit.json" ] || [ -e "$workdir/attempts/$id/.reserve" ] || files="$files $id/exit.json"
-  done
-  [ -n "$files" ] || return 0
-  # shellcheck disable=SC2086
-  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -H '^{.*}$' $files 2>/dev/null)
-  IFS=$newline
-  # shellcheck disable=SC2086
-  set -- $lines
-  unset IFS
-  asked=$rest rest=
-  for id in $asked; do
-    case ${1-} in
-    "$id"/*)
-      say "$id" exited "${1#*:}"
-      shift
-      ;;
-    *) rest="$rest $id" ;;
-    esac
-  done
-}
-
-# Takes those out of `rest` that have a living supervisor, into `running`.
-find_running() {
-  files=
-  for id in $rest; do [ ! -e "$workdir/attempts/$id/identity" ] || files="$files $id/identity"; done
-  [ -n "$files" ] || return 0
-  # shellcheck disable=SC2086
-  lines=$(cd "$workdir/attempts" && LC_ALL=C grep -Hx "$this_boot [0-9][0-9]* [0-9][0-9]*\( [0-9]*\)\?" $files 2>/dev/null)
-  IFS=$newline
-  # shellcheck disable=SC2086
-  set -- $lines
-  unset IFS
-  asked=$rest rest='' files='' found=''
-  for id in $asked; do
-    case ${1-} in
-    "$id"/*)
-      line=${1#* }
-      pid=${line%% *} line=${line#* }
-      files="$files /proc/$pid/stat" found="$found $id:$pid:${line%% *}"
-      shift
-      ;;
-    *) rest="$rest $id" ;;
-    esac
-  done
-  [ -n "$files" ] || return 0
-  # Number, state and start; the name of a supervisor, which is a shell, has no blanks.
-  # shellcheck disable=SC2046,SC2086
-  set -- $(cut -d ' ' -f 1,3,22 $files 2>/dev/null)
-  for entry in $found; do
-    id=${entry%%:*} entry=${entry#*:}
-    if [ $# -lt 3 ] || [ "$1" != "${entry%:*}" ]; then
-      rest="$rest $id"
-      continue
-    fi
-    case "$2 $3" in
-    [!ZX]" ${entry#*:}")
-      running="$running $id"
-      # A share that is held back learns that somebody still wants it.
-      keep_waiting "$workdir/attempts/$id"
-      ;;
-    *) rest="$rest $id" ;;
-    esac
-    shift 3
-  done
-}
-
-# Notes in DIRECTORY of a share that is held back that somebody asked how it stands.
-keep_waiting() {
-  if [ -e "$1/held" ] && [ ! -e "$1/go" ]; then
-    look_at_uptime
-    printf '%s\n' "$uptime" 2>/dev/null >"$1/held"
-  fi
-}
-
-# Reads a whole exit record into `record`; false where there is none, or what a power cut left of one.
-exit_record() {
-  record=
-  { IFS= read -r record <"$1/exit.json"; } 2>/dev/null
-  case $record in *'}') ;; *) return 1 ;; esac
-}
-
-status_one() {
-  dir=$workdir/attempts/$1
-  if [ ! -d "$dir" ]; then
-    say "$1" absent
-  elif exit_record "$dir" && [ ! -e "$dir/.reserve" ]; then
-    say "$1" exited "$record"
-  elif ! identity "$dir"; then
-    if was_before_boot "$dir"; then
-      say "$1" lost "the host was rebooted"
-    else
-      made=$(stat -c %Y "$dir" 2>/dev/null || date +%s)
-      say "$1" claimed "$(($(date +%s) - made))"
-    fi
-  elif is_alive; then
-    running="$running $1"
-    keep_waiting "$dir"
-  elif exit_record "$dir" && { [ ! -e "$dir/.reserve" ] || sync "$dir/exit.json" 2>/dev/null; }; then
-    # It ended while we looked, or its leader before it could send the record to disk.
-    say "$1" exited "$record"
-  elif [ "$boot" != "$this_boot" ]; then
-    say "$1" lost "the host was rebooted"
-  else
-    say "$1" lost "its supervisor was killed; $(members "$held" "$(mark_of "$dir")" "$spared" | grep -c .) of its processes live"
-  fi
-}
-
-# The bytes that each running attempt has written to its logs.
-say_sizes() {
-  files=
-  for id in $running; do files="$files $id/stdout.log $id/stderr.log"; done
-  # shellcheck disable=SC2046,SC2086
-  set -- $(cd "$workdir/attempts" && LC_ALL=C stat -c '%n %s' $files 2>/dev/null)
-  for id in $running; do
-    bytes=0
-    while [ $# -gt 1 ]; do
-      case $1 in "$id"/*) bytes=$((bytes + $2)) ;; *) break ;; esac
-      shift 2
-    done
-    say "$id" running "$bytes"
   done
 }
 
@@ -1362,6 +1452,29 @@ bury() {
   has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
     : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
     mv -T "$stage" "$workdir/attempts/$1"
+}
+
+# True where the supervisor of an attempt, found by `identity`, is that of others, too, which have not ended.
+leads_others() {
+  for file in $(cd "$workdir/attempts" && printf '%s\0' */identity | xargs -0 grep -ls "^$boot $pid $start " --); do
+    other=${file%/identity}
+    [ "$other" = "$1" ] || [ -e "$workdir/attempts/$other/exit.json" ] || return 0
+  done
+  return 1
+}
+
+# Lets go of a session, found by `identity`, whose number is another's by now. While any of its processes live nobody
+# gets the number; so it is another's where its first process lives, and began at another time than ours. Argument: directory.
+disown_session() {
+  look_at "$held" || return 0
+  if [ "$held" = "$pid" ]; then
+    [ "$started" = "$start" ] || held=-1
+    return
+  fi
+  # The first process of a command wrote the identity.
+  written=$(stat -c %Y "$1/identity" 2>/dev/null) || return 0
+  look_at_uptime
+  [ "$started" -le $(((written - $(date +%s)) * 100 + uptime + 1000)) ] || held=-1
 }
 
 # Ends everything of an attempt; says how it stands then. Arguments: id, reason.
@@ -1386,6 +1499,8 @@ stop() {
     return
   fi
   exec 9>&-
+  [ "$boot" != "$this_boot" ] || disown_session "$dir"
+  killed=
   if is_alive; then
     printf '%s\n' "$2" 2>/dev/null >"$dir/cancel"
     end=$(($(uptime_seconds) + 2 * grace + 5))
@@ -1395,12 +1510,14 @@ stop() {
       sleep 0.1
     done
     if [ ! -e "$dir/exit.json" ] && is_alive; then
-      kill -KILL "$pid" 2>/dev/null
-      end_members "$held" "$mark" "$spared" && write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
+      leads_others "$1" || kill -KILL "$pid" 2>/dev/null
+      killed=1
     fi
   fi
   # Survivors of a supervisor that was killed; another boot has none.
   if [ "$boot" != "$(boot_id)" ] || end_members "$held" "$mark" "$spared"; then
+    # Whoever was to write the record cannot any more.
+    [ -z "$killed" ] || [ -e "$dir/exit.json" ] || write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
     say stopped
   else
     say alive "processes outlive KILL: $(members "$held" "$mark" "$spared" | tr '\n' ' ')"
@@ -1434,26 +1551,7 @@ log() {
 }
 
 enrol() {
-  missing=
-  for tool in flock setsid stat timeout head tail sync du cmp grep sed sort; do
-    command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool"
-  done
-  if [ -n "$missing" ]; then
-    say missing "${missing# }"
-    return
-  fi
-  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming"; } 2>&1) || {
-    say unusable "$(printf '%s' "$problem" | one_line)"
-    return
-  }
-  cd "$workdir" || {
-    say unusable "cannot enter it"
-    return
-  }
-  (lock_workdir) || {
-    say unusable "no lock can be had in it (flock); a network file system without locks cannot be used"
-    return
-  }
+  prepare flock setsid stat timeout head tail sync du cmp grep sed sort || return 0
   say clock "$(date +%s.%N)"
   say boot "$(boot_id)"
   say home "$HOME"
@@ -1466,7 +1564,7 @@ enrol() {
   [ ! -r /etc/os-release ] || say version system "$(. /etc/os-release && echo "${PRETTY_NAME-}")"
   say version flock "$(flock --version 2>/dev/null | head -n 1)"
   if command -v nvidia-smi >/dev/null 2>&1; then
-    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)
+    driver=$(ask_nvidia --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)
     case $driver in [0-9]*) say driver "$driver" ;; *) say version nvidia-smi "failed: $driver" ;; esac
   elif [ -r /sys/module/amdgpu/version ]; then
     say driver "$(cat /sys/module/amdgpu/version)"
@@ -1535,7 +1633,7 @@ check() {
     done
   # Whose the processes on AMD and NVIDIA GPUs are.
   {
-    ls /sys/class/kfd/kfd/proc 2>/dev/null
+    ls "$kfd/proc" 2>/dev/null
     command -v nvidia-smi >/dev/null 2>&1 &&
       timeout -k 2 10 nvidia-smi --query-compute-apps=pid --format=csv,noheader 2>/dev/null </dev/null
   } | sort -un | head -n 512 | while read -r number; do
@@ -1544,6 +1642,16 @@ check() {
   done
   forward python python3 -c "$torch_facts"
   say end
+}
+
+# Ends what lives of the runs of a supervisor that was killed, the one of many runs. Argument: its process.
+bereave() {
+  for dir in "$workdir"/attempts/*; do
+    if [ -e "$dir/exit.json" ] || ! identity "$dir"; then continue; fi
+    if [ "$pid" = "$1" ] && [ "$boot" = "$this_boot" ] && [ -n "$held" ] && ! is_alive; then
+      end_members "$held" "$(mark_of "$dir")" "$spared"
+    fi
+  done
 }
 
 # A process that nothing but the end of the connection could end, and whether it still lives.
@@ -1565,11 +1673,11 @@ case $verb in
 check) check ;;
 sleeper) sleeper ;;
 awake) awake "$@" ;;
+bereave) bereave "$@" ;;
 go) go "$@" ;;
 enrol) enrol ;;
 launch) launch "$@" ;;
 launch-many) launch_many ;;
-status) status "$@" ;;
 stop) stop "$@" ;;
 log) log "$@" ;;
 *) say unknown "$verb" ;;

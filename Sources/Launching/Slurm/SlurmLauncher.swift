@@ -2,32 +2,52 @@ import Foundation
 import Synchronization
 public import Transports
 
-/// Has attempts run as jobs of a Slurm cluster: one job an attempt, submitted on this machine or on a login node.
+/// Has attempts run as jobs of a Slurm cluster: one job an attempt, submitted on this machine or on a login node;
+/// hundreds of one shape as the elements of an array.
 ///
 /// The run directory stands on a file system that the nodes share, and is as on any host. Slurm places and queues; what
 /// an attempt is, only its name and its directory say, never a job's number.
 public final class SlurmLauncher: Launcher {
   /// What sbatch is told beside what each attempt needs.
   public struct Options: Sendable, Hashable {
-    /// `--partition=…`, `--account=…` and so on, each one word.
+    /// Each one word.
     public var words: [String]
+    public var partition: String?
+    public var account: String?
+    public var qos: String?
     /// `h200` of `--gpus-per-node=h200:8`.
     public var gpuType: String?
     /// `--gres=gpu:8` in place of `--gpus-per-node=8`.
     public var usesGres: Bool
+    /// Where hundreds of one shape are to be submitted at once, they go as arrays.
+    public var usesArrays: Bool
+    /// Elements of one array that run at a time; nil: all.
+    public var arrayThrottle: Int?
 
-    public init(words: [String] = [], gpuType: String? = nil, usesGres: Bool = false) {
+    public init(
+      words: [String] = [], partition: String? = nil, account: String? = nil, qos: String? = nil,
+      gpuType: String? = nil, usesGres: Bool = false, usesArrays: Bool = true, arrayThrottle: Int? = nil
+    ) {
       self.words = words
+      self.partition = partition
+      self.account = account
+      self.qos = qos
       self.gpuType = gpuType
       self.usesGres = usesGres
+      self.usesArrays = usesArrays
+      self.arrayThrottle = arrayThrottle
     }
+
+    /// Minutes that a job has to bring its dumps from the disks of its nodes. Where Slurm's limit comes before ours, half
+    /// of that is left to it.
+    private static let copying = 10
 
     /// The options of one attempt.
     ///
     /// Slurm's time limit, in minutes, is above our own: it is for what our own does not end.
     func words(for spec: AttemptSpec) -> [String] {
       let nodes = max(1, spec.nodes ?? 1)
-      let minutes = Int((min(spec.timeout, 1e9) / 60).rounded(.up)) + 2
+      let minutes = Int((min(spec.timeout, 1e9) / 60).rounded(.up)) + 2 + (spec.dumpDirectory == nil ? 0 : Self.copying)
       var words = ["--ntasks-per-node=1", "--time=\(minutes)"]
       if nodes == 1 { words[0] = "--ntasks=1" }
       if spec.gpuCount > 0 {
@@ -35,6 +55,9 @@ public final class SlurmLauncher: Launcher {
         words.append(usesGres ? "--gres=gpu:\(count)" : "--gpus-per-node=\(count)")
       }
       if spec.isExclusive { words.append("--exclusive") }
+      if spec.dumpDirectory != nil { words.append("--signal=B:USR1@\(Self.copying * 30)") }
+      let chosen = [("partition", partition), ("account", account), ("qos", qos)]
+      words += chosen.compactMap { name, value in value.map { "--\(name)=\($0)" } }
       return words + self.words
     }
   }
@@ -42,14 +65,20 @@ public final class SlurmLauncher: Launcher {
   let agent: Agent
   private let options: Options
   private let launches: LaunchQueue
+  private let stops: SendQueue<StopBatch, StopOutcome>
   private let absoluteWorkdir: Mutex<String?>
   /// Since when attempts are without an explanation.
   private let unexplained = Mutex<[String: ContinuousClock.Instant]>([:])
 
   /// Attempts that are submitted together at most: sbatch may take a second each.
   private static let submissionsAtOnce = 64
+  /// From so many of one shape on they go as arrays.
+  private static let arrayMinimum = 100
+  /// Nothing of a cluster is so quick that a moment counts.
+  private static let gathering = Duration.milliseconds(100)
 
-  static let script = Agent.Script(PackageResources.slurm_sh + PackageResources.agent_sh)
+  static let script = Agent.Script(
+    PackageResources.common_sh + PackageResources.slurm_sh + PackageResources.agent_sh)
 
   /// - Parameters:
   ///   - transport: To where jobs are submitted; stays the caller's to close.
@@ -61,12 +90,20 @@ public final class SlurmLauncher: Launcher {
       script: Self.script)
     self.agent = agent
     self.options = options
-    launches = LaunchQueue(countLimit: Self.submissionsAtOnce) { await agent.submit($0) }
+    launches = LaunchQueue(
+      gathering: Self.gathering,
+      begin: { waiting in
+        let counts = Dictionary(waiting.compactMap { $0.shape.map { ($0, 1) } }, uniquingKeysWith: +)
+        return LaunchBatch(
+          countLimit: Self.submissionsAtOnce, arrays: Set(counts.filter { $0.value >= Self.arrayMinimum }.keys))
+      }, send: { await agent.submit($0) })
+    stops = SendQueue(gathering: Self.gathering, begin: { _ in StopBatch() }, send: { await agent.stop($0) })
     absoluteWorkdir = Mutex(workdir.hasPrefix("/") ? workdir : nil)
   }
 
   public func enrol() async throws -> HostFacts {
-    let facts = try await agent.enrol("slurm-enrol")
+    let facts = try await agent.enrol(
+      "slurm-enrol", [options.account, options.qos, options.partition].map { $0 ?? "" })
     absoluteWorkdir.withLock { $0 = facts.workdir }
     return facts
   }
@@ -76,18 +113,23 @@ public final class SlurmLauncher: Launcher {
     guard (1...10_000).contains(nodes) else { return .refused("a job cannot have \(nodes) nodes") }
     guard spec.id.utf8.count + spec.token.utf8.count < 240 else { return .refused("the attempt's name is too long") }
     let words = options.words(for: spec).map(shellQuote).joined(separator: " ")
+    let earlier = (spec.earlier ?? []).filter(isSafeName).joined(separator: " ")
+    let throttle = options.arrayThrottle.map(String.init) ?? ""
     let settings = """
       allotted=\(spec.gpuCount) nodes=\(nodes) gang_port=\(GangShare.port(for: spec.id))
-      options=\(shellQuote(words))
+      options=\(shellQuote(words)) earlier=\(shellQuote(earlier)) scratch=\(shellQuote(spec.dumpDirectory ?? ""))
+      throttle=\(throttle)
 
       """
-    let payload: LaunchPayload
+    var payload: LaunchPayload
     do {
       payload = try LaunchPayload(spec, files: files, cluster: settings)
     } catch let refusal as LaunchPayload.Refusal {
       return .refused(refusal.reason)
     }
-    return try await launches.launch(payload)
+    // Another try is told which nodes to avoid.
+    if options.usesArrays, earlier.isEmpty { payload.shape = "\(nodes) \(throttle) \(words)" }
+    return try await launches.send(payload)
   }
 
   public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
@@ -99,14 +141,13 @@ public final class SlurmLauncher: Launcher {
     let now = Date().timeIntervalSince1970
     return unexplained.withLock { known in
       var found: [String: AttemptStatus] = [:]
-      var still: [String: ContinuousClock.Instant] = [:]
       for (attempt, evidence) in evidence {
         let since = known[attempt] ?? time
         let age = since.duration(to: time).components
         let status = evidence.status(unexplained: Double(age.seconds) + Double(age.attoseconds) * 1e-18, now: now)
-        if let status { found[attempt] = status } else { still[attempt] = since }
+        found[attempt] = status
+        known[attempt] = status == nil ? since : nil
       }
-      known = still
       return found
     }
   }
@@ -114,14 +155,10 @@ public final class SlurmLauncher: Launcher {
   public func stop(_ attempt: String, reason: String) async throws {
     try agent.checkName(attempt)
     guard isSafeName(reason) else { throw agent.error(.badName, "\(reason.debugDescription) is no word for a reason") }
-    let reply = try await agent.call("slurm-stop", [attempt, reason], timeout: .seconds(240))
-    let (word, rest) = reply.lines[0].firstWord
-    switch word {
-    case "stopped": return
-    case "alive": throw agent.error(.alive, "attempt \(attempt) could not be ended; \(rest)")
-    case "no-space": throw agent.error(.noSpace, "no room in \(rest) to note that \(attempt) is stopped")
-    case "unavailable": throw agent.unavailable(rest)
-    default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a stop")
+    switch try await stops.send(StopBatch.Stop(attempt: attempt, reason: reason)) {
+    case .stopped: return
+    case .alive(let state): throw agent.error(.alive, "attempt \(attempt) could not be ended; \(state)")
+    case .noSpace(let place): throw agent.error(.noSpace, "no room in \(place) to note that \(attempt) is stopped")
     }
   }
 
@@ -151,7 +188,8 @@ extension Agent {
       let (word, rest) = replies[Substring(payload.id)]?.firstWord ?? ("", "")
       switch word {
       case "submitted", "adopted": return .success(.submitted)
-      case "full": return .success(.gpuBusy("Slurm takes no more jobs now: \(rest)"))
+      case "full", "unsure":
+        return .success(.full("the cluster takes no more jobs now: \(rest)", mayHaveArrived: word == "unsure"))
       case "refused": return .success(.refused(String(rest)))
       case "no-space": return .success(.noSpace("no room in \(rest)"))
       default: break
@@ -178,7 +216,8 @@ extension Agent {
       case "queue", "accounting":
         guard let job = SlurmJob(row: rest) else { throw error(.noReply, "a row of Slurm cannot be read: \(rest)") }
         evidence[job.attempt]?.jobs.append(job)
-      case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled":
+      case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled", "copying", "uncopied", "avoided",
+        "left-out":
         let (id, value) = rest.firstWord
         try evidence[String(id)]?.take(word, value, else: error(.noReply, "a fact cannot be read: \(line.prefix(300))"))
       default: break
@@ -199,6 +238,10 @@ extension SlurmEvidence {
     case "cancel": cancel = String(value)
     case "refusal": refusal = String(value)
     case "signalled": isSignalled = true
+    case "copying": isCopying = true
+    case "left-out": isLeftOut = true
+    case "uncopied": uncopied = String(value)
+    case "avoided": avoided = String(value)
     case "claim":
       let words = value.split(separator: " ")
       guard words.count == 4, let started = Double(words[3]) else { throw failure }

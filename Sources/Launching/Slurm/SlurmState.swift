@@ -124,6 +124,14 @@ struct SlurmEvidence: Sendable, Hashable {
   var record: ExitRecord?
   /// Slurm told its job to end while it ran.
   var isSignalled = false
+  /// Its command has ended, and its dumps were being brought from the disks of its nodes.
+  var isCopying = false
+  /// Why not all of them were brought.
+  var uncopied: String?
+  /// Nodes on which its job is not to run, since they failed an earlier attempt.
+  var avoided: String?
+  /// Slurm knows the array of which it was to be an element, and not the element.
+  var isLeftOut = false
   var jobs: [SlurmJob] = []
   /// Whether all who could know its job were asked, and answered.
   var isComplete = true
@@ -138,15 +146,29 @@ struct SlurmEvidence: Sendable, Hashable {
   ///   - now: Seconds since 1970.
   /// - Returns: nil: not known at present.
   func status(unexplained: Double, now: Double) -> AttemptStatus? {
+    let status = plainStatus(unexplained: unexplained, now: now)
+    guard case .exited(let end) = status else { return status }
+    if end.reason == ExitRecord.notCopied {
+      return .lost("its dumps were not all copied from its nodes: \(uncopied ?? "no reason is left")")
+    }
+    // Its command had ended before.
+    if record == nil, isCopying, end.reason == "timeout" || end.reason == "out-of-memory" {
+      return .lost("its job ended while its dumps were copied from its nodes")
+    }
+    return status
+  }
+
+  private func plainStatus(unexplained: Double, now: Double) -> AttemptStatus? {
     guard hasDirectory else { return .absent }
-    guard let job = decisive else { return forgotten(unexplained) }
+    guard let job = decisive else { return forgotten(unexplained, now) }
     guard let state = job.parsed else {
       return .waiting("Slurm shows job \(job.number) as \(job.state), a state that is not known here")
     }
     switch state.phase {
     case .waits:
       if claim != nil { return .lost("Slurm put job \(job.number) back into the queue after it had begun") }
-      return .waiting(Self.waiting(job, state))
+      let elsewhere = avoided.map { "; not on \($0), where an earlier try was lost" } ?? ""
+      return .waiting(Self.waiting(job, state) + elsewhere)
     case .runs, .ends: return .running(outputBytes: 0)
     case .paused: return .waiting("job \(job.number) is \(state.rawValue.lowercased())")
     case .requeued: return .lost("Slurm put job \(job.number) back into the queue: \(state.rawValue)")
@@ -198,15 +220,16 @@ struct SlurmEvidence: Sendable, Hashable {
   }
 
   /// Slurm does not know it any more.
-  private func forgotten(_ unexplained: Double) -> AttemptStatus? {
+  private func forgotten(_ unexplained: Double, _ now: Double) -> AttemptStatus? {
     if let record {
       // Why it was told to end nobody knows any more; that it ended well must not be believed.
       let isOwn = record.reason != nil && record.reason != "cancelled"
       return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
     }
     if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
-    guard submitted != nil || claim != nil else { return isComplete ? .absent : nil }
+    guard submitted != nil || claim != nil || isLeftOut else { return isComplete ? .absent : nil }
     guard isComplete, unexplained >= Self.patience else { return nil }
+    if isLeftOut, claim == nil { return .exited(told(cancel ?? "cancelled-elsewhere", now)) }
     if let claim {
       return .lost(
         "Slurm does not know job \(claim.number) any more, which began on \(claim.nodes) and left no exit record")
@@ -221,8 +244,11 @@ struct SlurmEvidence: Sendable, Hashable {
       ?? ExitRecord(
         code: reason == "out-of-memory" ? 137 : 143, signal: reason == "out-of-memory" ? 9 : 15,
         started: claim?.started ?? now, ended: now, reason: nil)
-    // What its supervisor saw was only a signal.
-    if told.reason == nil || told.reason == "cancelled" { told.reason = reason }
+    // What its supervisor saw was only a signal; and of what was cancelled nobody wants the dumps.
+    let isCancel = reason != "timeout" && reason != "out-of-memory"
+    if told.reason == nil || told.reason == "cancelled" || (isCancel && told.reason == ExitRecord.notCopied) {
+      told.reason = reason
+    }
     return told
   }
 

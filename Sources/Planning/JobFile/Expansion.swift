@@ -29,6 +29,7 @@ struct Expansion {
       name: name, baseDirectory: baseDirectory, axes: job.matrix?.axes.map(\.name) ?? [], cells: cells,
       repetitions: job.repetitions, compare: job.compare?.spec ?? CompareSpec(), logs: job.logs,
       schedule: job.schedule, notify: job.notify, playbook: job.playbook)
+    plan.priority = job.priority
     // A step of a playbook may run one side alone; its job was checked whole.
     if given == nil { checkCompare(plan) }
     warn(about: plan)

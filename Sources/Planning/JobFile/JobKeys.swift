@@ -7,6 +7,8 @@ struct JobKeys: KeyTable {
     "Axes with their values: every combination is one cell, first axis outermost; then exclude, then include.")
   let repetitions = Key(
     "repeat", .integer(1...1_000), "Runs of each cell; two or more measure the noise from run to run. Default 1.")
+  let priority = Key(
+    "priority", .integer(-100...100), "Runs of a higher one go before those of other jobs. Default 0.")
   let run = Key("run", .templated(RunKeys.shape), required: true, "How a run is started.")
   let dumps = Key("dumps", .templated(DumpsKeys.shape), "Where and how a run writes its dumps.")
   let overrides = Key(
@@ -19,8 +21,8 @@ struct JobKeys: KeyTable {
 
   var keys: [AnyKey] {
     [
-      name.erased, matrix.erased, repetitions.erased, run.erased, dumps.erased, overrides.erased, compare.erased,
-      logs.erased, schedule.erased, notify.erased, playbook.erased,
+      name.erased, matrix.erased, repetitions.erased, priority.erased, run.erased, dumps.erased, overrides.erased,
+      compare.erased, logs.erased, schedule.erased, notify.erased, playbook.erased,
     ]
   }
 
@@ -31,6 +33,7 @@ struct JobKeys: KeyTable {
       job.matrix = fields(keys.matrix, &reading)
       job.hasMatrix = fields.has(keys.matrix)
       job.repetitions = fields(keys.repetitions, &reading) ?? 1
+      job.priority = fields(keys.priority, &reading)
       job.run = fields(keys.run, &reading)
       job.dumps = fields(keys.dumps, &reading)
       job.overrides = fields(keys.overrides, &reading) ?? []
@@ -94,6 +97,7 @@ struct JobSource {
   var matrix: MatrixSource?
   var hasMatrix = false
   var repetitions = 1
+  var priority: Int?
   var run: YAMLValue?
   var dumps: YAMLValue?
   var overrides: [OverrideSource] = []

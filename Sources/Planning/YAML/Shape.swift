@@ -102,12 +102,15 @@ extension Shape {
           reading.report(value.place, "`\(table.title)` must be a mapping, not \(value.described)")
           return nil
         }
+        // A key that is there, misspelt, is not missed a second time.
+        var misspelt: Set<String> = []
         for entry in entries where !keys.contains(where: { $0.name == entry.key }) {
-          reading.report(
-            entry.keyPlace, "unknown key `\(entry.key)` in `\(table.title)`",
-            suggestion: Spelling.nearest(to: entry.key, in: keys.map(\.name)))
+          let nearest = Spelling.nearest(to: entry.key, in: keys.map(\.name))
+          if let nearest { misspelt.insert(nearest) }
+          reading.report(entry.keyPlace, "unknown key `\(entry.key)` in `\(table.title)`", suggestion: nearest)
         }
-        for key in keys where key.isRequired && !reading.isPartial && value[key.name] == nil {
+        for key in keys
+        where key.isRequired && !reading.isPartial && value[key.name] == nil && !misspelt.contains(key.name) {
           reading.report(value.place, "`\(table.title)` needs the key `\(key.name)`")
         }
         if reading.templates == .skipped {

@@ -1,4 +1,5 @@
 import Dumps
+import OrderedCollections
 
 /// What the comparisons of a sweep left out, gathered over all of them: a line a reason, the gravest first.
 struct CoverageDigest {
@@ -12,7 +13,7 @@ struct CoverageDigest {
 
   private var gaps: [CoverageLedger.Reason: Gap] = [:]
   /// Line → how many comparisons have it: repeats of a cell have the same title.
-  private var others: [(line: String, count: Int)] = []
+  private var others: OrderedDictionary<String, Int> = [:]
   private var comparisons = 0
   private var compared = 0
   private var captures = 0
@@ -30,13 +31,7 @@ struct CoverageDigest {
       let lines =
         coverage.unmatched.map { "unmatched: \($0)" }
         + coverage.unreadable.map { "unreadable: \($0.file): \($0.why)" }
-      for line in lines.map({ "\(title): \($0)" }) {
-        if let known = others.firstIndex(where: { $0.line == line }) {
-          others[known].count += 1
-        } else {
-          others.append((line, 1))
-        }
-      }
+      for line in lines { others["\(title): \(line)", default: 0] += 1 }
     }
   }
 
@@ -57,7 +52,7 @@ struct CoverageDigest {
 
   /// Empty where all was compared.
   var lines: [String] {
-    var lines = others.map { $0.count > 1 ? "\($0.line) (in \($0.count) comparisons)" : $0.line }
+    var lines = others.map { $0.value > 1 ? "\($0.key) (in \($0.value) comparisons)" : $0.key }
     for reason in CoverageLedger.Reason.allCases {
       guard let gap = gaps[reason] else { continue }
       var line = "\(reason.rawValue), \(reason.words): \(gap.count)"
@@ -89,13 +84,14 @@ extension CoverageLedger.Reason {
     case .notMeasured: "could not be joined or read"
     case .otherRank: "ranks that were not asked for"
     case .otherCall: "calls that were not chosen"
+    case .index: "files that say what others hold"
     }
   }
 
   /// Something was to be compared and was not, rather than not asked for.
   fileprivate var isGap: Bool {
     switch self {
-    case .plain, .otherRank, .otherCall: false
+    case .plain, .otherRank, .otherCall, .index: false
     default: true
     }
   }

@@ -84,6 +84,12 @@ extension SweepReport.Cell {
 
   var attemptCount: Int { runs.map(\.attempts.count).saturatingSum }
 
+  /// How many, and how often one was tried again.
+  var runCount: String {
+    let retries = runs.map { run in (run.attempts.map(\.number).max() ?? 1) - 1 }.filter { $0 > 0 }.saturatingSum
+    return retries > 0 ? "\(runs.count), retried \(retries) ×" : String(runs.count)
+  }
+
   /// Seconds of all attempts together; nil where none is known.
   var duration: Double? {
     let known = runs.flatMap(\.attempts).compactMap(\.duration)

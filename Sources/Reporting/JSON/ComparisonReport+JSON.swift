@@ -85,6 +85,7 @@ extension ComparisonReport.Row {
         "reference": .optional(measures?.nonfiniteReference), "target": .optional(measures?.nonfiniteTarget),
       ]),
       "elements": .optional(measures?.elementCount),
+      "first_coordinate": measures?.firstCoordinate.map { .ints($0) } ?? .null,
       "worst_coordinate": .ints(measures?.worstCoordinate ?? []),
       "worst_token": measures?.worstToken.map {
         .object(["index": .int($0.index), "cos": .double($0.cos), "rel_l2": .double($0.relL2)])
@@ -212,6 +213,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
     var byteEqual: Double?
     var nonfinite: Counts
     var elements: Int?
+    var firstCoordinate: [Int]?
     var worstCoordinate: [Int]?
     var worstToken: Token?
     var tokenRelL2: [Double?]?
@@ -244,6 +246,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
       case unequalElements = "unequal_elements"
       case nonfinite
       case elements
+      case firstCoordinate = "first_coordinate"
       case worstCoordinate = "worst_coordinate"
       case worstToken = "worst_token"
       case tokenRelL2 = "token_rel_l2"
@@ -272,7 +275,7 @@ struct ComparisonRecord: Decodable, SchemaRecord {
         worstToken: worstToken.map {
           TokenMeasure(index: $0.index, cos: $0.cos ?? .nan, relL2: $0.relL2 ?? .nan)
         }, tokenRelL2: (tokenRelL2 ?? []).map { $0 ?? .nan }, worstCoordinate: worstCoordinate ?? [],
-        meanAbs: meanAbs ?? .nan, unequalElements: unequalElements ?? 0)
+        meanAbs: meanAbs ?? .nan, unequalElements: unequalElements ?? 0, firstCoordinate: firstCoordinate)
     }
   }
 

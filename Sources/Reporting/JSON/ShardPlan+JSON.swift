@@ -24,17 +24,18 @@ extension ShardPlan {
           ])
         ))
     }
-    if let padding {
-      members.append(
-        (
-          "padding",
-          .object([
-            "axis": .int(padding.axis), "count": .int(padding.count), "is_empty": .bool(padding.isEmpty),
-            "largest": .double(padding.largest), "rows_won": .int(padding.rowsWon), "rows": .int(padding.rows),
-          ])
-        ))
-    }
+    if let padding { members.append(("padding", padding.jsonValue)) }
+    if let referencePadding { members.append(("reference_padding", referencePadding.jsonValue)) }
     return .members(members)
+  }
+}
+
+extension ShardPadding {
+  fileprivate var jsonValue: JSONValue {
+    .object([
+      "axis": .int(axis), "count": .int(count), "is_empty": .bool(isEmpty), "largest": .double(largest),
+      "rows_won": .int(rowsWon), "rows": .int(rows),
+    ])
   }
 }
 
@@ -61,13 +62,13 @@ struct ShardPlanRecord: Decodable {
     var rowsWon: Int
     var rows: Int
 
-    enum CodingKeys: String, CodingKey {
-      case axis
-      case count
-      case isEmpty = "is_empty"
-      case largest
-      case rowsWon = "rows_won"
-      case rows
+    typealias CodingKeys = ShardPadding.CodingKeys
+
+    var padding: ShardPadding {
+      // Empty padding has no largest value.
+      ShardPadding(
+        axis: axis, count: count, isEmpty: isEmpty, largest: largest ?? (isEmpty ? -.infinity : .nan),
+        rowsWon: rowsWon, rows: rows)
     }
   }
 
@@ -82,20 +83,9 @@ struct ShardPlanRecord: Decodable {
   var rankOrder: Order?
   var alternative: Alternative?
   var padding: Padding?
+  var referencePadding: Padding?
 
-  enum CodingKeys: String, CodingKey {
-    case kind
-    case axis
-    case ranks
-    case residual
-    case margin
-    case why
-    case source
-    case order
-    case rankOrder = "rank_order"
-    case alternative
-    case padding
-  }
+  typealias CodingKeys = ShardPlan.CodingKeys
 
   var plan: ShardPlan {
     ShardPlan(
@@ -105,11 +95,6 @@ struct ShardPlanRecord: Decodable {
         ShardAlternative(
           kind: $0.kind, axis: $0.axis, order: $0.order, detail: $0.detail, residual: $0.residual ?? .nan)
       },
-      padding: padding.map {
-        // Empty padding has no largest value.
-        ShardPadding(
-          axis: $0.axis, count: $0.count, isEmpty: $0.isEmpty,
-          largest: $0.largest ?? ($0.isEmpty ? -.infinity : .nan), rowsWon: $0.rowsWon, rows: $0.rows)
-      })
+      padding: padding?.padding, referencePadding: referencePadding?.padding)
   }
 }

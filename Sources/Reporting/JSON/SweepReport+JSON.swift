@@ -1,4 +1,4 @@
-import Comparison
+public import Comparison
 
 extension SweepReport {
   static let schema = "rollcall.sweep/1"
@@ -103,6 +103,12 @@ extension SweepReport {
     }
     self = record.report
   }
+
+  /// What came of each cell, by its id; the comparisons in the record are not looked at.
+  public static func verdicts(json: String) throws(ReportError) -> [String: Verdict] {
+    let record: VerdictsRecord = try RecordReader.read(json, schema: Self.schema)
+    return record.cells.reduce(into: [:]) { $0[$1.id] = $1.verdict }
+  }
 }
 
 /// An instant as it stands in a record.
@@ -118,6 +124,17 @@ private struct InstantRecord: Decodable {
     }
     self.seconds = seconds
   }
+}
+
+/// The verdicts of a `rollcall.sweep/1`.
+private struct VerdictsRecord: Decodable, SchemaRecord {
+  struct Cell: Decodable {
+    var id: String
+    var verdict: Verdict?
+  }
+
+  var schema: String
+  var cells: [Cell]
 }
 
 /// `rollcall.sweep/1` as it stands in a file.

@@ -87,6 +87,9 @@ extension ShardPlan {
       text += "(residual \(Figures.short(alternative.residual)))"
     }
     if let padding { text += "; \(padding.count) of axis \(padding.axis) are padding" }
+    if let referencePadding {
+      text += "; of the reference \(referencePadding.count) of axis \(referencePadding.axis) are padding"
+    }
     return text
   }
 }

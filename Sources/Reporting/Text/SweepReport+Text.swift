@@ -37,7 +37,7 @@ extension SweepReport {
   private var matrixTable: Table {
     var table = Table(
       columns: axes.map { .init($0) } + [
-        .init("state"), .init("host"), .init("attempts", .right), .init("time", .right), .init("verdict"),
+        .init("state"), .init("host"), .init("runs", .right), .init("time", .right), .init("verdict"),
         .init("first divergence"),
       ])
     if axes.isEmpty { table.columns.insert(.init("cell"), at: 0) }
@@ -46,7 +46,7 @@ extension SweepReport {
         axes.isEmpty ? [.init(cell.label)] : axes.map { .init(cell.value(of: $0) ?? "–") }
       table.rows.append(
         names + [
-          .init(cell.state), .init(cell.hosts.joined(separator: ", ")), .init(String(cell.attemptCount)),
+          .init(cell.state), .init(cell.hosts.joined(separator: ", ")), .init(cell.runCount),
           .init(Figures.duration(cell.duration)),
           .init(cell.verdictWord, cell.isReference ? .dim : Style.ink(cell.verdict)),
           .init(firstDivergence(of: cell) ?? ""),

@@ -1,13 +1,18 @@
 import Synchronization
 
 /// One command on its way: filled by the connection's thread, emptied by the task that waits for it.
+///
+/// A standing one goes on until it is settled: its input comes bit by bit.
 final class SSHCall: Sendable {
   let command: String
   let input: [UInt8]
   /// Much output may come; a moment's wait for more of it is worth while.
   let isStream: Bool
+  let isStanding: Bool
 
   private struct State {
+    /// More input, not yet taken.
+    var input: [UInt8] = []
     var pieces: [[UInt8]] = []
     var queuedBytes = 0
     var outcome: Result<CommandResult, any Error>?
@@ -18,10 +23,22 @@ final class SSHCall: Sendable {
   /// Bytes that wait for the receiver; few enough to stay in the processor's caches.
   private static let queueLimit = 2 << 20
 
-  init(command: String, input: [UInt8], isStream: Bool) {
+  init(command: String, input: [UInt8], isStream: Bool, isStanding: Bool = false) {
     self.command = command
     self.input = input
     self.isStream = isStream
+    self.isStanding = isStanding
+  }
+
+  /// More input for a standing call.
+  func append(_ bytes: [UInt8]) { state.withLock { $0.input += bytes } }
+
+  /// What was appended since the last look.
+  func takeInput() -> [UInt8] {
+    state.withLock { state in
+      defer { state.input = [] }
+      return state.input
+    }
   }
 
   /// True while the receiver has more than enough to do.

@@ -34,6 +34,7 @@ final class SSHChannel {
   private let callbacks: UnsafeMutablePointer<ssh_channel_callbacks_struct>
   private var exit = SSHChannel.noExit
   private var phase = Phase.opening
+  private var input: [UInt8]
   private var written = 0
   private var didEndInput = false
   private var output: CommandFence.Filter
@@ -57,6 +58,7 @@ final class SSHChannel {
   init?(_ call: SSHCall, session: SSHSession, target: SSHTarget, buffer: UnsafeMutableRawBufferPointer) {
     guard let channel = ssh_channel_new(session.raw) else { return nil }
     self.call = call
+    input = call.input
     self.session = session
     self.target = target
     self.channel = channel
@@ -94,6 +96,9 @@ final class SSHChannel {
 
   /// True while output waits a moment for more to come.
   var isCollecting: Bool { !piece.isEmpty }
+
+  /// True for a standing call that has only to be woken.
+  var isAtRest: Bool { call.isStanding && phase == .running }
 
   /// Does what can be done now.
   func step() -> Progress {
@@ -148,10 +153,6 @@ final class SSHChannel {
       pieceCount = piece.count
       if isGrowing { advanced = true }
       if outputEnded || !call.isStream || !isGrowing { deliver() }
-      if let noise = output.noise, noise.count > CommandFence.Filter.noiseLimit {
-        abandon()
-        return fail(.noReply, "the login files of the host print without end; make them quiet for commands")
-      }
     }
     var errorsEnded = false
     switch readErrors() {
@@ -160,6 +161,10 @@ final class SSHChannel {
       errorTail.append(errors.pass(bytes))
     case .nothing: break
     case .end: errorsEnded = true
+    }
+    if [output.noise, errors.noise].contains(where: { $0?.count ?? 0 > CommandFence.Filter.noiseLimit }) {
+      abandon()
+      return fail(.noReply, "the login files of the host print without end; make them quiet for commands")
     }
     guard outputEnded, errorsEnded, ssh_channel_is_closed(channel) != 0 || !session.isAlive else {
       return advanced ? .advanced : .idle
@@ -208,10 +213,15 @@ final class SSHChannel {
     guard !didEndInput, session.isAlive, exit == Self.noExit, ssh_channel_is_closed(channel) == 0 else {
       return false
     }
-    if written < call.input.count {
-      let count = min(call.input.count - written, Int(ssh_channel_window_size(channel)), Self.pieceSize)
+    if call.isStanding, written == input.count {
+      input = call.takeInput()
+      written = 0
+      if input.isEmpty { return false }
+    }
+    if written < input.count {
+      let count = min(input.count - written, Int(ssh_channel_window_size(channel)), Self.pieceSize)
       guard count > 0 else { return false }
-      let sent = call.input.withUnsafeBytes { bytes in
+      let sent = input.withUnsafeBytes { bytes in
         bytes.baseAddress.map { ssh_channel_write(channel, $0 + written, UInt32(count)) } ?? 0
       }
       // A command need not read its input; how it ends tells more than that it closed it.

@@ -202,8 +202,13 @@ final class SSHConnection: Sendable {
     mutating func turn() {
       waiting.removeAll { $0.call.isSettled }
       guard let session = connected() else { return }
-      while active.count < limit, !waiting.isEmpty, openAgain <= .now {
+      while active.count(where: { !$0.channel.call.isStanding }) < limit, !waiting.isEmpty, openAgain <= .now {
         let next = waiting.removeFirst()
+        // A host that has refused one needs all its sessions for those that somebody waits for.
+        if next.call.isStanding, limit < SSHConnection.channelLimit {
+          next.call.settle(.failure(StandingShell.NoRoom()))
+          continue
+        }
         guard let channel = SSHChannel(next.call, session: session, target: target, buffer: buffer) else {
           next.call.settle(.failure(target.error(.unreachable, "out of memory")))
           continue
@@ -221,8 +226,13 @@ final class SSHConnection: Sendable {
           remaining.append(entry)
         case .done: advanced = true
         case .refused:
-          limit = max(1, min(limit, remaining.count + active.count - index - 1))
+          let others = (remaining + active[(index + 1)...]).map(\.channel.call)
+          limit = max(1, min(limit, others.count { !$0.isStanding }))
           openAgain = .now + Self.refusalPause
+          for call in others + [entry.channel.call] where call.isStanding {
+            call.settle(.failure(StandingShell.NoRoom()), immediate: true)
+          }
+          if entry.channel.call.isStanding { break }
           var again = entry.origin
           again.refusals += 1
           if again.refusals < Self.refusalLimit {
@@ -255,7 +265,7 @@ final class SSHConnection: Sendable {
     private var patience: Int32 {
       if active.contains(where: \.channel.isCollecting) { return 1 }
       if !waiting.isEmpty, openAgain > .now { return 50 }
-      return active.isEmpty ? -1 : 1000
+      return active.allSatisfy(\.channel.isAtRest) ? -1 : 1000
     }
 
     /// The session; nil where there is none: then either nobody waits, or all who waited were told why.

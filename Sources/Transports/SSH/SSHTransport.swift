@@ -12,6 +12,7 @@ public final class SSHTransport: Transport {
   private let target: SSHTarget
   private let commands: SSHConnection
   private let streams: SSHConnection
+  private let shell: StandingShell
 
   /// Bytes that the host may send ahead of us: half of it is what a stream carries in one round trip at least. sshd
   /// keeps in memory what it may send and the link does not take yet, and copies it ever again as it grows: 16 MiB
@@ -28,6 +29,7 @@ public final class SSHTransport: Transport {
     target = SSHTarget(name: name ?? alias, alias: alias, configurationFile: configurationFile)
     commands = SSHConnection(target)
     streams = SSHConnection(target)
+    shell = StandingShell(on: commands, host: target.name)
   }
 
   deinit {
@@ -48,6 +50,12 @@ public final class SSHTransport: Transport {
     }
     result.output = collected.withLock { $0 }
     return result
+  }
+
+  public func ask(_ question: String, limit: Int, timeout: Duration) async throws -> CommandResult {
+    try checkCommand(question, host: target.name)
+    if let result = try await shell.ask(question, limit: limit, timeout: timeout) { return result }
+    return try await run(question, input: [], limit: limit, timeout: timeout)
   }
 
   public func stream(

@@ -15,8 +15,10 @@ struct ServiceLoop: Sendable {
   func run() async throws {
     let lock = try await lock()
     let finish = SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
-    let drives = SweepDrives(finish: finish, log: log)
+    let board = GatherBoard(store: artifacts.root)
+    let drives = SweepDrives(finish: finish, board: board, log: log)
     await withDiscardingTaskGroup { group in
+      group.addTask { await board.keep() }
       group.addTask { await repeatedly(every: 2) { try await NoticeDelivery(ledger: ledger).deliver() } }
       var keeper = ScheduleKeeper(ledger: ledger, log: log)
       while !Task.isCancelled {

@@ -10,6 +10,7 @@ import Synchronization
 /// Drives every open sweep of the store: those of one fleet together, under one coordinator.
 struct SweepDrives: Sendable {
   let finish: SweepFinish
+  let board: GatherBoard
   /// One line for the service's log.
   let log: @Sendable (String) -> Void
   private let book = Book()
@@ -82,8 +83,10 @@ struct SweepDrives: Sendable {
   private func run(_ drive: Drive, _ sweeps: [String]) async {
     for sweep in sweeps { log("\(sweep): driven") }
     let coordinator = Coordinator(
-      ledger: ledger, artifacts: finish.artifacts,
-      hosts: HostConnection.ruled(for: drive.fleet, store: finish.storeDirectory), report: { _ in })
+      ledger: ledger, artifacts: finish.artifacts, board: board,
+      hosts: HostConnection.ruled(
+        for: drive.fleet, store: finish.storeDirectory, supervisor: SuperviseCommand.program),
+      settings: .init(drive.fleet), report: { _ in })
     let (ended, finishing) = AsyncStream.makeStream(of: String.self)
     await withDiscardingTaskGroup { group in
       group.addTask {

@@ -8,7 +8,7 @@ import Transports
 
 @testable import Coordination
 
-/// A process that drives one sweep: it may die between any two of its steps, and is started again.
+/// A process that drives sweeps, of which some come later: it may die between any two of its steps, and is started again.
 final class SimulatedCoordinator {
   private struct Crash: Error {}
 
@@ -25,15 +25,24 @@ final class SimulatedCoordinator {
   private let fleet: [Fleet.Host]
   private var settings = Coordinator.Settings()
 
-  var store: SimulatedStore
+  var store = SimulatedStore()
   /// Host → cuts of the network in force.
   var cuts: [String: Int] = [:]
   var refusals: [String: TransportError.Code] = [:]
   var wallOffset = 0.0
-  private(set) var isDone = false
+  /// Hosts that take nothing new.
+  private(set) var drained: Set<String> = []
+  /// All sweeps have come and ended.
+  var isDone: Bool { awaited == 0 && store.sweeps.allSatisfy(\.isOver) && store.attempts.allSatisfy(\.isFenced) }
 
+  /// Sweeps that are still to come.
+  private var awaited = 0
+  /// As the core was told.
+  private var toldDrained: Set<String> = []
   private var core: CoordinatorCore?
   private var incarnation = 0
+  /// It is down, and will be started.
+  private var isStarting = false
   private var begun = 0.0
   private var inbox: [Event] = []
   private var isTurnDue = false
@@ -54,6 +63,19 @@ final class SimulatedCoordinator {
     fleet = simulation.hosts.map { host in
       Fleet.Host(name: host.name, address: .local, gpus: .auto, cpuSlots: host.cpuSlots)
     }
+    let count = simulation.random.chance(0.4) ? simulation.random.between(2, 3) : 1
+    for number in 0..<count {
+      let rows = sweep(number == 0 ? name : "\(name)s\(number)")
+      if number == 0 || simulation.random.chance(0.5) {
+        store.add(rows)
+      } else {
+        awaited += 1
+        simulation.at(simulation.random.between(0, 1.2 * simulation.horizon)) { self.come(rows) }
+      }
+    }
+  }
+
+  private func sweep(_ name: String) -> SweepRows {
     let largest = simulation.hosts.map(\.gpuCount).max() ?? 1
     var cells: [Cell] = []
     var runs: [RunRecord] = []
@@ -68,11 +90,19 @@ final class SimulatedCoordinator {
         RunRecord(sweep: name, name: "\(name)r\(number)", position: number, cell: "cell\(number)", repetition: 1))
       simulation.workloads["\(name)r\(number)"] = Self.workload(&simulation.random)
     }
-    let plan = Plan(
+    var plan = Plan(
       name: name, baseDirectory: "/", axes: [], cells: cells,
       compare: CompareSpec(sameHardware: simulation.random.chance(0.5)))
-    store = SimulatedStore(
-      sweep: SweepRecord(id: name, job: name, state: .active, created: 0), plan: plan, runs: runs)
+    plan.priority = simulation.random.chance(0.3) ? simulation.random.between(-1, 1) : nil
+    return SweepRows(
+      sweep: SweepRecord(id: name, job: name, state: .active, created: 0), plan: plan, runs: runs, attempts: [])
+  }
+
+  private func come(_ rows: SweepRows) {
+    simulation.say("\(rows.sweep.id) comes to \(name)")
+    awaited -= 1
+    store.add(rows)
+    if core == nil, !isStarting { start() } else { tell(.added(rows)) }
   }
 
   /// Mostly fine; some fail by themselves, die of a signal, or hang until their time limit.
@@ -98,12 +128,12 @@ final class SimulatedCoordinator {
     blocked = []
     badGathers = [:]
     unanswered = []
+    isStarting = false
     core = CoordinatorCore(
       hosts: fleet, stragglers: store.attempts.filter { !$0.isFenced }, settings: settings,
       nonce: String(simulation.random.next(), radix: 36), at: moment)
     // The last one takes care of what an earlier one could not reach.
-    let rows = SweepRows(sweep: store.sweep, plan: store.plan, runs: store.runs, attempts: store.attempts)
-    inbox = [.added(rows)]
+    inbox = [.drained(drained)] + store.sweeps.filter { !$0.isOver }.map { .added(store.rows(of: $0)) }
     turn()
   }
 
@@ -113,14 +143,22 @@ final class SimulatedCoordinator {
     core = nil
     incarnation += 1
     inbox = []
+    isStarting = true
     simulation.after(simulation.random.between(0, 60)) { self.start() }
   }
 
   func requestCancel() {
-    guard store.sweep.state == .active else { return }
+    let index = simulation.random.between(0, store.sweeps.count - 1)
+    guard store.sweeps[index].record.state == .active else { return }
     simulation.say("\(name) is asked to cancel")
-    store.sweep.state = .cancelling
-    tell(.cancelRequested(sweep: name))
+    store.sweeps[index].record.state = .cancelling
+    tell(.cancelRequested(sweep: store.sweeps[index].record.id))
+  }
+
+  func drain(_ host: String, _ isDrained: Bool) {
+    simulation.say("\(name): \(host) is \(isDrained ? "drained" : "taken back")")
+    if isDrained { drained.insert(host) } else { drained.remove(host) }
+    tell(.drained(drained))
   }
 
   private var moment: Moment {
@@ -145,6 +183,7 @@ final class SimulatedCoordinator {
     guard core != nil else { return }
     let events = inbox
     inbox = []
+    for case .drained(let hosts) in events { toldDrained = hosts }
     let crashPoint: CrashPoint? =
       simulation.isFaulty && simulation.faults.crashes && simulation.random.chance(0.01)
       ? CrashPoint.allCases[simulation.random.between(0, 2)] : nil
@@ -175,7 +214,11 @@ final class SimulatedCoordinator {
       crash("since no host can be used: \(failure)")
       return
     }
-    if output.finished.contains(name) { finish() }
+    for id in output.finished {
+      simulation.say("\(id) is finished")
+      for index in store.sweeps.indices where store.sweeps[index].record.id == id { store.sweeps[index].isOver = true }
+    }
+    if !output.finished.isEmpty, store.sweeps.allSatisfy(\.isOver) { finish() }
     guard core != nil, output.wakeAt.isFinite else { return }
     let life = incarnation
     simulation.at(max(simulation.time + 0.001, begun + output.wakeAt)) {
@@ -185,9 +228,7 @@ final class SimulatedCoordinator {
 
   /// Over; but what an unreachable host may still hold is left to the next one.
   private func finish() {
-    simulation.say("\(name) is finished")
     if store.attempts.allSatisfy(\.isFenced) {
-      isDone = true
       core = nil
       incarnation += 1
     } else {
@@ -292,7 +333,7 @@ final class SimulatedCoordinator {
 
   /// Whether there is a reason to give up an attempt, or another share of its gang.
   private func hasCause(_ attempt: AttemptRecord, in writes: [LedgerWrite]) -> Bool {
-    if attempt.share != nil, store.sweep.state == .cancelling { return true }
+    if attempt.share != nil, store.isCancelled(attempt.sweep) { return true }
     let given = writes.compactMap { write -> AttemptRecord? in
       guard case .attempt(let other) = write, other.run == attempt.run, other.number == attempt.number else {
         return nil
@@ -315,6 +356,9 @@ final class SimulatedCoordinator {
 
   private func check(_ writes: [LedgerWrite]) {
     for write in writes {
+      if case .begin(let attempt) = write, toldDrained.contains(attempt.host) {
+        simulation.violations.append("\(attempt.id) is begun on \(attempt.host), which takes nothing new")
+      }
       guard case .attempt(let next) = write, let old = store.attempt(next.id),
         let host = simulation.host(next.host)
       else { continue }

@@ -30,6 +30,8 @@ final class SimulatedHost {
     var gpus: [Int] = []
     var gpuCount: Int
     var startedAt = 0.0
+    /// A stranger was on its GPUs.
+    var isContended = false
 
     var isAlive: Bool {
       switch state {
@@ -134,6 +136,12 @@ final class SimulatedHost {
     finish(id, code: 143, signal: 15, reason: "not-released", at: until)
   }
 
+  /// A stranger comes to a GPU, whoever has it.
+  func intrude(_ gpu: Int) {
+    strangers.insert(gpu)
+    for id in attempts.keys where attempts[id]?.gpus.contains(gpu) == true { attempts[id]?.isContended = true }
+  }
+
   /// The command's own end.
   func end(_ id: String, _ workload: Workload, at time: Double) {
     guard case .running? = attempts[id]?.state else { return }
@@ -161,8 +169,9 @@ final class SimulatedHost {
 
   private func finish(_ id: String, code: Int, signal: Int?, reason: String?, at time: Double) {
     let started = (attempts[id]?.startedAt ?? time) + clockOffset
+    let mark = attempts[id]?.isContended == true ? "contended" : nil
     attempts[id]?.state = .exited(
-      ExitRecord(code: code, signal: signal, started: started, ended: time + clockOffset, reason: reason))
+      ExitRecord(code: code, signal: signal, started: started, ended: time + clockOffset, reason: reason ?? mark))
     attempts[id]?.gpus = []
   }
 

@@ -2,19 +2,36 @@ import Ledger
 import Planning
 import Scheduling
 
+@testable import Coordination
+
 /// A store whose committed rows survive every crash. What is committed is checked against what rows may follow rows.
 struct SimulatedStore {
-  var sweep: SweepRecord
-  let plan: Plan
-  var runs: [RunRecord]
+  struct Sweep {
+    var record: SweepRecord
+    var plan: Plan
+    /// Its coordinator was told that all its runs are final.
+    var isOver = false
+  }
+
+  var sweeps: [Sweep] = []
+  var runs: [RunRecord] = []
   var attempts: [AttemptRecord] = []
   var isFull = false
   var violations: [String] = []
 
-  init(sweep: SweepRecord, plan: Plan, runs: [RunRecord]) {
-    self.sweep = sweep
-    self.plan = plan
-    self.runs = runs
+  mutating func add(_ rows: SweepRows) {
+    sweeps.append(Sweep(record: rows.sweep, plan: rows.plan))
+    runs += rows.runs
+  }
+
+  func rows(of sweep: Sweep) -> SweepRows {
+    SweepRows(
+      sweep: sweep.record, plan: sweep.plan, runs: runs.filter { $0.sweep == sweep.record.id },
+      attempts: attempts.filter { $0.sweep == sweep.record.id })
+  }
+
+  func isCancelled(_ sweep: String) -> Bool {
+    sweeps.contains { $0.record.id == sweep && $0.record.state == .cancelling }
   }
 
   func attempt(_ id: String) -> AttemptRecord? { attempts.first { $0.id == id } }

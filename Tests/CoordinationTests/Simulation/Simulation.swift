@@ -7,7 +7,7 @@ import Transports
 
 @testable import Coordination
 
-/// Hosts, a network, stores and one or two coordinators under a clock of its own; every fault follows from the seed.
+/// Hosts, a network, stores and one or two coordinators with up to three sweeps each, under a clock of its own; every fault follows from the seed.
 ///
 /// The coordinators are the product's core, driven as the product drives it: step, commit, then perform.
 final class Simulation {
@@ -34,6 +34,7 @@ final class Simulation {
     var refusals: Bool
     var badFiles: Bool
     var cancel: Bool
+    var drains: Bool
 
     init(_ random: inout SplitMix64) {
       let isCalm = random.chance(0.05)
@@ -49,6 +50,7 @@ final class Simulation {
       refusals = on(0.25)
       badFiles = on(0.15)
       cancel = on(0.2)
+      drains = on(0.25)
     }
   }
 
@@ -270,7 +272,7 @@ final class Simulation {
     every(100, faults.strangers) {
       let host = self.anyHost
       let gpu = self.random.between(0, host.gpuCount - 1)
-      host.strangers.insert(gpu)
+      host.intrude(gpu)
       self.after(self.random.between(10, 200)) { host.strangers.remove(gpu) }
     }
     every(200, faults.refusals) {
@@ -278,6 +280,13 @@ final class Simulation {
       let host = self.anyHost.name
       coordinator.refusals[host] = self.random.chance(0.2) ? .hostKeyChanged : .unreachable
       self.after(self.random.between(5, 150)) { coordinator.refusals[host] = nil }
+    }
+    every(200, faults.drains) {
+      let coordinator = self.anyCoordinator
+      let host = self.anyHost.name
+      guard !coordinator.drained.contains(host) else { return }
+      coordinator.drain(host, true)
+      self.after(self.random.between(5, 300)) { coordinator.drain(host, false) }
     }
     if faults.cancel {
       at(random.between(0, horizon)) { self.coordinators[0].requestCancel() }
@@ -349,7 +358,7 @@ final class Simulation {
     _ run: RunRecord, _ attempts: [AttemptRecord], _ place: String, _ coordinator: SimulatedCoordinator
   ) {
     switch run.state {
-    case .cancelled where coordinator.store.sweep.state == .cancelling: return
+    case .cancelled where coordinator.store.isCancelled(run.sweep): return
     case .lost where attempts.count { $0.isCharged } == coordinator.retries + 1: return
     case .failed where run.why?.contains("not usable") == true: return
     case .failed where isMixed && run.why?.contains("hosts of one kind") == true: return

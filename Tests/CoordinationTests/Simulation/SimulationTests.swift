@@ -10,7 +10,7 @@ import Testing
   private static var seeds: [ClosedRange<UInt64>] {
     let named = (environment["ROLLCALL_SIM_SEED"] ?? "").split(separator: "-").compactMap { UInt64($0) }
     let first = named.first ?? 1
-    let last = max(first, named.last ?? (environment["ROLLCALL_TEST_LONG"] == "1" ? 10_000 : 300))
+    let last = max(first, named.last ?? (environment["ROLLCALL_TEST_LONG"] == "1" ? 10_000 : 2_000))
     return stride(from: first, through: last, by: 50).map { $0...min($0 + 49, last) }
   }
 

@@ -180,7 +180,7 @@ def opaque(d):
             "quantized": torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8),
             "evil": Evil(os.path.join(d, "owned")), "last": t + 1,
         },
-        [("first", t), ("default.k", t), ("last", t + 1)],
+        [("first", t), ("array", torch.arange(3)), ("default.k", t), ("last", t + 1)],
     )
 
 

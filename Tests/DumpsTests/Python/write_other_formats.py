@@ -10,6 +10,7 @@ import os
 import pickle
 import struct
 import sys
+import zipfile
 
 import numpy as np
 import torch
@@ -84,6 +85,7 @@ def numpy(d):
         np.save(f"{d}/{name}.npy", array)
         say(f"{d}/{name}.pt", [("value", torch.from_numpy(np.array(array)))])
     np.savez(f"{d}/arrays.npz", **arrays)
+    np.savez_compressed(f"{d}/packed.npz", **arrays)
     say(f"{d}/arrays.pt", [(name, torch.from_numpy(np.array(arrays[name]))) for name in sorted(arrays)])
     bf16 = torch.randn(5, 3).bfloat16()
     np.save(f"{d}/bf16.npy", bf16.view(torch.int16).numpy().view("V2"))
@@ -101,7 +103,46 @@ def numpy(d):
         np.save(f, np.ones(3))
         np.save(f, np.ones(3))
     np.savez(f"{d}/mixed.npz", a=np.ones(3), o=np.array([{}], dtype=object), z=np.ones(2))
-    np.savez_compressed(f"{d}/compressed.npz", first=np.ones(3), second=np.zeros(2))
+    # What unpacks to more than anybody wants to hold, between two small ones.
+    with zipfile.ZipFile(f"{d}/bomb.npz", "w", zipfile.ZIP_DEFLATED) as z:
+        for name, count in (("a", 3), ("b", 300 << 20), ("c", 3)):
+            with z.open(f"{name}.npy", "w") as f:
+                np.lib.format.write_array_header_1_0(
+                    f, {"descr": "|u1", "fortran_order": False, "shape": (count,)})
+                for start in range(0, count, 1 << 20):
+                    f.write(bytes(min(1 << 20, count - start)))
+    with zipfile.ZipFile(f"{d}/bzip.npz", "w", zipfile.ZIP_BZIP2) as z:
+        z.write(f"{d}/small.npy", "a.npy")
+
+
+def pickled(d):
+    """NumPy's arrays and numbers in files of torch.save."""
+    arrays = {
+        name: np.frombuffer(os.urandom(24 * np.dtype(name).itemsize), dtype=name).reshape(2, 3, 4)
+        for name in ("f8", "f4", "f2", "i8", "i4", "i2", "i1", "u8", "u4", "u2", "u1", "c8", "c16")
+    }
+    arrays |= {
+        "bool": np.array([True, False]), "bytes": np.arange(256, dtype="u1"), "single": np.array([255], "u1"),
+        "scalar": np.array(2.5), "empty": np.empty((0, 3), "f4"), "large": np.arange(1 << 15, dtype="i4"),
+        "fortran": np.asfortranarray(np.arange(60, dtype="f4").reshape(3, 4, 5)), "view": np.arange(12.0)[::3],
+    }
+    shared = np.arange(4.0)
+    value = {
+        **arrays, "tensor": torch.ones(2), "shared": shared, "again": shared,
+        "n32": np.float32(1.5), "n64": np.int64(-3), "nu": np.uint8(200), "nb": np.bool_(True), "nc": np.complex64(1j),
+        "objects": np.array([{"a": 1}], dtype=object), "big": np.ones(3, dtype=">f4"), "text": np.array(["a"]),
+        "fields": np.zeros(3, dtype=[("x", "f4"), ("y", "i2")]), "last": torch.zeros(1),
+    }
+    pairs = [(k, torch.from_numpy(np.array(v))) for k, v in arrays.items()]
+    pairs += [("tensor", torch.ones(2)), ("shared", torch.from_numpy(shared)), ("again", torch.from_numpy(shared)),
+              ("last", torch.zeros(1))]
+    for name, options in (
+        ("protocol2", {"pickle_protocol": 2}), ("protocol3", {"pickle_protocol": 3}),
+        ("protocol4", {"pickle_protocol": 4}), ("protocol5", {"pickle_protocol": 5}),
+        ("legacy", {"_use_new_zipfile_serialization": False}),
+    ):
+        torch.save(value, f"{d}/{name}.pt", **options)
+        say(f"{d}/{name}.pt", pairs)
 
 
 def old_save(path, value, keys, storages):
@@ -199,4 +240,4 @@ def layouts(d):
 
 
 if __name__ == "__main__":
-    write((safetensors, sharded, numpy, legacy, layouts))
+    write((safetensors, sharded, numpy, pickled, legacy, layouts))

@@ -99,11 +99,39 @@ def data_parallel(d):
              meta=static(rank, 4, sglang_parallel_info={"attn_dp_rank": dp, "attn_dp_size": 2}, dims="t h # dp:=attn_dp"))
 
 
+def hooks(d):
+    """As the older dumper, that of the forward hooks: one file a pass."""
+    for tp in range(2):
+        folder = f"{d}/TP{tp}_PP0_Rank{tp}_pid{700 + tp}"
+        os.makedirs(folder)
+        for number in range(2):
+            tokens = 5 if number == 0 else 1
+            tensors = {}
+            for layer in range(2):
+                x = torch.full((tokens, 4), 10.0 * layer + tp + 100 * number).bfloat16()
+                tensors[f"model.layers.{layer}.self_attn"] = x
+                tensors[f"model.layers.{layer}.mlp"] = x + 1
+                tensors[f"model.layers.{layer}"] = [x + 2, x + 3]
+            tensors["model.pp_proxy_tensors.hidden_states"] = x
+            tensors["model.forward_batch_info.input_ids"] = torch.arange(tokens)
+            tensors["model.forward_batch_info.positions"] = torch.arange(tokens)
+            tensors["logits_processor"] = torch.ones(2, 8)
+            torch.save(tensors, f"{folder}/Pass{number:05}.pt")
+    open(f"{d}/TP0_PP0_Rank0_pid700/Pass2.pt", "wb").close()
+    # A model whose modules were called past their hooks, and a run that was killed.
+    torch.save({}, f"{d}/TP0_PP0_Rank0_pid700/Pass00002.pt")
+    path = f"{d}/TP1_PP0_Rank1_pid701/Pass00002.pt"
+    torch.save({"model.norm": torch.ones(64)}, path)
+    with open(path, "r+b") as f:
+        f.truncate(os.path.getsize(path) // 2)
+
+
 def main(root):
     for rank in range(2):
         for step in range(2):
             batch(f"{root}/tp2/dump_x", rank, 2, step)
     edges(f"{root}/edges")
+    hooks(f"{root}/hooks")
     data_parallel(f"{root}/dp")
 
 

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import TestSupport
+import Testing
 
 /// A network namespace behind a pair of virtual devices, which can be cut: packets then vanish, as on a real network.
 struct CutNetwork: Sendable {
@@ -44,6 +45,21 @@ struct CutNetwork: Sendable {
 
   func cut() async throws { try await set("down") }
   func mend() async throws { try await set("up") }
+
+  /// Lets so many megabits a second come from the far end, so that a cut can fall into a file; nil: all.
+  func limit(megabits: Int?) async throws {
+    let words = device.split(separator: " ").map(String.init)
+    let place = ["-n", words[0], "qdisc", megabits == nil ? "del" : "add", "dev", words[1], "root"]
+    let rule = megabits.map { ["tbf", "rate", "\($0)mbit", "burst", "256kb", "latency", "100ms"] } ?? []
+    try await runTool("tc", place + rule)
+  }
+
+  /// Bytes that have come from the far end.
+  func received() async throws -> Int {
+    let name = device.split(separator: " ").last?.dropLast() ?? ""
+    let text = try String(contentsOfFile: "/sys/class/net/\(name)/statistics/rx_bytes", encoding: .utf8)
+    return try #require(Int(text.trimmingCharacters(in: .whitespacesAndNewlines)))
+  }
 
   private func set(_ state: String) async throws {
     let words = device.split(separator: " ").map(String.init)

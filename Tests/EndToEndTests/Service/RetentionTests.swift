@@ -80,6 +80,8 @@ import Testing
       #expect(names(evidence, "pruned") == [failed])
       let nothing = try await sweep.rollcall("prune", "--older-than", "1d", "--json").json()
       #expect(names(nothing, "pruned").isEmpty)
+      // Thirty of what?
+      #expect(try await sweep.rollcall("prune", "--older-than", "30", "--apply").status == 64)
     }
   }
 

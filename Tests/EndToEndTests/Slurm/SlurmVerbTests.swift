@@ -32,7 +32,7 @@ struct SlurmVerbTests {
 
   @Test(.timeLimit(.minutes(8))) func aGangOverTwoNodesSubmittedThroughTheLoginNode() async throws {
     try await Scratch.with { scratch in
-      try await SlurmCluster.with(in: scratch, accounting: false) { cluster in
+      try await SlurmCluster.with(in: scratch) { cluster in
         let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
         let login = try await LoopbackSSHD(
           in: scratch, alias: "login",
@@ -87,7 +87,7 @@ struct SlurmVerbTests {
 
   @Test(.timeLimit(.minutes(8))) func checkedFollowedPreemptedAndCancelled() async throws {
     try await Scratch.with { scratch in
-      try await SlurmCluster.with(in: scratch, accounting: true) { cluster in
+      try await SlurmCluster.with(in: scratch, memory: .accounting) { cluster in
         try scratch.write(
           "job.yaml",
           """
@@ -116,6 +116,17 @@ struct SlurmVerbTests {
         let began = try await SlurmCluster.wait { scratch.text("book") == "1\n" }
         #expect(began)
         async let followed = rollcall("logs", "run", "--follow")
+        async let watched = runTool(
+          "script",
+          [
+            "-qefc", "stty rows 40 cols 160; exec \"$ROLLCALL_BINARY\" status last --watch", scratch.path("watched"),
+          ],
+          environment: rollcall.variables.merging(["ROLLCALL_BINARY": try RollcallBinary.path, "SHELL": "/bin/sh"]) {
+            $1
+          }, directory: rollcall.directory, timeout: .seconds(400), mustSucceed: false)
+        // Slurm starts a job before the coordinator hears of it, and the watcher is later still.
+        let seen = try await SlurmCluster.wait { scratch.text("watched")?.contains("1 running") == true }
+        #expect(seen)
         // Somebody with more right to the nodes takes all of them for a moment.
         try await cluster(
           "sbatch", "--partition=urgent", "--nodes=4", "--exclusive", "--time=1", "--output=/dev/null",
@@ -134,6 +145,10 @@ struct SlurmVerbTests {
         }
         let left = try await cluster.jobs()
         #expect(isGone, "\(left)")
+        // A person who watched has seen it run, wait for its second try, and end.
+        _ = try await watched
+        let drawn = try #require(scratch.text("watched"))
+        for part in ["1 running", "slurm", "cancelled"] { #expect(drawn.contains(part), "\(part): \(drawn)") }
         let log = try await followed
         #expect(log.output.contains("on 0,1"), "\(log.output)")
       }

@@ -41,7 +41,8 @@ def numpy(d):
             with open(f"{d}/{name}{version[0]}.npy", "wb") as f:
                 np.lib.format.write_array(f, array, version=version)
     np.savez(f"{d}/stored.npz", a=np.arange(6).reshape(2, 3), b=np.ones(3, "f2"))
-    np.savez_compressed(f"{d}/deflated.npz", a=np.zeros(50))
+    np.savez_compressed(
+        f"{d}/deflated.npz", a=np.zeros(50), b=np.arange(99, dtype="i2").reshape(9, 11) * 7 % 31, c=np.array(1j))
 
 
 def sglang(d):

@@ -8,6 +8,7 @@ import os
 import sys
 import zipfile
 
+import numpy as np
 import torch
 
 
@@ -34,6 +35,11 @@ def seeds():
                  "ratio": 0.5, "big": 1 << 70, "sglang_parallel_info": {"tp_rank": 1, "tp_size": 2}},
     }, 2
     yield "foreign", collections.OrderedDict(a=Foreign(), b=torch.device("cpu"), c={1, 2}, d=b"bytes", e=base.dtype), 5
+    arrays = {"f4": np.arange(12, dtype="f4").reshape(3, 4), "u1": np.arange(128, 200, dtype="u1"),
+              "fortran": np.asfortranarray(np.ones((2, 3), "i2")), "number": np.float32(1.5), "flag": np.bool_(True),
+              "objects": np.array([None, 1]), "fields": np.zeros(2, [("a", "f4")]), "last": base[0]}
+    for protocol in (2, 4, 5):
+        yield f"arrays{protocol}", arrays, protocol
     nested = []
     for _ in range(20):
         nested = [nested, {"k": nested}] if len(str(nested)) < 200 else [nested]

@@ -1,4 +1,5 @@
-/// Dumps of SGLang's dumper: one file for each value, whose tags are its name.
+/// Dumps of SGLang's dumper: one file for each value, whose tags are its name, or, of the older one, one for each pass
+/// (``SGLangHookFile``).
 ///
 /// - The call is `step`. The layer is the tag `layer_id`, else that of the name (``SGLangPlace``).
 /// - Every other tag of the caller, a `recompute_status` that is not `disabled`, and the `duplicate_index` of values
@@ -18,15 +19,18 @@ enum SGLangLayout {
     _ root: String, _ walk: DirectoryWalk, times: [String: Int64], verifyChecksums: Bool
   ) -> DumpSet? {
     var files: [File] = []
+    var passes: [(entry: DirectoryWalk.Entry, name: SGLangHookFile)] = []
     var unrecognised = walk.others
     for entry in walk.files {
       if let name = SGLangFileName(path: entry.path) {
         files.append(File(entry: entry, name: name))
+      } else if let name = SGLangHookFile(path: entry.path) {
+        passes.append((entry, name))
       } else {
         unrecognised.append(entry.path)
       }
     }
-    guard !files.isEmpty else { return nil }
+    guard !files.isEmpty || !passes.isEmpty else { return nil }
     var ledger = CaptureLedger(
       DumpSet(root: root, layout: .sglang, captures: [], unreadable: walk.unreadable, unrecognised: unrecognised))
     number(&files)
@@ -38,6 +42,14 @@ enum SGLangLayout {
         add(SGLangContent(dump), of: file, modified: modified, to: &ledger, &known)
       } catch {
         ledger.note(file.entry.path, error.reason)
+      }
+    }
+    for (entry, name) in passes {
+      do throws(DumpError) {
+        let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
+        ledger.add(dump, of: name, file: entry.path, modified: times[entry.path] ?? entry.modified)
+      } catch {
+        ledger.note(entry.path, error.reason)
       }
     }
     return ledger.set

@@ -1,0 +1,400 @@
+import CProcesses
+import Foundation
+import Glibc
+
+/// The supervisor of all plain runs of one coordinator on its own machine: what a crew of `agent.sh` is on others, with
+/// the same run directories, in one process.
+///
+/// It outlives the coordinator, keeps the limits, ends what commands leave behind and writes the exit records. Launches
+/// come over its standard input, which is a socket; where that has ended, it stays until its last run is over. Whatever
+/// its commands start and leave becomes its own child: where there is no other child than a command, nothing is left.
+/// Killed, it leaves its runs lost; the shell that waits for it ends what lives of them.
+///
+/// It is told to end a run as any supervisor is: the word for why in the run's `cancel`, then SIGTERM.
+public struct Supervisor {
+  private struct Run {
+    enum Ending {
+      /// Until when nothing but TERM is sent: hundredths of a second since boot.
+      case asked(Int)
+      case killed(Int)
+    }
+
+    var directory: String
+    var mark: String
+    /// The process that leads its session.
+    var session: pid_t
+    /// Members of the exit record: what it found on its host.
+    var told: String
+    /// Hundredths of a second: since boot, and since 1970.
+    var started: Int
+    var startedWall: Int
+    var limit: Int
+    /// Once its command has ended.
+    var code: Int?
+    var ended = 0
+    /// Why it is being ended, or was.
+    var reason: String?
+    var ending: Ending?
+    /// Nothing of it lives.
+    var isOver = false
+    /// When its record is written, after it could not be.
+    var writtenAt = 0
+  }
+
+  /// Absolute.
+  private let workdir: String
+  private let identity: String
+  private let kernel: String
+  private let baseEnvironment: [String: String]
+  private var runs: [String: Run] = [:]
+  /// Commands that live, by session.
+  private var commands: [pid_t: String] = [:]
+  private var isLinked = true
+
+  /// Hundredths of a second between TERM and KILL, and between KILL and giving up.
+  private static let grace = 1000
+
+  private init?(workdir: String) {
+    guard let boot = LocalProcess.bootID, let own = LocalProcess(getpid()) else { return nil }
+    self.workdir = workdir
+    identity = "\(boot) \(own.pid) \(own.started) "
+    var system = utsname()
+    uname(&system)
+    kernel = "\(Self.text(of: system.sysname)) \(Self.text(of: system.release))"
+    baseEnvironment = ProcessInfo.processInfo.environment
+  }
+
+  /// Serves standard input until it has ended and no run is left.
+  /// - Returns: The process's exit code.
+  public static func serve(workdir: String) -> Int32 {
+    guard workdir.hasPrefix("/"), rollcall_adopt_orphans(), rollcall_hear_signals(),
+      var supervisor = Supervisor(workdir: workdir)
+    else { return 71 }
+    supervisor.serve()
+    return 0
+  }
+
+  private mutating func serve() {
+    while isLinked || !runs.isEmpty {
+      let told = Int(rollcall_await(isLinked ? 0 : -1, Int32(clamping: pause())))
+      reap()
+      if told & ROLLCALL_TERMINATED != 0 { takeCancels() }
+      if told & ROLLCALL_READABLE != 0 { isLinked = receive() }
+      look()
+      writeRecords()
+    }
+  }
+
+  // MARK: - Time
+
+  /// Hundredths of a second since boot: a clock that never jumps.
+  private static var uptime: Int { hundredths(CLOCK_BOOTTIME) }
+  private static func hundredths(_ clock: clockid_t) -> Int {
+    var time = timespec()
+    clock_gettime(clock, &time)
+    return time.tv_sec * 100 + time.tv_nsec / 10_000_000
+  }
+
+  /// Milliseconds until something is due by itself.
+  private func pause() -> Int {
+    if runs.values.contains(where: { $0.ending != nil }) { return 100 }
+    if runs.values.contains(where: \.isOver) { return 1000 }
+    // Where a process is frozen or the machine sleeps, a minute is no harm.
+    let due = runs.values.lazy.filter { $0.code == nil }.map { $0.started + $0.limit }.min() ?? .max
+    return max(0, min(60_000, due == .max ? .max : (due - Self.uptime) * 10 + 10))
+  }
+
+  // MARK: - Launches
+
+  private mutating func receive() -> Bool {
+    guard let header = Self.read(4), let count = SupervisorOrder.byteCount(header), let message = Self.read(count),
+      let orders = SupervisorOrder.read(message)
+    else { return false }
+    let answers = begin(orders)
+    let reply = Array((answers.map { "\($0.id) \($0.word)\n" }.joined() + "end\n").utf8)
+    var offset = 0
+    while offset < reply.count {
+      let sent = reply.withUnsafeBytes {
+        send(0, $0.baseAddress.map { $0 + offset }, $0.count - offset, Int32(MSG_NOSIGNAL))
+      }
+      if sent < 0, errno == EINTR { continue }
+      guard sent > 0 else { return false }
+      offset += sent
+    }
+    return true
+  }
+
+  private static func read(_ count: Int) -> [UInt8]? {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(count)
+    while bytes.count < count {
+      var got = 0
+      let piece = [UInt8](unsafeUninitializedCapacity: min(count - bytes.count, 1 << 16)) { buffer, length in
+        got = Glibc.read(0, buffer.baseAddress, buffer.count)
+        length = max(0, got)
+      }
+      if got < 0, errno == EINTR { continue }
+      guard got > 0 else { return nil }
+      bytes += piece
+    }
+    return bytes
+  }
+
+  /// Starts what can be started; the rest is `alone`, to be launched by itself, which finds out what is wrong.
+  private mutating func begin(_ orders: [SupervisorOrder]) -> [(id: String, word: String)] {
+    let alone = orders.map { ($0.id, "alone") }
+    LocalFile.makeDirectories(workdir + "/attempts")
+    LocalFile.makeDirectories(workdir + "/incoming")
+    guard let resolved = realpath(workdir + "/attempts", nil) else { return alone }
+    let attempts = String(cString: resolved)
+    free(resolved)
+    // One launch or stop at a time decides.
+    let lock = open(workdir + "/.lock", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+    guard lock >= 0 else { return alone }
+    defer { close(lock) }
+    let end = Self.uptime + 1000
+    while flock(lock, LOCK_EX | LOCK_NB) != 0 {
+      guard Self.uptime < end else { return alone }
+      usleep(5000)
+    }
+    var prepared: [(order: SupervisorOrder, directory: String)] = []
+    for order in orders where isSafeName(order.id) && runs[order.id] == nil {
+      let directory = "\(attempts)/\(order.id)"
+      guard mkdir(directory, 0o700) == 0 else { continue }
+      if fill(directory, order) { prepared.append((order, directory)) } else { remove(directory) }
+    }
+    // The claims' names: where the machine fails from here on, nothing is started a second time.
+    if !prepared.isEmpty { LocalFile.sync(attempts) }
+    for (_, directory) in prepared { LocalFile.sync(directory) }
+    let hiddenGPUs = Self.hiddenGPUs(path: baseEnvironment["PATH"] ?? "")
+    let skew = Self.hundredths(CLOCK_REALTIME) - Self.uptime
+    var started: Set<String> = []
+    for (order, directory) in prepared {
+      if start(order, directory, hiddenGPUs, skew: skew) { started.insert(order.id) } else { remove(directory) }
+    }
+    return orders.map { ($0.id, started.contains($0.id) ? "started" : "alone") }
+  }
+
+  /// What the run directory contract asks for before anything is started.
+  private func fill(_ directory: String, _ order: SupervisorOrder) -> Bool {
+    let boot = identity.prefix { $0 != " " }
+    guard mkdir(directory + "/files", 0o700) == 0, mkdir(directory + "/dumps", 0o700) == 0,
+      LocalFile.write(Array("\(order.token)\n".utf8), toNew: directory + "/token"),
+      // Its name is all that counts: where there are links, it costs no file.
+      link(directory + "/token", "\(directory)/boot.\(boot)") == 0
+        || LocalFile.write([], toNew: "\(directory)/boot.\(boot)"),
+      LocalFile.write(Self.reserve, toNew: directory + "/.reserve"),
+      LocalFile.write(order.specification, toNew: directory + "/spec.json", mode: 0o600)
+    else { return false }
+    return order.files.allSatisfy {
+      LocalFile.write(
+        $0.contents, toNew: "\(directory)/files/\($0.name)", mode: $0.isExecutable ? 0o755 : 0o644, exactly: true)
+    }
+  }
+
+  /// Room for the exit record, kept against a full disk.
+  private static let reserve = [UInt8](repeating: UInt8(ascii: " "), count: 4096)
+
+  private func remove(_ directory: String) { try? FileManager.default.removeItem(atPath: directory) }
+
+  private mutating func start(
+    _ order: SupervisorOrder, _ directory: String, _ hiddenGPUs: [String: String?], skew: Int
+  ) -> Bool {
+    let mark = "\(order.token):\(directory)"
+    var environment = baseEnvironment
+    for entry in order.environment { environment[entry.name] = entry.value }
+    environment["ROLLCALL_LAUNCH"] = mark
+    environment["ROLLCALL_GPUS"] = ""
+    for (name, value) in hiddenGPUs { environment[name] = value }
+    var told = "\"kernel\":\"\(Self.plain(kernel))\""
+    if !order.jobCommit.isEmpty { told += ",\"job_commit\":\"\(Self.plain(order.jobCommit))\"" }
+    let now = Self.uptime
+    let process = Self.withStrings(["/bin/sh", "-c", order.command]) { arguments in
+      Self.withStrings(environment.map { "\($0.key)=\($0.value)" }) { environment in
+        Self.withStrings(
+          ["files", "stdout.log", "stderr.log", "identity"].map { "\(directory)/\($0)" } + [identity]
+        ) { paths in
+          var command = rollcall_command(
+            directory: paths[0], output: paths[1], error: paths[2], identity: paths[3], told: paths[4],
+            arguments: arguments, environment: environment)
+          var problem: Int32 = 0
+          return rollcall_start(&command, &problem)
+        }
+      }
+    }
+    guard process > 0 else { return false }
+    commands[process] = order.id
+    runs[order.id] = Run(
+      directory: directory, mark: mark, session: process, told: told, started: now, startedWall: now + skew,
+      limit: order.limit * 100)
+    return true
+  }
+
+  /// A run that asked for no GPU sees none: nil takes a variable away.
+  private static func hiddenGPUs(path: String) -> [String: String?] {
+    if path.split(separator: ":").contains(where: { access("\($0)/nvidia-smi", X_OK) == 0 }) {
+      return ["CUDA_VISIBLE_DEVICES": "", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"]
+    }
+    guard access("/sys/class/kfd/kfd/topology/nodes", F_OK) == 0 else { return [:] }
+    return ["HIP_VISIBLE_DEVICES": nil, "CUDA_VISIBLE_DEVICES": nil, "ROCR_VISIBLE_DEVICES": ""]
+  }
+
+  // MARK: - Ends
+
+  private mutating func reap() {
+    var status: Int32 = 0
+    while true {
+      let process = waitpid(-1, &status, WNOHANG)
+      if process < 0, errno == EINTR { continue }
+      guard process > 0 else { return }
+      // Others are what a command left behind.
+      guard let id = commands.removeValue(forKey: process) else { continue }
+      let signal = status & 0x7F
+      runs[id]?.code = signal == 0 ? Int(status >> 8 & 0xFF) : 128 + Int(signal)
+      runs[id]?.ended = Self.uptime
+    }
+  }
+
+  private mutating func takeCancels() {
+    for (id, run) in runs where run.reason == nil && run.code == nil {
+      guard let text = LocalFile.read(run.directory + "/cancel", limit: 1000) else { continue }
+      let word = String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
+      runs[id]?.reason = isSafeName(word) ? word : "cancelled"
+    }
+  }
+
+  /// Ends what is to be ended, and finds out of what has ended whether anything is left.
+  private mutating func look() {
+    let now = Self.uptime
+    var asked: [String] = []
+    var ended: [String] = []
+    for (id, run) in runs where !run.isOver {
+      if run.code == nil, run.reason == nil, now - run.started >= run.limit { runs[id]?.reason = "timeout" }
+      if run.ending != nil || (run.code == nil && runs[id]?.reason != nil) {
+        asked.append(id)
+      } else if run.code != nil {
+        ended.append(id)
+      }
+    }
+    if !ended.isEmpty {
+      // Orphans were given to us before the end of their parent was told.
+      if let children = LocalProcess.children(), children.allSatisfy({ commands[$0] != nil }) {
+        for id in ended { runs[id]?.isOver = true }
+      } else {
+        asked += ended
+      }
+    }
+    guard !asked.isEmpty else { return }
+    let found = LocalProcess.members(of: asked.map { (runs[$0]?.session ?? 0, runs[$0]?.mark ?? "") })
+    for (id, members) in zip(asked, found) {
+      guard let run = runs[id] else { continue }
+      if members.isEmpty {
+        // Its command's own end is told with the next signal.
+        runs[id]?.isOver = run.code != nil
+        if run.code != nil { runs[id]?.ending = nil }
+        continue
+      }
+      switch run.ending {
+      case nil:
+        for process in members {
+          kill(process, SIGTERM)
+          kill(process, SIGCONT)
+        }
+        runs[id]?.ending = .asked(now + Self.grace)
+      case .asked(let end):
+        guard now >= end else { continue }
+        for process in members { kill(process, SIGKILL) }
+        runs[id]?.ending = .killed(now + Self.grace)
+      case .killed(let end):
+        for process in members { kill(process, SIGKILL) }
+        guard now >= end else { continue }
+        runs[id]?.isOver = true
+        runs[id]?.ending = nil
+        if run.code == nil { runs[id]?.code = 137 }
+        runs[id]?.ended = now
+      }
+    }
+  }
+
+  /// The records of what is over, in the room that was kept for them: all on the disk before any gets its name.
+  private mutating func writeRecords() {
+    let now = Self.uptime
+    var open: [(id: String, descriptor: Int32)] = []
+    for (id, run) in runs where run.isOver && run.writtenAt <= now {
+      let path = run.directory + "/.reserve"
+      let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
+      guard descriptor >= 0 else {
+        // Taken away with its directory, it has nobody to tell.
+        if errno == ENOENT { runs[id] = nil } else { runs[id]?.writtenAt = now + 100 }
+        continue
+      }
+      let record = Array(self.record(of: run).utf8)
+      guard LocalFile.write(record, to: descriptor), ftruncate(descriptor, record.count) == 0 else {
+        close(descriptor)
+        runs[id]?.writtenAt = now + 100
+        continue
+      }
+      open.append((id, descriptor))
+    }
+    for (id, descriptor) in open {
+      let isOnDisk = fsync(descriptor) == 0
+      close(descriptor)
+      guard let run = runs[id] else { continue }
+      if isOnDisk, rename(run.directory + "/.reserve", run.directory + "/exit.json") == 0 {
+        runs[id] = nil
+      } else {
+        runs[id]?.writtenAt = now + 100
+      }
+    }
+  }
+
+  /// The one line of `exit.json`.
+  private func record(of run: Run) -> String {
+    let code = run.code ?? 137
+    let signal = code > 128 && code <= 192 ? "\(code - 128)" : "null"
+    var reason = run.reason
+    if reason == nil, code != 0, !hasRoom(run.directory) { reason = ExitRecord.noSpace }
+    return """
+      {"code":\(code),"signal":\(signal),"started":\(Self.seconds(run.startedWall)),\
+      "ended":\(Self.seconds(run.startedWall + run.ended - run.started)),\
+      "reason":\(reason.map { "\"\($0)\"" } ?? "null"),"environment":{\(run.told)}}
+
+      """
+  }
+
+  /// Whether 64 KiB can be written there.
+  private func hasRoom(_ directory: String) -> Bool {
+    let path = directory + "/.room"
+    unlink(path)
+    defer { unlink(path) }
+    return LocalFile.write([UInt8](repeating: 0, count: 65536), toNew: path)
+  }
+
+  // MARK: - Texts
+
+  private static func seconds(_ hundredths: Int) -> String {
+    let rest = hundredths % 100
+    return "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest)"
+  }
+
+  /// A value that neither JSON nor a terminal takes for anything else.
+  private static func plain(_ text: String) -> String {
+    String(
+      decoding: text.utf8.filter {
+        (0x20...0x7E).contains($0) && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
+      }.prefix(200), as: UTF8.self)
+  }
+
+  private static func text<Field>(of field: Field) -> String {
+    withUnsafeBytes(of: field) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+  }
+
+  /// The texts as C has them, with a null pointer behind.
+  private static func withStrings<Result>(
+    _ texts: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
+  ) -> Result {
+    let pointers: [UnsafeMutablePointer<CChar>?] = texts.map { strdup($0) } + [nil]
+    defer { for pointer in pointers { free(pointer) } }
+    return body(pointers)
+  }
+}

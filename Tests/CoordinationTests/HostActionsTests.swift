@@ -1,0 +1,66 @@
+import Foundation
+import Gathering
+import Launching
+import Ledger
+import Planning
+import TestSupport
+import Testing
+import Transports
+
+@testable import Coordination
+
+/// What a fault at the coordinator's own store means for an attempt that has ended well.
+@Suite(.timeLimit(.minutes(2))) struct HostActionsTests {
+  private func gather(
+    in scratch: Scratch, _ body: (HostActions, Command, _ incoming: String) async throws -> Void
+  ) async throws {
+    let workdir = scratch.path("work")
+    try scratch.write("work/attempts/a1/dumps/layer00_Block_rank0.pt", "bytes")
+    for name in ["stdout.log", "stderr.log", "exit.json", "identity"] {
+      try scratch.write("work/attempts/a1/\(name)", "{}\n")
+    }
+    let host = Fleet.Host(name: "here", address: .local, gpus: .count(0))
+    let transport = LocalTransport()
+    let connection = HostConnection(
+      host: host, transport: transport,
+      launcher: DetachedLauncher(
+        transport: transport, workdir: workdir, leaseDir: scratch.path("leases"), gpus: 0, name: "here"))
+    let store = scratch.path("store")
+    let actions = HostActions(
+      connections: ["here": connection], artifacts: try ArtifactStore(root: store), board: GatherBoard(store: store),
+      plans: SweepPlans(), gathersPerHost: 2)
+    var attempt = AttemptRecord(
+      id: "a1", sweep: "s", run: "r", number: 1, host: "here", token: "t", gpus: 0, now: 1e9)
+    attempt.state = .exited
+    attempt.directory = workdir + "/attempts/a1"
+    let run = RunRecord(sweep: "s", name: "r", position: 0, cell: "c", repetition: 1)
+    try await body(
+      actions, Command(id: 1, host: "here", action: .gather(attempt, run, shares: [])), store + "/incoming")
+  }
+
+  @Test func aStoreThatIsAwayForAMomentLosesNothing() async throws {
+    try await Scratch.with { scratch in
+      try await gather(in: scratch) { actions, command, incoming in
+        try FileManager.default.moveItem(atPath: incoming, toPath: incoming + ".away")
+        async let answer = actions.perform(command)
+        try await Task.sleep(for: .milliseconds(1500))
+        try FileManager.default.moveItem(atPath: incoming + ".away", toPath: incoming)
+        guard case .gathered(let files) = try await answer else {
+          Issue.record("\(try await answer)")
+          return
+        }
+        #expect(files.count == 1)
+      }
+    }
+  }
+
+  @Test func aStoreThatStaysAwayEndsTheDriveAndNotTheRun() async throws {
+    try await Scratch.with { scratch in
+      try await gather(in: scratch) { actions, command, incoming in
+        try FileManager.default.moveItem(atPath: incoming, toPath: incoming + ".away")
+        let error = await #expect(throws: GatheringError.self) { _ = try await actions.perform(command) }
+        #expect(error?.code == .store)
+      }
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import Foundation
+import TestSupport
+import Transports
+
+/// Slurm's commands as a few lines of shell over one file, which note how often they are called: what a launcher asks of
+/// a cluster, without one.
+struct ModelledSlurm: Sendable {
+  private let scratch: Scratch
+
+  /// `queue` has a line a job: number, array's number, task, state, name.
+  init(_ scratch: Scratch) throws {
+    self.scratch = scratch
+    let prologue = """
+      #!/bin/sh
+      cd \(scratch.path)
+      exec 8>>lock && flock 8
+      echo "${0##*/} $*" >>calls
+      touch queue
+
+      """
+    let programs = [
+      "squeue": """
+      for word; do case $word in *%j*) format=$word ;; esac; done
+      awk -F '|' -v format="$format" '{
+        row = format
+        gsub(/%A/, $1, row)
+        gsub(/%i/, $3 == "" ? $1 : $2 "_" $3, row)
+        gsub(/%T/, $4, row)
+        gsub(/%r/, "None", row)
+        gsub(/%N/, "", row)
+        gsub(/%K/, $3 == "" ? "N/A" : $3, row)
+        gsub(/%j/, $5, row)
+        print row
+      }' queue
+      """,
+      "sbatch": """
+      array=
+      for word; do
+        case $word in --job-name=*) name=${word#*=} ;; --array=0-*) array=${word#*=0-} array=${array%%%*} ;; esac
+      done
+      [ ! -e deadly-before ] || { rm deadly-before; . ./kill; }
+      [ ! -e refusal ] || { cat refusal >&2; exit 1; }
+      if [ -n "$array" ] && [ -e largest ] && [ "$array" -ge "$(cat largest)" ]; then
+        echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
+        exit 1
+      fi
+      first=$(($(wc -l <queue) + 1)) task=0
+      while [ "$task" -le "${array:-0}" ]; do
+        echo "$((first + task))|$first|${array:+$task}|PENDING|$name"
+        task=$((task + 1))
+      done >>queue
+      [ ! -e deadly ] || { rm deadly; . ./kill; }
+      echo "$first"
+      """,
+      "scancel": """
+      for word; do
+        case $word in [0-9]*) ;; *) continue ;; esac
+        awk -F '|' -v OFS='|' -v word="$word" '
+          word == $1 && $3 == "" || word == $2 "_" $3 { $4 = "CANCELLED" }
+          { print }' queue >queue.new && mv queue.new queue
+      done
+      """,
+      "scontrol": """
+      [ "$2" != config ] || printf '%s = %s\\n' MaxArraySize "$(cat max_array_size 2>/dev/null || echo 1001)" ClusterName model MaxJobCount 10000
+      """,
+      "sinfo": "exit 0", "sacct": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
+    ]
+    // Whoever would have heard of a submission.
+    try scratch.write(
+      "kill",
+      """
+      process=$PPID
+      while tr '\\0' ' ' <"/proc/$process/cmdline" | grep -q 'slurm-submit\\|^timeout'; do
+        next=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
+        kill -KILL "$process"
+        process=$next
+      done
+      exit 1
+
+      """)
+    for (name, text) in programs { try scratch.write("commands/\(name)", prologue + text + "\n", permissions: 0o755) }
+  }
+
+  /// Where its commands are found first, as a login node would have them.
+  var login: Login { Login(commands: scratch.path("commands")) }
+
+  /// The calls of one command since the last question.
+  func calls(_ command: String) -> [String] {
+    (scratch.text("calls") ?? "").split(separator: "\n").map(String.init).filter { $0.hasPrefix(command + " ") }
+  }
+
+  /// What the controller is: `max_array_size`, `largest` (elements that it takes at once), `refusal` (what it says in
+  /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it).
+  func set(_ name: String, _ text: String = "") throws { try scratch.write(name, text) }
+
+  func forgetCalls() throws { try scratch.write("calls", "") }
+
+  struct Job: Equatable {
+    var number: String
+    var task: String
+    var state: String
+    var name: String
+  }
+
+  var jobs: [Job] {
+    (scratch.text("queue") ?? "").split(separator: "\n").map {
+      let fields = $0.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+      return Job(number: fields[0], task: fields[2], state: fields[3], name: fields[4])
+    }
+  }
+
+  struct Login: Transport {
+    let commands: String
+    private let base = LocalTransport()
+
+    fileprivate init(commands: String) { self.commands = commands }
+
+    func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
+      try await base.run("export PATH=\(commands):$PATH\n" + command, input: input, limit: limit, timeout: timeout)
+    }
+
+    func stream(
+      _ command: String, input: [UInt8], timeout: Duration,
+      onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
+    ) async throws -> CommandResult {
+      try await base.stream(command, input: input, timeout: timeout, onOutput: onOutput)
+    }
+
+    func close() async { await base.close() }
+  }
+}

@@ -1,0 +1,135 @@
+import Foundation
+import Glibc
+import Launching
+import TestSupport
+import Testing
+import Transports
+
+/// What goes wrong with one run, or beside it, costs no other.
+@Suite(.timeLimit(.minutes(4)))
+struct NeighbourTests {
+  @Test func `a supervisor that does not answer costs only the run that is to be stopped`() async throws {
+    try await HostKind.supervised.with { host in
+      let launcher = host.launcher()
+      try await startTogether(["one", "two"].map { spec($0, "echo $$; exec sleep 300") }, launcher)
+      try await until { ["one", "two"].allSatisfy { !printedProcesses($0, host).isEmpty } }
+      let supervisor = try host.identity("one").pid
+      kill(supervisor, SIGSTOP)
+      defer { kill(supervisor, SIGCONT) }
+      try await launcher.stop("one", reason: "cancelled")
+      #expect(!printedProcesses("one", host).contains(where: isRunning))
+      #expect(printedProcesses("two", host).allSatisfy(isRunning))
+      #expect(isRunning(supervisor))
+      let record = try await launcher.end(of: "one")
+      #expect(record.reason == "cancelled")
+      kill(supervisor, SIGCONT)
+      try await launcher.stop("two", reason: "cancelled")
+      let other = try await launcher.end(of: "two")
+      #expect(other.signal == 15, "its supervisor led it to its end")
+    }
+  }
+
+  @Test(arguments: [HostKind.local, .supervised], ["{\"code\":0}", "{\"code\":0,\"started\":1e300,\"ended\":1}"])
+  func `a record that cannot be read is that run's own trouble`(_ kind: HostKind, _ text: String) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher()
+      for id in ["bad", "good"] {
+        let outcome = try await launcher.launch(spec(id, "true"), files: [])
+        #expect(outcome == .started)
+        _ = try await launcher.end(of: id)
+      }
+      try host.scratch.write("work dir/attempts/bad/exit.json", text + "\n")
+      let states = try await launcher.status(of: ["bad", "good"])
+      guard case .lost(let why) = states["bad"], case .exited(let record) = states["good"] else {
+        Issue.record("\(states)")
+        return
+      }
+      #expect(why.contains("exit record"))
+      #expect(record.code == 0)
+    }
+  }
+
+  @Test func `a GPU tool that hangs keeps no lock and no launch`() async throws {
+    try await HostKind.local.with { host in
+      try host.scratch.write("bin/nvidia-smi", "#!/bin/sh\nexec sleep 600\n", permissions: 0o755)
+      let prefix = "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: prefix))
+      guard case .gpuBusy = try await launcher.launch(spec("gpu", "true", gpus: 1), files: []) else {
+        Issue.record("a run began on a GPU that nobody could see")
+        return
+      }
+      let free = try await runTool("flock", ["-n", host.workdir + "/.lock", "true"], mustSucceed: false)
+      #expect(free.status == 0, "the launch lock is free")
+    }
+  }
+
+  @Test func `a script that a power cut left empty is put there again`() async throws {
+    try await HostKind.local.with { host in
+      _ = try await host.launcher().enrol()
+      let folder = host.workdir + "/agent"
+      for name in try FileManager.default.contentsOfDirectory(atPath: folder) {
+        try Data().write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+      }
+      let outcome = try await host.launcher().launch(spec("a1", "true"), files: [])
+      #expect(outcome == .started)
+      let record = try await host.launcher().end(of: "a1")
+      #expect(record.code == 0)
+    }
+  }
+
+  @Test(arguments: HostKind.allCases, [1, 3])
+  func `a command hears the signals by which it ends its servers`(_ kind: HostKind, _ count: Int) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher()
+      let ids = (1...count).map { "a\($0)" }
+      try await startTogether(ids.map { spec($0, "sed -n 's/^SigIgn:[^0-9a-f]*//p' /proc/self/status") }, launcher)
+      for id in ids {
+        _ = try await launcher.end(of: id)
+        let ignored = try #require(UInt64(host.text(id, "stdout.log")?.dropLast() ?? "", radix: 16))
+        #expect(ignored & (1 << (SIGINT - 1) | 1 << (SIGQUIT - 1)) == 0)
+      }
+    }
+  }
+
+  @Test func `no open file of ours reaches a command of this machine`() async throws {
+    try await HostKind.supervised.with { host in
+      let number: Int32 = 190
+      let null = open("/dev/null", O_RDONLY)
+      defer { close(null) }
+      try #require(dup2(null, number) == number)
+      defer { close(number) }
+      let launcher = host.launcher()
+      let outcome = try await launcher.launch(spec("a1", "ls /proc/self/fd"), files: [])
+      #expect(outcome == .started)
+      _ = try await launcher.end(of: "a1")
+      let seen = (host.text("a1", "stdout.log") ?? "").split(separator: "\n")
+      #expect(seen.contains("1"))
+      #expect(!seen.contains("\(number)"), "\(seen)")
+    }
+  }
+
+  @Test(arguments: [false, true])
+  func `a session whose number is another's by now is left alone`(_ isCrewMember: Bool) async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      let other = try await runTool("sh", ["-c", "setsid sleep 300 >/dev/null 2>&1 & echo $!"])
+      let pid = try #require(Int32(other.output.trimmingCharacters(in: .newlines)))
+      defer { kill(pid, SIGKILL) }
+      let boot = try String(contentsOfFile: "/proc/sys/kernel/random/boot_id", encoding: .utf8)
+        .trimmingCharacters(in: .newlines)
+      let directory = "work dir/attempts/a1"
+      _ = try host.scratch.directory("\(directory)/files")
+      try host.scratch.write("\(directory)/token", "t\n")
+      // Supervisors that have died: the number, and for a crew that of its command's session, went to somebody else.
+      let path = try host.scratch.write(
+        "\(directory)/identity", isCrewMember ? "\(boot) 4000000 1 \(pid)\n" : "\(boot) \(pid) 1\n")
+      var times = [timeval(), timeval()]
+      times[0].tv_sec = time(nil) - 3600
+      times[1].tv_sec = time(nil) - 3600
+      try #require(utimes(path, times) == 0)
+      try await launcher.stop("a1", reason: "superseded")
+      #expect(isRunning(pid))
+    }
+  }
+}
