@@ -65,6 +65,32 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(5)), arguments: ["{\"code\":0}", "{\"code\":0,\"started\":1e300,\"ended\":1}"])
+  func aRunDirectoryThatCannotBeReadIsThatAttemptsOwnTrouble(_ text: String) async throws {
+    try await Scratch.with { scratch in
+      let slurm = try ModelledSlurm(scratch)
+      let launcher = launcher(slurm, scratch)
+      _ = try await launch(launcher, specs(1...4))
+      let record = "{\"code\":0,\"signal\":null,\"started\":5,\"ended\":9,\"reason\":null}"
+      try scratch.write("shared/attempts/a1/exit.json", text + "\n")
+      try scratch.write("shared/attempts/a2/exit.json", record + "\n")
+      try scratch.write("shared/attempts/a3/claim/job", "\n")
+      try scratch.write("shared/attempts/a4/exit.json", text + "\n")
+      let states = ["a1": "COMPLETED", "a2": "COMPLETED", "a3": "RUNNING", "a4": "RUNNING"]
+      let queue = slurm.jobs.map { "\($0.number)|\($0.number)||\(states[String($0.name.dropLast(2))] ?? "")|\($0.name)\n" }
+      try scratch.write("queue", queue.joined())
+      let found = try await launcher.status(of: Array(states.keys))
+      guard case .lost(let why) = found["a1"], case .exited(let end) = found["a2"] else {
+        Issue.record("\(found)")
+        return
+      }
+      #expect(why.contains("exit record"))
+      #expect(end.code == 0)
+      #expect(found["a3"] == .running(outputBytes: 0))
+      #expect(found["a4"] == .running(outputBytes: 0), "Slurm says that it has not ended")
+    }
+  }
+
   @Test(.timeLimit(.minutes(5)), arguments: [1001, 40]) func hundredsOfOneShapeGoAsArrays(_ largest: Int) async throws {
     try await Scratch.with { scratch in
       let slurm = try ModelledSlurm(scratch)

@@ -219,7 +219,7 @@ extension Agent {
       case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled", "copying", "uncopied", "avoided",
         "left-out":
         let (id, value) = rest.firstWord
-        try evidence[String(id)]?.take(word, value, else: error(.noReply, "a fact cannot be read: \(line.prefix(300))"))
+        evidence[String(id)]?.take(word, value)
       default: break
       }
     }
@@ -230,8 +230,8 @@ extension Agent {
 }
 
 extension SlurmEvidence {
-  /// Takes one line of the run directory's.
-  fileprivate mutating func take(_ word: Substring, _ value: Substring, else failure: LaunchError) throws {
+  /// Takes one line of the run directory's. What cannot be read there is this attempt's trouble alone.
+  fileprivate mutating func take(_ word: Substring, _ value: Substring) {
     switch word {
     case "dir": hasDirectory = value == "there"
     case "job": submitted = String(value)
@@ -244,11 +244,14 @@ extension SlurmEvidence {
     case "avoided": avoided = String(value)
     case "claim":
       let words = value.split(separator: " ")
-      guard words.count == 4, let started = Double(words[3]) else { throw failure }
+      guard words.count == 4, let started = Double(words[3]), started.isFinite else {
+        claim = .unknown
+        return
+      }
       claim = Claim(number: String(words[0]), nodes: String(words[2]), started: started)
     default:
-      guard let record = try? JSONDecoder().decode(ExitRecord.self, from: Data(value.utf8)) else { throw failure }
-      self.record = record
+      record = try? JSONDecoder().decode(ExitRecord.self, from: Data(value.utf8))
+      if record == nil { unreadableRecord = String(value.prefix(200)) }
     }
   }
 }

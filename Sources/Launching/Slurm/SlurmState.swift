@@ -111,6 +111,9 @@ struct SlurmEvidence: Sendable, Hashable {
     var number: String
     var nodes: String
     var started: Double
+
+    /// Made, and no more is known: files of shared file systems come late.
+    static let unknown = Claim(number: "?", nodes: "?", started: 0)
   }
 
   var hasDirectory = false
@@ -122,6 +125,8 @@ struct SlurmEvidence: Sendable, Hashable {
   /// Why its supervisor did not begin.
   var refusal: String?
   var record: ExitRecord?
+  /// What stands in place of a record.
+  var unreadableRecord: String?
   /// Slurm told its job to end while it ran.
   var isSignalled = false
   /// Its command has ended, and its dumps were being brought from the disks of its nodes.
@@ -147,6 +152,12 @@ struct SlurmEvidence: Sendable, Hashable {
   /// - Returns: nil: not known at present.
   func status(unexplained: Double, now: Double) -> AttemptStatus? {
     let status = plainStatus(unexplained: unexplained, now: now)
+    if let unreadableRecord {
+      switch status {
+      case nil, .absent, .lost: return .lost("its exit record cannot be read: \(unreadableRecord.debugDescription)")
+      default: break
+      }
+    }
     guard case .exited(let end) = status else { return status }
     if end.reason == ExitRecord.notCopied {
       return .lost("its dumps were not all copied from its nodes: \(uncopied ?? "no reason is left")")
