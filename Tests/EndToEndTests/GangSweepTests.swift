@@ -33,17 +33,6 @@ import Testing
     extra: String = "", _ body: (RollcallBinary, Scratch) async throws -> Void
   ) async throws {
     try await Scratch.with { scratch in
-      var servers: [LoopbackSSHD] = []
-      defer { for server in servers { server.stop() } }
-      for name in ["alpha", "beta"] { servers.append(try await LoopbackSSHD(in: scratch, alias: name)) }
-      let configurations = try servers.map { try String(contentsOfFile: $0.configurationFile, encoding: .utf8) }
-      try scratch.write("ssh_config", configurations.joined(separator: "\n"), permissions: 0o600)
-      let hosts = servers.map { server in
-        "  - {name: \(server.alias), ssh: \(server.alias), workdir: \(scratch.path("work-" + server.alias)), "
-          + "lease_dir: \(scratch.path("leases-" + server.alias)), gpus: 1}\n"
-      }
-      try scratch.write(
-        "fleet.yaml", "ssh_config: \(scratch.path("ssh_config"))\nhosts:\n" + hosts.joined())
       try scratch.write("sum.py", Self.program)
       try scratch.write(
         "job.yaml",
@@ -61,10 +50,12 @@ import Testing
         dumps: {layout: atom, select: warm-up, expect: {layers: 0-2}}
         compare: {reference: {world_size: 1}, noise: strict}
         """)
-      try await body(
-        RollcallBinary(
-          store: scratch.path("store"), directory: scratch.path,
-          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")]), scratch)
+      let rollcall = RollcallBinary(
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+      try await LoopbackSSHD.withFleet(["alpha", "beta"], in: scratch, keys: "gpus: 1") { _ in
+        try await body(rollcall, scratch)
+      }
     }
   }
 

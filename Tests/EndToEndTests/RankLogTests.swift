@@ -7,16 +7,6 @@ import Testing
   /// Two runs: the ranks of one share a host and its streams, those of the other have a host each.
   private func with(_ body: (RollcallBinary, Scratch) async throws -> Void) async throws {
     try await Scratch.with { scratch in
-      var servers: [LoopbackSSHD] = []
-      defer { for server in servers { server.stop() } }
-      for name in ["alpha", "beta"] { servers.append(try await LoopbackSSHD(in: scratch, alias: name)) }
-      let configurations = try servers.map { try String(contentsOfFile: $0.configurationFile, encoding: .utf8) }
-      try scratch.write("ssh_config", configurations.joined(separator: "\n"), permissions: 0o600)
-      let hosts = servers.map { server in
-        "  - {name: \(server.alias), ssh: \(server.alias), workdir: \(scratch.path("work-" + server.alias)), "
-          + "lease_dir: \(scratch.path("leases-" + server.alias)), cpu_slots: 2}\n"
-      }
-      try scratch.write("fleet.yaml", "ssh_config: \(scratch.path("ssh_config"))\nhosts:\n" + hosts.joined())
       // As torch and as ATOM begin their lines; ranks 1 and 10 to 19 must not be taken for one another.
       try scratch.write(
         "ranks.py",
@@ -48,10 +38,12 @@ import Testing
           nodes: "${{ nodes }}"
           timeout: 4m
         """)
-      try await body(
-        RollcallBinary(
-          store: scratch.path("store"), directory: scratch.path,
-          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")]), scratch)
+      let rollcall = RollcallBinary(
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+      try await LoopbackSSHD.withFleet(["alpha", "beta"], in: scratch, keys: "cpu_slots: 2") { _ in
+        try await body(rollcall, scratch)
+      }
     }
   }
 

@@ -11,29 +11,15 @@ import Testing
     knownHosts: Bool = true, _ body: (RollcallBinary, Scratch) async throws -> Void
   ) async throws {
     try await Scratch.with { scratch in
-      let names = ["alpha", "beta", "gamma"]
-      var servers: [LoopbackSSHD] = []
-      defer { for server in servers { server.stop() } }
-      var configuration = ""
-      for name in names {
-        let server = try await LoopbackSSHD(in: scratch, alias: name)
-        servers.append(server)
-        if !knownHosts { try server.writeKnownHosts(key: nil) }
-        configuration += try String(contentsOfFile: server.configurationFile, encoding: .utf8) + "\n"
-      }
-      try scratch.write("ssh_config", configuration, permissions: 0o600)
-      let hosts = names.map { name in
-        """
-          - {name: \(name), ssh: \(name), workdir: \(scratch.path)/work-\(name), lease_dir: \(scratch.path)/leases,
-             env: {ROLLCALL_PYTHON: \(testPython), PATH: "\(ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin")"}}
-        """
-      }
-      try scratch.write(
-        "fleet.yaml", "ssh_config: \(scratch.path)/ssh_config\nhosts:\n" + hosts.joined(separator: "\n") + "\n")
+      let path = ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"
+      let keys = "env: {ROLLCALL_PYTHON: \(testPython), PATH: \"\(path)\"}"
       let rollcall = RollcallBinary(
         store: scratch.path("store"), directory: scratch.path,
         environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
-      try await body(rollcall, scratch)
+      try await LoopbackSSHD.withFleet(["alpha", "beta", "gamma"], in: scratch, keys: keys) { servers in
+        for server in servers where !knownHosts { try server.writeKnownHosts(key: nil) }
+        try await body(rollcall, scratch)
+      }
     }
   }
 

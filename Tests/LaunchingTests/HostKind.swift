@@ -101,25 +101,6 @@ struct TestHost {
   }
 }
 
-/// A local transport whose commands begin with a text.
-struct PrefixedTransport: Transport {
-  let local = LocalTransport()
-  let prefix: String
-
-  func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
-    try await local.run(prefix + command, input: input, limit: limit, timeout: timeout)
-  }
-
-  func stream(
-    _ command: String, input: [UInt8], timeout: Duration,
-    onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
-  ) async throws -> CommandResult {
-    try await local.stream(prefix + command, input: input, timeout: timeout, onOutput: onOutput)
-  }
-
-  func close() async { await local.close() }
-}
-
 func spec(
   _ id: String, _ command: String, token: String = "token-1", gpus: Int = 0, timeout: Double = 120,
   stall: Double? = nil, environment: [(String, String)] = []

@@ -65,24 +65,12 @@ struct ModelledSlurm: Sendable {
       """,
       "sinfo": "exit 0", "sacct": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
     ]
-    // Whoever would have heard of a submission.
-    try scratch.write(
-      "kill",
-      """
-      process=$PPID
-      while tr '\\0' ' ' <"/proc/$process/cmdline" | grep -q 'slurm-submit\\|^timeout'; do
-        next=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
-        kill -KILL "$process"
-        process=$next
-      done
-      exit 1
-
-      """)
+    try scratch.write("kill", SlurmCluster.endOfTheCaller)
     for (name, text) in programs { try scratch.write("commands/\(name)", prologue + text + "\n", permissions: 0o755) }
   }
 
   /// Where its commands are found first, as a login node would have them.
-  var login: Login { Login(commands: scratch.path("commands")) }
+  var login: PrefixedTransport { PrefixedTransport(prefix: "export PATH=\(scratch.path("commands")):$PATH\n") }
 
   /// The calls of one command since the last question.
   func calls(_ command: String) -> [String] {
@@ -107,25 +95,5 @@ struct ModelledSlurm: Sendable {
       let fields = $0.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
       return Job(number: fields[0], task: fields[2], state: fields[3], name: fields[4])
     }
-  }
-
-  struct Login: Transport {
-    let commands: String
-    private let base = LocalTransport()
-
-    fileprivate init(commands: String) { self.commands = commands }
-
-    func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
-      try await base.run("export PATH=\(commands):$PATH\n" + command, input: input, limit: limit, timeout: timeout)
-    }
-
-    func stream(
-      _ command: String, input: [UInt8], timeout: Duration,
-      onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
-    ) async throws -> CommandResult {
-      try await base.stream(command, input: input, timeout: timeout, onOutput: onOutput)
-    }
-
-    func close() async { await base.close() }
   }
 }

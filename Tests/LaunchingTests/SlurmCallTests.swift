@@ -77,7 +77,9 @@ import Testing
       try scratch.write("shared/attempts/a3/claim/job", "\n")
       try scratch.write("shared/attempts/a4/exit.json", text + "\n")
       let states = ["a1": "COMPLETED", "a2": "COMPLETED", "a3": "RUNNING", "a4": "RUNNING"]
-      let queue = slurm.jobs.map { "\($0.number)|\($0.number)||\(states[String($0.name.dropLast(2))] ?? "")|\($0.name)\n" }
+      let queue = slurm.jobs.map {
+        "\($0.number)|\($0.number)||\(states[String($0.name.dropLast(2))] ?? "")|\($0.name)\n"
+      }
       try scratch.write("queue", queue.joined())
       let found = try await launcher.status(of: Array(states.keys))
       guard case .lost(let why) = found["a1"], case .exited(let end) = found["a2"] else {

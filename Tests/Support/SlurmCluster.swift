@@ -92,34 +92,21 @@ public struct SlurmCluster: Sendable {
   }
 
   /// This machine, where Slurm is found by its configuration.
-  public struct LoginNode: Transport {
-    private let configuration: String
-    private let commands: String
-    private let base = LocalTransport()
-
-    public func run(_ command: String, input: [UInt8], limit: Int, timeout: Duration) async throws -> CommandResult {
-      try await base.run(
-        "export SLURM_CONF=\(configuration) PATH=\(commands):$PATH\n" + command, input: input, limit: limit,
-        timeout: timeout)
-    }
-
-    public func stream(
-      _ command: String, input: [UInt8], timeout: Duration,
-      onOutput: @escaping @Sendable (consuming [UInt8]) async throws -> Void
-    ) async throws -> CommandResult {
-      try await base.stream(command, input: input, timeout: timeout, onOutput: onOutput)
-    }
-
-    public func close() async { await base.close() }
-
-    fileprivate init(configuration: String, commands: String) {
-      self.configuration = configuration
-      self.commands = commands
-    }
-  }
-
+  ///
   /// - Parameter commands: A directory whose programs are found first.
-  public func login(commands: String = "/nonexistent") -> LoginNode {
-    LoginNode(configuration: configuration, commands: commands)
+  public func login(commands: String = "/nonexistent") -> PrefixedTransport {
+    PrefixedTransport(prefix: "export SLURM_CONF=\(configuration) PATH=\(commands):$PATH\n")
   }
+
+  /// Shell that ends whoever would have heard of a submission, for a program in sbatch's place.
+  public static let endOfTheCaller = """
+    process=$PPID
+    while tr '\\0' ' ' <"/proc/$process/cmdline" | grep -q 'slurm-submit\\|^timeout'; do
+      next=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
+      kill -KILL "$process"
+      process=$next
+    done
+    exit 1
+
+    """
 }

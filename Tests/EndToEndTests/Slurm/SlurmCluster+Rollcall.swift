@@ -32,15 +32,7 @@ extension SlurmCluster {
       [ "$calls" -lt 2 ] || exec /usr/bin/sbatch "$@"
       [ "$calls" -eq 0 ] || /usr/bin/sbatch "$@" >/dev/null
       kill -KILL "$(cat \(scratch.path("pid")))"
-      # And whoever would have heard of it.
-      process=$PPID
-      while tr '\\0' ' ' <"/proc/$process/cmdline" | grep -q 'slurm-submit\\|^timeout'; do
-        next=$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$process/status")
-        kill -KILL "$process"
-        process=$next
-      done
-      exit 1
-
+      \(endOfTheCaller)
       """, permissions: 0o755)
     return folder
   }
