@@ -51,11 +51,9 @@ struct HostActions: Sendable {
       throw error
     } catch {
       try Task.checkCancellation()
-      if let error = error as? GatheringError, error.transport?.code ?? .outputTooLarge == .outputTooLarge {
-        // Of this attempt's files, not of its host.
-        return .notGathered("\(error)")
-      }
-      let cause = (error as? GatheringError)?.transport ?? error
+      guard let error = error as? GatheringError else { return .trouble(HostTrouble.of(error, host: command.host)) }
+      // Of this attempt's files, not of its host.
+      guard let cause = error.transport, cause.code != .outputTooLarge else { return .notGathered("\(error)") }
       return .trouble(HostTrouble.of(cause, host: command.host))
     }
   }

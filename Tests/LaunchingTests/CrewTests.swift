@@ -93,15 +93,7 @@ struct CrewTests {
       let launcher = DetachedLauncher(
         transport: LocalTransport(), workdir: disk + "/w", leaseDir: disk + "/l", name: "gpu-1")
       _ = try await launcher.enrol()
-      let command = "while [ ! -e \(disk)/go ]; do sleep 0.05; done; cat /dev/zero > ../dumps/d; exit 9"
-      let runs = (0..<6).map { spec("a\($0)", command) }
-      try await startTogether(runs, launcher)
-      #expect(FileManager.default.createFile(atPath: disk + "/go", contents: nil))
-      for run in runs {
-        let record = try await launcher.end(of: run.id)
-        #expect(record.code == 9)
-        #expect(record.reason == ExitRecord.noSpace)
-      }
+      try await expectRecordsOnAFullDisk(disk, launcher)
     }
   }
 

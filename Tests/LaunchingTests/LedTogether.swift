@@ -1,3 +1,4 @@
+import Foundation
 import Launching
 import Testing
 
@@ -60,4 +61,17 @@ func expectEachEndsByItself(
     return
   }
   #expect(bytes > 0)
+}
+
+/// Runs that fill the disk on which their records are to stand have them all the same.
+func expectRecordsOnAFullDisk(_ disk: String, _ launcher: DetachedLauncher) async throws {
+  let command = "while [ ! -e \(disk)/go ]; do sleep 0.05; done; cat /dev/zero > ../dumps/d; exit 9"
+  let runs = (0..<6).map { spec("a\($0)", command) }
+  try await startTogether(runs, launcher)
+  #expect(FileManager.default.createFile(atPath: disk + "/go", contents: nil))
+  for run in runs {
+    let record = try await launcher.end(of: run.id)
+    #expect(record.code == 9)
+    #expect(record.reason == ExitRecord.noSpace)
+  }
 }

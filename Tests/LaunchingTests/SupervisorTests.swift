@@ -112,15 +112,7 @@ struct SupervisorTests {
         transport: LocalTransport(), workdir: disk + "/w", leaseDir: disk + "/l", name: "gpu-1",
         supervisor: try supervisorProgram)
       _ = try await launcher.enrol()
-      let command = "while [ ! -e \(disk)/go ]; do sleep 0.05; done; cat /dev/zero > ../dumps/d; exit 9"
-      let runs = (0..<6).map { spec("a\($0)", command) }
-      try await startTogether(runs, launcher)
-      #expect(FileManager.default.createFile(atPath: disk + "/go", contents: nil))
-      for run in runs {
-        let record = try await launcher.end(of: run.id)
-        #expect(record.code == 9)
-        #expect(record.reason == ExitRecord.noSpace)
-      }
+      try await expectRecordsOnAFullDisk(disk, launcher)
       let big = ShippedFile(name: "big", contents: [UInt8](repeating: 7, count: 300 << 10), isExecutable: false)
       let refused = try await launcher.launch(spec("b0", "true"), files: [big])
       guard case .noSpace = refused else {
