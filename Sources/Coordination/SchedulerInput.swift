@@ -54,7 +54,8 @@ enum SchedulerInput {
       id: id, gpus: cell.run.gpus, nodes: cell.run.nodes, labels: cell.run.hosts,
       priority: plan.priority ?? 0, order: order,
       comparison: plan.compare.sameHardware ? run.sweep : nil, excludedHosts: Set(failedOn.map(\.host)),
-      avoidedHosts: Set(foundBusy.map(\.host)), sweep: run.sweep, timeLimit: cell.run.timeout + launchGrace)
+      avoidedHosts: Set(foundBusy.map(\.host)),
+      cell: plan.repetitions > 1 ? "\(run.sweep)/\(cell.id)" : nil, sweep: run.sweep, timeLimit: cell.run.timeout + launchGrace)
   }
 
   /// What an attempt holds of its host.

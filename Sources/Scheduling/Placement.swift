@@ -7,7 +7,8 @@ public import OrderedCollections
 /// earlier one of these is a head: hosts are kept for it (those that are free soonest by the time limits of what runs
 /// there). Later runs take GPUs there only if their own time limit ends before the head can start, or if the head
 /// leaves them over; everything else may overtake it. Gangs of runs without GPUs have their CPU slots kept in the same
-/// way. An exclusive host is one thing, taken or not. Runs of one comparison go to hosts of one hardware class.
+/// way. An exclusive host is one thing, taken or not. Runs of one comparison go to hosts of one hardware class, and the
+/// repeats of a cell each to another host where one has room: a fault of one host is then not taken for no noise.
 public enum Placement {
   /// A run that waits.
   public struct QueuedRun: Sendable, Hashable {
@@ -32,11 +33,13 @@ public enum Placement {
     public var excludedHosts: Set<String>
     /// Hosts that it had to leave, their GPUs being somebody else's: used where no other has room now.
     public var avoidedHosts: Set<String>
+    /// What it repeats with other runs; nil: nothing.
+    public var cell: String?
 
     public init(
       id: String, gpus: Int, nodes: Int = 1, labels: OrderedDictionary<String, String> = [:], priority: Int = 0,
       order: Int, comparison: String? = nil, excludedHosts: Set<String> = [],
-      avoidedHosts: Set<String> = [], sweep: String = "", timeLimit: Double? = nil
+      avoidedHosts: Set<String> = [], cell: String? = nil, sweep: String = "", timeLimit: Double? = nil
     ) {
       self.id = id
       self.gpus = gpus
@@ -47,6 +50,7 @@ public enum Placement {
       self.comparison = comparison
       self.excludedHosts = excludedHosts
       self.avoidedHosts = avoidedHosts
+      self.cell = cell
       self.sweep = sweep
       self.timeLimit = timeLimit
     }

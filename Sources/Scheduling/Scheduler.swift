@@ -16,6 +16,8 @@ public struct Scheduler: Sendable {
   private var usage: [String: Int] = [:]
   /// Run → its sweep and hosts.
   private var held: [String: (sweep: String, hosts: [Int])] = [:]
+  /// Cell → the hosts that its repeats were given, while any run waits.
+  private var hostsOfCells: [String: Set<String>] = [:]
   /// Hosts that can ever take a shape.
   private var able: [Shape: BitSet] = [:]
 
@@ -174,10 +176,11 @@ extension Scheduler {
       }
       if !round.isFull(shape, limit: run.timeLimit) {
         let usable = withoutFailed(able, shape)
-        let preferred = shape.avoidedHosts.isEmpty ? nil : usable.subtracting(numbers(of: shape.avoidedHosts))
-        if let hosts = preferred.flatMap({ room(for: shape, in: $0, round.keeps, now: now, limit: run.timeLimit) })
-          ?? room(for: shape, in: usable, round.keeps, now: now, limit: run.timeLimit)
-        {
+        var found: [Int]?
+        for hosts in preferences(run, usable) where found == nil {
+          found = room(for: shape, in: hosts, round.keeps, now: now, limit: run.timeLimit)
+        }
+        if let hosts = found {
           place(run, shape, on: hosts, &round.keeps, now: now)
           round.decisions.append(.place(run: run.id, hosts: hosts.map { table.hosts[$0].name }, gpus: run.gpus))
           if let (next, key) = queue.front(of: number) { agenda.add(number, next, key) }
@@ -193,7 +196,17 @@ extension Scheduler {
         round.decisions.append(.reserve(run: run.id, hosts: hosts.map { table.hosts[$0].name }))
       }
     }
+    if queue.count == 0 { hostsOfCells = [:] }
     return round.decisions
+  }
+
+  /// Where to look for room first, and last among all that are usable.
+  private func preferences(_ run: Placement.QueuedRun, _ usable: BitSet) -> [BitSet] {
+    var preferences: [BitSet] = []
+    let others = run.cell.flatMap { hostsOfCells[$0] } ?? []
+    if !others.isEmpty { preferences.append(usable.subtracting(numbers(of: others.union(run.avoidedHosts)))) }
+    if !run.avoidedHosts.isEmpty { preferences.append(usable.subtracting(numbers(of: run.avoidedHosts))) }
+    return preferences + [usable]
   }
 
   /// What one call of `decide` finds out.
@@ -255,6 +268,7 @@ extension Scheduler {
     _ run: Placement.QueuedRun, _ shape: Shape, on hosts: [Int], _ keeps: inout Keeps, now: Double
   ) {
     queue.remove(run.id)
+    if let cell = run.cell { hostsOfCells[cell, default: []].formUnion(hosts.map { table.hosts[$0].name }) }
     let end = run.timeLimit.map { now + $0 }
     for host in hosts {
       // What outlasts the start of the run that the host is kept for takes of what that one leaves over.

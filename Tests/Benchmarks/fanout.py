@@ -5,7 +5,7 @@ the time is the hosts' own, here sshd on the same processors. Asked again, the h
 C loop opens a session for each.
 
 With --recover N: N runs on each host, 12 s old at least, all connections lost, and how long until it is known again how
-they stand.
+they stand. With --sweep N: `rollcall run` of N no-op runs a host over them all, from its start to its report.
 
 One sshd with its default MaxStartups and MaxSessions stands behind all of them. Start it through
 `Tests/Benchmarks/fanout`.
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 from loopback import Run, Server, in_turns
 
@@ -27,7 +28,31 @@ parser.add_argument("hosts", nargs="*", type=int, default=[300, 500])
 parser.add_argument("--binary", required=True, help="HostBenchmarks, release")
 parser.add_argument("--rounds", type=int, default=3)
 parser.add_argument("--recover", type=int, default=0, help="runs on each host; about four processes each")
+parser.add_argument("--sweep", type=int, default=0, help="no-op runs for each host of a whole sweep")
+parser.add_argument("--rollcall", default=os.environ.get("ROLLCALL"), help="the release binary, for --sweep (default: $ROLLCALL)")
 arguments = parser.parse_args()
+if arguments.sweep and not arguments.rollcall:
+    parser.error("--sweep needs --rollcall")
+
+
+def sweep(folder, config, hosts, runs):
+    """A whole sweep: its report, wall seconds, and what the coordinator used."""
+    folder = pathlib.Path(folder)
+    folder.mkdir()
+    (folder / "job.yaml").write_text(
+        f"name: fanout\nmatrix: {{number: {list(range(runs))}}}\nrun: {{command: 'true', gpus: 0, timeout: 10m}}\n")
+    lines = [f"  - {{name: {host}, ssh: {host}, workdir: {folder}/{host}, lease_dir: {folder}/leases/{host}, "
+             f"gpus: 0, cpu_slots: {-(-runs // len(hosts))}}}" for host in hosts]
+    (folder / "fleet.yaml").write_text(f"ssh_config: {config}\nhosts:\n" + "\n".join(lines) + "\n")
+    words = [arguments.rollcall, "run", folder / "job.yaml", "--fleet", folder / "fleet.yaml",
+             "--store", folder / "store", "--json"]
+    started = time.perf_counter()
+    with (folder / "report.json").open("w") as output:
+        process = subprocess.Popen(words, stdout=output, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return json.loads((folder / "report.json").read_text()), wall, usage
 
 with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
     server = Server(folder)
@@ -61,6 +86,18 @@ with tempfile.TemporaryDirectory(prefix="rollcall-fanout-") as folder:
                      *aliases[:count]])
                 result = json.loads(done.output)
                 print(f"| {count} | {result['running']} | {result['recovered']:.2f} |")
+                sys.stdout.flush()
+        if arguments.sweep:
+            print("\n| hosts | runs | succeeded | in a first attempt | hosts that ran any | s | CPU-s here | MiB |")
+            print("|---|---|---|---|---|---|---|---|")
+            for count in arguments.hosts:
+                report, wall, usage = sweep(
+                    f"{folder}/sweep{count}", server.config, aliases[:count], count * arguments.sweep)
+                runs = [run for cell in report["cells"] for run in cell["runs"]]
+                attempts = [attempt for run in runs for attempt in run["attempts"]]
+                print(f"| {count} | {len(runs)} | {sum(run['state'] == 'succeeded' for run in runs)} "
+                      f"| {sum(len(run['attempts']) == 1 for run in runs)} | {len({a['host'] for a in attempts})} "
+                      f"| {wall:.1f} | {usage.ru_utime + usage.ru_stime:.1f} | {usage.ru_maxrss / 1024:.0f} |")
                 sys.stdout.flush()
     finally:
         server.stop()

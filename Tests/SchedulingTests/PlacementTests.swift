@@ -133,6 +133,39 @@ func gpuHost(
         == [.place(run: "r", hosts: ["a"], gpus: 1)])
   }
 
+  @Test func repeatsOfACellGoToHostsOfTheirOwn() {
+    let hosts = ["a", "b", "c"].map { gpuHost($0, 4) }
+    let runs = (0..<8).map { Run(id: "r\($0)", gpus: 1, order: $0, cell: $0 < 4 ? "x" : nil) }
+    let places = Placement.decide(.init(runs: runs, hosts: hosts)).compactMap { decision -> String? in
+      if case .place(_, let hosts, _) = decision { hosts.first } else { nil }
+    }
+    // The fourth has no host of its own left, and does not wait for one.
+    #expect(Set(places.prefix(3)) == ["a", "b", "c"] && places.count == 8)
+
+    // One that comes later knows of the first, though that has ended.
+    var scheduler = Scheduler(hosts: hosts)
+    for run in [runs[0], Run(id: "waits", gpus: 8, order: 9)] { scheduler.add(run) }
+    scheduler.setHosts([gpuHost("big", 8, state: .unreachable)] + hosts)
+    guard case .place(_, let first, _) = scheduler.decide().first else {
+      Issue.record("r0 should be placed")
+      return
+    }
+    scheduler.release("r0")
+    scheduler.add(runs[1])
+    let second = scheduler.decide().compactMap { if case .place(_, let hosts, _) = $0 { hosts } else { nil } }
+    #expect(second.count == 1 && second.first != first)
+
+    // A host that has to be avoided is avoided before one that a repeat has.
+    let two = [gpuHost("a", 1, free: 0), gpuHost("b", 1), gpuHost("c", 8)]
+    var small = Scheduler(hosts: two)
+    small.add(Run(id: "r0", gpus: 1, order: 0, cell: "x"))
+    small.add(Run(id: "waits", gpus: 8, nodes: 2, order: 9))
+    #expect(small.decide().first == .place(run: "r0", hosts: ["b"], gpus: 1))
+    small.release("r0")
+    small.add(Run(id: "r1", gpus: 1, order: 1, avoidedHosts: ["c"], cell: "x"))
+    #expect(small.decide().contains(.place(run: "r1", hosts: ["b"], gpus: 1)))
+  }
+
   @Test func aHostThatFailedIsUsedWhereThereIsNoOther() {
     let run = Run(id: "r", gpus: 1, order: 1, excludedHosts: ["a"])
     #expect(
