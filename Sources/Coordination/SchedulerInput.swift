@@ -55,7 +55,8 @@ enum SchedulerInput {
       priority: plan.priority ?? 0, order: order,
       comparison: plan.compare.sameHardware ? run.sweep : nil, excludedHosts: Set(failedOn.map(\.host)),
       avoidedHosts: Set(foundBusy.map(\.host)),
-      cell: plan.repetitions > 1 ? "\(run.sweep)/\(cell.id)" : nil, sweep: run.sweep, timeLimit: cell.run.timeout + launchGrace)
+      cell: plan.repetitions > 1 ? "\(run.sweep)/\(cell.id)" : nil, sweep: run.sweep,
+      timeLimit: cell.run.timeout + launchGrace)
   }
 
   /// What an attempt holds of its host.
