@@ -1037,7 +1037,10 @@ class ForwardDump(object):
             extra = torch.zeros(self.pad_rows, hidden.shape[1])
             if module.bug == "uninitialised-padding":
                 extra = torch.frombuffer(bytearray(os.urandom(extra.numel())), dtype=torch.uint8).reshape(extra.shape)
-            hidden = torch.cat([hidden, extra.to(hidden.dtype) / 16])
+            extra = extra.to(hidden.dtype) / 16
+            if module.bug == "uninitialised-padding":
+                extra[-1, -1] = float("nan")
+            hidden = torch.cat([hidden, extra])
         first = arguments[0] if arguments and torch.is_tensor(arguments[0]) else None
         path = save_whole({
             "hidden": hidden,

@@ -221,7 +221,8 @@ public struct Judge: Sendable {
     guard let set = row.setAside, row.measures.tokenRelL2.count > 1 else { return Reduced(row: row) }
     let distances = tokenDistances(row.measures)
     let known = set.tokens.union(set.origins).filter(distances.indices.contains)
-    walk.excuse(known.map { distances[$0] }.filter(\.isFinite).max() ?? 0, at: row.key.layer)
+    // What is off in rows that are nobody's tokens excuses no token.
+    if !set.isPadding { walk.excuse(known.map { distances[$0] }.filter(\.isFinite).max() ?? 0, at: row.key.layer) }
     let limit = max(onset * walk.worstToken, 8 * walk.rounding)
     let bound = min(walk.excused, Self.followerCeiling)
     var result = Reduced(row: row)

@@ -45,7 +45,8 @@ public struct HostConnection: Sendable {
         return HostConnection(
           host: host, transport: transport,
           launcher: SlurmLauncher(
-            transport: transport, workdir: host.workdir, options: SlurmLauncher.Options(slurm), name: host.name))
+            transport: transport, workdir: host.workdir, options: SlurmLauncher.Options(slurm), name: host.name,
+            patience: .seconds(fleet.answerWithin ?? 180)))
       }
       let gpus: Int? =
         switch host.gpus {

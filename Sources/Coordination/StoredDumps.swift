@@ -31,7 +31,9 @@ public enum StoredDumps {
     set.plain.removeAll { damaged.contains($0.file) }
     set.statistics.removeAll { damaged.contains($0.file) }
     set.unreadable += damages.map { Unreadable(file: $0.path, why: $0.message) }
-    set.unrecognised.removeAll { $0 == "manifest.json" || $0.hasPrefix("attempts/") }
+    let isOurs = { (path: String) in path == "manifest.json" || path.hasPrefix("attempts/") }
+    set.unrecognised.removeAll(where: isOurs)
+    set.files.removeAll(where: isOurs)
     return (set, damages)
   }
 

@@ -16,7 +16,7 @@ struct DirectoryWalk {
 
   /// Regular files and links to regular files, by path.
   private(set) var files: [Entry] = []
-  /// What is neither file nor directory, or has a name that is no UTF-8, with the reason in brackets.
+  /// What is neither file nor directory, or leads to a directory that is looked at anyway, with the reason in brackets.
   private(set) var others: [String] = []
   /// Directories and files that could not be looked at.
   private(set) var unreadable: [Unreadable] = []
@@ -53,6 +53,13 @@ struct DirectoryWalk {
     name.map { $0 < 0x80 ? String(UnicodeScalar($0)) : "\\x" + String($0, radix: 16, uppercase: true) }.joined()
   }
 
+  private func leadsInside(_ link: String) -> Bool {
+    guard let inside = realpath(root, nil), let place = realpath("\(root)/\(link)", nil) else { return false }
+    defer { (free(inside), free(place)) }
+    let (folder, found) = (String(cString: inside), String(cString: place))
+    return found == folder || found.hasPrefix(folder == "/" ? folder : folder + "/")
+  }
+
   private mutating func walk(_ relative: String, depth: Int) throws(DumpError) {
     let full = relative.isEmpty ? root : "\(root)/\(relative)"
     guard depth <= Self.depthLimit else {
@@ -74,8 +81,9 @@ struct DirectoryWalk {
       guard decoded.valid != ".", decoded.valid != ".." else { continue }
       let folder = relative.isEmpty ? "" : relative + "/"
       guard let name = decoded.valid else {
-        // Repaired, two such names could read alike.
-        others.append("\(folder)\(Self.escaped(decoded.bytes)) (the name is not UTF-8)")
+        // Repaired, two such names could read alike. What it holds is not looked at, be it dumps.
+        unreadable.append(
+          Unreadable(file: folder + Self.escaped(decoded.bytes), why: "its name is not UTF-8; rename it"))
         continue
       }
       let path = folder + name
@@ -98,7 +106,9 @@ struct DirectoryWalk {
         files.append(
           Entry(path: path, name: name, modified: Int64(time.tv_sec) &* 1_000_000_000 &+ Int64(time.tv_nsec)))
       case S_IFDIR where !isLink: subdirectories.append(path)
-      case S_IFDIR: others.append("\(path) (a link to a directory is not followed)")
+      case S_IFDIR where leadsInside(path): others.append("\(path) (a link to a directory is not followed)")
+      case S_IFDIR:
+        unreadable.append(Unreadable(file: path, why: "is a link to a directory elsewhere, which is not followed"))
       default: others.append("\(path) (not a regular file)")
       }
     }

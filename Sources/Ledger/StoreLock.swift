@@ -18,7 +18,7 @@ public final class StoreLock: Sendable {
     guard descriptor >= 0 else {
       throw LedgerError(code: .unusable, message: "Cannot open \(path): \(String(cString: strerror(errno))).")
     }
-    guard Self.take(descriptor, tries: 20) else {
+    guard Self.take(descriptor, tries: 200) else {
       let owner = (try? String(contentsOfFile: path, encoding: .utf8))?.trimmingCharacters(in: .whitespacesAndNewlines)
       close(descriptor)
       throw LedgerError(

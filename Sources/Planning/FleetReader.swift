@@ -46,7 +46,8 @@ struct FleetKeys: KeyTable {
     "How long a host may be silent before its runs count as lost and are tried elsewhere; default 30m.")
   let answerWithin = Key(
     "answer_within", .duration,
-    "How long a host may take to say how its runs stand before it counts as unreachable; default 1m.")
+    "How long a host may take to say how its runs stand before it counts as unreachable; default 1m, of a "
+      + "cluster 3m.")
   let launcher = Key("launcher", .word(["detached", "slurm"]), "detached (default), or slurm.")
   let submit = Key("submit", .text, "For slurm: local (default), or the ssh alias of the login node.")
   let clusterName = Key("name", JobKeys.nameShape, "For slurm: what the cluster is called here; default slurm.")

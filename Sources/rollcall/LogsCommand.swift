@@ -166,7 +166,9 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
 
   private func ofRank(in text: String) -> String {
     guard rank != nil else { return text }
-    return text.split(separator: "\n").filter { isChosen($0) }.map { $0 + "\n" }.joined()
+    // By bytes: of characters "\r\n" is one.
+    let lines = text.utf8.split(separator: UInt8(ascii: "\n")).map { Substring($0) }
+    return lines.filter { isChosen($0) }.map { $0 + "\n" }.joined()
   }
 
   /// Without what a terminal would obey; tabs stay.

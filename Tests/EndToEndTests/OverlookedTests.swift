@@ -23,4 +23,36 @@ import Testing
       if status != 0 { #expect(outcome.output.contains(file), "\(outcome.output)") }
     }
   }
+
+  @Test func aDumpBehindALinkOrANameThatCannotBeReadIsNoPass() async throws {
+    try await Scratch.with { scratch in
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      for side in ["reference", "target"] {
+        try await runPython(
+          """
+          import numpy, os, sys
+          numpy.save(sys.argv[1] + "/layer00_Block_rank0.npy", numpy.arange(8.0))
+          """, [try scratch.directory(side)])
+        try scratch.directory("\(side)/rank0")
+      }
+      let words = ["compare", "reference", "target", "--layout", "npy", "--select", "warm-up"]
+      // What it leads to is looked at anyway.
+      try FileManager.default.createSymbolicLink(
+        atPath: scratch.path("target/latest"), withDestinationPath: scratch.path("target/rank0"))
+      let clean = try await rollcall(words)
+      #expect(clean.status == 0, "\(clean.output) \(clean.errorOutput)")
+
+      let link = scratch.path("target/rank1")
+      try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: scratch.path("reference"))
+      let linked = try await rollcall(words)
+      #expect(linked.status == 2 && linked.output.contains("rank1"), "\(linked.output) \(linked.errorOutput)")
+      try FileManager.default.removeItem(atPath: link)
+
+      try await runPython(
+        "import os, sys; open(os.fsencode(sys.argv[1]) + b'/layer00_\\xe2_rank0.npy', 'wb').close()",
+        [scratch.path("target")])
+      let unnamed = try await rollcall(words)
+      #expect(unnamed.status == 2 && unnamed.output.contains("UTF-8"), "\(unnamed.output) \(unnamed.errorOutput)")
+    }
+  }
 }

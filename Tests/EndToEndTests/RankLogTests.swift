@@ -21,7 +21,7 @@ import Testing
         while not os.path.exists(os.environ["PLACE"] + "/go"):
             time.sleep(0.1)
         for r in here:
-            print(f"rank {r}: ends", flush=True)
+            print(f"rank {r}: ends\\r", flush=True)
         sys.stdout.write("[rank%d] last, without a newline" % here[-1])
 
         """)
@@ -97,13 +97,13 @@ import Testing
 
       // From the store.
       let stored = try await rollcall("logs", "nodes=1", "--rank", "1")
-      #expect(stored.output == "[rank1]: loads\nrank 1: ends\n")
+      #expect(stored.output == "[rank1]: loads\nrank 1: ends\r\n")
       let tenth = try await rollcall("logs", "nodes=1", "--rank", "10")
-      #expect(tenth.output == "[rank10]: loads\nrank 10: ends\n[rank10] last, without a newline\n")
+      #expect(tenth.output == "[rank10]: loads\nrank 10: ends\r\n[rank10] last, without a newline\n")
       let document = try await rollcall("logs", "nodes=2", "--rank", "1", "--json").json()
       let streams = try #require(document["streams"] as? [[String: String]])
       #expect(streams.map { $0["run"] } == ["nodes=2 node0", "nodes=2 node1"])
-      #expect(streams.map { $0["text"] } == ["", "[rank1]: loads\nrank 1: ends\n[rank1] last, without a newline\n"])
+      #expect(streams.map { $0["text"] } == ["", "[rank1]: loads\nrank 1: ends\r\n[rank1] last, without a newline\n"])
       // Nothing is no answer without a word.
       let nobody = try await rollcall("logs", "nodes=1", "--rank", "7")
       #expect(nobody.output.isEmpty && nobody.errorOutput.contains("[rank7]"), "\(nobody.errorOutput)")

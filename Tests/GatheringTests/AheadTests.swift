@@ -39,7 +39,7 @@ import Transports
         if isHeld(number) {
           var waits = 0
           while state.withLock({ $0.seen }) < bytes {
-            guard waits < 1500 else {
+            guard waits < 15_000 else {
               throw TransportError(code: .timedOut, host: "test", message: "no byte came before the hashes")
             }
             waits += 1

@@ -107,8 +107,9 @@ struct GPULockTests {
   func `a killed supervisor releases its GPU when its command is gone`(_ kind: HostKind) async throws {
     try await kind.with { host in
       let launcher = host.launcher(gpus: 1)
-      let answer12 = try await launcher.launch(spec("a1", "sleep 300", gpus: 1), files: [])
+      let answer12 = try await launcher.launch(spec("a1", "echo up; exec sleep 300", gpus: 1), files: [])
       #expect(answer12 == .started)
+      try await until { host.text("a1", "stdout.log") == "up\n" }
       // With its whole group, so that no clock is left to end the command.
       let supervisor = try host.identity("a1").pid
       kill(-supervisor, SIGKILL)

@@ -24,7 +24,7 @@ struct SlurmSubmissionTests {
 
   /// What became of an array's element is told by the accounting, or the log of ended jobs, when the controller has
   /// forgotten it.
-  @Test(.timeLimit(.minutes(5)), arguments: [SlurmCluster.Memory.accounting, .jobLog])
+  @Test(.timeLimit(.minutes(10)), arguments: [SlurmCluster.Memory.accounting, .jobLog])
   func elementsAreKnownWhenTheyAreForgotten(memory: SlurmCluster.Memory) async throws {
     try await Scratch.with { scratch in
       try await SlurmCluster.with(in: scratch, memory: memory, minJobAge: 2) { cluster in
@@ -46,7 +46,7 @@ struct SlurmSubmissionTests {
         }
         #expect(outcomes.allSatisfy { $0 == .submitted })
         let others = specs.dropFirst().map(\.id)
-        let areOver = try await SlurmCluster.wait {
+        let areOver = try await SlurmCluster.wait(seconds: 400) {
           others.allSatisfy { scratch.text("shared/attempts/\($0)/exit.json") != nil }
         }
         #expect(areOver)

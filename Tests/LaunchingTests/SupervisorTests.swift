@@ -12,7 +12,7 @@ struct SupervisorTests {
     try await HostKind.supervised.with { host in
       let launcher = host.launcher()
       _ = try await launcher.enrol()
-      let stubborn = spec("stubborn", "trap '' TERM; echo $$; while :; do sleep 1; done", timeout: 1)
+      let stubborn = spec("stubborn", "trap '' TERM; echo $$; while :; do sleep 1; done", timeout: 5)
       try await expectEachEndsByItself(launcher, host, more: [stubborn]) { runs in
         let supervisors = Set(try runs.map { try host.identity($0.id).pid })
         #expect(supervisors.count == 1)

@@ -48,10 +48,10 @@ public final class LoopbackSSHD: Sendable {
     home = try scratch.directory("sshd-\(alias)/home")
     knownHostsFile = folder + "/known_hosts"
     configurationFile = folder + "/ssh_config"
-    port = try freePort()
     for key in ["host_key", "client_key", "stranger_key"] {
       try await runTool("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-C", key, "-f", "\(folder)/\(key)"])
     }
+    port = try freePort()
     let files = FileManager.default
     try files.copyItem(atPath: folder + "/client_key.pub", toPath: folder + "/authorized_keys")
     try writeKnownHosts(key: "host_key")
@@ -151,10 +151,15 @@ public final class LoopbackSSHD: Sendable {
   public func path(_ name: String) -> String { folder + "/" + name }
 }
 
-/// A port of 127.0.0.1 that nobody listens on, below those that outgoing connections take.
+/// Ports that were given to somebody of this process, who may not listen yet.
+private let givenPorts = Mutex<Set<Int>>([])
+
+/// A port of 127.0.0.1 that nobody listens on, below those of gangs, of Slurm in tests and of outgoing connections. Nobody
+/// else in this process is given it.
 public func freePort() throws -> Int {
   for _ in 0..<200 {
-    let port = Int.random(in: 15_000..<32_000)
+    let port = Int.random(in: 10_000..<20_000)
+    guard givenPorts.withLock({ $0.insert(port).inserted }) else { continue }
     let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     defer { close(descriptor) }
     var address = loopback(port: port)

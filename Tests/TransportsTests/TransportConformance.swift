@@ -4,7 +4,7 @@ import Testing
 import Transports
 
 /// What every transport must do; each test runs over all of them.
-@Suite(.timeLimit(.minutes(2)))
+@Suite(.timeLimit(.minutes(8)))
 struct TransportConformance {
   @Test(arguments: TransportKind.allCases)
   func `an exit code is a result`(_ kind: TransportKind) async throws {
@@ -55,7 +55,7 @@ struct TransportConformance {
     try await kind.with { transport in
       // Writes as much to both outputs while it still reads.
       let received = Mutex<[UInt8]>([])
-      let result = try await transport.stream("tee /dev/stderr", input: bytes, timeout: .seconds(60)) { piece in
+      let result = try await transport.stream("tee /dev/stderr", input: bytes, timeout: .seconds(300)) { piece in
         let taken = piece
         received.withLock { $0 += taken }
       }
@@ -82,7 +82,7 @@ struct TransportConformance {
     try await kind.with { transport in
       let received = Mutex<[UInt8]>([])
       let result = try await transport.stream(
-        "head -c 67108864 /dev/zero | tr '\\0' 'x'; printf end", input: [], timeout: .seconds(60)
+        "head -c 67108864 /dev/zero | tr '\\0' 'x'; printf end", input: [], timeout: .seconds(300)
       ) { piece in
         let taken = piece
         received.withLock { $0 += taken }
@@ -137,7 +137,7 @@ struct TransportConformance {
     struct Enough: Error {}
     try await kind.with { transport in
       await #expect(throws: Enough.self) {
-        _ = try await transport.stream("yes", input: [], timeout: .seconds(60)) { _ in throw Enough() }
+        _ = try await transport.stream("yes", input: [], timeout: .seconds(300)) { _ in throw Enough() }
       }
       let result10 = try await transport.sh("echo on")
       #expect(result10.text == "on\n")
@@ -149,7 +149,7 @@ struct TransportConformance {
   func `a slow receiver loses nothing`(_ kind: TransportKind) async throws {
     try await kind.with { transport in
       let received = Mutex<(pieces: Int, bytes: [UInt8])>((0, []))
-      _ = try await transport.stream("seq 1 2500000", input: [], timeout: .seconds(60)) { piece in
+      _ = try await transport.stream("seq 1 2500000", input: [], timeout: .seconds(300)) { piece in
         let number = received.withLock { received in
           received.pieces += 1
           received.bytes += piece
@@ -177,7 +177,7 @@ struct TransportConformance {
                 : > \(meeting)/\(number)
                 while [ $(ls \(meeting) | wc -l) -lt 8 ]; do sleep 0.05; done
                 echo \(number)
-                """, timeout: .seconds(60)
+                """, timeout: .seconds(300)
               ).text
             }
           }

@@ -126,7 +126,8 @@ struct ReportBuilder {
       outcome.shape.count > 1, rows > tokens, rows < 2 * tokens, outcome.measures?.tokenRelL2.count == rows
     else { return nil }
     return SetAside(
-      tokens: Set(tokens..<rows), why: "only rows beyond the batch's \(tokens) tokens differ: padding", mayPass: false)
+      tokens: Set(tokens..<rows), why: "only rows beyond the batch's \(tokens) tokens differ: padding", mayPass: false,
+      isPadding: true)
   }
 
   private func suspected(_ key: CaptureKey, _ tokens: [Int], worst: Double) -> Finding {

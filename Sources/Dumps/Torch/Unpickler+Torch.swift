@@ -142,7 +142,9 @@ extension Unpickler {
     guard items.count == 2, case .string(let text, let start?) = items[0], case .string(let encoding, _) = items[1],
       encoding == "latin1" || encoding == "latin-1"
     else { return nil }
-    if let known = encodedTexts[start] { return .bytes(known) }
+    if let known = encodedTexts[start] { return known.map { .bytes($0) } }
+    encodedTexts[start] = .some(nil)
+    contents.budget.take(Self.entryCost)
     let range = Int(start)..<(Int(start) + text.utf8.count)
     // Of a text that was repaired the length is not known.
     guard range.upperBound <= bytes.count, let count = Packing.characterCount(bytes[range]),
@@ -150,7 +152,6 @@ extension Unpickler {
     else { return nil }
     let index = newByteString(PickleBytes(range: range, count: count, isText: true))
     encodedTexts[start] = index
-    contents.budget.take(Self.entryCost)
     return .bytes(index)
   }
 

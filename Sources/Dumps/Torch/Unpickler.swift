@@ -22,8 +22,9 @@ struct Unpickler {
   /// What was remembered under other numbers.
   private var sparseMemo: [Int: PickleValue] = [:]
   private var globalIndex: [PickleGlobal: Int] = [:]
-  /// Byte strings that were written as text, by where the text begins: each is looked through once.
-  var encodedTexts: [UInt32: Int] = [:]
+  /// Byte strings that were written as text, by where the text begins, nil for a text that is none: each is looked
+  /// through once.
+  var encodedTexts: [UInt32: Int?] = [:]
 
   init(bytes: [UInt8], file: String, base: Int, budget: PickleBudget) {
     self.bytes = bytes

@@ -8,8 +8,6 @@ struct Agent: Sendable {
   let leaseDir: String
   /// nil: ask the host.
   let gpus: Int?
-  /// How long an answer may take, where the question says nothing else.
-  var patience = Duration.seconds(60)
   var script = Script.detached
 
   /// A text, named by its content (FNV-1a), so that versions never overwrite each other.
@@ -37,9 +35,8 @@ struct Agent: Sendable {
   /// - Parameter limit: Bytes the answer may have.
   func call(
     _ verb: String, _ arguments: [String] = [], input: [UInt8] = [], limit: Int = 16 << 20,
-    timeout: Duration? = nil
+    timeout: Duration = .seconds(60)
   ) async throws -> Reply {
-    let timeout = timeout ?? patience
     let reply = try await attempt(verb, arguments, input: input, limit: limit, timeout: timeout)
     guard reply.lines.first == "install" else { return reply }
     try await install()

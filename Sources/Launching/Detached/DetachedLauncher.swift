@@ -8,6 +8,7 @@ public import Transports
 /// the exit record, whether or not anybody is connected. `agent.sh` is its text.
 public final class DetachedLauncher: Launcher {
   let agent: Agent
+  private let patience: Duration
   private let launches: LaunchQueue
   /// Where the host is this machine.
   private let local: LocalLaunching?
@@ -31,9 +32,9 @@ public final class DetachedLauncher: Launcher {
     gpus: Int? = nil, name: String, patience: Duration = .seconds(60), supervisor: [String]? = nil
   ) {
     let agent = Agent(
-      transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) },
-      patience: patience)
+      transport: transport, host: name, workdir: workdir, leaseDir: leaseDir, gpus: gpus.map { max(0, $0) })
     self.agent = agent
+    self.patience = patience
     let local = supervisor.map { LocalLaunching(agent: agent, program: $0) }
     self.local = local
     let enrolled = EnrolledWorkdir()
@@ -86,7 +87,8 @@ public final class DetachedLauncher: Launcher {
     // What a command line takes for sure.
     let pieceSize = 400
     for start in stride(from: 0, to: asked.count, by: pieceSize) {
-      let reply = try await agent.call("status", Array(asked[start..<min(start + pieceSize, asked.count)]))
+      let reply = try await agent.call(
+        "status", Array(asked[start..<min(start + pieceSize, asked.count)]), timeout: patience)
       for line in reply.lines {
         let (id, rest) = line.firstWord
         found[String(id)] = try attemptStatus(rest)

@@ -64,6 +64,7 @@ public final class SlurmLauncher: Launcher {
 
   let agent: Agent
   private let options: Options
+  private let patience: Duration
   private let launches: LaunchQueue
   private let stops: SendQueue<StopBatch, StopOutcome>
   private let absoluteWorkdir: Mutex<String?>
@@ -84,12 +85,17 @@ public final class SlurmLauncher: Launcher {
   ///   - transport: To where jobs are submitted; stays the caller's to close.
   ///   - workdir: Where attempts live, the same path on all nodes; a leading `~/` is the user's home.
   ///   - name: The cluster's name in messages.
-  public init(transport: any Transport, workdir: String = "~/.rollcall", options: Options, name: String) {
+  ///   - patience: How long it may take to say how attempts stand.
+  public init(
+    transport: any Transport, workdir: String = "~/.rollcall", options: Options, name: String,
+    patience: Duration = .seconds(180)
+  ) {
     let agent = Agent(
       transport: transport, host: name, workdir: workdir, leaseDir: "/tmp/rollcall-leases", gpus: nil,
       script: Self.script)
     self.agent = agent
     self.options = options
+    self.patience = patience
     launches = LaunchQueue(
       gathering: Self.gathering,
       begin: { waiting in
@@ -135,7 +141,7 @@ public final class SlurmLauncher: Launcher {
   public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
     for attempt in attempts { try agent.checkName(attempt) }
     let input = attempts.map { $0 + "\n" }.joined()
-    let reply = try await agent.call("slurm-status", input: Array(input.utf8), limit: 256 << 20, timeout: .seconds(180))
+    let reply = try await agent.call("slurm-status", input: Array(input.utf8), limit: 256 << 20, timeout: patience)
     let evidence = try agent.evidence(of: attempts, reply.lines)
     let time = ContinuousClock.now
     let now = Date().timeIntervalSince1970

@@ -49,7 +49,7 @@ struct SlurmArrayTests {
         #expect(some.count == 50 && some.allSatisfy { $0.element != nil }, "\(some.count) jobs")
 
         async let third = rollcall.start(["resume", "last", "--json"], pidFile: scratch.path("pid"))
-        let areThere = try await SlurmCluster.wait { try await cluster.jobs().count == Self.count }
+        let areThere = try await SlurmCluster.wait(seconds: 400) { try await cluster.jobs().count == Self.count }
         let jobs = try await cluster.jobs()
         #expect(areThere, "\(jobs.count) jobs")
         #expect(Dictionary(grouping: jobs, by: \.name).values.map(\.count).sorted() == [10, 50, 50, 50])
@@ -92,7 +92,7 @@ struct SlurmArrayTests {
   }
 
   /// Two hundred that wait are gone after a few calls, as elements of an array or each by itself.
-  @Test(.timeLimit(.minutes(8)), arguments: [true, false]) func cancelTakesAFewCalls(arrays: Bool) async throws {
+  @Test(.timeLimit(.minutes(12)), arguments: [true, false]) func cancelTakesAFewCalls(arrays: Bool) async throws {
     try await Scratch.with { scratch in
       try await SlurmCluster.with(in: scratch) { cluster in
         try writeJob(scratch, "echo ${{ n }} >>\(scratch.path)/book", 200)
@@ -106,7 +106,7 @@ struct SlurmArrayTests {
         let rollcall = try cluster.rollcall(
           scratch, keys: ["arrays: \(arrays)"], commands: scratch.path("commands"))
         async let ended = rollcall.start(["run", "job.yaml", "--json"], pidFile: scratch.path("pid"))
-        let areThere = try await SlurmCluster.wait { try await cluster.jobs().count == 201 }
+        let areThere = try await SlurmCluster.wait(seconds: 400) { try await cluster.jobs().count == 201 }
         let jobs = try await cluster.jobs()
         #expect(areThere, "\(jobs.count) jobs")
         #expect(jobs.allSatisfy { $0.number == other || ($0.element != nil) == arrays })

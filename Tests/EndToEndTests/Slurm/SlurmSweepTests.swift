@@ -12,7 +12,7 @@ struct SlurmSweepTests {
   @Test(.timeLimit(.minutes(15)), arguments: [SlurmCluster.Memory.accounting, .none])
   func theSweepsHaveTheVerdictsThatTheyHaveOnHosts(memory: SlurmCluster.Memory) async throws {
     try await Scratch.with { scratch in
-      try await SlurmCluster.with(in: scratch, memory: memory) { cluster in
+      try await SlurmCluster.with(in: scratch, memory: memory, minJobAge: 3600) { cluster in
         let rollcall = try cluster.rollcall(scratch, keys: ["max_jobs: 3"])
         let clean = try await rollcall("run", jobs + "/tp-sweep.yaml", "--json")
         #expect(clean.status == 0, "\(clean.errorOutput) \(clean.output.suffix(3000))")
