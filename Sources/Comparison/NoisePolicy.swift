@@ -53,16 +53,19 @@ public struct NoiseFloors: Sendable, Hashable {
   public var relL2: [CaptureKey: Double]
   /// Captures that were not the same bytes in all repeats: the cell is not deterministic.
   public var nondeterministic: [CaptureKey]
+  /// Of these, what no distance tells: values that are not finite, zeros on one side, another shape.
+  public var unmeasured: [CaptureKey]
   public var notes: [String]
   /// What is shown, and what known-good pairs gave.
   public var table: [NoiseFloor]
 
   public init(
-    relL2: [CaptureKey: Double] = [:], nondeterministic: [CaptureKey] = [], notes: [String] = [],
-    table: [NoiseFloor] = []
+    relL2: [CaptureKey: Double] = [:], nondeterministic: [CaptureKey] = [], unmeasured: [CaptureKey] = [],
+    notes: [String] = [], table: [NoiseFloor] = []
   ) {
     self.relL2 = relL2
     self.nondeterministic = nondeterministic
+    self.unmeasured = unmeasured
     self.notes = notes
     self.table = table
   }
@@ -71,6 +74,7 @@ public struct NoiseFloors: Sendable, Hashable {
   public mutating func merge(_ other: NoiseFloors) {
     relL2.merge(other.relL2) { max($0, $1) }
     nondeterministic += other.nondeterministic.filter { !nondeterministic.contains($0) }
+    unmeasured += other.unmeasured.filter { !unmeasured.contains($0) }
     notes += other.notes.filter { !notes.contains($0) }
     for floor in other.table { add(floor) }
   }

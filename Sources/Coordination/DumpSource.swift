@@ -38,11 +38,13 @@ public actor DumpSource {
 
   /// A run in a store.
   ///
-  /// - Parameter verifyChecksums: as in `DumpSetLoader.load`; measuring pairs does it by itself, slots do not.
+  /// - Parameters:
+  ///   - offsets: what is added to the files' times, by their paths.
+  ///   - verifyChecksums: as in `DumpSetLoader.load`; measuring pairs does it by itself, slots do not.
   /// - Throws: `GatheringError` where it has no manifest.
   init(
     _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String? = nil,
-    verifyChecksums: Bool = false
+    offsets: [String: Int64] = [:], verifyChecksums: Bool = false
   ) throws {
     let root = try artifacts.runDirectory(sweep: sweep, run: run)
     let manifest = try artifacts.manifest(sweep: sweep, run: run)
@@ -51,11 +53,15 @@ public actor DumpSource {
       name: "\(sweep)/\(run)"
     ) {
       if let change = try StoredListing.change(of: manifest, in: root) { throw NothingToCompare(message: change) }
-      let lines = manifest.entries.map { "\($0.sha256) \($0.byteCount) \($0.modified) \($0.storedPath)" }
+      let times = manifest.modificationTimes(offsets: offsets)
+      let lines = manifest.entries.map {
+        "\($0.sha256) \($0.byteCount) \(times[$0.storedPath] ?? $0.modified) \($0.storedPath)"
+      }
       return DumpIdentity(kind: .content, lines: ["\(layout.rawValue) \(pattern ?? "")"] + lines.sorted())
     } load: {
       let (set, damages) = try StoredDumps.loadChecked(
-        artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums)
+        artifacts, sweep: sweep, run: run, layout: layout, pattern: pattern, offsets: offsets,
+        verifyChecksums: verifyChecksums)
       return Loaded(set: set, isWhole: damages.isEmpty)
     }
   }

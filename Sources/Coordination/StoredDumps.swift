@@ -16,15 +16,17 @@ public enum StoredDumps {
   }
 
   /// The same, with what is not as the manifest says.
+  ///
+  /// - Parameter offsets: What is added to the files' times, by their paths.
   static func loadChecked(
     _ artifacts: ArtifactStore, sweep: String, run: String, layout: DumpLayout, pattern: String?,
-    verifyChecksums: Bool
+    offsets: [String: Int64] = [:], verifyChecksums: Bool
   ) throws -> (set: DumpSet, damages: [StoreDamage]) {
     let damages = try artifacts.verify(sweep: sweep, run: run)
     var set = try DumpSetLoader.load(
       directory: artifacts.runDirectory(sweep: sweep, run: run), layout: layout,
-      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run), verifyChecksums: verifyChecksums,
-      pattern: pattern)
+      modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run, offsets: offsets),
+      verifyChecksums: verifyChecksums, pattern: pattern)
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }

@@ -68,7 +68,7 @@ public struct SweepComparison: Sendable {
     }
 
     let dumps = SweepDumps(
-      plan: plan, runs: runs, starts: Self.starts(attempts), sweep: id, artifacts: artifacts)
+      plan: plan, runs: runs, attempts: attempts.mapValues(Self.last), sweep: id, artifacts: artifacts)
     let usesStored = again.map { !$0.readsDumps } ?? false
     if !usesStored { await dumps.readAll() }
     let archive = MeasureArchive(
@@ -95,22 +95,14 @@ public struct SweepComparison: Sendable {
     return report
   }
 
-  /// Run → start of its last attempt, nanoseconds by the host's clock. A second of grace: files bear the kernel's
-  /// coarse clock.
-  private static func starts(_ attempts: [String: [AttemptRecord]]) -> [String: Int64] {
-    attempts.compactMapValues {
-      last($0).compactMap(\.started).min().flatMap { Int64(exactly: (($0 - 1) * 1e9).rounded()) }
-    }
-  }
-
   /// The dumps of a sweep that has ended.
   func earlier(_ id: String, name: String) throws -> EarlierSweep {
     let attempts = Dictionary(grouping: try ledger.attempts(of: id), by: \.run)
     return EarlierSweep(
       id: id, name: name,
       dumps: SweepDumps(
-        plan: try ledger.plan(of: id), runs: try ledger.runs(of: id), starts: Self.starts(attempts), sweep: id,
-        artifacts: artifacts))
+        plan: try ledger.plan(of: id), runs: try ledger.runs(of: id), attempts: attempts.mapValues(Self.last),
+        sweep: id, artifacts: artifacts))
   }
 
   /// Of the job: the sweep before this one, and its golden baseline where that is not the reference itself.

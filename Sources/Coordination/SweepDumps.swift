@@ -31,7 +31,7 @@ struct SweepDumps {
     var source: DumpSource
     var label: String
     var worldSize: Int?
-    /// Start of the attempt by the host's clock, nanoseconds; nil outside of sweeps.
+    /// As `AttemptStart.time`; nil outside of sweeps.
     var started: Int64?
   }
 
@@ -55,8 +55,10 @@ struct SweepDumps {
   /// Run → its dumps, read and checked once, when they are first asked for.
   private let loaded: [String: Result<Loaded, NothingToCompare>]
 
-  /// - Parameter starts: run → start of its last attempt by the host's clock, nanoseconds since 1970.
-  init(plan: Plan, runs: [RunRecord], starts: [String: Int64], sweep: String, artifacts: ArtifactStore) {
+  /// - Parameter attempts: run → its last attempt, one a host.
+  init(
+    plan: Plan, runs: [RunRecord], attempts: [String: [AttemptRecord]], sweep: String, artifacts: ArtifactStore
+  ) {
     self.plan = plan
     self.runs = runs
     let cells = Dictionary(uniqueKeysWithValues: plan.cells.map { ($0.id, $0) })
@@ -64,7 +66,7 @@ struct SweepDumps {
     for run in runs {
       guard let cell = cells[run.cell] else { continue }
       loaded[run.name] = Self.find(
-        run, cell, starts[run.name], sweep, artifacts, verifyChecksums: plan.compare.mode == .slots)
+        run, cell, attempts[run.name] ?? [], sweep, artifacts, verifyChecksums: plan.compare.mode == .slots)
     }
     self.loaded = loaded
   }
@@ -107,7 +109,7 @@ struct SweepDumps {
   }
 
   private static func find(
-    _ run: RunRecord, _ cell: Cell, _ start: Int64?, _ sweep: String, _ artifacts: ArtifactStore,
+    _ run: RunRecord, _ cell: Cell, _ attempts: [AttemptRecord], _ sweep: String, _ artifacts: ArtifactStore,
     verifyChecksums: Bool
   ) -> Result<Loaded, NothingToCompare> {
     guard run.state == .succeeded else {
@@ -116,10 +118,13 @@ struct SweepDumps {
     }
     guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
     do {
+      let start = try AttemptStart(attempts)
       let source = try DumpSource(
         artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern,
-        verifyChecksums: verifyChecksums)
-      return .success(Loaded(source: source, label: cell.label, worldSize: cell.worldSize, started: start))
+        offsets: try start.offsets(artifacts, sweep: sweep, run: run.name), verifyChecksums: verifyChecksums)
+      return .success(Loaded(source: source, label: cell.label, worldSize: cell.worldSize, started: start.time))
+    } catch let why as NothingToCompare {
+      return .failure(why)
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }

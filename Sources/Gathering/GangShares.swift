@@ -40,8 +40,7 @@ extension ArtifactStore {
     var whole = Manifest(entries: [], refused: [])
     var known: [String: ManifestEntry] = [:]
     for share in shares {
-      let directory = try attemptDirectory(sweep: sweep, run: run, attempt: share)
-      let manifest = try storedManifest("\(directory)/manifest.json", missing: "the share \(share) was not fetched")
+      let manifest = try self.manifest(share: share, sweep: sweep, run: run)
       if whole.attempt == nil { whole.attempt = manifest.attempt }
       whole.refused += manifest.refused.map { "\(share): \($0)" }
       for entry in manifest.entries {
@@ -58,5 +57,23 @@ extension ArtifactStore {
     whole.entries.sort { $0.path < $1.path }
     try layOut(whole, logs: [], sweep: sweep, run: run)
     return whole
+  }
+
+  /// The share whose file stands at each path, relative to the run's directory (`rank0/layer00_Block_rank0.pt`).
+  ///
+  /// - Parameter shares: As they were laid out.
+  public func writers(shares: [String], sweep: String, run: String) throws(GatheringError) -> [String: String] {
+    var writers: [String: String] = [:]
+    for share in shares {
+      for entry in try manifest(share: share, sweep: sweep, run: run).entries where writers[entry.storedPath] == nil {
+        writers[entry.storedPath] = share
+      }
+    }
+    return writers
+  }
+
+  private func manifest(share: String, sweep: String, run: String) throws(GatheringError) -> Manifest {
+    let directory = try attemptDirectory(sweep: sweep, run: run, attempt: share)
+    return try storedManifest("\(directory)/manifest.json", missing: "the share \(share) was not fetched")
   }
 }

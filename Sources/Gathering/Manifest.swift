@@ -37,6 +37,15 @@ public struct Manifest: Sendable, Hashable, Codable {
     self.refused = refused
     self.attempt = attempt
   }
+
+  /// By the path in the store, each with its offset; a time that leaves the range is as old as can be.
+  public func modificationTimes(offsets: [String: Int64]) -> [String: Int64] {
+    let times = entries.map { entry in
+      let (time, overflow) = entry.modified.addingReportingOverflow(offsets[entry.storedPath] ?? 0)
+      return (entry.storedPath, overflow ? .min : time)
+    }
+    return Dictionary(times, uniquingKeysWith: max)
+  }
 }
 
 /// The logs and records of one attempt that the store keeps beside the dumps, under `attempts/<id>/`.

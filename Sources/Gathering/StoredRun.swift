@@ -62,9 +62,12 @@ extension ArtifactStore {
 
   /// Modification times of the producer's files, nanoseconds since 1970 by the host's clock, by path relative to the
   /// run's directory (`rank0/layer00_Block_rank0.pt`). The files themselves share theirs with their object.
-  public func modificationTimes(sweep: String, run: String) throws(GatheringError) -> [String: Int64] {
-    let entries = try manifest(sweep: sweep, run: run).entries
-    return Dictionary(entries.map { ($0.storedPath, $0.modified) }, uniquingKeysWith: max)
+  ///
+  /// - Parameter offsets: What is added, by the same paths, where hosts have clocks of their own.
+  public func modificationTimes(
+    sweep: String, run: String, offsets: [String: Int64] = [:]
+  ) throws(GatheringError) -> [String: Int64] {
+    try manifest(sweep: sweep, run: run).modificationTimes(offsets: offsets)
   }
 
   /// Reads every file of a run again and names those that are missing, changed, or not in the manifest.

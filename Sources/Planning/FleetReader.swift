@@ -108,10 +108,10 @@ struct FleetKeys: KeyTable {
     let hosts = fields(self.hosts, &reading)
     let sshConfig = fields(self.sshConfig, &reading)
     guard fields.has(self.hosts) else {
-      reading.report(fields.value.place, "`fleet file` needs the key `hosts`")
+      reading.report(fields.value.place, "`\(title)` needs the key `\(self.hosts.name)`")
       return nil
     }
-    if case .list(let items) = fields.value["hosts"]?.content {
+    if case .list(let items) = fields.value[self.hosts.name]?.content {
       var seen: Set<String> = []
       for item in items {
         guard let name = item["name"], case .scalar(let scalar) = name.content else { continue }

@@ -87,6 +87,8 @@ public struct ComparisonReport: Sendable, Hashable {
     public var why: String?
     /// What the seeds' fixed tables say of the same numbers, profile name → flag (`atom` → `?`).
     public var profileFlags: [String: String]
+    /// First token row that is none of the batch's; nil where there is none.
+    public var paddingStart: Int?
 
     public init(
       layer: Int?, stage: String, tensor: String, slot: Int? = nil, call: RowCall, shard: ShardPlan, dtype: DType,

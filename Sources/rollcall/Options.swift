@@ -34,7 +34,9 @@ struct StoreOptions: ParsableArguments {
 
 /// `--fleet`.
 struct FleetOptions: ParsableArguments {
-  @Option(name: .long, help: "The fleet file (default: $ROLLCALL_FLEET, else this machine alone).")
+  @Option(
+    name: .long, help: "The fleet file (default: $ROLLCALL_FLEET, else this machine alone).",
+    completion: .file(extensions: ["yaml", "yml"]))
   var fleet: String?
 
   /// Absolute path of the file; nil: this machine alone.

@@ -10,7 +10,8 @@ struct PlanCommand: AsyncParsableCommand {
     commandName: "plan",
     abstract: "Print the expanded matrix and where it would go; start nothing.",
     discussion: """
-      Checks the whole job file and names every problem with its line and column.
+      Checks the whole job file and names every problem with its line and column. With a fleet file it says which hosts
+      could take each cell.
 
       EXAMPLES
         rollcall plan Jobs/tp-sweep.yaml
@@ -27,8 +28,7 @@ struct PlanCommand: AsyncParsableCommand {
   @Flag(help: "Print the JSON Schema of job files, for editors.")
   var jsonSchema = false
 
-  @Option(help: "Say which hosts of this fleet file could take each cell.", completion: .file())
-  var fleet: String?
+  @OptionGroup var fleet: FleetOptions
 
   @Flag(name: .shortAndLong, help: "Print each cell's command, environment and files as well.")
   var verbose = false
@@ -44,7 +44,7 @@ struct PlanCommand: AsyncParsableCommand {
     }
     guard let job else { return }
     let plan = try Planner.plan(jobFile: job)
-    let sites = try fleet.map { Sites(try FleetReader.read(path: $0)) }
+    let sites = try fleet.path.map { Sites(try FleetReader.read(path: $0)) }
     if json {
       print(try PlanDocument(plan, sites).text())
       return

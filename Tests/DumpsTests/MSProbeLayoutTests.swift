@@ -1,13 +1,13 @@
 import Foundation
-import Synchronization
 import TestSupport
 import Testing
 
 @testable import Dumps
 
 @Suite struct MSProbeLayoutTests {
-  /// A folder of what `Python/write_msprobe.py` makes: written once.
-  private func folder(_ name: String) async throws -> String { "\(try await MSProbeFiles.root.value)/\(name)" }
+  private static let root = ScriptFolder.filled(by: "write_msprobe.py")
+
+  private func folder(_ name: String) async throws -> String { "\(try await Self.root.value)/\(name)" }
 
   @Test func placesModulesAndOperations() async throws {
     let path = try await folder("ranks")
@@ -176,21 +176,4 @@ import Testing
     try reader.readDoubles(0..<reader.elementCount, into: &values)
     return values
   }
-}
-
-private enum MSProbeFiles {
-  /// A task of its own: the first test that asks starts it, and none may cancel it for the others.
-  static let root = Task {
-    let scratch = try Scratch()
-    keeper.withLock { $0 = scratch }
-    atexit { MSProbeFiles.remove() }
-    let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/write_msprobe.py").path
-    try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
-    return scratch.path
-  }
-
-  /// The folder that goes when the process ends.
-  private static let keeper = Mutex<Scratch?>(nil)
-
-  private static func remove() { keeper.withLock { $0?.remove() } }
 }

@@ -1,12 +1,13 @@
 import Dumps
 import Foundation
-import Synchronization
 import TestSupport
 import Testing
 
 extension Corpus {
-  /// A folder of what `Python/write_other_formats.py` makes: written once, for all tests to read and none to change.
-  init(otherFormat kind: String) async throws { path = "\(try await OtherFormats.root.value)/\(kind)" }
+  private static let otherFormats = ScriptFolder.filled(by: "write_other_formats.py")
+
+  /// One folder of what `Python/write_other_formats.py` makes.
+  init(otherFormat kind: String) async throws { path = "\(try await Self.otherFormats.value)/\(kind)" }
 
   /// Expects that `dump` holds the tensors that torch and numpy found in `stem`, with their bytes and numbers.
   func expectAgreement(_ dump: DumpFile, _ stem: String) throws {
@@ -27,24 +28,6 @@ extension Corpus {
       #expect(patterns(values) == patterns(doubles(try contents("\(stem).\(i).f64"))), label)
     }
   }
-}
-
-private enum OtherFormats {
-  /// As in ``Corpus``: a task of its own.
-  static let root = Task {
-    let scratch = try Scratch()
-    keeper.withLock { $0 = scratch }
-    atexit { OtherFormats.remove() }
-    let script = URL(filePath: #filePath).deletingLastPathComponent()
-      .appending(path: "Python/write_other_formats.py").path
-    try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
-    return scratch.path
-  }
-
-  /// The folder that goes when the process ends.
-  private static let keeper = Mutex<Scratch?>(nil)
-
-  private static func remove() { keeper.withLock { $0?.remove() } }
 }
 
 /// Reads every tensor of a file; what comes back without an error must be complete.

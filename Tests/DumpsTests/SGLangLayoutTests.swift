@@ -1,13 +1,13 @@
 import Foundation
-import Synchronization
 import TestSupport
 import Testing
 
 @testable import Dumps
 
 @Suite struct SGLangLayoutTests {
-  /// A folder of what `Python/write_sglang.py` makes: written once.
-  private func folder(_ name: String) async throws -> String { "\(try await SGLangFiles.root.value)/\(name)" }
+  private static let root = ScriptFolder.filled(by: "write_sglang.py")
+
+  private func folder(_ name: String) async throws -> String { "\(try await Self.root.value)/\(name)" }
 
   @Test func readsThePassesOfTheOlderHooks() async throws {
     let folder = try await folder("hooks")
@@ -194,21 +194,4 @@ import Testing
     try reader.readDoubles(0..<reader.elementCount, into: &values)
     return values
   }
-}
-
-private enum SGLangFiles {
-  /// A task of its own: the first test that asks starts it, and none may cancel it for the others.
-  static let root = Task {
-    let scratch = try Scratch()
-    keeper.withLock { $0 = scratch }
-    atexit { SGLangFiles.remove() }
-    let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/write_sglang.py").path
-    try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
-    return scratch.path
-  }
-
-  /// The folder that goes when the process ends.
-  private static let keeper = Mutex<Scratch?>(nil)
-
-  private static func remove() { keeper.withLock { $0?.remove() } }
 }

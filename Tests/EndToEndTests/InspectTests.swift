@@ -140,6 +140,33 @@ import Testing
     }
   }
 
+  @Test("shuffled slices are read for their checksums, their order and their figures, and no more")
+  func schemaReadsShuffledSlicesOnceAnEnd() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, sys, torch
+        w = torch.randint(0, 120, (4096, 2560), dtype=torch.uint8)
+        def save(side, rank, size, tensor):
+            os.makedirs(f"{sys.argv[1]}/{side}", exist_ok=True)
+            tensors = {"w": tensor.contiguous().view(torch.float8_e4m3fn), "_tp_rank": rank, "_tp_size": size}
+            torch.save(tensors, f"{sys.argv[1]}/{side}/weight_rank{rank}_layer0.pt")
+        save("whole", 0, 1, w)
+        for rank, part in enumerate(w.chunk(4)):
+            save("parts", rank, 4, part.view(64, 16, 80, 2, 16).permute(0, 2, 3, 1, 4).reshape(1024, 2560))
+        """, [scratch.path])
+      // What the shell's children read counts as its own once they have ended.
+      let script = #""$@" >schema.json; awk '/^rchar/ {print $2}' /proc/$$/io"#
+      let outcome = try await runTool(
+        "sh", ["-c", script, "sh", try RollcallBinary.path, "schema", "whole", "parts", "--json"],
+        directory: scratch.path)
+      #expect(scratch.text("schema.json")?.contains("\"weight-shuffle\"") == true)
+      let read = try #require(Double(outcome.output.trimmingCharacters(in: .whitespacesAndNewlines)))
+      let passes = read / Double(2 * 4096 * 2560)
+      #expect(passes > 2 && passes < 4, "\(passes)")
+    }
+  }
+
   @Test("long work says how far it is on a terminal, and nowhere else")
   func progress() async throws {
     try await Scratch.with { scratch in

@@ -39,6 +39,53 @@ import Testing
     }
   }
 
+  /// Verbs without a store: they look at files alone.
+  private static let storeless: Set<String> = ["plan", "compare", "slots", "schema", "inspect", "unshard"]
+  private static let fleetVerbs: Set<String> = [
+    "run", "plan", "hosts check", "hosts drain", "hosts resume", "playbook run", "playbook evaluate", "playbook triage",
+    "schedule add",
+  ]
+
+  /// A command as the argument parser describes it.
+  private struct Described: Decodable {
+    struct Argument: Decodable {
+      struct Name: Decodable { var name: String }
+      var names: [Name]?
+    }
+    var commandName: String
+    var discussion: String?
+    var shouldDisplay: Bool?
+    var subcommands: [Described]?
+    var arguments: [Argument]?
+
+    var options: Set<String> { Set((arguments ?? []).flatMap { ($0.names ?? []).map(\.name) }) }
+
+    /// Those without commands below them, by what is typed.
+    func leaves(_ path: [String] = []) -> [(path: String, command: Described)] {
+      guard commandName != "help", shouldDisplay != false else { return [] }
+      let below = (subcommands ?? []).filter { $0.commandName != "help" }
+      guard !below.isEmpty else { return [(path.joined(separator: " "), self)] }
+      return below.flatMap { $0.leaves(path + [$0.commandName]) }
+    }
+  }
+
+  @Test func everyCommandTakesTheStoreTheFleetAndJSONAsItNeedsThem() async throws {
+    struct Help: Decodable { var command: Described }
+    try await with { rollcall, _ in
+      let dump = try await rollcall("--experimental-dump-help")
+      let leaves = try JSONDecoder().decode(Help.self, from: Data(dump.output.utf8)).command.leaves()
+      #expect(leaves.count > 30)
+      let paths = Set(leaves.map(\.path))
+      #expect(paths.isSuperset(of: Self.storeless.union(Self.fleetVerbs)), "\(paths.sorted())")
+      for (path, command) in leaves {
+        #expect(command.options.contains("json"), "\(path)")
+        #expect(command.options.contains("store") != Self.storeless.contains(path), "\(path)")
+        #expect(command.options.contains("fleet") == Self.fleetVerbs.contains(path), "\(path)")
+        #expect(command.discussion?.localizedCaseInsensitiveContains("example") == true, "\(path)")
+      }
+    }
+  }
+
   @Test func inspectGivesTorchsFacts() async throws {
     try await with { rollcall, scratch in
       let oracle = try await runPython(
@@ -98,7 +145,11 @@ import Testing
       let job = RollcallBinary.repository + "/Jobs/tp-sweep.yaml"
       let outcome = try await rollcall("plan", job, "--json")
       #expect(outcome.status == 0, "\(outcome.errorOutput)")
-      #expect((try outcome.json()["cells"] as? [Any])?.count == 12)
+      let cells = try #require(try outcome.json()["cells"] as? [[String: Any]])
+      #expect(cells.count == 12)
+      // The fleet is that of ROLLCALL_FLEET, as for `run`.
+      let candidates = cells.compactMap { ($0["candidates"] as? [[String: Any]])?.first?["host"] as? String }
+      #expect(candidates == Array(repeating: "here", count: 12))
       #expect(!FileManager.default.fileExists(atPath: scratch.path("store")))
       #expect(!FileManager.default.fileExists(atPath: scratch.path("work")))
       let schema = try await rollcall("plan", "--json-schema")

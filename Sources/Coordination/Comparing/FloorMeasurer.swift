@@ -18,7 +18,7 @@ extension DumpComparer {
       floors.notes.append("one run only: its noise is not measured")
       return floors
     }
-    var nondeterministic: Set<CaptureKey> = []
+    var (nondeterministic, unmeasured): (Set<CaptureKey>, Set<CaptureKey>) = ([], [])
     for (number, other) in repeats.dropFirst().enumerated() {
       let request = ComparisonRequest(
         reference: ComparisonSide(set: first, worldSize: worldSize),
@@ -27,19 +27,29 @@ extension DumpComparer {
       let report = try await comparing(request)
       for row in report.rows {
         let key = CaptureKey(layer: row.layer, stage: row.stage, tensor: row.tensor)
-        guard let measures = row.measures, measures.relL2.isFinite else { continue }
+        guard let measures = row.measuresOfTokens else {
+          if row.verdict == .fail { unmeasured.insert(key) }
+          continue
+        }
+        if measures.isDifferent { nondeterministic.insert(key) }
+        guard measures.relL2.isFinite else {
+          // As many on both sides may be what the tensor holds: a mask.
+          let isLike = measures.nonfiniteTarget > 0 && measures.nonfiniteTarget == measures.nonfiniteReference
+          if measures.isDifferent, !isLike { unmeasured.insert(key) }
+          continue
+        }
         floors.relL2[key] = max(floors.relL2[key] ?? 0, measures.relL2)
         floors.add(
           NoiseFloor(
             stage: row.stage, tensor: row.tensor, dtype: row.dtype, worldSize: report.target.worldSize,
             relL2: measures.relL2, captures: 1, source: .repeats))
-        if measures.byteEqual < 1 { nondeterministic.insert(key) }
       }
       if report.verdict == .inconclusive {
         floors.notes.append("repeat \(number + 2) is incomplete: " + report.notes.joined(separator: "; "))
       }
     }
-    floors.nondeterministic = nondeterministic.sorted()
+    floors.nondeterministic = nondeterministic.union(unmeasured).sorted()
+    floors.unmeasured = unmeasured.sorted()
     if let key = floors.nondeterministic.first {
       floors.notes.append(
         "not deterministic: \(floors.nondeterministic.count) captures differ between repeats, first \(key)")
@@ -66,5 +76,23 @@ extension DumpComparer {
       }
     }
     return floors
+  }
+}
+
+extension ComparisonReport.Row {
+  /// Without the rows that are padding: what stands there may be anything, in every run something else.
+  fileprivate var measuresOfTokens: Measures? {
+    guard var measures, let paddingStart, paddingStart < measures.tokenRelL2.count else { return measures }
+    measures = measures.without(Set(paddingStart..<measures.tokenRelL2.count))
+    // Bytes were counted over all rows.
+    if measures.relL2 == 0 { measures.byteEqual = 1 }
+    return measures
+  }
+}
+
+extension Measures {
+  /// Not the same bytes; a sum of ranks has none of its own, so there the values tell.
+  fileprivate var isDifferent: Bool {
+    byteEqual < 1 || byteEqual.isNaN && (relL2 > 0 || nonfiniteReference != nonfiniteTarget)
   }
 }

@@ -636,7 +636,7 @@ struct ReportBuilder {
 
   private func row(_ line: Line) -> ComparisonReport.Row {
     let outcome = line.outcome
-    return ComparisonReport.Row(
+    var row = ComparisonReport.Row(
       layer: outcome.key.layer, stage: outcome.key.stage, tensor: outcome.key.tensor, call: outcome.call,
       shard: outcome.decision?.plan
         ?? ShardPlan(
@@ -645,6 +645,8 @@ struct ReportBuilder {
       dtype: outcome.dtype, shape: outcome.shape, measures: outcome.measures, floor: line.judgement.floor,
       jump: line.judgement.jump, verdict: line.judgement.verdict, why: line.judgement.why,
       profileFlags: outcome.measures.map { FixedProfile.flags(of: $0) } ?? [:])
+    row.paddingStart = padding(outcome)?.tokens.min()
+    return row
   }
 }
 

@@ -193,10 +193,16 @@ struct SchemaComparison {
   }
 
   /// Two tensors of one shape and type that are not equal.
-  private mutating func explain(_ a: Tensor, _ b: Tensor, _ name: String, rank: Int?) throws(DumpError) {
+  ///
+  /// - Parameter order: that `b` was seen to hold `a` in; nil: it is looked for.
+  private mutating func explain(
+    _ a: Tensor, _ b: Tensor, _ name: String, rank: Int?, order: KnownOrder? = nil
+  ) throws(DumpError) {
     progress(SchemaReport.Step(what: "\(name), which differs", done: read, total: total))
     let facts = try PairFacts(a, b)
-    if facts.isSameMultiset {
+    if let order {
+      observe(.inKnownOrder(order, isTarget: true), name, rank)
+    } else if facts.isSameMultiset {
       observe(try Self.order(a, b), name, rank)
     } else if facts.isTargetZero {
       observe(.zero, name, rank)
@@ -432,8 +438,17 @@ struct SchemaComparison {
     isReferenceWhole: Bool
   ) throws(DumpError) {
     var chosen = layouts[0]
+    var order: KnownOrder?
     for layout in layouts {
-      if let sources = try Self.sources(layout, whole, parts, isReferenceWhole: isReferenceWhole) {
+      var sources = try layout.sources(whole, parts)
+      if sources == nil, isReferenceWhole {
+        (sources, order) = try Self.shuffled(layout, whole, parts)
+        if order != nil {
+          chosen = layout
+          break
+        }
+      }
+      if let sources {
         let wrong = ranks.indices.filter { sources[$0] != $0 }
         let what: SchemaObservation =
           layout.kind == .heads ? .headMap : Set(sources).count < sources.count ? .duplicateShard : .rankOrder(sources)
@@ -467,7 +482,7 @@ struct SchemaComparison {
       for pair in chosen.pairs(whole, part, rank: place) where try !pair.whole.hasBytes(of: pair.part) {
         let count = report.unequal.count
         let (a, b) = isReferenceWhole ? (pair.whole, pair.part) : (pair.part, pair.whole)
-        try explain(a, b, name, rank: ranks[place])
+        try explain(a, b, name, rank: ranks[place], order: order)
         let new = report.unequal.removeLast()
         assert(report.unequal.count == count)
         if worst.map({ !($0.cos <= new.cos) }) ?? true { worst = new }
@@ -476,18 +491,16 @@ struct SchemaComparison {
     if let worst { report.unequal.append(worst) }
   }
 
-  /// For each rank the rank whose slice it holds, also where an engine shuffles slices for its kernel; nil where one holds
-  /// none, or all hold their own and only the order differs.
-  private static func sources(
-    _ layout: SliceLayout, _ whole: Tensor, _ parts: [Tensor], isReferenceWhole: Bool
-  ) throws(DumpError) -> [Int]? {
-    if let sources = try layout.sources(whole, parts) { return sources }
-    guard isReferenceWhole else { return nil }
+  /// Slices that an engine shuffled for its kernel: for each rank the rank whose slice it holds, or the order where all
+  /// hold their own.
+  private static func shuffled(
+    _ layout: SliceLayout, _ whole: Tensor, _ parts: [Tensor]
+  ) throws(DumpError) -> (sources: [Int]?, order: KnownOrder?) {
     for order in KnownOrder.orders(of: whole.dtype) {
       guard let sources = try layout.sources(whole, parts, in: order) else { continue }
-      return sources == Array(parts.indices) ? nil : sources
+      return sources == Array(parts.indices) ? (nil, order) : (sources, nil)
     }
-    return nil
+    return (nil, nil)
   }
 
   // MARK: The verdict
