@@ -120,6 +120,8 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
   public static let noSpace = "no-space"
+  /// The `reason` of a share that never began, since somebody without a lock had come upon its GPUs meanwhile.
+  public static let gpuBusy = "gpu-busy"
   /// The `reason` of a command that ended well on a cluster, and left dumps on its nodes' own disks that could not be
   /// copied.
   public static let notCopied = "not-copied"

@@ -784,14 +784,26 @@ await_release() {
     fi
     if [ -n "$event" ]; then
       [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-      close_locks
-      write_exit "$dir" 143 "$began" "$event"
-      exit 0
+      end_share 143 "$event"
     fi
     sleep 0.05
   done
+  # Strangers ask for no lock: one may have come since these were taken.
+  case $gpu_kind in nvidia | amd)
+    for id in $(echo "$gpu_ids" | tr ',' ' '); do
+      [ -z "$(stranger_on "$gpu_kind" "$id")" ] || end_share 75 gpu-busy
+    done
+    ;;
+  esac
   look_at_clock
   began=$moment
+}
+
+# Ends a share that has not begun. Arguments: code, reason.
+end_share() {
+  close_locks
+  write_exit "$dir" "$1" "$began" "$2"
+  exit 0
 }
 
 # Sets real_kind: what GPUs are hidden from a run that asks for none.

@@ -124,7 +124,11 @@ final class SimulatedHost {
   /// - Parameter start: Called when the command starts.
   func release(_ id: String, at time: Double, start: () -> Void) {
     letGo(id, at: time)
-    guard case .held? = attempts[id]?.state else { return }
+    guard let attempt = attempts[id], case .held = attempt.state else { return }
+    guard strangers.isDisjoint(with: attempt.gpus) else {
+      finish(id, code: 75, signal: nil, reason: ExitRecord.gpuBusy, at: time)
+      return
+    }
     attempts[id]?.state = .running
     attempts[id]?.startedAt = time
     start()
