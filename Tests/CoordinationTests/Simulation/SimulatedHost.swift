@@ -64,7 +64,7 @@ final class SimulatedHost {
     HostFacts(
       bootID: "boot\(boot)", home: "/home/sim", workdir: "/home/sim/.rollcall", cpuCount: 8,
       gpuNames: Array(repeating: hardware, count: gpuCount), gpuIDs: (0..<gpuCount).map { "GPU-\($0)" },
-      gpuDriver: "1", freeDiskBytes: 1 << 40, clockOffset: clockOffset, versions: [:])
+      gpuDriver: "1", freeDiskBytes: isFull ? 0 : 1 << 40, clockOffset: clockOffset, versions: [:])
   }
 
   func status(of id: String, at time: Double) -> AttemptStatus {
