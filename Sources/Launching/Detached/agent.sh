@@ -1562,6 +1562,21 @@ log() {
   [ ! -f "$dir/$2" ] || tail -c "+$(($3 + 1))" "$dir/$2" | head -c "$4"
 }
 
+# True where systemd ends what a login leaves behind, and so every run when its connection ends. Lingering keeps no
+# process of a login's own scope.
+ends_at_logout() {
+  [ -n "${XDG_SESSION_ID-}" ] && command -v busctl >/dev/null 2>&1 || return 1
+  rules=$(timeout -k 1 5 busctl get-property org.freedesktop.login1 /org/freedesktop/login1 \
+    org.freedesktop.login1.Manager KillUserProcesses KillExcludeUsers KillOnlyUsers 2>/dev/null </dev/null) || return 1
+  { read -r _ kills && read -r _ _ spared && read -r _ count only; } <<END
+$rules
+END
+  [ "$kills" = true ] || return 1
+  me="\"$(id -un)\""
+  case " $spared " in *" $me "*) return 1 ;; esac
+  [ "$count" = 0 ] || case " $only " in *" $me "*) ;; *) return 1 ;; esac
+}
+
 enrol() {
   prepare flock setsid stat timeout head tail sync du cmp grep sed sort || return 0
   say clock "$(date +%s.%N)"
@@ -1571,6 +1586,7 @@ enrol() {
   say node "$(uname -n)"
   say cpus "$(nproc 2>/dev/null || echo 1)"
   say disk "$(df -B1 --output=avail . | tail -n 1 | tr -d ' ')"
+  if ends_at_logout; then say logout "$(id -un)"; fi
   say version kernel "$(uname -sr)"
   say version machine "$(uname -m)"
   [ ! -r /etc/os-release ] || say version system "$(. /etc/os-release && echo "${PRETTY_NAME-}")"
