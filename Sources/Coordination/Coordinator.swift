@@ -65,7 +65,8 @@ public actor Coordinator {
   private let connections: [String: HostConnection]
   /// Does not count while the machine sleeps: a closed lid makes no host silent.
   private let clock = SuspendingClock()
-  private let start = SuspendingClock().now
+  /// Moves on while the store is full: what is not listened to is not silent.
+  private var start = SuspendingClock().now
 
   /// Hosts that could not be used, with the reason.
   public private(set) var troubles: [String: TransportError] = [:]
@@ -88,7 +89,7 @@ public actor Coordinator {
 
   /// Returns when every run of the sweep is final. Cancelling the task detaches: the attempts go on.
   /// - Throws: `CancellationError`, `LedgerError`, `TransportError` when no host can be used, `GatheringError` when the
-  ///   store is full.
+  ///   store cannot be used. A full one is waited for.
   public func drive(sweep id: String) async throws {
     try await drive([id], more: { [] }, ended: { _ in })
   }
@@ -130,7 +131,9 @@ public actor Coordinator {
           }
           for id in try more() where plans[id] == nil { events.append(try add(id, to: &open, plans)) }
         }
-        let output = try core.step(events, at: time) { try ledger.apply($0) }
+        var writes: [LedgerWrite] = []
+        let output = core.step(events, at: time) { writes = $0 }
+        if try await commit(writes) { alarm = .infinity }
         troubles = core.troubles
         for progress in output.progress { report(progress) }
         if let failure = output.failure { throw failure }
@@ -164,6 +167,25 @@ public actor Coordinator {
     plans.add(rows.plan, of: id)
     open[id] = rows.sweep.state == .cancelling
     return .added(rows)
+  }
+
+  /// Waits for room where the disk is full: a sweep that has begun at its hosts is not left alone for that.
+  /// - Returns: Whether it waited.
+  private func commit(_ writes: [LedgerWrite]) async throws -> Bool {
+    var pause = Duration.zero
+    while true {
+      do {
+        try ledger.apply(writes)
+        if pause > .zero { report(.storeHasRoom) }
+        return pause > .zero
+      } catch let error as LedgerError where error.code == .diskFull {
+        if pause == .zero { report(.storeFull(error.message)) }
+        pause = min(.seconds(10), pause + .seconds(1))
+        let before = clock.now
+        try await Task.sleep(for: pause, clock: .suspending)
+        start += before.duration(to: clock.now)
+      }
+    }
   }
 
   /// A sentence for each host that could not be used.

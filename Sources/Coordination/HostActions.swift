@@ -29,7 +29,7 @@ struct HostActions: Sendable {
     }
   }
 
-  /// - Throws: `GatheringError` of the store, since without it nothing can go on and nothing may count as lost;
+  /// - Throws: `GatheringError` of the store, unless it is full, since without it nothing can go on and nothing may count as lost;
   ///   `CancellationError`.
   func perform(_ command: Command) async throws -> Answer { try await perform(command, storeFaults: 0) }
 
@@ -47,7 +47,9 @@ struct HostActions: Sendable {
     } catch let error as GatheringError where error.code == .store && storeFaults < Self.patience.count {
       try await Task.sleep(for: Self.patience[storeFaults])
       return try await perform(command, storeFaults: storeFaults + 1)
-    } catch let error as GatheringError where error.code == .noSpace || error.code == .store {
+    } catch let error as GatheringError where error.code == .noSpace {
+      return .storeFull("\(error)")
+    } catch let error as GatheringError where error.code == .store {
       throw error
     } catch {
       try Task.checkCancellation()

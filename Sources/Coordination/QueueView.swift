@@ -57,7 +57,8 @@ public struct QueueView: Sendable {
       if let entry = drained[host.name] { hostNotes[host.name] = entry.why ?? "drained by a person" }
       snapshot.hosts.append(
         SchedulerInput.host(
-          host, facts: facts[host.name], isReachable: facts[host.name] != nil, isDrained: drained[host.name] != nil))
+          host, facts: facts[host.name], isReachable: facts[host.name] != nil, isDrained: drained[host.name] != nil,
+          isFull: facts[host.name].map { $0.freeDiskBytes < HostFacts.leastFreeDisk } ?? false))
     }
     let own = try ledger.attempts(of: sweep.id)
     let cells = Self.cells(plan)

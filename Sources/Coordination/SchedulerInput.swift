@@ -6,19 +6,24 @@ import Scheduling
 /// How hosts, attempts and runs look to the scheduler: the same for the coordinator, which acts on its answer, and for
 /// `explain`, which tells it.
 enum SchedulerInput {
-  /// - Parameter isReachable: the host has told who it is, and answers.
-  static func host(_ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool) -> Placement.Host {
+  /// - Parameters:
+  ///   - isReachable: the host has told who it is, and answers.
+  ///   - isFull: its disk takes no run.
+  static func host(
+    _ host: Fleet.Host, facts: HostFacts?, isReachable: Bool, isDrained: Bool, isFull: Bool
+  ) -> Placement.Host {
+    let state: Placement.Host.State = !isReachable ? .unreachable : isDrained ? .draining : isFull ? .full : .ready
     let total = gpuCount(of: host, facts)
     if host.slurm != nil {
       // A job takes one of so many places, whatever it asks for: the cluster places it.
       let places = jobPlaces(of: host, facts)
       return Placement.Host(
-        name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
-        totalGPUs: 0, freeGPUs: 0, cpuSlots: places, freeCPUSlots: places)
+        name: host.name, labels: host.labels, state: state, totalGPUs: 0, freeGPUs: 0, cpuSlots: places,
+        freeCPUSlots: places)
     }
     return Placement.Host(
-      name: host.name, labels: host.labels, state: !isReachable ? .unreachable : isDrained ? .draining : .ready,
-      totalGPUs: total, freeGPUs: total ?? 0, cpuSlots: host.cpuSlots, freeCPUSlots: host.cpuSlots,
+      name: host.name, labels: host.labels, state: state, totalGPUs: total, freeGPUs: total ?? 0,
+      cpuSlots: host.cpuSlots, freeCPUSlots: host.cpuSlots,
       hardware: Launch.hardware(facts), isExclusive: host.isExclusive)
   }
 

@@ -23,11 +23,23 @@ extension Gatherer {
     manifest.attempt = AttemptFiles(id: id, files: files)
     try FileSystem.makeDirectory(directory, below: store.root)
     for log in logs { try FileSystem.replace("\(directory)/\(log.name)", with: log.bytes) }
-    try FileSystem.replace("\(directory)/manifest.json", with: try StoredManifest.bytes(manifest, path: directory))
+    _ = try await transfer.keep(manifest) { manifest throws(GatheringError) in
+      try store.checkObjects(of: manifest.entries)
+      try FileSystem.replace("\(directory)/manifest.json", with: try StoredManifest.bytes(manifest, path: directory))
+    }
   }
 }
 
 extension ArtifactStore {
+  /// Where the manifests of a run's shares stand.
+  func shareManifests(sweep: String, run: String) throws(GatheringError) -> [String] {
+    let attempts = "\(try runDirectory(sweep: sweep, run: run))/attempts"
+    guard try FileSystem.status(attempts) != nil else { return [] }
+    return try FileSystem.contents(of: attempts).files.filter {
+      $0.hasSuffix("/manifest.json") && $0.utf8.count { $0 == UInt8(ascii: "/") } == 1
+    }.map { "\(attempts)/\($0)" }
+  }
+
   /// Makes the run of the shares that `Gatherer.fetchShare` brought.
   ///
   /// A file that several hosts wrote with equal contents is one file; where the contents differ, the first host's

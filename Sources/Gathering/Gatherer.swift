@@ -56,7 +56,9 @@ public struct Gatherer: Sendable {
     var manifest = try await transfer.fetchAll()
     let (files, logs) = try await logged.get()
     manifest.attempt = AttemptFiles(id: attempt, files: files)
-    try store.layOut(manifest, logs: logs, sweep: sweep, run: run)
+    manifest = try await transfer.keep(manifest) { manifest throws(GatheringError) in
+      try store.layOut(manifest, logs: logs, sweep: sweep, run: run)
+    }
 
     let total = manifest.entries.reduce(0) { $0 + $1.byteCount }
     return GatherResult(

@@ -5,11 +5,15 @@ extension ArtifactStore {
   /// What a pruned run's manifest is called: it tells what there was.
   static let prunedManifest = "manifest.pruned.json"
 
-  /// What a run holds, in bytes by content; empty where it is not gathered or pruned already.
+  /// What a run holds, in bytes by content; empty where it is not gathered or pruned already. Shares of a gang that
+  /// were fetched hold theirs before there is a run.
   public func contents(sweep: String, run: String) throws(GatheringError) -> [String: Int] {
-    guard try FileSystem.status(manifestPath(sweep: sweep, run: run)) != nil else { return [:] }
-    let entries = try manifest(sweep: sweep, run: run).entries
-    return Dictionary(entries.map { ($0.sha256, $0.byteCount) }) { first, _ in first }
+    var contents: [String: Int] = [:]
+    for path in try [manifestPath(sweep: sweep, run: run)] + shareManifests(sweep: sweep, run: run) {
+      guard try FileSystem.status(path) != nil else { continue }
+      for entry in try storedManifest(path, missing: "").entries { contents[entry.sha256] = entry.byteCount }
+    }
+    return contents
   }
 
   /// Removes the dumps of a run. The manifest goes first: cut at any point, the run counts as pruned and can be pruned
@@ -23,6 +27,9 @@ extension ArtifactStore {
       }
       try FileSystem.syncDirectory(directory)
     }
+    for share in try shareManifests(sweep: sweep, run: run) where unlink(share) != 0 {
+      throw FileSystem.failure("remove", share)
+    }
     guard try FileSystem.status("\(directory)/\(Self.prunedManifest)") != nil else { return }
     for name in try FileSystem.contents(of: directory).directories
     where !name.contains("/") && (name == "shared" || name.hasPrefix("rank")) {
@@ -30,7 +37,7 @@ extension ArtifactStore {
     }
   }
 
-  /// Removes an object that no run of the store links to.
+  /// Removes an object that no run of the store links to; within `pruning`, so that none comes to name it meanwhile.
   ///
   /// - Returns: Whether it was removed. One that is linked meanwhile stays.
   public func removeObject(_ sha256: String) throws(GatheringError) -> Bool {

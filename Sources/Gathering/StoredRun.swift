@@ -183,7 +183,7 @@ extension ArtifactStore {
   }
 
   private static func vanished(_ object: String) -> GatheringError {
-    GatheringError(code: .store, path: object, message: "the object vanished or has another size")
+    GatheringError(code: .objectGone, path: object, message: "the object vanished or has another size")
   }
 
   /// - Returns: False where something stands there, or the file system has no such links.
@@ -193,6 +193,14 @@ extension ArtifactStore {
     case EEXIST, EPERM, EMLINK, EXDEV, EOPNOTSUPP, ENOSYS: return false
     case ENOENT: throw Self.vanished(object)
     case let code: throw FileSystem.failure("link to \(object)", path, code: code)
+    }
+  }
+
+  /// - Throws: `objectGone` where an entry's content is not here.
+  func checkObjects(of entries: [ManifestEntry]) throws(GatheringError) {
+    for entry in entries {
+      let object = objectPath(entry.sha256)
+      guard try holds(object, entry) else { throw Self.vanished(object) }
     }
   }
 

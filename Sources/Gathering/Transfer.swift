@@ -30,6 +30,27 @@ struct Transfer {
     self.meter = meter
   }
 
+  /// Has the manifest of what was fetched written while nothing is pruned. What was here, and so was not fetched, may
+  /// have been pruned before that: then it is fetched, too.
+  /// - Returns: The manifest that was written.
+  mutating func keep(
+    _ fetched: Manifest, _ write: (Manifest) throws(GatheringError) -> Void
+  ) async throws(GatheringError) -> Manifest {
+    var manifest = fetched
+    var tries = 0
+    while true {
+      do throws(GatheringError) {
+        try await store.whileNothingIsPruned { () throws(GatheringError) in try write(manifest) }
+        return manifest
+      } catch {
+        tries += 1
+        guard error.code == .objectGone, tries < 3 else { throw error }
+      }
+      manifest = try await fetchAll()
+      manifest.attempt = fetched.attempt
+    }
+  }
+
   /// Fetches until the store holds every content of the manifest.
   /// - Returns: The manifest that was fetched.
   mutating func fetchAll() async throws(GatheringError) -> Manifest {

@@ -120,6 +120,8 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
   public static let noSpace = "no-space"
+  /// The `reason` of a share that never began, since somebody without a lock had come upon its GPUs meanwhile.
+  public static let gpuBusy = "gpu-busy"
   /// The `reason` of a command that ended well on a cluster, and left dumps on its nodes' own disks that could not be
   /// copied.
   public static let notCopied = "not-copied"
@@ -176,12 +178,23 @@ public struct HostFacts: Sendable, Hashable, Codable {
   public var gpuIDs: [String]
   public var gpuDriver: String?
   public var freeDiskBytes: Int
+  /// What a run directory and its records need; how much room dumps need nobody knows before.
+  public static let leastFreeDisk = 1 << 20
+  /// What a person is told where runs end with their connection. `loginctl enable-linger` does not help: it keeps the
+  /// user's services, not what a login started.
+  public static func logoutRemedy(of user: String) -> String {
+    "its systemd ends processes with their login, and so every run (KillUserProcesses); as root, set "
+      + "KillExcludeUsers=root \(user) in /etc/systemd/logind.conf and restart systemd-logind"
+  }
   /// Host clock minus ours, seconds.
   public var clockOffset: Double
   /// Seconds by which a clock may be off before a person is told.
   public static let toleratedClockOffset = 2.0
   /// `uname -sr`, and so on.
   public var versions: [String: String]
+  /// Whom the host's systemd ends all processes of at the end of each login (KillUserProcesses): our user; nil: nobody
+  /// that we know of.
+  public var endedAtLogout: String?
   /// What the host calls itself on its network (`uname -n`).
   public var nodeName: String
   /// A cluster that lets its user have no more jobs at a time; nil: no such limit.
@@ -192,7 +205,7 @@ public struct HostFacts: Sendable, Hashable, Codable {
   public init(
     bootID: String, home: String, workdir: String, cpuCount: Int, gpuNames: [String], gpuIDs: [String],
     gpuDriver: String?, freeDiskBytes: Int, clockOffset: Double, versions: [String: String],
-    nodeName: String = "", jobLimit: Int? = nil, jobLimitName: String? = nil
+    nodeName: String = "", endedAtLogout: String? = nil, jobLimit: Int? = nil, jobLimitName: String? = nil
   ) {
     self.bootID = bootID
     self.home = home
@@ -205,6 +218,7 @@ public struct HostFacts: Sendable, Hashable, Codable {
     self.clockOffset = clockOffset
     self.versions = versions
     self.nodeName = nodeName
+    self.endedAtLogout = endedAtLogout
     self.jobLimit = jobLimit
     self.jobLimitName = jobLimitName
   }

@@ -22,6 +22,7 @@ public enum Explanation {
     switch why {
     case .unreachable: "unreachable"
     case .draining: "draining, takes nothing new"
+    case .noDiskRoom: "no room on its disk"
     case .label(let name, let wanted, let found):
       "label \(name) is \(found ?? "missing"), needs \(wanted)"
     case .hardware(let wanted, let found):

@@ -63,6 +63,8 @@ public enum Placement {
       case unreachable
       /// Takes nothing new.
       case draining
+      /// Its disk takes no run directory.
+      case full
     }
 
     public var name: String
@@ -166,6 +168,7 @@ public enum Placement {
   public enum Why: Sendable, Hashable, Codable {
     case unreachable
     case draining
+    case noDiskRoom
     /// The label that differs, and what the host has.
     case label(name: String, wanted: String, found: String?)
     case hardware(wanted: String, found: String)

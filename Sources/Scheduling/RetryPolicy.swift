@@ -13,8 +13,10 @@ public enum AttemptEnding: Sendable, Hashable, Codable {
   case lost
   /// The host was silent for longer than `lost_after`.
   case unreachable
-  /// The disk of the host or the store was full.
+  /// The command failed and left no room on its host's disk.
   case noSpace
+  /// There was no room on the host's disk for the run directory; nothing was started.
+  case noRoom
   /// A stranger sat on a GPU of the gang right before the start; nothing was started.
   case gpuBusy
   /// The launch script could not be put in place or started.
@@ -46,7 +48,7 @@ public struct RetryPolicy: Sendable, Hashable {
 
   /// - Parameters:
   ///   - charged: attempts of this run that were charged before this one.
-  ///   - uncharged: attempts that were not (busy GPUs).
+  ///   - uncharged: attempts that were not (busy GPUs, full disks).
   public func next(after ending: AttemptEnding, charged: Int, uncharged: Int = 0) -> Next {
     switch ending {
     case .exited(0): .gather
@@ -54,7 +56,7 @@ public struct RetryPolicy: Sendable, Hashable {
     case .timedOut: .end(.timedOut)
     case .stalled: .end(.stalled)
     case .cancelled: .end(.cancelled)
-    case .gpuBusy: .retry(after: delay(uncharged), isCharged: false)
+    case .gpuBusy, .noRoom: .retry(after: delay(uncharged), isCharged: false)
     case .lost, .unreachable, .noSpace, .launchFailed:
       charged < retries ? .retry(after: delay(charged), isCharged: true) : .end(.lost)
     }
@@ -71,7 +73,7 @@ extension AttemptEnding {
   /// True where the host and not the command is to blame.
   public var isInfrastructure: Bool {
     switch self {
-    case .lost, .unreachable, .noSpace, .gpuBusy, .launchFailed: true
+    case .lost, .unreachable, .noSpace, .noRoom, .gpuBusy, .launchFailed: true
     case .exited, .signalled, .timedOut, .stalled, .cancelled: false
     }
   }

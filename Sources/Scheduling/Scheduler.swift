@@ -438,6 +438,7 @@ extension Scheduler {
     switch host.state {
     case .unreachable: return .unreachable
     case .draining: return .draining
+    case .full: return .noDiskRoom
     case .ready: break
     }
     if !isUsable { return .failedHere }

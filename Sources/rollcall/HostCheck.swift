@@ -163,9 +163,7 @@ struct HostCheck: Encodable {
     usable = survivesDisconnect != false
     if !usable {
       code = "kill-user-processes"
-      trouble =
-        "processes end with the connection, and so would every run (KillUserProcesses); as root: "
-        + "loginctl enable-linger \(shown(examination.user ?? "USER"))"
+      trouble = HostFacts.logoutRemedy(of: shown(examination.user ?? "USER"))
     }
     if abs(facts.clockOffset) > HostFacts.toleratedClockOffset {
       warnings.append(String(format: "its clock is %+.1f s off ours", facts.clockOffset))

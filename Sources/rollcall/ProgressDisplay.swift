@@ -13,12 +13,23 @@ protocol ProgressDisplay: Sendable {
 /// Not a terminal: only what needs a person.
 struct QuietDisplay: ProgressDisplay {
   func show(_ progress: Coordination.Progress) {
-    if case .hostTrouble(let host, let message) = progress {
-      Console.error("rollcall: host \(host): \(shown(message))")
-    }
+    if let words = progress.alarm { Console.error("rollcall: \(words)") }
   }
 
   func end() {}
+}
+
+extension Coordination.Progress {
+  /// One line on what needs a person, or no longer does.
+  var alarm: String? {
+    switch self {
+    case .hostTrouble(let host, let message): "host \(host): \(shown(message))"
+    case .storeFull(let message):
+      "no room in the store; nothing is lost, and all goes on by itself when there is some: \(shown(message))"
+    case .storeHasRoom: "there is room in the store again"
+    case .hostReady, .run, .comparing: nil
+    }
+  }
 }
 
 /// A table on standard error that is drawn anew while a sweep runs: cells × state, hosts × GPUs, bytes gathered, time
@@ -62,9 +73,9 @@ final class LiveDisplay: ProgressDisplay {
     state.withLock { state in
       switch progress {
       case .hostReady(let host, let summary): state.note = "host \(host): \(shown(summary))"
-      case .hostTrouble(let host, let message):
+      case .hostTrouble, .storeFull, .storeHasRoom:
         erase(&state)
-        Console.error("host \(host): \(shown(message))")
+        if let words = progress.alarm { Console.error(words) }
         state.last = nil
       case .run: break
       case .comparing(let done, let total, let pair): state.note = "comparing \(done + 1) of \(total): \(pair)"

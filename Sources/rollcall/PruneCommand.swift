@@ -61,11 +61,16 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
     let retention = Retention(
       olderThan: olderThan.flatMap(DurationText.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
       verdicts: Set(verdict), job: job)
-    let selection = try retention.select(ledger, artifacts, now: Date().timeIntervalSince1970)
-    var freed = 0
-    if apply {
-      freed = try retention.remove(selection, ledger, artifacts, now: Date().timeIntervalSince1970)
-    }
+    let now = Date().timeIntervalSince1970
+    let (selection, freed) =
+      if apply {
+        try artifacts.pruning {
+          let selection = try retention.select(ledger, artifacts, now: now)
+          return (selection, try retention.remove(selection, ledger, artifacts, now: now))
+        }
+      } else {
+        (try retention.select(ledger, artifacts, now: now), 0)
+      }
     if store.json {
       Console.print(try JSONOutput.text(PruneDocument(selection, applied: apply, freed: freed)))
       return

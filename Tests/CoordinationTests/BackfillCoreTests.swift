@@ -63,7 +63,7 @@ import Transports
         .facts(
           HostFacts(
             bootID: "b", home: "/", workdir: "/w", cpuCount: 1, gpuNames: Array(repeating: "A", count: 8),
-            gpuIDs: (0..<8).map(String.init), gpuDriver: nil, freeDiskBytes: 1, clockOffset: 0, versions: [:]))
+            gpuIDs: (0..<8).map(String.init), gpuDriver: nil, freeDiskBytes: 1 << 40, clockOffset: 0, versions: [:]))
       case .launch(let attempt, let run):
         begin(attempt, run.name)
       case .release: .released

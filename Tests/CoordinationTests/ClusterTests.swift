@@ -89,7 +89,7 @@ import Testing
 
   private static let facts = HostFacts(
     bootID: "slurm:c", home: "/", workdir: "/w", cpuCount: 1, gpuNames: [], gpuIDs: [], gpuDriver: nil,
-    freeDiskBytes: 1, clockOffset: 0, versions: [:])
+    freeDiskBytes: 1 << 40, clockOffset: 0, versions: [:])
 
   private static func core(
     runs count: Int, maxJobs: Int, gpus: Int = 8, nodes: Int = 1, retries: Int = 1, poll: Double = 5

@@ -12,86 +12,7 @@ import Transports
 @Suite struct CoordinatorCoreTests {
   private struct StoreFull: Error {}
 
-  /// A core with its clock and what it has asked for.
-  private struct Bench {
-    var core: CoordinatorCore
-    var time = 0.0
-    var writes: [LedgerWrite] = []
-    var commands: [Command] = []
-    var last = Output()
-
-    init(
-      hosts: [String], at address: Fleet.Host.Address = .local, addresses: [String: String] = [:], gpus: Int = 1,
-      nodes: Int = 1, runs count: Int = 1,
-      retries: Int = 1, state: SweepRecord.State = .active,
-      attempts: [AttemptRecord] = [], stragglers: [AttemptRecord] = []
-    ) {
-      core = CoordinatorCore(
-        hosts: hosts.map {
-          Fleet.Host(name: $0, address: address, gpus: .count(1), networkAddress: addresses[$0])
-        }, stragglers: stragglers,
-        settings: Coordinator.Settings(), nonce: "n", at: Moment(wall: 1e9, steady: 0))
-      let cells = (0..<count).map {
-        Cell(id: "c\($0)", values: [:], run: RunSpec(command: "true", gpus: gpus, nodes: nodes, retries: retries))
-      }
-      var runs = (0..<count).map { RunRecord(sweep: "s", name: "r\($0)", position: $0, cell: "c\($0)", repetition: 1) }
-      for attempt in attempts where attempt.state.isOpen {
-        for index in runs.indices where runs[index].name == attempt.run { runs[index].state = .running }
-      }
-      tell(
-        .added(
-          SweepRows(
-            sweep: SweepRecord(id: "s", job: "s", state: state, created: 0),
-            plan: Plan(name: "s", baseDirectory: "/", axes: [], cells: cells), runs: runs, attempts: attempts)))
-    }
-
-    mutating func tell(_ events: Event..., wall: Double? = nil) {
-      last = core.step(events, at: Moment(wall: wall ?? 1e9 + time, steady: time)) { writes += $0 }
-      commands += last.commands
-    }
-
-    /// Answers the newest command for which `answer` has one.
-    mutating func answer(_ answer: (Command) -> Answer?) {
-      for index in commands.indices.reversed() {
-        guard let reply = answer(commands[index]) else { continue }
-        let command = commands.remove(at: index)
-        tell(.answered(command.id, reply))
-        return
-      }
-      Issue.record("nothing of the kind was asked: \(commands)")
-    }
-
-    mutating func enrol(_ host: String) {
-      answer { $0.host == host && $0.action == .enrol ? .facts(Bench.facts) : nil }
-    }
-
-    mutating func trouble(_ host: String, _ code: TransportError.Code = .unreachable) {
-      answer { $0.host == host ? .trouble(TransportError(code: code, host: host, message: "\(code)")) : nil }
-    }
-
-    mutating func pass(_ seconds: Double) {
-      time += seconds
-      tell(.tick)
-    }
-
-    static let facts = HostFacts(
-      bootID: "b", home: "/", workdir: "/w", cpuCount: 1, gpuNames: ["A"], gpuIDs: ["0"], gpuDriver: nil,
-      freeDiskBytes: 1, clockOffset: 0, versions: [:])
-
-    var launches: [AttemptRecord] {
-      commands.compactMap { if case .launch(let attempt, _) = $0.action { attempt } else { nil } }
-    }
-
-    var stops: [String] {
-      commands.compactMap {
-        if case .stop(let attempt, let reason) = $0.action { "\(attempt.id) \(reason)" } else { nil }
-      }
-    }
-
-    func state(of run: String) -> RunState? {
-      writes.compactMap { if case .run(_, run, let state, _) = $0 { state } else { nil } }.last
-    }
-  }
+  private typealias Bench = CoreBench
 
   private func running(_ host: String, state: AttemptRecord.State = .running) -> AttemptRecord {
     var attempt = AttemptRecord(
@@ -110,6 +31,16 @@ import Transports
     bench.answer { $0.action == .enrol ? .facts(facts) : nil }
     let summaries = bench.last.progress.compactMap { if case .hostReady(_, let summary) = $0 { summary } else { nil } }
     #expect(summaries == ["1 CPUs, 1 GPUs" + (words.map { "; " + $0 } ?? "")])
+  }
+
+  @Test func aHostThatEndsRunsWithTheirLoginIsToldAndUsed() {
+    var bench = Bench(hosts: ["a"])
+    var facts = Bench.facts
+    facts.endedAtLogout = "ada"
+    bench.answer { $0.action == .enrol ? .facts(facts) : nil }
+    #expect(bench.alarms.count == 1)
+    #expect(bench.alarms.first?.contains("KillExcludeUsers=root ada") == true)
+    #expect(bench.launches.count == 1)
   }
 
   @Test func theIntentIsCommittedBeforeTheLaunchIsGivenOut() throws {
@@ -134,6 +65,23 @@ import Transports
           runs: [RunRecord(sweep: "t", name: "later", position: 0, cell: "c", repetition: 1)], attempts: [])))
     bench.enrol("a")
     #expect(bench.launches.map(\.sweep) == [first])
+  }
+
+  @Test func aGangThatAStrangerKeptFromBeginningIsTriedAgainUncharged() {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2, retries: 0)
+    for host in ["a", "b"] { bench.enrol(host) }
+    for _ in 0..<2 {
+      bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w") } else { nil } }
+    }
+    for _ in 0..<2 { bench.answer { if case .release = $0.action { .released } else { nil } } }
+    let record = ExitRecord(code: 75, signal: nil, started: 1, ended: 2, reason: ExitRecord.gpuBusy)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, command.host == "b" else { return nil }
+      return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
+    }
+    #expect(bench.state(of: "r0") == .queued)
+    // Nothing of it lives on at either host when it is tried again.
+    #expect(bench.stops.sorted() == ["s-run1-try1-node0 superseded", "s-run1-try1-node1 superseded"])
   }
 
   @Test func aGangMeetsAtTheAddressThatTheFleetGives() {

@@ -50,6 +50,26 @@ struct GPUToolTests {
     }
   }
 
+  @Test func `a stranger that comes while a share is held ends it before it begins`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      for attempt in ["met", "alone"] {
+        var share = spec(attempt, "echo begun", gpus: 2)
+        share.holdSeconds = 100
+        let outcome = try await launcher.launch(share, files: [])
+        #expect(outcome == .started)
+        if attempt == "met" { try host.scratch.write("apps-GPU-bbbb", "4242, /usr/bin/other\n") }
+        try await launcher.release(attempt)
+        let record = try await launcher.end(of: attempt)
+        #expect(record.reason == (attempt == "met" ? ExitRecord.gpuBusy : nil))
+        #expect(host.text(attempt, "stdout.log") == (attempt == "met" ? "" : "begun\n"))
+        try host.scratch.write("apps-GPU-bbbb", "")
+      }
+    }
+  }
+
   /// The watch looks every 30 seconds, so this test takes about as long.
   @Test func `a stranger that comes while a run goes on marks it contended`() async throws {
     try await HostKind.local.with { host in

@@ -67,6 +67,33 @@ struct HostCheckTests {
     }
   }
 
+  @Test(
+    arguments: [
+      ("true", #"as 1 "nobody""#, "as 0", true), ("false", #"as 1 "nobody""#, "as 0", false),
+      ("true", #"as 2 "nobody" "ME""#, "as 0", false), ("true", "as 0", #"as 1 "ME""#, true),
+      ("true", "as 0", #"as 1 "somebody""#, false),
+    ])
+  func `a login that systemd ends with all of its processes is told`(
+    kills: String, spared: String, only: String, isEnded: Bool
+  ) async throws {
+    try await HostKind.local.with { host in
+      let user = try await runTool("id", ["-un"]).output.trimmingCharacters(in: .newlines)
+      // As busctl prints them.
+      let rules = (["b \(kills)"] + [spared, only].map { $0.replacing("ME", with: user) }).joined(separator: "\n")
+      try host.scratch.write("rules", rules + "\n")
+      try host.scratch.write(
+        "bin/busctl", "#!/bin/sh\n[ \"$1\" = get-property ] && exec cat '\(host.scratch.path("rules"))'\n",
+        permissions: 0o755)
+      func facts(session: String) async throws -> HostFacts {
+        let prefix = "PATH='\(host.scratch.path("bin"))':$PATH XDG_SESSION_ID=\(session); export PATH XDG_SESSION_ID; "
+        return try await host.launcher(transport: PrefixedTransport(prefix: prefix)).enrol()
+      }
+      #expect(try await facts(session: "7").endedAtLogout == (isEnded ? user : nil))
+      // No login that systemd knows of.
+      #expect(try await facts(session: "''").endedAtLogout == nil)
+    }
+  }
+
   @Test func `a tool that fails is named, not taken for a host without processes`() async throws {
     try await HostKind.local.with { host in
       try host.scratch.write(

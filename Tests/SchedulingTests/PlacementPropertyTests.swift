@@ -11,7 +11,7 @@ import Testing
       let slots = Int.random(in: 0...2, using: &random)
       return Host(
         name: "h\(index)", labels: ["gpu": ["h200", "mi300"].randomElement(using: &random) ?? "h200"],
-        state: [.ready, .ready, .ready, .unreachable, .draining].randomElement(using: &random) ?? .ready,
+        state: [.ready, .ready, .ready, .unreachable, .draining, .full].randomElement(using: &random) ?? .ready,
         totalGPUs: total, freeGPUs: Int.random(in: 0...(total ?? 0), using: &random), cpuSlots: slots,
         freeCPUSlots: Int.random(in: 0...slots, using: &random),
         hardware: ["H200", "MI300X"].randomElement(using: &random) ?? "")

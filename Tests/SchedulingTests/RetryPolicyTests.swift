@@ -12,6 +12,13 @@ import Testing
     #expect(RetryPolicy(retries: 0).next(after: ending, charged: 0) == .end(.lost))
   }
 
+  @Test(arguments: [AttemptEnding.gpuBusy, .noRoom]) func whatWasNeverStartedIsNotCharged(ending: AttemptEnding) {
+    let policy = RetryPolicy(retries: 0, firstDelay: 5, longestDelay: 300)
+    #expect(ending.isInfrastructure)
+    #expect(policy.next(after: ending, charged: 0) == .retry(after: 5, isCharged: false))
+    #expect(policy.next(after: ending, charged: 0, uncharged: 9) == .retry(after: 300, isCharged: false))
+  }
+
   @Test(arguments: [
     (AttemptEnding.exited(1), RunState.failed), (.exited(127), .failed), (.signalled(9), .failed),
     (.timedOut, .timedOut), (.stalled, .stalled), (.cancelled, .cancelled),

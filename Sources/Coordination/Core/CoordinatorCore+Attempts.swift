@@ -54,6 +54,7 @@ extension CoordinatorCore {
     switch outcome {
     case .started, .adopted:
       attempts[index].isInDoubt = false
+      hosts[attempts[index].host].diskRefusals = 0
       if attempts[index].record.share != nil {
         claimed(index)
         return
@@ -82,7 +83,7 @@ extension CoordinatorCore {
       }
       stopIfCancelled(index)
     case .gpuBusy(let why): retry(index, run, .failed, why, ending: .gpuBusy, kind: "gpu-busy")
-    case .noSpace(let why): retry(index, run, .failed, why, ending: .noSpace, kind: "no-space")
+    case .noSpace(let why): retry(index, run, .failed, why, ending: .noRoom, kind: "no-space")
     case .refused(let why): retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
     }
   }
@@ -123,6 +124,7 @@ extension CoordinatorCore {
   }
 
   mutating func gathered(_ index: Int, _ files: GatheredFiles) {
+    storeHasTaken(index)
     guard let run = attempts[index].run, attempts[index].record.state == .exited else { return }
     let shares = shares(with: index)
     attempts[index].isFetched = true
@@ -219,6 +221,7 @@ extension CoordinatorCore {
   private mutating func retry(
     _ index: Int, _ run: Int, _ state: AttemptRecord.State, _ why: String, ending: AttemptEnding, kind: String
   ) {
+    if ending == .noSpace || ending == .noRoom { hasFullDisk(attempts[index].host, why) }
     let number = attempts[index].record.number
     let earlier = runs[run].attempts.map { attempts[$0].record }.filter { $0.number != number }
     let charged = Set(earlier.filter(\.isCharged).map(\.number))

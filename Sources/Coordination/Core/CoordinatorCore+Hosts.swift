@@ -39,6 +39,12 @@ extension CoordinatorCore {
     var refusals = 0
     /// Steady time before which it is given none.
     var fullUntil = -Double.infinity
+    /// Its disk took no run, and was not found to have room since.
+    var isDiskFull = false
+    /// How often in a row it took none.
+    var diskRefusals = 0
+    /// Steady time of the next look at a full disk.
+    var diskLookAt = -Double.infinity
     var launches = 0
     var gathers = 0
     var stops = 0
@@ -53,14 +59,23 @@ extension CoordinatorCore {
 
   mutating func enrolled(_ host: Int, _ facts: HostFacts) {
     hosts[host].facts = facts
+    let isKnown = hosts[host].isEnrolled
     hosts[host].isEnrolled = true
     isPlacingDue = true
+    hosts[host].isDiskFull = false
+    if facts.freeDiskBytes < HostFacts.leastFreeDisk {
+      hasFullDisk(host, "\(facts.freeDiskBytes) bytes are free in \(facts.workdir)")
+    }
+    if isKnown { return }
     var summary = "\(facts.cpuCount) CPUs, \(hosts[host].gpuCount ?? 0) GPUs"
     if abs(facts.clockOffset) > HostFacts.toleratedClockOffset {
       let seconds = String(format: "%.0f", abs(facts.clockOffset))
       summary += "; its clock is \(seconds) s \(facts.clockOffset > 0 ? "ahead of" : "behind") ours"
     }
-    output.progress.append(.hostReady(host: hosts[host].host.name, summary: summary))
+    output.progress.append(.hostReady(host: name(host), summary: summary))
+    if let user = facts.endedAtLogout {
+      output.progress.append(.hostTrouble(host: name(host), message: HostFacts.logoutRemedy(of: user)))
+    }
   }
 
   mutating func recovered(_ host: Int) {
@@ -97,6 +112,21 @@ extension CoordinatorCore {
     hosts[command.host] = host
     isPlacingDue = true
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+  }
+
+  /// Nothing is placed on a host with a full disk before a look finds room there: it would be free for the next run,
+  /// and the next. Launches that were asked for together are refused together.
+  mutating func hasFullDisk(_ host: Int, _ why: String) {
+    guard !hosts[host].isDiskFull else { return }
+    hosts[host].isDiskFull = true
+    hosts[host].diskRefusals += 1
+    hosts[host].diskLookAt = now.steady + min(60, Double(1 << min(hosts[host].diskRefusals, 6)))
+    hosts[host].restsUntil = -.infinity
+    isPlacingDue = true
+    if hosts[host].diskRefusals == 1 {
+      output.progress.append(
+        .hostTrouble(host: name(host), message: "\(why); no run is started there before there is room"))
+    }
   }
 
   /// A cluster takes no more jobs: what was to be launched waits, and nothing new is placed there. Those who were asked
@@ -156,10 +186,11 @@ extension CoordinatorCore {
 
   /// Gives out what each host may be asked now, and finds the time of the next look.
   mutating func issue() {
+    let gather = gatherToTry()
     for host in hosts.indices {
       if hosts[host].restsUntil <= now.steady {
         hosts[host].restsUntil = .infinity
-        issue(host)
+        issue(host, gather)
       }
       output.wakeAt = min(output.wakeAt, hosts[host].restsUntil)
     }
@@ -167,7 +198,7 @@ extension CoordinatorCore {
     if !queue.isEmpty, !isPlacingAllowed { output.wakeAt = min(output.wakeAt, started + settings.enrolPatience) }
   }
 
-  private mutating func issue(_ host: Int) {
+  private mutating func issue(_ host: Int, _ gather: Int?) {
     if hosts[host].trouble != nil, !isSilent(hosts[host]) {
       rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
     }
@@ -176,7 +207,7 @@ extension CoordinatorCore {
       rest(host, until: hosts[host].retryAt)
       return
     }
-    work(host)
+    work(host, gather)
     ask(host)
   }
 
@@ -185,7 +216,8 @@ extension CoordinatorCore {
   }
 
   /// Launches, gathers and stops.
-  private mutating func work(_ host: Int) {
+  /// - Parameter gather: The one that may be tried while the store is full.
+  private mutating func work(_ host: Int, _ gather: Int?) {
     guard hosts[host].isReachable else { return }
     for index in hosts[host].watched {
       guard let need = attempts[index].need, attempts[index].command == nil else { continue }
@@ -205,7 +237,9 @@ extension CoordinatorCore {
         give(.launch(record, runs[run].record), .launch(index), host)
       case .release: give(.release(record), .release(index), host)
       case .gather:
-        guard let run = attempts[index].run, hosts[host].gathers < settings.gathersAskedPerHost else { continue }
+        guard let run = attempts[index].run, hosts[host].gathers < settings.gathersAskedPerHost,
+          room.refusals == 0 || index == gather
+        else { continue }
         hosts[host].gathers += 1
         give(.gather(record, runs[run].record, shares: sharesCompleted(by: index)), .gather(index), host)
       case .stop:
@@ -233,14 +267,16 @@ extension CoordinatorCore {
         && attempts[$0].command == nil
     }
     let due = pollDue(hosts[host])
+    let isLookDue = hosts[host].isDiskFull && hosts[host].diskLookAt <= now.steady
     if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {
       give(.poll(open.map { attempts[$0].record.id }), .poll(open), host)
       hosts[host].question = lastCommand
-    } else if !hosts[host].isEnrolled {
+    } else if !hosts[host].isEnrolled || isLookDue {
       give(.enrol, .enrol, host)
       hosts[host].question = lastCommand
-    } else if !open.isEmpty {
-      rest(host, until: due)
+    } else {
+      if !open.isEmpty { rest(host, until: due) }
+      if hosts[host].isDiskFull { rest(host, until: hosts[host].diskLookAt) }
     }
   }
 

@@ -38,7 +38,8 @@ extension CoordinatorCore {
     let silent = hosts.count(where: isSilent)
     isPlacingDue = isPlacingDue || silent != silentHosts
     silentHosts = silent
-    guard isPlacingDue, isPlacingAllowed else { return }
+    // What ends while the store is full fills the hosts.
+    guard isPlacingDue, isPlacingAllowed, room.refusals == 0 else { return }
     isPlacingDue = false
     guard !queue.isEmpty else { return }
     for decision in decide() {
@@ -145,7 +146,8 @@ extension CoordinatorCore {
 
   private func placementHost(_ host: Host) -> Placement.Host {
     var place = SchedulerInput.host(
-      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name))
+      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name),
+      isFull: host.isDiskFull)
     if host.refusals > 0 {
       // A cluster that takes no more: those that it has refused come first.
       place.freeCPUSlots = min(place.cpuSlots, host.watched.count { attempts[$0].occupies })

@@ -59,6 +59,8 @@ struct CoordinatorCore: Sendable {
     /// Since when its directory was seen without a supervisor.
     var claimedSince: Double?
     var gatherTries = 0
+    /// How often the store had no room for its files.
+    var roomTries = 0
     /// How often its host said that something of it outlives every signal.
     var stopTries = 0
     /// Of a share: its host has said that it stands.
@@ -102,6 +104,7 @@ struct CoordinatorCore: Sendable {
   var silentHosts = 0
   /// Hosts that a person keeps from new runs.
   var drained: Set<String> = []
+  var room = StoreRoom()
   /// Commands under way.
   var pending: [Int: Pending] = [:]
   var lastCommand = 0
@@ -205,6 +208,7 @@ struct CoordinatorCore: Sendable {
     case (.stop(let attempt), .stopped): stopped(attempt)
     case (.stop(let attempt), .notStopped(let why)): notStopped(attempt, why)
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
+    case (.gather(let attempt), .storeFull(let why)): storeIsFull(attempt, why)
     case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
     default: return
     }

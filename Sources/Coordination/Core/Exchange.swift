@@ -47,6 +47,8 @@ enum Answer: Sendable, Hashable {
   /// The share may begin, or has ended already: a look tells.
   case released
   case gathered(GatheredFiles)
+  /// The host is well, but here is no room for its files.
+  case storeFull(String)
   /// The host is well, but its files cannot be had.
   case notGathered(String)
   /// The host could not be used; whether the command arrived is not known.

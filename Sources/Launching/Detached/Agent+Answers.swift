@@ -54,7 +54,8 @@ extension Agent {
       bootID: try value("boot"), home: try value("home"), workdir: try value("workdir"), cpuCount: try number("cpus"),
       gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
       freeDiskBytes: try number("disk"), clockOffset: clock - (before + after) / 2, versions: versions,
-      nodeName: values["node"] ?? "", jobLimit: Int(limit), jobLimitName: limitName.isEmpty ? nil : String(limitName))
+      nodeName: values["node"] ?? "", endedAtLogout: values["logout"], jobLimit: Int(limit),
+      jobLimitName: limitName.isEmpty ? nil : String(limitName))
   }
 
   func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] {

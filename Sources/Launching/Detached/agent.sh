@@ -784,14 +784,26 @@ await_release() {
     fi
     if [ -n "$event" ]; then
       [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-      close_locks
-      write_exit "$dir" 143 "$began" "$event"
-      exit 0
+      end_share 143 "$event"
     fi
     sleep 0.05
   done
+  # Strangers ask for no lock: one may have come since these were taken.
+  case $gpu_kind in nvidia | amd)
+    for id in $(echo "$gpu_ids" | tr ',' ' '); do
+      [ -z "$(stranger_on "$gpu_kind" "$id")" ] || end_share 75 gpu-busy
+    done
+    ;;
+  esac
   look_at_clock
   began=$moment
+}
+
+# Ends a share that has not begun. Arguments: code, reason.
+end_share() {
+  close_locks
+  write_exit "$dir" "$1" "$began" "$2"
+  exit 0
 }
 
 # Sets real_kind: what GPUs are hidden from a run that asks for none.
@@ -1550,6 +1562,21 @@ log() {
   [ ! -f "$dir/$2" ] || tail -c "+$(($3 + 1))" "$dir/$2" | head -c "$4"
 }
 
+# True where systemd ends what a login leaves behind, and so every run when its connection ends. Lingering keeps no
+# process of a login's own scope.
+ends_at_logout() {
+  [ -n "${XDG_SESSION_ID-}" ] && command -v busctl >/dev/null 2>&1 || return 1
+  rules=$(timeout -k 1 5 busctl get-property org.freedesktop.login1 /org/freedesktop/login1 \
+    org.freedesktop.login1.Manager KillUserProcesses KillExcludeUsers KillOnlyUsers 2>/dev/null </dev/null) || return 1
+  { read -r _ kills && read -r _ _ spared && read -r _ count only; } <<END
+$rules
+END
+  [ "$kills" = true ] || return 1
+  me="\"$(id -un)\""
+  case " $spared " in *" $me "*) return 1 ;; esac
+  [ "$count" = 0 ] || case " $only " in *" $me "*) ;; *) return 1 ;; esac
+}
+
 enrol() {
   prepare flock setsid stat timeout head tail sync du cmp grep sed sort || return 0
   say clock "$(date +%s.%N)"
@@ -1559,6 +1586,7 @@ enrol() {
   say node "$(uname -n)"
   say cpus "$(nproc 2>/dev/null || echo 1)"
   say disk "$(df -B1 --output=avail . | tail -n 1 | tr -d ' ')"
+  if ends_at_logout; then say logout "$(id -un)"; fi
   say version kernel "$(uname -sr)"
   say version machine "$(uname -m)"
   [ ! -r /etc/os-release ] || say version system "$(. /etc/os-release && echo "${PRETTY_NAME-}")"

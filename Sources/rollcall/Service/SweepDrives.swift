@@ -86,7 +86,13 @@ struct SweepDrives: Sendable {
       ledger: ledger, artifacts: finish.artifacts, board: board,
       hosts: HostConnection.ruled(
         for: drive.fleet, store: finish.storeDirectory, supervisor: SuperviseCommand.program),
-      settings: .init(drive.fleet), report: { _ in })
+      settings: .init(drive.fleet),
+      report: { progress in
+        switch progress {
+        case .storeFull, .storeHasRoom: if let words = progress.alarm { log(words) }
+        case .hostReady, .hostTrouble, .run, .comparing: break
+        }
+      })
     let (ended, finishing) = AsyncStream.makeStream(of: String.self)
     await withDiscardingTaskGroup { group in
       group.addTask {

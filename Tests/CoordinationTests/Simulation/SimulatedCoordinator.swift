@@ -348,7 +348,8 @@ final class SimulatedCoordinator {
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
       switch simulation.host(other.host)?.attempts[other.id]?.state {
       case .orphaned?, .cutOff?: return true
-      case .exited(let record)?: return record.reason == "not-released" || record.reason == ExitRecord.noSpace
+      case .exited(let record)?:
+        return ["not-released", ExitRecord.noSpace, ExitRecord.gpuBusy].contains(record.reason)
       case .claimed?, .held?, .running?, nil: return false
       }
     }

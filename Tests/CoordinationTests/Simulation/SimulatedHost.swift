@@ -64,7 +64,7 @@ final class SimulatedHost {
     HostFacts(
       bootID: "boot\(boot)", home: "/home/sim", workdir: "/home/sim/.rollcall", cpuCount: 8,
       gpuNames: Array(repeating: hardware, count: gpuCount), gpuIDs: (0..<gpuCount).map { "GPU-\($0)" },
-      gpuDriver: "1", freeDiskBytes: 1 << 40, clockOffset: clockOffset, versions: [:])
+      gpuDriver: "1", freeDiskBytes: isFull ? 0 : 1 << 40, clockOffset: clockOffset, versions: [:])
   }
 
   func status(of id: String, at time: Double) -> AttemptStatus {
@@ -124,7 +124,11 @@ final class SimulatedHost {
   /// - Parameter start: Called when the command starts.
   func release(_ id: String, at time: Double, start: () -> Void) {
     letGo(id, at: time)
-    guard case .held? = attempts[id]?.state else { return }
+    guard let attempt = attempts[id], case .held = attempt.state else { return }
+    guard strangers.isDisjoint(with: attempt.gpus) else {
+      finish(id, code: 75, signal: nil, reason: ExitRecord.gpuBusy, at: time)
+      return
+    }
     attempts[id]?.state = .running
     attempts[id]?.startedAt = time
     start()

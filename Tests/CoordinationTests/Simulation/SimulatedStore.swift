@@ -17,6 +17,8 @@ struct SimulatedStore {
   var runs: [RunRecord] = []
   var attempts: [AttemptRecord] = []
   var isFull = false
+  /// It takes rows, but no files.
+  var hasNoRoom = false
   var violations: [String] = []
 
   mutating func add(_ rows: SweepRows) {

@@ -167,6 +167,7 @@ final class Simulation {
         violations.append("\(attempt.id) is gathered before it ended")
         return nil
       }
+      if owner.store.hasNoRoom, random.chance(0.7) { return .storeFull("no room") }
       if isFaulty, faults.badFiles, random.chance(0.4) { return .notGathered("a file changes all the time") }
       // A gang's run has files from each of its hosts, once all are there.
       fetched.insert(attempt.id)
@@ -266,8 +267,13 @@ final class Simulation {
       self.after(self.random.between(5, 100)) { host.isFull = false }
       guard self.random.chance(0.5) else { return }
       let coordinator = self.anyCoordinator
-      coordinator.store.isFull = true
-      self.after(self.random.between(5, 100)) { coordinator.store.isFull = false }
+      if self.random.chance(0.5) {
+        coordinator.store.hasNoRoom = true
+        self.after(self.random.between(5, 300)) { coordinator.store.hasNoRoom = false }
+      } else {
+        coordinator.store.isFull = true
+        self.after(self.random.between(5, 100)) { coordinator.store.isFull = false }
+      }
     }
     every(100, faults.strangers) {
       let host = self.anyHost
@@ -306,6 +312,7 @@ final class Simulation {
     for coordinator in coordinators {
       coordinator.cuts = [:]
       coordinator.store.isFull = false
+      coordinator.store.hasNoRoom = false
       coordinator.refusals = [:]
       // A person mends a blocked host and starts again.
       if faults.refusals { coordinator.crash("to take back blocked hosts") }
