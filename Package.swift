@@ -36,7 +36,9 @@ let package = Package(
     .library(
       name: "RollcallHosts",
       targets: ["Transports", "Launching", "Gathering", "Scheduling", "Ledger", "Planning"]),
-    .library(name: "RollcallCoordination", targets: ["Coordination", "Launching", "Ledger", "Planning", "Scheduling"]),
+    .library(
+      name: "RollcallCoordination",
+      targets: ["Coordination", "Launching", "Ledger", "Planning", "Scheduling", "Transports"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -66,6 +68,7 @@ let package = Package(
       dependencies: [
         "Planning", "Scheduling", "Ledger", "Transports", "Launching", "Gathering",
         "Dumps", "Alignment", "Comparison", "Diagnosis", "Playbooks", "Reporting",
+        .product(name: "BitCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
       ]),

@@ -2,47 +2,45 @@
 enum HardwareChoice {
   /// The class that can take the largest gang, then the most runs, then has the most ready hosts and GPUs, then by name.
   static func choose(
-    runs: [Placement.QueuedRun], hosts: [Placement.Host], pinned: [String: String]
+    lines: some Collection<RunQueue.Line>, table: HostTable, pinned: [String: String]
   ) -> [String: String] {
-    var choice = pinned
-    let classes = Dictionary(grouping: hosts, by: \.hardware)
-    guard classes.count > 1 else {
-      // One class only: nothing to choose, and what is pinned stays.
-      if let only = classes.keys.first {
-        for run in runs { if let key = run.comparison, choice[key] == nil { choice[key] = only } }
-      }
-      return choice
+    let open = lines.filter { line in line.key.comparison.map { pinned[$0] == nil } ?? false }
+    guard !open.isEmpty else { return pinned }
+    let classes = Dictionary(grouping: table.hosts.indices) { table.kinds[$0] }.values.compactMap { members in
+      members.first.map { HardwareClass(name: table.hosts[$0].hardware, members: members, table) }
     }
-    let open = runs.filter { run in run.comparison.map { pinned[$0] == nil } ?? false }
-    for (key, group) in Dictionary(grouping: open, by: \.comparison) {
-      guard let key else { continue }
-      let demands = Dictionary(grouping: group) { Demand(gpus: $0.gpus, labels: $0.labels.map { [$0.key, $0.value] }) }
-        .compactMap { demand, runs in runs.first.map { (demand, $0, runs.count) } }
-      let ranked = classes.map { name, members in
-        (name: name, rank: rank(members, demands))
-      }
-      choice[key] =
+    var choice = pinned
+    for (comparison, demands) in Dictionary(grouping: open, by: \.key.comparison) {
+      guard let comparison else { continue }
+      let ranked = classes.map { (name: $0.name, rank: $0.rank(demands, table)) }
+      choice[comparison] =
         ranked.min { a, b in a.rank == b.rank ? a.name < b.name : b.rank.lexicographicallyPrecedes(a.rank) }?.name
     }
     return choice
   }
 
-  private struct Demand: Hashable {
-    var gpus: Int
-    var labels: [[String]]
-  }
+  private struct HardwareClass {
+    var name: String
+    var members: [Int]
+    var ready: [Int]
 
-  private static func rank(_ members: [Placement.Host], _ demands: [(Demand, Placement.QueuedRun, Int)]) -> [Int] {
-    let able = demands.filter { _, run, _ in members.contains { canTake($0, run) } }
-    let ready = members.filter { $0.state == .ready }
-    return [
-      able.map(\.1.gpus).max() ?? -1, able.reduce(0) { $0 + $1.2 }, ready.isEmpty ? 0 : 1,
-      ready.reduce(0) { $0 + ($1.totalGPUs ?? 0) }, ready.count,
-    ]
-  }
+    init(name: String, members: [Int], _ table: HostTable) {
+      self.name = name
+      self.members = members
+      let ready = members.filter(table.ready.contains)
+      self.ready = [
+        ready.isEmpty ? 0 : 1, ready.reduce(0) { $0 + (table.hosts[$1].totalGPUs ?? 0) }, ready.count,
+      ]
+    }
 
-  private static func canTake(_ host: Placement.Host, _ run: Placement.QueuedRun) -> Bool {
-    guard Explanation.labelMismatch(host, run.labels) == nil else { return false }
-    return run.gpus == 0 ? host.cpuSlots > 0 : (host.totalGPUs ?? 0) >= run.gpus
+    func rank(_ demands: [RunQueue.Line], _ table: HostTable) -> [Int] {
+      let able = demands.filter { line in members.contains { Self.canTake(table.hosts[$0], line.key.shape) } }
+      return [able.map(\.key.shape.gpus).max() ?? -1, able.reduce(0) { $0 + $1.count }] + ready
+    }
+
+    private static func canTake(_ host: Placement.Host, _ shape: Shape) -> Bool {
+      guard Explanation.labelMismatch(host, shape.labels) == nil else { return false }
+      return shape.gpus == 0 ? host.cpuSlots > 0 : (host.totalGPUs ?? 0) >= shape.gpus
+    }
   }
 }

@@ -21,7 +21,11 @@ struct HostTable: Sendable {
   private(set) var withFreeSlots = BitSet()
   /// By free GPUs; hosts that have not told how many they have are in none.
   private var byFree: [BitSet] = []
+  /// In the order of their ends.
   private(set) var holdings: [[Holding]] = []
+  /// By host: hosts of one hardware class have one number, below ``kindCount``.
+  private(set) var kinds: [Int] = []
+  private var kindNumbers: [String: Int] = [:]
 
   init(_ unsorted: [Placement.Host]) {
     hosts = unsorted.sorted { ($0.totalGPUs ?? 0, $0.name) < ($1.totalGPUs ?? 0, $1.name) }
@@ -30,8 +34,32 @@ struct HostTable: Sendable {
     for index in hosts.indices {
       indices[hosts[index].name] = index
       if hosts[index].state == .ready { ready.insert(index) }
+      kinds.append(kind(of: hosts[index]))
       enter(index)
     }
+  }
+
+  var kindCount: Int { kindNumbers.count }
+
+  /// Says how a host stands now; what is held there stays held.
+  /// - Returns: False where it is unknown, or would change its place in the order: then nothing has changed.
+  mutating func replace(with host: Placement.Host) -> Bool {
+    guard let index = indices[host.name], empty[index].totalGPUs == host.totalGPUs else { return false }
+    leave(index)
+    empty[index] = host
+    hosts[index] = host
+    for holding in holdings[index] { take(holding, 1, on: index) }
+    if host.state == .ready { ready.insert(index) } else { ready.remove(index) }
+    kinds[index] = kind(of: host)
+    enter(index)
+    return true
+  }
+
+  private mutating func kind(of host: Placement.Host) -> Int {
+    if let known = kindNumbers[host.hardware] { return known }
+    let new = kindNumbers.count
+    kindNumbers[host.hardware] = new
+    return new
   }
 
   /// Free GPUs at most, over all hosts.
@@ -44,7 +72,8 @@ struct HostTable: Sendable {
 
   mutating func hold(_ holding: Holding, on index: Int) {
     leave(index)
-    holdings[index].append(holding)
+    let place = holdings[index].lastIndex { ($0.endsBy ?? .infinity) <= holding.endsBy ?? .infinity }
+    holdings[index].insert(holding, at: place.map { $0 + 1 } ?? 0)
     take(holding, 1, on: index)
     enter(index)
   }
@@ -77,16 +106,15 @@ struct HostTable: Sendable {
     var free = free(for: gpus, on: index)
     let needed = max(1, gpus)
     if free >= needed { return (-.infinity, free) }
-    let isExclusive = hosts[index].isExclusive
-    var left = holdings[index].filter { isExclusive || ($0.gpus == 0) == (gpus == 0) }
-      .sorted { ($0.endsBy ?? .infinity) < ($1.endsBy ?? .infinity) }[...]
-    while let holding = left.popFirst() {
-      guard let end = holding.endsBy else { return nil }
-      if !isExclusive {
-        free += max(1, holding.gpus)
-      } else if left.isEmpty {
-        free = gpus == 0 ? empty[index].freeCPUSlots : empty[index].freeGPUs
-      }
+    let held = holdings[index].indices
+    if hosts[index].isExclusive {
+      guard let last = held.last, let end = holdings[index][last].endsBy else { return nil }
+      free = gpus == 0 ? empty[index].freeCPUSlots : empty[index].freeGPUs
+      return free >= needed ? (end, free) : nil
+    }
+    for place in held where (holdings[index][place].gpus == 0) == (gpus == 0) {
+      guard let end = holdings[index][place].endsBy else { return nil }
+      free += max(1, holdings[index][place].gpus)
       if free >= needed { return (end, free) }
     }
     return nil

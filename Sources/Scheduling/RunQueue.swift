@@ -25,6 +25,8 @@ struct RunQueue: Sendable {
     var key: Key
     /// Oldest first; runs that were taken out from the middle stay until they come to the front.
     fileprivate var runs: Deque<Placement.QueuedRun> = []
+    /// Runs that wait.
+    fileprivate(set) var count = 0
 
     /// The run that is next: there is one.
     var head: Placement.QueuedRun { runs[0] }
@@ -49,11 +51,13 @@ struct RunQueue: Sendable {
     }
     lineOfRun[run.id] = number
     lines[number]?.runs.enter(run)
+    lines[number]?.count += 1
   }
 
   mutating func remove(_ id: String) {
     guard let number = lineOfRun.removeValue(forKey: id), var line = lines[number] else { return }
     lines[number] = nil
+    line.count -= 1
     while let first = line.runs.first, lineOfRun[first.id] == nil { line.runs.removeFirst() }
     if line.runs.isEmpty { numbers[line.key] = nil } else { lines[number] = line }
   }

@@ -18,8 +18,8 @@ public struct Scheduler: Sendable {
   private var held: [String: (sweep: String, hosts: [Int])] = [:]
   /// Cell → the hosts that its repeats were given, while any run waits.
   private var hostsOfCells: [String: Set<String>] = [:]
-  /// Hosts that can ever take a shape.
-  private var able: [Shape: BitSet] = [:]
+  /// Hosts that can ever take a shape, whichever hosts a run of it avoids, and how many of them are of one kind at most.
+  private var able: [Shape: (hosts: BitSet, most: Int)] = [:]
 
   public init(hosts: [Placement.Host], pinnedHardware: [String: String] = [:]) {
     table = HostTable(hosts)
@@ -59,14 +59,25 @@ public struct Scheduler: Sendable {
   }
 
   /// Adds a host, or says how it stands now; what its runs hold is kept.
-  public mutating func set(_ host: Placement.Host) {
-    var hosts = table.empty.filter { $0.name != host.name }
-    hosts.append(host)
-    rebuild(hosts)
+  public mutating func set(_ host: Placement.Host) { set([host]) }
+
+  /// The same for many, of which none is among those that are taken out.
+  public mutating func set(_ hosts: [Placement.Host], removing gone: Set<String> = []) {
+    let others = hosts.filter { !replace($0) }
+    guard !others.isEmpty || !gone.isEmpty else { return }
+    let former = gone.union(others.map(\.name))
+    rebuild(table.empty.filter { !former.contains($0.name) } + others)
   }
 
-  /// Hosts as they stand, all at once; what runs hold on those that stay is kept.
-  public mutating func setHosts(_ hosts: [Placement.Host]) { rebuild(hosts) }
+  /// - Returns: False where the table has to be made anew for it.
+  private mutating func replace(_ host: Placement.Host) -> Bool {
+    let former = table.indices[host.name].map { table.empty[$0] }
+    guard table.replace(with: host) else { return false }
+    let isAlike =
+      former?.labels == host.labels && former?.hardware == host.hardware && former?.cpuSlots == host.cpuSlots
+    if !isAlike { able = [:] }
+    return true
+  }
 
   /// Which hardware class comparisons are bound to; what was chosen for the others is chosen anew.
   public mutating func setPinnedHardware(_ pinned: [String: String]) { hardware = pinned }
@@ -149,9 +160,6 @@ extension Scheduler {
     var at: Double
     /// GPUs that are not free now.
     var lacking: Int
-    var name: String
-
-    func isBefore(_ other: Candidate) -> Bool { (at, lacking, name) < (other.at, other.lacking, other.name) }
   }
 
   /// What starts now, what is kept for whom, and what can never run; the rest waits (``reasons(for:)``).
@@ -166,8 +174,8 @@ extension Scheduler {
     var agenda = Agenda(queue.lines)
     while let number = agenda.next(usage), let (run, key) = queue.front(of: number) {
       let shape = shape(of: key)
-      let able = ableHosts(shape)
-      if let reason = hopeless(shape, able) {
+      let (able, most) = ableHosts(shape)
+      if most < shape.nodes, let reason = hopeless(shape) {
         for run in queue.line(of: run.id).map(queue.runs) ?? [] {
           round.decisions.append(.impossible(run: run.id, reason: reason))
           queue.remove(run.id)
@@ -302,25 +310,23 @@ extension Scheduler {
     return shape
   }
 
-  private mutating func ableHosts(_ shape: Shape) -> BitSet {
+  private mutating func ableHosts(_ shape: Shape) -> (hosts: BitSet, most: Int) {
+    var shape = shape
+    shape.excludedHosts = []
+    shape.avoidedHosts = []
     if let known = able[shape] { return known }
-    var result = BitSet()
-    for (index, host) in table.hosts.enumerated() where shape.canEver(host) { result.insert(index) }
+    let hosts = BitSet(table.hosts.indices.filter { shape.canEver(table.hosts[$0]) })
+    let result = (hosts, mostOfOneKind(hosts, shape))
     able[shape] = result
     return result
   }
 
   private mutating func chooseHardware() {
-    let open = queue.lines.values.filter { line in line.key.comparison.map { hardware[$0] == nil } ?? false }
-    guard !open.isEmpty else { return }
-    let runs = open.flatMap { queue.runs(of: $0) }
-    hardware = HardwareChoice.choose(
-      runs: runs, hosts: table.hosts.sorted { $0.name < $1.name }, pinned: hardware)
+    hardware = HardwareChoice.choose(lines: queue.lines.values, table: table, pinned: hardware)
   }
 
-  /// Why no host can ever take it; nil where one can, or may once it has told its GPUs.
-  private func hopeless(_ shape: Shape, _ able: BitSet) -> String? {
-    if hostGroups(able, shape).contains(where: { $0.count >= shape.nodes }) { return nil }
+  /// Why no host can ever take what too few can; nil where one may once it has told its GPUs.
+  private func hopeless(_ shape: Shape) -> String? {
     // A host that has not told yet may still do.
     let mayDo = table.hosts.contains { $0.totalGPUs == nil && Explanation.labelMismatch($0, shape.labels) == nil }
     if shape.gpus > 0, mayDo { return nil }
@@ -328,15 +334,18 @@ extension Scheduler {
   }
 
   /// A gang over several hosts takes them of one hardware class.
-  private func hostGroups(_ hosts: BitSet, _ shape: Shape) -> [[Int]] {
-    shape.nodes == 1 ? [Array(hosts)] : Array(Dictionary(grouping: hosts) { table.hosts[$0].hardware }.values)
+  private func mostOfOneKind(_ hosts: BitSet, _ shape: Shape) -> Int {
+    if shape.nodes == 1 { return hosts.count }
+    var counts = Array(repeating: 0, count: table.kindCount)
+    for host in hosts { counts[table.kinds[host]] += 1 }
+    return counts.max() ?? 0
   }
 
   /// Hosts that failed the run are left out while enough other ready ones could take it.
   func withoutFailed(_ able: BitSet, _ shape: Shape) -> BitSet {
     guard !shape.excludedHosts.isEmpty else { return able }
     let others = able.subtracting(numbers(of: shape.excludedHosts))
-    return hostGroups(others.intersection(table.ready), shape).contains { $0.count >= shape.nodes } ? others : able
+    return mostOfOneKind(others.intersection(table.ready), shape) >= shape.nodes ? others : able
   }
 
   private func numbers(of hosts: Set<String>) -> BitSet { BitSet(hosts.compactMap { table.indices[$0] }) }
@@ -350,14 +359,14 @@ extension Scheduler {
     let mayTake = { (host: Int) -> Bool in
       keeps.leaveRoom(for: shape, until: end, on: host, isExclusive: table.hosts[host].isExclusive)
     }
-    if shape.gpus == 0 { return slots(shape, BitSet(ready.intersection(table.withFreeSlots).filter(mayTake))) }
+    if shape.gpus == 0 { return slots(shape, ready.intersection(table.withFreeSlots).lazy.filter(mayTake)) }
     // The tightest fit, so that large gangs keep their room.
-    var found: [String: [Int]] = [:]
+    var found: [Int: [Int]] = [:]
     var free = shape.gpus
     while free <= table.largestFree {
       for host in table.hosts(free: free, in: ready) where mayTake(host) {
         if shape.nodes == 1 { return [host] }
-        let kind = table.hosts[host].hardware
+        let kind = table.kinds[host]
         found[kind, default: []].append(host)
         if let hosts = found[kind], hosts.count == shape.nodes { return hosts }
       }
@@ -367,13 +376,15 @@ extension Scheduler {
   }
 
   /// Runs without GPUs go where GPUs are few and slots many.
-  private func slots(_ shape: Shape, _ candidates: BitSet) -> [Int]? {
+  ///
+  /// - Parameter candidates: In the order of the table.
+  private func slots(_ shape: Shape, _ candidates: some Sequence<Int>) -> [Int]? {
     let order = { (a: Int, b: Int) -> Bool in
-      let (x, y) = (table.hosts[a], table.hosts[b])
-      return (x.totalGPUs ?? 0, -x.freeCPUSlots, x.name) < (y.totalGPUs ?? 0, -y.freeCPUSlots, y.name)
+      let (x, y) = (table.hosts[a].totalGPUs ?? 0, table.hosts[b].totalGPUs ?? 0)
+      return (x, -table.hosts[a].freeCPUSlots, a) < (y, -table.hosts[b].freeCPUSlots, b)
     }
     if shape.nodes == 1 { return candidates.min(by: order).map { [$0] } }
-    let group = hostGroups(candidates, shape).filter { $0.count >= shape.nodes }
+    let group = Dictionary(grouping: candidates) { table.kinds[$0] }.values.filter { $0.count >= shape.nodes }
       .min { ($0.first ?? 0) < ($1.first ?? 0) }
     return group.map { Array($0.sorted(by: order).prefix(shape.nodes)) }
   }
@@ -381,24 +392,36 @@ extension Scheduler {
   /// The hosts to keep for a run: those that are free soonest at the latest; of equal ones last time's, so that nobody
   /// is let in there, then those that lack the fewest GPUs.
   private func nearest(_ shape: Shape, _ usable: BitSet, former: [Int]?, now: Double) -> [Int]? {
-    let ready = usable.intersection(table.ready).filter { shape.gpus == 0 || table.hosts[$0].totalGPUs != nil }
-    let ranked = ready.map { host in
-      Candidate(
+    let ready = usable.intersection(table.ready)
+    let canTell = { (host: Int) -> Bool in shape.gpus == 0 || table.hosts[host].totalGPUs != nil }
+    /// By hardware class: the best so far, in order.
+    var gangs = Array(repeating: [Candidate](), count: shape.nodes == 1 ? 1 : table.kindCount)
+    for host in ready where canTell(host) {
+      let candidate = Candidate(
         host: host, at: max(now, table.release(of: shape.gpus, on: host)?.at ?? .infinity),
-        lacking: max(0, max(1, shape.gpus) - table.free(for: shape.gpus, on: host)), name: table.hosts[host].name)
+        lacking: max(0, max(1, shape.gpus) - table.free(for: shape.gpus, on: host)))
+      let kind = shape.nodes == 1 ? 0 : table.kinds[host]
+      var place = gangs[kind].count
+      while place > 0, isBefore(candidate, gangs[kind][place - 1]) { place -= 1 }
+      guard place < shape.nodes else { continue }
+      gangs[kind].insert(candidate, at: place)
+      if gangs[kind].count > shape.nodes { gangs[kind].removeLast() }
     }
-    let kinds = Dictionary(grouping: ranked) { shape.nodes == 1 ? "" : table.hosts[$0.host].hardware }.values
-    let gangs = kinds.map { kind in kind.sorted { $0.isBefore($1) }.prefix(shape.nodes) }
     let soonest = gangs.filter { $0.count == shape.nodes }.min { a, b in
       guard let (x, y) = a.last.flatMap({ x in b.last.map { (x, $0) } }) else { return false }
-      return x.isBefore(y)
+      return isBefore(x, y)
     }
-    if let former, former.count == shape.nodes, former.allSatisfy({ ready.contains($0) }),
+    if let former, former.count == shape.nodes, former.allSatisfy({ ready.contains($0) && canTell($0) }),
       max(now, start(of: shape, on: former)) <= soonest?.last?.at ?? .infinity
     {
       return former
     }
     return soonest?.map(\.host)
+  }
+
+  private func isBefore(_ a: Candidate, _ b: Candidate) -> Bool {
+    if (a.at, a.lacking) != (b.at, b.lacking) { return (a.at, a.lacking) < (b.at, b.lacking) }
+    return table.hosts[a.host].name < table.hosts[b.host].name
   }
 }
 

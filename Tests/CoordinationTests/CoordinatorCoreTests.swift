@@ -252,6 +252,29 @@ import Transports
     #expect(bench.launches.map(\.run) == ["r1"])
   }
 
+  @Test func aStragglerWhoseSweepIsDrivenLaterHoldsItsGPUOnce() {
+    var left = AttemptRecord(
+      id: "t-run1-try1", sweep: "t", run: "left", number: 1, host: "a", token: "t", gpus: 1, now: 1e9)
+    left.state = .lost
+    left.isFenced = false
+    var bench = Bench(hosts: ["a"], stragglers: [left])
+    bench.enrol("a")
+    #expect(bench.stops == ["t-run1-try1 superseded"])
+    bench.trouble("a")
+    var run = RunRecord(sweep: "t", name: "left", position: 0, cell: "c", repetition: 1)
+    run.state = .lost
+    bench.tell(
+      .added(
+        SweepRows(
+          sweep: SweepRecord(id: "t", job: "t", state: .active, created: 1),
+          plan: Plan(name: "t", baseDirectory: "/", axes: [], cells: []), runs: [run], attempts: [left])))
+    bench.pass(60)
+    bench.enrol("a")
+    #expect(bench.launches.isEmpty, "its host has not said yet that it is gone")
+    bench.answer { if case .stop = $0.action { .stopped } else { nil } }
+    #expect(bench.launches.map(\.run) == ["r0"])
+  }
+
   @Test(arguments: [Fleet.Host.Address.local, .ssh("a")])
   func pollsComeQuicklyAtFirstAndSlowlyLater(at address: Fleet.Host.Address) {
     var bench = Bench(hosts: ["a"], at: address)

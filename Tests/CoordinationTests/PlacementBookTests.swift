@@ -23,7 +23,7 @@ import Testing
       var lastRun = 0
       for step in 0..<40 {
         let now = Double(step)
-        switch Int.random(in: 0..<8, using: &random) {
+        switch Int.random(in: 0..<9, using: &random) {
         case 0...3:
           lastRun += 1
           let gpus = [0, 1, 2, 4, 8, 16].randomElement(using: &random) ?? 1
@@ -43,6 +43,17 @@ import Testing
         case 6:
           let index = Int.random(in: 0..<hosts.count, using: &random)
           hosts[index].state = [.ready, .unreachable, .draining].randomElement(using: &random) ?? .ready
+        case 8:
+          // It tells something else of itself, as after a reboot.
+          let index = Int.random(in: 0..<hosts.count, using: &random)
+          hosts[index].hardware = Bool.random(using: &random) ? "H200" : "MI300X"
+          hosts[index].isExclusive = Int.random(in: 0..<4, using: &random) == 0
+          hosts[index].cpuSlots = Int.random(in: 0...2, using: &random)
+          hosts[index].freeCPUSlots = hosts[index].cpuSlots
+          if Int.random(in: 0..<4, using: &random) == 0 {
+            hosts[index].totalGPUs = [nil, 2, 4, 8].randomElement(using: &random) ?? nil
+            hosts[index].freeGPUs = hosts[index].totalGPUs ?? 0
+          }
         default:
           // Lost: it holds what it held, and nobody knows for how long.
           if let index = attempts.indices.randomElement(using: &random) {
@@ -61,12 +72,14 @@ import Testing
             runs: Array(runs.values), hosts: present, pinnedHardware: pinned, reservations: reservations,
             holdings: there.compactMap { attempts[$0]?.holding }, now: now)
         ).filter { if case .wait = $0 { false } else { true } }
-        let isKnown = book.setHosts(present)
-        let changed = book.takeChangedRuns()
-        for run in isKnown ? changed : changed.union(runs.keys) { book.set(run, runs[run]) }
-        book.setHoldings(
-          of: there, isLimited: { there.contains($0) ? attempts[$0]?.isLimited : nil },
-          holding: { attempts[$0]?.holding })
+        let news = hosts.indices.map { (index: $0, host: present.indices.contains($0) ? present[$0] : nil) }
+        book.setHosts(news.filter { book.hosts[$0.index] != $0.host })
+        for run in book.takeChangedRuns() { book.set(run, runs[run]) }
+        for attempt in attempts.indices {
+          let told = there.contains(attempt) ? attempts[attempt] : nil
+          guard book.held[attempt] != told?.isLimited else { continue }
+          book.setHolding(of: attempt, told?.holding, isLimited: told?.isLimited ?? false)
+        }
         let decisions = book.decide(pinnedHardware: pinned, now: now)
         #expect(Set(decisions.map(plain)) == Set(expected.map(plain)), "seed \(seed), step \(step)")
 

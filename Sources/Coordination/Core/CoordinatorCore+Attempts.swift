@@ -196,7 +196,6 @@ extension CoordinatorCore {
       note(
         transition.attempt.sweep, transition.attempt.run, id(index), transition.event,
         "on \(name(attempts[index].host))")
-      isPlacingDue = true
       settleGang(of: run)
       return
     }
@@ -206,7 +205,6 @@ extension CoordinatorCore {
     case .gather: attempts[index].need = .gather
     case .none: break
     }
-    isPlacingDue = isPlacingDue || transition.action == .gather
     set(
       run, transition.run, why: transition.why, host: name(attempts[index].host), attempt: id(index),
       kind: transition.event)
@@ -263,14 +261,12 @@ extension CoordinatorCore {
       attempts[index].need = .stop
       attempts[index].notBefore = 0
     }
-    isPlacingDue = true
     output.writes.append(.attempt(attempts[index].record))
   }
 
   private mutating func unwatch(_ index: Int) {
     mayHaveRoom(attempts[index].host)
     hosts[attempts[index].host].watched.removeAll { $0 == index }
-    isPlacingDue = true
   }
 
   func name(_ host: Int) -> String { hosts[host].host.name }

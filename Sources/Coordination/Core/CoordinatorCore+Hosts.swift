@@ -1,3 +1,4 @@
+import BitCollections
 import Foundation
 import Launching
 import Ledger
@@ -61,7 +62,6 @@ extension CoordinatorCore {
     hosts[host].facts = facts
     let isKnown = hosts[host].isEnrolled
     hosts[host].isEnrolled = true
-    isPlacingDue = true
     hosts[host].isDiskFull = false
     if facts.freeDiskBytes < HostFacts.leastFreeDisk {
       hasFullDisk(host, "\(facts.freeDiskBytes) bytes are free in \(facts.workdir)")
@@ -81,7 +81,6 @@ extension CoordinatorCore {
   mutating func recovered(_ host: Int) {
     hosts[host].silentSince = now.steady
     guard !hosts[host].isBlocked else { return }
-    if hosts[host].trouble != nil { isPlacingDue = true }
     hosts[host].isReachable = true
     hosts[host].trouble = nil
     hosts[host].failures = 0
@@ -110,7 +109,6 @@ extension CoordinatorCore {
     host.isReachable = false
     host.isEnrolled = false
     hosts[command.host] = host
-    isPlacingDue = true
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
   }
 
@@ -137,14 +135,12 @@ extension CoordinatorCore {
       let pause = (hosts[host].host.slurm?.poll ?? 5) * Double(1 << min(hosts[host].refusals, 6))
       hosts[host].fullUntil = now.steady + min(settings.slowestClusterPoll, pause)
     }
-    isPlacingDue = true
   }
 
   mutating func hasRoom(_ host: Int) {
     guard hosts[host].refusals > 0 else { return }
     hosts[host].refusals = 0
     hosts[host].fullUntil = -.infinity
-    isPlacingDue = true
   }
 
   /// One of its jobs has ended.
@@ -154,17 +150,29 @@ extension CoordinatorCore {
   }
 
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Host) -> Bool { host.trouble != nil && now.steady - host.silentSince > settings.lostAfter }
+  func isSilent(_ host: Int) -> Bool {
+    hosts[host].trouble != nil && now.steady - hosts[host].silentSince > settings.lostAfter
+  }
+
+  /// Keeps count of those that stand out, and which the scheduler may have to be told of.
+  mutating func sortOutHosts() {
+    for host in hosts.takeChanged() {
+      if hosts[host].trouble != nil { troubled.insert(host) } else { troubled.remove(host) }
+      if hosts[host].facts == nil { unknown.insert(host) } else { unknown.remove(host) }
+      untoldHosts.insert(host)
+    }
+  }
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
-    for host in hosts.indices {
-      guard isSilent(hosts[host]), hosts[host].question == nil, let trouble = hosts[host].trouble else { continue }
-      let silence = now.steady - hosts[host].silentSince
-      let why = "host \(hosts[host].host.name) was not heard of for \(Int(silence)) s: \(trouble.message)"
+    for host in troubled where isSilent(host) && hosts[host].question == nil {
       for attempt in hosts[host].watched
       where attempts[attempt].record.state.isOpen && attempts[attempt].command == nil {
-        lose(attempt, why, ending: .unreachable, kind: "lost")
+        let silence = Int(now.steady - hosts[host].silentSince)
+        let trouble = hosts[host].trouble?.message ?? ""
+        lose(
+          attempt, "host \(name(host)) was not heard of for \(silence) s: \(trouble)", ending: .unreachable,
+          kind: "lost")
       }
     }
   }
@@ -199,7 +207,7 @@ extension CoordinatorCore {
   }
 
   private mutating func issue(_ host: Int, _ gather: Int?) {
-    if hosts[host].trouble != nil, !isSilent(hosts[host]) {
+    if hosts[host].trouble != nil, !isSilent(host) {
       rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
     }
     guard !hosts[host].isBlocked else { return }

@@ -1,3 +1,4 @@
+import BitCollections
 import Ledger
 import OrderedCollections
 import Planning
@@ -8,7 +9,7 @@ extension CoordinatorCore {
   /// Every host has told who it is or failed to, or was waited for long enough: which hardware a comparison takes must
   /// not depend on who answers first.
   var isPlacingAllowed: Bool {
-    now.steady >= started + settings.enrolPatience || hosts.allSatisfy { $0.facts != nil || $0.trouble != nil }
+    now.steady >= started + settings.enrolPatience || unknown.isSubset(of: troubled)
   }
 
   mutating func enqueue(_ run: Int) {
@@ -30,16 +31,14 @@ extension CoordinatorCore {
 
   /// Lets the scheduler decide where anything that it depends on has changed.
   mutating func place() {
-    for run in delayed.sorted() where runs[run].notBefore <= now.steady {
+    for run in delayed.filter({ runs[$0].notBefore <= now.steady }).sorted() {
       delayed.remove(run)
       enqueue(run)
     }
-    // A host that goes out of play changes what is possible.
-    let silent = hosts.count(where: isSilent)
-    isPlacingDue = isPlacingDue || silent != silentHosts
-    silentHosts = silent
+    guard isPlacingAllowed else { return }
+    tellScheduler()
     // What ends while the store is full fills the hosts.
-    guard isPlacingDue, isPlacingAllowed, room.refusals == 0 else { return }
+    guard isPlacingDue, room.refusals == 0 else { return }
     isPlacingDue = false
     guard !queue.isEmpty else { return }
     for decision in decide() {
@@ -59,8 +58,8 @@ extension CoordinatorCore {
           continue
         }
         // What only an unusable host could take ends here, and is told why.
-        let unusable = hosts.filter { !isInPlay($0) }.compactMap { host in
-          host.trouble.map { "\(host.host.name): \($0.message)" }
+        let unusable = hosts.indices.filter { !isInPlay($0) }.compactMap { host in
+          hosts[host].trouble.map { "\(name(host)): \($0.message)" }
         }
         let why = unusable.isEmpty ? reason : "\(reason); not usable: \(unusable.joined(separator: "; "))"
         dequeue(run)
@@ -69,34 +68,61 @@ extension CoordinatorCore {
     }
   }
 
-  /// The one place where the scheduler is asked: it is told what has changed since.
-  private mutating func decide() -> [Placement.Decision] {
-    let usable = hosts.filter(isInPlay)
-    let isKnown = book.setHosts(usable.map(placementHost))
-    let changed = book.takeChangedRuns()
-    // In order: the queue takes what comes at its end at once.
-    for run in (isKnown ? changed : changed.union(queue)).sorted() {
-      book.set(run, queue.contains(run) ? queuedRun(run) : nil)
+  /// Tells the scheduler of the hosts and attempts that have changed.
+  mutating func tellScheduler() {
+    sortOutHosts()
+    // Time alone puts out of play what was never heard of.
+    for host in unknown.intersection(troubled) where isInPlay(host) != (book.hosts[host] != nil) {
+      untoldHosts.insert(host)
     }
-    book.setHoldings(of: usable.lazy.flatMap(\.watched), isLimited: isLimited, holding: holding)
+    var changed = attempts.takeChanged()
+    for attempt in changed where hosts[attempts[attempt].host].refusals > 0 {
+      untoldHosts.insert(attempts[attempt].host)
+    }
+    var news: [(index: Int, host: Placement.Host?)] = []
+    for host in untoldHosts {
+      let place = isInPlay(host) ? placementHost(host) : nil
+      let former = book.hosts[host]
+      guard place != former else { continue }
+      news.append((host, place))
+      if place == nil || former == nil { changed.formUnion(hosts[host].watched) }
+    }
+    untoldHosts = []
+    if !news.isEmpty {
+      book.setHosts(news)
+      isPlacingDue = true
+    }
+    for attempt in changed {
+      pin(after: attempt)
+      let limited = isLimited(attempt)
+      guard book.held[attempt] != limited else { continue }
+      book.setHolding(of: attempt, limited.flatMap { _ in holding(attempt) }, isLimited: limited ?? false)
+      isPlacingDue = true
+    }
+  }
+
+  /// The one place where the scheduler is asked.
+  private mutating func decide() -> [Placement.Decision] {
+    // In order: the queue takes what comes at its end at once.
+    for run in book.takeChangedRuns().sorted() { book.set(run, queue.contains(run) ? queuedRun(run) : nil) }
     return book.decide(pinnedHardware: pinnedHardware, now: now.steady)
   }
 
-  /// Whether a time limit ends what an attempt holds; nil where it holds nothing.
-  private func isLimited(_ attempt: Int) -> Bool? {
-    guard attempts[attempt].occupies else { return nil }
+  /// Whether a time limit ends what an attempt holds; nil where it holds nothing of a host in play.
+  func isLimited(_ attempt: Int) -> Bool? {
+    guard attempts[attempt].occupies, book.hosts[attempts[attempt].host] != nil else { return nil }
     let state = attempts[attempt].record.state
     return state == .launching || state == .running
   }
 
   /// Waiting does not mend a blocked host, nor one that was never heard of at all.
-  private func isInPlay(_ host: Host) -> Bool { !host.isBlocked && !(host.facts == nil && isSilent(host)) }
+  func isInPlay(_ host: Int) -> Bool { !hosts[host].isBlocked && !(hosts[host].facts == nil && isSilent(host)) }
 
   /// A host that has not told who it is may be what the run needs.
   private func mayStillBeTaken(_ run: Int) -> Bool {
     guard let labels = sweeps[runs[run].sweep].cells[runs[run].record.cell]?.run.hosts else { return false }
-    return hosts.contains { host in
-      isInPlay(host) && host.facts == nil && labels.allSatisfy { host.host.labels[$0.key] == $0.value }
+    return unknown.contains { host in
+      isInPlay(host) && labels.allSatisfy { hosts[host].host.labels[$0.key] == $0.value }
     }
   }
 
@@ -135,22 +161,20 @@ extension CoordinatorCore {
   private func cell(of run: Int) -> Cell? { sweeps[runs[run].sweep].cells[runs[run].record.cell] }
 
   private func queuedRun(_ run: Int) -> Placement.QueuedRun? {
-    let record = runs[run].record
-    let sweep = sweeps[runs[run].sweep]
-    guard let cell = sweep.cells[record.cell] else { return nil }
+    guard let cell = cell(of: run) else { return nil }
     return SchedulerInput.run(
-      record, id: String(run), cell: cell, plan: sweep.plan,
+      runs[run].record, id: String(run), cell: cell, plan: sweeps[runs[run].sweep].plan,
       attempts: runs[run].attempts.map { attempts[$0].record },
       order: run, isCluster: isCluster)
   }
 
-  private func placementHost(_ host: Host) -> Placement.Host {
+  func placementHost(_ host: Int) -> Placement.Host {
     var place = SchedulerInput.host(
-      host.host, facts: host.facts, isReachable: host.isEnrolled, isDrained: drained.contains(host.host.name),
-      isFull: host.isDiskFull)
-    if host.refusals > 0 {
+      hosts[host].host, facts: hosts[host].facts, isReachable: hosts[host].isEnrolled,
+      isDrained: drained.contains(name(host)), isFull: hosts[host].isDiskFull)
+    if hosts[host].refusals > 0 {
       // A cluster that takes no more: those that it has refused come first.
-      place.freeCPUSlots = min(place.cpuSlots, host.watched.count { attempts[$0].occupies })
+      place.freeCPUSlots = min(place.cpuSlots, hosts[host].watched.count { attempts[$0].occupies })
     }
     return place
   }
@@ -159,7 +183,7 @@ extension CoordinatorCore {
     guard attempts[attempt].occupies else { return nil }
     let record = attempts[attempt].record
     // Of a sweep that is not driven here only its room is known.
-    let cell = attempts[attempt].run.flatMap { sweeps[runs[$0].sweep].cells[runs[$0].record.cell] }
+    let cell = attempts[attempt].run.flatMap(cell)
     return SchedulerInput.holding(
       record, cell: cell, age: now.wall - record.created, now: now.steady,
       isCluster: hosts[attempts[attempt].host].host.slurm != nil)
@@ -168,10 +192,30 @@ extension CoordinatorCore {
   /// Comparison → the hardware that its first attempt took.
   private var pinnedHardware: [String: String] {
     var pinned: [String: String] = [:]
-    for sweep in sweeps where sweep.openRuns > 0 && sweep.plan.compare.sameHardware {
-      let own = sweep.runs.lazy.flatMap { runs[$0].attempts }.map { attempts[$0].record }
-      pinned[sweep.id] = SchedulerInput.pinned(own) { record in hostIndex[record.host].flatMap { hosts[$0].facts } }
+    for sweep in sweeps.indices where sweeps[sweep].openRuns > 0 && sweeps[sweep].plan.compare.sameHardware {
+      guard let pin = sweeps[sweep].pin else { continue }
+      pinned[sweeps[sweep].id] = SchedulerInput.pinned([attempts[pin].record]) { _ in hosts[attempts[pin].host].facts }
     }
     return pinned
+  }
+
+  /// An attempt may have become the one whose hardware its sweep keeps to, or be so no longer.
+  private mutating func pin(after attempt: Int) {
+    guard let run = attempts[attempt].run else { return }
+    let sweep = runs[run].sweep
+    let former = sweeps[sweep].pin
+    if attempts[attempt].mayPin {
+      if let former, let first = attempts[former].run, (first, former) <= (run, attempt) { return }
+      sweeps[sweep].pin = attempt
+    } else if attempt == former {
+      // None before it did.
+      sweeps[sweep].pin = firstPin(from: run, of: sweep)
+    }
+    isPlacingDue = isPlacingDue || sweeps[sweep].pin != former
+  }
+
+  /// The first attempt of a run or of the sweep's later ones that may pin.
+  func firstPin(from run: Int, of sweep: Int) -> Int? {
+    (run..<sweeps[sweep].runs.upperBound).lazy.flatMap { runs[$0].attempts }.first { attempts[$0].mayPin }
   }
 }

@@ -1,3 +1,4 @@
+import BitCollections
 import Launching
 import Ledger
 import Planning
@@ -26,6 +27,8 @@ struct CoordinatorCore: Sendable {
     var openRuns: Int
     var isCancelling: Bool
     var isFinished = false
+    /// The first attempt of its first run that has one which neither failed nor was lost: the others keep to its hardware.
+    var pin: Int?
   }
 
   struct Run: Sendable {
@@ -71,9 +74,15 @@ struct CoordinatorCore: Sendable {
     var isFetched = false
     /// Steady time before which its need waits.
     var notBefore = 0.0
+    /// Its sweep is driven since: another one stands for it.
+    var isReplaced = false
 
     /// Whether GPUs or a CPU slot of its host are its own.
-    var occupies: Bool { record.state == .launching || record.state == .running || !record.isFenced }
+    var occupies: Bool {
+      !isReplaced && (record.state == .launching || record.state == .running || !record.isFenced)
+    }
+    /// Whether the other runs of its sweep may keep to its hardware.
+    var mayPin: Bool { record.state != .failed && record.state != .lost }
     /// Whether its host is still to be asked anything about it.
     var isWatched: Bool { record.state.isOpen || !record.isFenced }
   }
@@ -84,13 +93,13 @@ struct CoordinatorCore: Sendable {
   let started: Double
 
   /// By name.
-  var hosts: [Host]
+  var hosts: NotedArray<Host>
   let hostIndex: [String: Int]
   /// The one host is a cluster, which places runs by itself.
   let isCluster: Bool
   var sweeps: [Sweep] = []
   var runs: [Run] = []
-  var attempts: [Attempt] = []
+  var attempts = NotedArray<Attempt>()
   var attemptIndex: [String: Int] = [:]
   /// Runs that wait for a place, in the order of the sweeps and of their positions.
   var queue: Set<Int> = []
@@ -100,8 +109,12 @@ struct CoordinatorCore: Sendable {
   var book = PlacementBook()
   /// Something that placing depends on has changed.
   var isPlacingDue = true
-  /// How many hosts were silent for too long when runs were last placed.
-  var silentHosts = 0
+  /// Hosts in trouble.
+  var troubled = BitSet()
+  /// Hosts that have never told who they are.
+  var unknown = BitSet()
+  /// Hosts that have changed since the scheduler was last told of them.
+  var untoldHosts: Set<Int> = []
   /// Hosts that a person keeps from new runs.
   var drained: Set<String> = []
   var room = StoreRoom()
@@ -139,7 +152,7 @@ struct CoordinatorCore: Sendable {
     self.now = now
     started = now.steady
     let known = hosts.sorted { $0.name < $1.name }.map { Host($0, now: now.steady) }
-    self.hosts = known
+    self.hosts = NotedArray(known)
     isCluster = known.contains { $0.host.slurm != nil }
     hostIndex = Dictionary(known.enumerated().map { ($1.host.name, $0) }) { first, _ in first }
     for record in stragglers where attemptIndex[record.id] == nil { add(record, run: nil) }
@@ -153,6 +166,7 @@ struct CoordinatorCore: Sendable {
     self.now = now
     output = Output()
     for event in events { take(event) }
+    sortOutHosts()
     giveUpSilentHosts()
     output.failure = hopelessness
     if output.failure == nil {
@@ -166,7 +180,7 @@ struct CoordinatorCore: Sendable {
 
   /// Hosts that could not be used, with the reason.
   var troubles: [String: TransportError] {
-    Dictionary(hosts.compactMap { host in host.trouble.map { (host.host.name, $0) } }) { first, _ in first }
+    Dictionary(troubled.compactMap { host in hosts[host].trouble.map { (name(host), $0) } }) { first, _ in first }
   }
 
   // MARK: - Events
@@ -178,7 +192,9 @@ struct CoordinatorCore: Sendable {
       if let sweep = sweeps.firstIndex(where: { $0.id == id }) { cancel(sweep) }
     case .answered(let id, let answer): take(answer, to: id)
     case .drained(let names):
-      isPlacingDue = isPlacingDue || names != drained
+      for name in names.symmetricDifference(drained) {
+        if let host = hostIndex[name] { hosts.note(host) }
+      }
       drained = names
     case .tick: return
     }
@@ -281,6 +297,7 @@ struct CoordinatorCore: Sendable {
     if let known = attemptIndex[record.id] {
       // A straggler whose sweep is driven now.
       hosts[host].watched.removeAll { $0 == known }
+      attempts[known].isReplaced = true
     }
     attempts.append(attempt)
     attemptIndex[record.id] = index
@@ -342,7 +359,7 @@ struct CoordinatorCore: Sendable {
 
   /// The trouble of the first host, where no host can be used and waiting does not mend it.
   private var hopelessness: TransportError? {
-    guard hosts.allSatisfy(\.isBlocked) || hosts.allSatisfy({ $0.facts == nil && $0.trouble != nil }),
+    guard troubled.count == hosts.count, unknown.count == hosts.count || hosts.allSatisfy(\.isBlocked),
       sweeps.contains(where: { $0.openRuns > 0 })
     else { return nil }
     return hosts.first?.trouble
@@ -351,11 +368,11 @@ struct CoordinatorCore: Sendable {
   /// The sweeps that are over.
   private mutating func conclude() {
     for sweep in sweeps.indices where sweeps[sweep].openRuns == 0 && !sweeps[sweep].isFinished {
-      let isBusy = hosts.contains { host in
-        host.watched.contains { index in
+      let isBusy = hosts.indices.contains { host in
+        hosts[host].watched.contains { index in
           guard let run = attempts[index].run, runs[run].sweep == sweep else { return false }
           if attempts[index].command != nil { return true }
-          return host.trouble == nil && attempts[index].stopTries < settings.stopTries
+          return hosts[host].trouble == nil && attempts[index].stopTries < settings.stopTries
         }
       }
       if !isBusy {

@@ -2,12 +2,13 @@ import Scheduling
 
 /// What the scheduler was told of a core's runs, hosts and attempts, so that it is told only what has changed.
 ///
-/// Runs are known to it by their index, and what an attempt holds by its index.
+/// All of them are known by their index in the core.
 struct PlacementBook: Sendable {
   private var scheduler = Scheduler(hosts: [])
-  private var hosts: [Placement.Host] = []
+  /// Hosts in play, as it was told of them: without what attempts hold there.
+  private(set) var hosts: [Int: Placement.Host] = [:]
   /// Attempts whose holdings it was told of, and whether with a time limit.
-  private var held: [Int: Bool] = [:]
+  private(set) var held: [Int: Bool] = [:]
   /// Runs that it was told of.
   private var told: Set<Int> = []
   /// Runs that came into the queue or left it since it was last asked.
@@ -21,22 +22,11 @@ struct PlacementBook: Sendable {
     return changedRuns
   }
 
-  /// Says how the hosts stand, without what attempts hold there.
-  /// - Returns: False where all is forgotten, since a host came or went: then every run and every holding is new to it.
-  mutating func setHosts(_ hosts: [Placement.Host]) -> Bool {
-    guard hosts != self.hosts else { return true }
-    let isSame = hosts.map(\.name) == self.hosts.map(\.name)
-    self.hosts = hosts
-    if isSame {
-      scheduler.setHosts(hosts)
-    } else {
-      let kept = scheduler.reservations
-      scheduler = Scheduler(hosts: hosts)
-      scheduler.keep(kept)
-      held = [:]
-      told = []
-    }
-    return isSame
+  /// Says how hosts stand that have changed; nil: out of play. What is held of a host that comes or goes is told anew.
+  mutating func setHosts(_ changed: [(index: Int, host: Placement.Host?)]) {
+    let gone = changed.compactMap { index, host in host == nil ? hosts[index]?.name : nil }
+    for (index, host) in changed { hosts[index] = host }
+    scheduler.set(changed.compactMap(\.host), removing: Set(gone))
   }
 
   /// - Parameter run: nil: it does not wait any more.
@@ -49,22 +39,14 @@ struct PlacementBook: Sendable {
   }
 
   /// - Parameters:
-  ///   - attempts: those that may hold anything now.
-  ///   - isLimited: whether an attempt holds something, and if so, whether its time limit ends it; nil: it holds nothing.
-  ///   - holding: what it holds.
-  mutating func setHoldings(
-    of attempts: some Sequence<Int>, isLimited: (Int) -> Bool?, holding: (Int) -> Placement.Holding?
-  ) {
-    for (attempt, wasLimited) in held where isLimited(attempt) != wasLimited {
-      scheduler.release(Self.name(attempt))
-      held[attempt] = nil
-    }
-    for attempt in attempts where held[attempt] == nil {
-      guard let limited = isLimited(attempt), var holding = holding(attempt) else { continue }
-      holding.run = Self.name(attempt)
-      scheduler.hold(holding)
-      held[attempt] = limited
-    }
+  ///   - holding: What an attempt holds; nil: nothing.
+  ///   - isLimited: Whether a time limit ends it.
+  mutating func setHolding(of attempt: Int, _ holding: Placement.Holding?, isLimited: Bool) {
+    if held.removeValue(forKey: attempt) != nil { scheduler.release(Self.name(attempt)) }
+    guard var holding else { return }
+    holding.run = Self.name(attempt)
+    scheduler.hold(holding)
+    held[attempt] = isLimited
   }
 
   /// What starts where, by the index of the run; what is placed holds nothing before its attempt does.

@@ -201,6 +201,7 @@ final class SimulatedCoordinator {
       return
     }
     guard let output else { return }
+    simulation.violations += core?.staleness ?? []
     let lastOne = crashPoint == .betweenCommands ? simulation.random.between(0, output.commands.count) : Int.max
     for (number, command) in output.commands.enumerated() {
       if number == lastOne { break }
