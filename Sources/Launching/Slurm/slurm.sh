@@ -22,6 +22,7 @@
 #   nodes/   the exit code of each node of a gang
 #   signalled  Slurm told the job to end: its time was over, it was cancelled or had to make room
 #   copying  its command has ended, and dumps are brought from the disks of its nodes
+#   places/  the nodes that made a place for them; brought: at least one such place was emptied
 #   uncopied why not all of them could be brought, or why there was no place for them
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
 
@@ -173,10 +174,15 @@ make_scratch() {
       rm -rf "${owner%.of}" "${owner%.of}.taken" "$owner"
     fi
   done
-  problem=$({ mkdir -p "$base" && printf '%s\n' "$dir" >"$scratch.of" && mkdir -p -m 700 "$scratch"; } 2>&1) || {
+  problem=$({ mkdir -p "$base" "$dir/places" && printf '%s\n' "$dir" >"$scratch.of" && make_place; } 2>&1) || {
     printf 'no directory for dumps could be made on %s: %s\n' "$node" "$(printf '%s' "$problem" | one_line)" >"$dir/uncopied"
     return 1
   }
+}
+
+# Of nodes that share it, one makes it.
+make_place() {
+  if mkdir -m 700 "$scratch" 2>/dev/null; then : >"$dir/places/$node"; else mkdir -p -m 700 "$scratch"; fi
 }
 
 # Of the supervisor: sets reason where a command that ended well has dumps that could not be brought.
@@ -202,11 +208,17 @@ slurm_copy() (
   dir=$1 scratch=$2 node=${SLURMD_NODENAME:-$(uname -n)}
   # Nodes that share the place, since it is not on their own disks: one is enough.
   mkdir "$scratch.taken" 2>/dev/null || { [ -d "$scratch.taken" ] && exit 0; }
+  if [ ! -e "$scratch" ] && [ -e "$dir/brought" ] && [ ! -e "$dir/places/$node" ]; then
+    # It has come and gone.
+    rm -rf "$scratch.taken"
+    exit 0
+  fi
   code=0
   [ "$3" = drop ] || copy_dumps || {
     code=1
     printf '%s: %s\n' "$node" "$(printf '%s' "$problem" | one_line)" 2>/dev/null >"$dir/uncopied"
   }
+  : 2>/dev/null >"$dir/brought"
   rm -rf "$scratch" "$scratch.taken" "$scratch.of"
   exit "$code"
 )
