@@ -499,8 +499,8 @@ submit_one() {
   script=$dir/job.sh place=$dir log=$(printf '%s' "$dir/slurm.log" | sed 's/%/%%/g')
   eval "set -- $options"
   submit_job ${avoided:+"--exclude=$avoided"} "$@"
-  case $code.$avoided.$(one_line <"$stage") in
-  1.?*'onfiguration is not available'* | 1.?*'ode count specification invalid'*)
+  [ -z "$avoided" ] || case $code.$(one_line <"$stage") in
+  1.*'onfiguration is not available'* | 1.*'ode count specification invalid'*)
     # There are no others of the kind.
     rm -f "$dir/avoided"
     submit_job "$@"
