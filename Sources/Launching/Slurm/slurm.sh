@@ -432,6 +432,9 @@ slurm_submit() {
   say end
 }
 
+# Makes the run directory `dir`: this file system is everybody's, and the nodes come as the same user.
+make_directory() { mkdir -p "${dir%/*}" && (umask 077 && mkdir -p "$dir/files" "$dir/dumps"); }
+
 # Fills a run directory. False where its attempt is not to be submitted, which is then said. Arguments: id, token, settings,
 # command, specification, environment, [number name]...
 prepare_one() {
@@ -450,7 +453,7 @@ prepare_one() {
   # It may have been submitted by somebody who could not say so any more.
   number=$(awk -F '|' -v key="$key" '$NF == key { print $1; exit }' "$stage_dir/jobs" "$stage_dir/ended")
   if [ -n "$number" ] || [ -s "$dir/job" ]; then
-    mkdir -p "$dir/files" "$dir/dumps" && printf '%s\n' "$2" >"$dir/token" &&
+    make_directory && printf '%s\n' "$2" >"$dir/token" &&
       { [ -s "$dir/job" ] || printf '%s\n' "$number" >"$dir/job"; }
     say "$id" adopted
     return 1
@@ -462,7 +465,7 @@ prepare_one() {
   was_there=0
   [ ! -e "$dir/intent" ] || was_there=1
   {
-    mkdir -p "$dir/files" "$dir/dumps" && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
+    make_directory && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
       printf '%s' "$4" >"$dir/command" && head -c 4096 /dev/zero >"$dir/.reserve" &&
       printf '%s\n' "#!/bin/sh" "exec sh '$quoted_self' - slurm-job $quoted_workdir $quoted_leases '$quoted_attempts/$id'" >"$dir/job.sh" &&
       (umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh")
@@ -574,7 +577,7 @@ submit_elements() {
   place=$workdir/arrays/$key word=unwritable fresh=
   [ -e "$place" ] || fresh=1
   # Whoever runs or looks finds all of it.
-  { mkdir -p "$place" && cp "$part.keys" "$place/.attempts.$$" && sync "$place/.attempts.$$" && mv "$place/.attempts.$$" "$place/attempts"; } 2>"$stage" || return
+  { (umask 077 && mkdir -p "$place") && cp "$part.keys" "$place/.attempts.$$" && sync "$place/.attempts.$$" && mv "$place/.attempts.$$" "$place/attempts"; } 2>"$stage" || return
   # From here on Slurm may know them.
   for id in $(cut -d ' ' -f 2 "$part"); do
     { printf '%s\n' "$key" >"$workdir/attempts/$id/.intent" && mv "$workdir/attempts/$id/.intent" "$workdir/attempts/$id/intent"; } 2>"$stage" || return
@@ -745,7 +748,7 @@ slurm_stop() {
   while read -r id reason; do
     dir=$workdir/attempts/$id
     # A job that has not begun finds this, and does nothing.
-    { mkdir -p "$dir/files" "$dir/dumps" && { [ -e "$dir/exit.json" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
+    { make_directory && { [ -e "$dir/exit.json" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
       { [ -e "$dir/claim" ] || end_record "$dir" "$reason"; }; } 2>/dev/null || {
       say "$id" no-space "$workdir"
       continue
