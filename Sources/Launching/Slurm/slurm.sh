@@ -64,10 +64,10 @@ name_elements() {
 }
 
 # The same of jobs that Slurm has forgotten, by their names: from the accounting; where that is off, from the log of ended
-# jobs. Nothing where this machine has neither; false where they cannot be asked. Arguments: a file for what is said then,
-# one with names.
+# jobs. Nothing where this machine has neither, else it sets has_memory; false where they cannot be asked. Arguments: a file
+# for what is said then, one with names.
 account() {
-  unasked=
+  unasked='' has_memory=
   xargs -n 500 echo <"$2" >"$2.lines"
   while IFS= read -r names; do
     [ -z "$names" ] || account_some "$1" "$names" || {
@@ -83,13 +83,14 @@ account_some() {
   : >"$1"
   if command -v sacct >/dev/null 2>&1; then
     sacct -X -n -P -S now-14days --name "$(echo "$2" | tr ' ' ',')" \
-      -o JobIDRaw,State,Reason,NodeList,ExitCode,JobID,JobName 2>"$1" && return
+      -o JobIDRaw,State,Reason,NodeList,ExitCode,JobID,JobName 2>"$1" && has_memory=1 && return
     grep -q 'accounting storage is disabled' "$1" || return 1
     : >"$1"
   fi
   config=${config:-$(scontrol show config 2>"$1")}
   [ -n "$config" ] || return 1
   find_job_log
+  [ -z "$job_log" ] || has_memory=1
   [ -z "$job_log" ] || tail -c 67108864 "$job_log" 2>/dev/null | awk -v names="$2" -v user="($(id -u))" '
     BEGIN { count = split(names, all, " "); for (i = 1; i <= count; i++) wanted[all[i]] }
     # Another user may name a job as he likes.
@@ -715,8 +716,14 @@ slurm_status() {
     # An element that is cancelled while it waits leaves nothing behind, but its array is there.
     awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next } FILENAME == ARGV[2] { lost[$0]; next }
       { split($0, word, " ") } word[2] in known && word[1] in lost { sub(/\..*/, "", word[1]); print word[1] }' \
-      "$stage.queue" "$stage.lost" "$stage.arrays" | while read -r id; do say left-out "$id" yes; done
+      "$stage.queue" "$stage.lost" "$stage.arrays" >"$stage.left"
     account "$stage" "$stage.names" >"$stage.jobs" || say accounting-failed "$(one_line <"$stage")"
+    if [ -s "$stage.left" ]; then
+      # So may one that ended before it began anything: whoever keeps those is asked, and for how long Slurm itself does.
+      config=${config:-$(scontrol show config 2>"$stage")}
+      shown=$(setting MinJobAge)
+      while read -r id; do say left-out "$id" "${has_memory:-0} $shown"; done <"$stage.left"
+    fi
     select_jobs "$stage.lost" "$stage.jobs" | while IFS= read -r line; do say accounting "$line"; done
   fi
   say end
