@@ -1,4 +1,5 @@
 import Foundation
+import Glibc
 import Launching
 import TestSupport
 import Testing
@@ -93,6 +94,38 @@ struct GPUToolTests {
       #expect(shared.code == 4)
       let clean = try await launcher.end(of: "clean")
       #expect(clean.reason == nil)
+    }
+  }
+
+  /// A tool that not even KILL ends has a `timeout` that never comes back. The watch looks after 30 seconds, so this test
+  /// takes about as long.
+  @Test func `a tool that never answers keeps no run from its limit and no GPU from the next`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let hung = host.scratch.path("hung")
+      try host.scratch.write(
+        "bin/timeout",
+        """
+        #!/bin/sh
+        [ -e '\(host.scratch.path("hangs"))' ] || exec /usr/bin/timeout "$@"
+        group=
+        for word; do [ "$word" != --foreground ] || group=$word; done
+        echo $$ >'\(hung)'
+        exec /usr/bin/timeout $group 0 sleep 600
+        """, permissions: 0o755)
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      var outcome = try await launcher.launch(spec("hung", "sleep 300", gpus: 2, timeout: 33), files: [])
+      #expect(outcome == .started)
+      try host.scratch.write("hangs", "")
+      let record = try await launcher.end(of: "hung")
+      #expect(record.reason == "timeout")
+      let tool = try #require(Int32((host.scratch.text("hung") ?? "").trimmingCharacters(in: .newlines)))
+      #expect(isRunning(tool), "it is nobody's to wait for, nor to end")
+      try FileManager.default.removeItem(atPath: host.scratch.path("hangs"))
+      outcome = try await launcher.launch(spec("next", "true", gpus: 2), files: [])
+      #expect(outcome == .started)
+      kill(tool, SIGTERM)
     }
   }
 

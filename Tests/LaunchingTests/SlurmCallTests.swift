@@ -175,4 +175,36 @@ import Testing
       #expect(Set(left) == Set(slurm.jobs.filter { !$0.task.isEmpty }.map(\.name)), "no manifest of what was refused")
     }
   }
+
+  @Test(.timeLimit(.minutes(5))) func whatNoNodeCanTakeIsAskedForOnce() async throws {
+    try await Scratch.with { scratch in
+      let slurm = try ModelledSlurm(scratch)
+      try slurm.set("refusal", "sbatch: error: Requested node configuration is not available\n")
+      let outcomes = try await launch(launcher(slurm, scratch), specs(1...1))
+      guard case .refused = outcomes.first else {
+        Issue.record("\(outcomes)")
+        return
+      }
+      #expect(slurm.calls("sbatch").count == 1, "\(slurm.calls("sbatch"))")
+    }
+  }
+
+  /// The file system is everybody's.
+  @Test(.timeLimit(.minutes(5))) func runDirectoriesAreTheirOwnersAlone() async throws {
+    try await Scratch.with { scratch in
+      let slurm = try ModelledSlurm(scratch)
+      let launcher = launcher(slurm, scratch)
+      // Stopped before it is launched, alone, and as elements of arrays.
+      try await launcher.stop("early", reason: "cancelled")
+      _ = try await launch(launcher, specs(1...1))
+      _ = try await launch(launcher, specs(2...200))
+      let arrays = try FileManager.default.contentsOfDirectory(atPath: scratch.path("shared/arrays"))
+      #expect(!arrays.isEmpty)
+      let folders = ["early", "a1"] + (2...200).map { "a\($0)" }
+      for folder in folders.map({ "attempts/" + $0 }) + arrays.map({ "arrays/" + $0 }) {
+        let facts = try FileManager.default.attributesOfItem(atPath: scratch.path("shared/" + folder))
+        #expect(facts[.posixPermissions] as? Int == 0o700, "\(folder)")
+      }
+    }
+  }
 }

@@ -210,24 +210,34 @@ import Testing
     #expect(Self.status(SlurmEvidence()) == .absent)
   }
 
-  /// An element of an array that is cancelled while it waits is gone at once, and its array is not.
-  @Test(arguments: ["7_3", nil]) func whatItsArrayLacksWasCancelled(_ submitted: String?) {
+  /// An element of an array that is cancelled while it waits is gone at once, and its array is not. So may be one that
+  /// ended before it began anything, once that is forgotten: the difference is whether that would still be known.
+  @Test(arguments: ["7_3", nil]) func whatItsArrayLacksWasCancelledOrIsForgotten(_ submitted: String?) {
+    func status(_ evidence: SlurmEvidence, unseen: Double? = nil) -> AttemptStatus? {
+      evidence.status(unexplained: 60, unseen: unseen, now: 100)
+    }
+    func told(_ reason: String) -> AttemptStatus {
+      .exited(ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: reason))
+    }
     var evidence = Self.evidence(submitted: submitted)
-    evidence.isLeftOut = true
-    #expect(Self.status(evidence) == nil, "files come late: it may have run")
-    #expect(
-      Self.status(evidence, unexplained: 60)
-        == .exited(
-          ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: "cancelled-elsewhere")))
+    for (hasMemory, shown, unseen, isCancelled) in [
+      (true, 300, nil, true), (true, nil, nil, true), (false, 300, 299.0, true), (false, 0, nil, true),
+      (false, 300, 301.0, false), (false, 300, nil, false), (false, nil, 1.0, false),
+    ] as [(Bool, Int?, Double?, Bool)] {
+      evidence.leftOut = SlurmEvidence.LeftOut(hasMemory: hasMemory, shown: shown)
+      #expect(Self.status(evidence) == nil, "files come late: it may have run")
+      let found = status(evidence, unseen: unseen)
+      #expect(
+        isCancelled ? found == told("cancelled-elsewhere") : Self.isLost(found),
+        "memory \(hasMemory), shown \(shown.map { "\($0)" } ?? "?") s, unseen \(unseen.map { "\($0)" } ?? "?") s")
+    }
     evidence.cancel = "superseded"
-    #expect(
-      Self.status(evidence, unexplained: 60)
-        == .exited(
-          ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: "superseded")))
+    #expect(status(evidence) == told("superseded"))
+    evidence.leftOut = SlurmEvidence.LeftOut(hasMemory: true, shown: 300)
     evidence.claim = SlurmEvidence.Claim(number: "9", nodes: "n1", started: 5)
-    #expect(Self.isLost(Self.status(evidence, unexplained: 60)), "it had begun")
+    #expect(Self.isLost(status(evidence)), "it had begun")
     evidence.isComplete = false
-    #expect(Self.status(evidence, unexplained: 60) == nil)
+    #expect(status(evidence) == nil)
   }
 
   @Test func withoutAnAnswerOfTheAccountingNothingIsConcluded() {

@@ -516,8 +516,9 @@ list_kfd_processes() {
   grep -lx "$1" "$kfd"/proc/*/queues/*/gpuid 2>/dev/null | sed 's|.*/proc/\([^/]*\)/queues/.*|\1|' | sort -un
 }
 
-# nvidia-smi, which hangs for ever where its driver does: it has ten seconds, and none of our locks.
-ask_nvidia() { (close_locks && exec timeout -k 2 10 nvidia-smi "$@" </dev/null 9<&-); }
+# nvidia-smi, which hangs for ever where its driver does: it has ten seconds, and none of our locks. Where not even KILL
+# ends it, `timeout` waits on: nobody with a limit to keep may wait for this. In our group, so that it is nobody's process.
+ask_nvidia() { (close_locks && exec timeout --foreground -k 2 10 nvidia-smi "$@" </dev/null 9<&-); }
 
 # One line a GPU, in PCI order: kind, id, name.
 list_gpus() {
@@ -734,7 +735,7 @@ watch() {
   close_locks
   look_at_uptime
   begin=$((uptime / 100)) now=$((uptime / 100))
-  grown=$begin size=-1 next_size=$begin next_look=$((begin + 30))
+  grown=$begin size=-1 next_size=$begin next_look=$((begin + 30)) looker=
   while next=$((begin + limit)) &&
     { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
     { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
@@ -761,8 +762,12 @@ watch() {
     fi
     if [ -n "$gpu_kind" ] && [ "$gpu_kind" != declared ] && [ "$now" -ge "$next_look" ]; then
       next_look=$((now + 30))
-      # shellcheck disable=SC2046
-      if is_contended $$ "$1" $(echo "$gpu_ids" | tr ',' ' '); then : >"$dir/contended"; fi
+      # Beside us, one at a time: the limits are kept while it hangs.
+      if [ -z "$looker" ] || ! look_at "$looker" || [ "$group" != $$ ] || [ "$state" = Z ]; then
+        # shellcheck disable=SC2046
+        (if is_contended $$ "$1" $(echo "$gpu_ids" | tr ',' ' '); then : >"$dir/contended"; fi) &
+        looker=$!
+      fi
     fi
   done
 }

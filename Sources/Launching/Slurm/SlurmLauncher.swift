@@ -68,8 +68,14 @@ public final class SlurmLauncher: Launcher {
   private let launches: LaunchQueue
   private let stops: SendQueue<StopBatch, StopOutcome>
   private let absoluteWorkdir: Mutex<String?>
-  /// Since when attempts are without an explanation.
-  private let unexplained = Mutex<[String: ContinuousClock.Instant]>([:])
+  /// What earlier looks saw of attempts that had not ended.
+  private struct Sight {
+    /// When Slurm last had it in the queue.
+    var queued: ContinuousClock.Instant?
+    /// Since when it is without an explanation.
+    var unexplained: ContinuousClock.Instant?
+  }
+  private let sights = Mutex<[String: Sight]>([:])
 
   /// Attempts that are submitted together at most: sbatch may take a second each.
   private static let submissionsAtOnce = 64
@@ -141,18 +147,26 @@ public final class SlurmLauncher: Launcher {
   public func status(of attempts: [String]) async throws -> [String: AttemptStatus] {
     for attempt in attempts { try agent.checkName(attempt) }
     let input = attempts.map { $0 + "\n" }.joined()
+    let asked = ContinuousClock.now
     let reply = try await agent.call("slurm-status", input: Array(input.utf8), limit: 256 << 20, timeout: patience)
     let evidence = try agent.evidence(of: attempts, reply.lines)
     let time = ContinuousClock.now
     let now = Date().timeIntervalSince1970
-    return unexplained.withLock { known in
+    return sights.withLock { sights in
       var found: [String: AttemptStatus] = [:]
       for (attempt, evidence) in evidence {
-        let since = known[attempt] ?? time
-        let age = since.duration(to: time).components
-        let status = evidence.status(unexplained: Double(age.seconds) + Double(age.attoseconds) * 1e-18, now: now)
+        var sight = sights[attempt] ?? Sight()
+        let since = sight.unexplained ?? time
+        let status = evidence.status(
+          unexplained: since.duration(to: time) / .seconds(1),
+          unseen: sight.queued.map { $0.duration(to: since) / .seconds(1) }, now: now)
         found[attempt] = status
-        known[attempt] = status == nil ? since : nil
+        sight.unexplained = status == nil ? since : nil
+        if evidence.isQueued { sight.queued = asked }
+        switch status {
+        case .exited, .lost, .absent: sights[attempt] = nil
+        default: sights[attempt] = sight
+        }
       }
       return found
     }
@@ -245,7 +259,9 @@ extension SlurmEvidence {
     case "refusal": refusal = String(value)
     case "signalled": isSignalled = true
     case "copying": isCopying = true
-    case "left-out": isLeftOut = true
+    case "left-out":
+      let (memory, shown) = value.firstWord
+      leftOut = LeftOut(hasMemory: memory == "1", shown: Int(shown))
     case "uncopied": uncopied = String(value)
     case "avoided": avoided = String(value)
     case "claim":

@@ -116,6 +116,15 @@ struct SlurmEvidence: Sendable, Hashable {
     static let unknown = Claim(number: "?", nodes: "?", started: 0)
   }
 
+  /// Slurm knows the array of which it was to be an element, and not the element: it was cancelled while it waited, or
+  /// has ended so long ago that it is forgotten.
+  struct LeftOut: Sendable, Hashable {
+    /// The accounting or the log of ended jobs was asked, too. Neither is told of what is cancelled while it waits.
+    var hasMemory: Bool
+    /// Seconds for which Slurm shows what has ended, at least: 0 is for ever; nil: not known.
+    var shown: Int?
+  }
+
   var hasDirectory = false
   /// What sbatch told.
   var submitted: String?
@@ -135,8 +144,7 @@ struct SlurmEvidence: Sendable, Hashable {
   var uncopied: String?
   /// Nodes on which its job is not to run, since they failed an earlier attempt.
   var avoided: String?
-  /// Slurm knows the array of which it was to be an element, and not the element.
-  var isLeftOut = false
+  var leftOut: LeftOut?
   var jobs: [SlurmJob] = []
   /// Whether all who could know its job were asked, and answered.
   var isComplete = true
@@ -148,10 +156,11 @@ struct SlurmEvidence: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - unexplained: Seconds since it was first seen without an explanation: files of shared file systems come late.
+  ///   - unseen: Seconds between the last look that found it in the queue and then; nil: no look of ours has.
   ///   - now: Seconds since 1970.
   /// - Returns: nil: not known at present.
-  func status(unexplained: Double, now: Double) -> AttemptStatus? {
-    let status = plainStatus(unexplained: unexplained, now: now)
+  func status(unexplained: Double, unseen: Double? = nil, now: Double) -> AttemptStatus? {
+    let status = plainStatus(unexplained, unseen, now)
     if let unreadableRecord {
       switch status {
       case nil, .absent, .lost: return .lost("its exit record cannot be read: \(unreadableRecord.debugDescription)")
@@ -169,9 +178,9 @@ struct SlurmEvidence: Sendable, Hashable {
     return status
   }
 
-  private func plainStatus(unexplained: Double, now: Double) -> AttemptStatus? {
+  private func plainStatus(_ unexplained: Double, _ unseen: Double?, _ now: Double) -> AttemptStatus? {
     guard hasDirectory else { return .absent }
-    guard let job = decisive else { return forgotten(unexplained, now) }
+    guard let job = decisive else { return forgotten(unexplained, unseen, now) }
     guard let state = job.parsed else {
       return .waiting("Slurm shows job \(job.number) as \(job.state), a state that is not known here")
     }
@@ -184,6 +193,13 @@ struct SlurmEvidence: Sendable, Hashable {
     case .paused: return .waiting("job \(job.number) is \(state.rawValue.lowercased())")
     case .requeued: return .lost("Slurm put job \(job.number) back into the queue: \(state.rawValue)")
     case .ended(let end): return ended(end, job, unexplained, now)
+    }
+  }
+
+  /// Slurm has a job of it that has not ended.
+  var isQueued: Bool {
+    jobs.contains { job in
+      if case .ended = job.parsed?.phase { false } else { job.parsed != nil }
     }
   }
 
@@ -231,16 +247,22 @@ struct SlurmEvidence: Sendable, Hashable {
   }
 
   /// Slurm does not know it any more.
-  private func forgotten(_ unexplained: Double, _ now: Double) -> AttemptStatus? {
+  private func forgotten(_ unexplained: Double, _ unseen: Double?, _ now: Double) -> AttemptStatus? {
     if let record {
       // Why it was told to end nobody knows any more; that it ended well must not be believed.
       let isOwn = record.reason != nil && record.reason != "cancelled"
       return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
     }
     if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
-    guard submitted != nil || claim != nil || isLeftOut else { return isComplete ? .absent : nil }
+    guard submitted != nil || claim != nil || leftOut != nil else { return isComplete ? .absent : nil }
     guard isComplete, unexplained >= Self.patience else { return nil }
-    if isLeftOut, claim == nil { return .exited(told(cancel ?? "cancelled-elsewhere", now)) }
+    if let leftOut, claim == nil {
+      if let cancel { return .exited(told(cancel, now)) }
+      // Had it ended of itself, the memory would have it, or Slurm would still show it.
+      let isShown = leftOut.shown.map { shown in shown == 0 || unseen.map { $0 < Double(shown) } == true } ?? false
+      if leftOut.hasMemory || isShown { return .exited(told("cancelled-elsewhere", now)) }
+      return .lost("Slurm does not know its element of array job \(submitted ?? "?") any more, which began nothing")
+    }
     if let claim {
       return .lost(
         "Slurm does not know job \(claim.number) any more, which began on \(claim.nodes) and left no exit record")

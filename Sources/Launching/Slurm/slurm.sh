@@ -22,6 +22,7 @@
 #   nodes/   the exit code of each node of a gang
 #   signalled  Slurm told the job to end: its time was over, it was cancelled or had to make room
 #   copying  its command has ended, and dumps are brought from the disks of its nodes
+#   places/  the nodes that made a place for them; brought: at least one such place was emptied
 #   uncopied why not all of them could be brought, or why there was no place for them
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
 
@@ -63,10 +64,10 @@ name_elements() {
 }
 
 # The same of jobs that Slurm has forgotten, by their names: from the accounting; where that is off, from the log of ended
-# jobs. Nothing where this machine has neither; false where they cannot be asked. Arguments: a file for what is said then,
-# one with names.
+# jobs. Nothing where this machine has neither, else it sets has_memory; false where they cannot be asked. Arguments: a file
+# for what is said then, one with names.
 account() {
-  unasked=
+  unasked='' has_memory=
   xargs -n 500 echo <"$2" >"$2.lines"
   while IFS= read -r names; do
     [ -z "$names" ] || account_some "$1" "$names" || {
@@ -82,13 +83,14 @@ account_some() {
   : >"$1"
   if command -v sacct >/dev/null 2>&1; then
     sacct -X -n -P -S now-14days --name "$(echo "$2" | tr ' ' ',')" \
-      -o JobIDRaw,State,Reason,NodeList,ExitCode,JobID,JobName 2>"$1" && return
+      -o JobIDRaw,State,Reason,NodeList,ExitCode,JobID,JobName 2>"$1" && has_memory=1 && return
     grep -q 'accounting storage is disabled' "$1" || return 1
     : >"$1"
   fi
   config=${config:-$(scontrol show config 2>"$1")}
   [ -n "$config" ] || return 1
   find_job_log
+  [ -z "$job_log" ] || has_memory=1
   [ -z "$job_log" ] || tail -c 67108864 "$job_log" 2>/dev/null | awk -v names="$2" -v user="($(id -u))" '
     BEGIN { count = split(names, all, " "); for (i = 1; i <= count; i++) wanted[all[i]] }
     # Another user may name a job as he likes.
@@ -173,10 +175,15 @@ make_scratch() {
       rm -rf "${owner%.of}" "${owner%.of}.taken" "$owner"
     fi
   done
-  problem=$({ mkdir -p "$base" && printf '%s\n' "$dir" >"$scratch.of" && mkdir -p -m 700 "$scratch"; } 2>&1) || {
+  problem=$({ mkdir -p "$base" "$dir/places" && printf '%s\n' "$dir" >"$scratch.of" && make_place; } 2>&1) || {
     printf 'no directory for dumps could be made on %s: %s\n' "$node" "$(printf '%s' "$problem" | one_line)" >"$dir/uncopied"
     return 1
   }
+}
+
+# Of nodes that share it, one makes it.
+make_place() {
+  if mkdir -m 700 "$scratch" 2>/dev/null; then : >"$dir/places/$node"; else mkdir -p -m 700 "$scratch"; fi
 }
 
 # Of the supervisor: sets reason where a command that ended well has dumps that could not be brought.
@@ -202,11 +209,17 @@ slurm_copy() (
   dir=$1 scratch=$2 node=${SLURMD_NODENAME:-$(uname -n)}
   # Nodes that share the place, since it is not on their own disks: one is enough.
   mkdir "$scratch.taken" 2>/dev/null || { [ -d "$scratch.taken" ] && exit 0; }
+  if [ ! -e "$scratch" ] && [ -e "$dir/brought" ] && [ ! -e "$dir/places/$node" ]; then
+    # It has come and gone.
+    rm -rf "$scratch.taken"
+    exit 0
+  fi
   code=0
   [ "$3" = drop ] || copy_dumps || {
     code=1
     printf '%s: %s\n' "$node" "$(printf '%s' "$problem" | one_line)" 2>/dev/null >"$dir/uncopied"
   }
+  : 2>/dev/null >"$dir/brought"
   rm -rf "$scratch" "$scratch.taken" "$scratch.of"
   exit "$code"
 )
@@ -420,6 +433,9 @@ slurm_submit() {
   say end
 }
 
+# Makes the run directory `dir`: this file system is everybody's, and the nodes come as the same user.
+make_directory() { mkdir -p "${dir%/*}" && (umask 077 && mkdir -p "$dir/files" "$dir/dumps"); }
+
 # Fills a run directory. False where its attempt is not to be submitted, which is then said. Arguments: id, token, settings,
 # command, specification, environment, [number name]...
 prepare_one() {
@@ -438,7 +454,7 @@ prepare_one() {
   # It may have been submitted by somebody who could not say so any more.
   number=$(awk -F '|' -v key="$key" '$NF == key { print $1; exit }' "$stage_dir/jobs" "$stage_dir/ended")
   if [ -n "$number" ] || [ -s "$dir/job" ]; then
-    mkdir -p "$dir/files" "$dir/dumps" && printf '%s\n' "$2" >"$dir/token" &&
+    make_directory && printf '%s\n' "$2" >"$dir/token" &&
       { [ -s "$dir/job" ] || printf '%s\n' "$number" >"$dir/job"; }
     say "$id" adopted
     return 1
@@ -450,7 +466,7 @@ prepare_one() {
   was_there=0
   [ ! -e "$dir/intent" ] || was_there=1
   {
-    mkdir -p "$dir/files" "$dir/dumps" && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
+    make_directory && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
       printf '%s' "$4" >"$dir/command" && head -c 4096 /dev/zero >"$dir/.reserve" &&
       printf '%s\n' "#!/bin/sh" "exec sh '$quoted_self' - slurm-job $quoted_workdir $quoted_leases '$quoted_attempts/$id'" >"$dir/job.sh" &&
       (umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh")
@@ -487,8 +503,8 @@ submit_one() {
   script=$dir/job.sh place=$dir log=$(printf '%s' "$dir/slurm.log" | sed 's/%/%%/g')
   eval "set -- $options"
   submit_job ${avoided:+"--exclude=$avoided"} "$@"
-  case $code.$avoided.$(one_line <"$stage") in
-  1.?*'onfiguration is not available'* | 1.?*'ode count specification invalid'*)
+  [ -z "$avoided" ] || case $code.$(one_line <"$stage") in
+  1.*'onfiguration is not available'* | 1.*'ode count specification invalid'*)
     # There are no others of the kind.
     rm -f "$dir/avoided"
     submit_job "$@"
@@ -562,7 +578,7 @@ submit_elements() {
   place=$workdir/arrays/$key word=unwritable fresh=
   [ -e "$place" ] || fresh=1
   # Whoever runs or looks finds all of it.
-  { mkdir -p "$place" && cp "$part.keys" "$place/.attempts.$$" && sync "$place/.attempts.$$" && mv "$place/.attempts.$$" "$place/attempts"; } 2>"$stage" || return
+  { (umask 077 && mkdir -p "$place") && cp "$part.keys" "$place/.attempts.$$" && sync "$place/.attempts.$$" && mv "$place/.attempts.$$" "$place/attempts"; } 2>"$stage" || return
   # From here on Slurm may know them.
   for id in $(cut -d ' ' -f 2 "$part"); do
     { printf '%s\n' "$key" >"$workdir/attempts/$id/.intent" && mv "$workdir/attempts/$id/.intent" "$workdir/attempts/$id/intent"; } 2>"$stage" || return
@@ -700,8 +716,14 @@ slurm_status() {
     # An element that is cancelled while it waits leaves nothing behind, but its array is there.
     awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next } FILENAME == ARGV[2] { lost[$0]; next }
       { split($0, word, " ") } word[2] in known && word[1] in lost { sub(/\..*/, "", word[1]); print word[1] }' \
-      "$stage.queue" "$stage.lost" "$stage.arrays" | while read -r id; do say left-out "$id" yes; done
+      "$stage.queue" "$stage.lost" "$stage.arrays" >"$stage.left"
     account "$stage" "$stage.names" >"$stage.jobs" || say accounting-failed "$(one_line <"$stage")"
+    if [ -s "$stage.left" ]; then
+      # So may one that ended before it began anything: whoever keeps those is asked, and for how long Slurm itself does.
+      config=${config:-$(scontrol show config 2>"$stage")}
+      shown=$(setting MinJobAge)
+      while read -r id; do say left-out "$id" "${has_memory:-0} $shown"; done <"$stage.left"
+    fi
     select_jobs "$stage.lost" "$stage.jobs" | while IFS= read -r line; do say accounting "$line"; done
   fi
   say end
@@ -733,7 +755,7 @@ slurm_stop() {
   while read -r id reason; do
     dir=$workdir/attempts/$id
     # A job that has not begun finds this, and does nothing.
-    { mkdir -p "$dir/files" "$dir/dumps" && { [ -e "$dir/exit.json" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
+    { make_directory && { [ -e "$dir/exit.json" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
       { [ -e "$dir/claim" ] || end_record "$dir" "$reason"; }; } 2>/dev/null || {
       say "$id" no-space "$workdir"
       continue
