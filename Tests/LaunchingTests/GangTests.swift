@@ -105,12 +105,7 @@ struct GangTests {
       let launcher = host.launcher(gpus: 2)
       _ = try await launcher.enrol()
       // A minute is long for a test.
-      let folder = host.workdir + "/agent"
-      let script = folder + "/" + (try #require(try FileManager.default.contentsOfDirectory(atPath: folder).first))
-      let text = try String(contentsOfFile: script, encoding: .utf8)
-      #expect(text.contains("\npatience=60\n"))
-      try text.replacing("\npatience=60\n", with: "\npatience=15\n")
-        .write(toFile: script, atomically: true, encoding: .utf8)
+      try host.patchScript([("\npatience=60\n", "\npatience=15\n")])
       for id in ["forgotten", "wanted"] {
         var share = spec(id, "echo begun", gpus: 1)
         share.holdSeconds = 100

@@ -93,6 +93,18 @@ struct TestHost {
     await endAll()
   }
 
+  /// Changes the script that the host has: texts, and what stands in their place.
+  func patchScript(_ changes: [(String, String)]) throws {
+    let folder = workdir + "/agent"
+    let script = folder + "/" + (try #require(try FileManager.default.contentsOfDirectory(atPath: folder).first))
+    var text = try String(contentsOfFile: script, encoding: .utf8)
+    for (old, new) in changes {
+      #expect(text.contains(old))
+      text.replace(old, with: new)
+    }
+    try text.write(toFile: script, atomically: true, encoding: .utf8)
+  }
+
   /// No test leaves a process behind, whatever became of it.
   private func endAll() async {
     let ids = (try? FileManager.default.contentsOfDirectory(atPath: workdir + "/attempts")) ?? []

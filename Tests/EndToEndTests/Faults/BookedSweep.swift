@@ -200,9 +200,9 @@ struct BookedSweep {
   func told(_ text: String) async throws -> Bool { try await rollcall("status", "last").output.contains(text) }
 
   /// Waits until something holds.
-  /// - Throws: `ToolFailure` after a minute: it never will.
+  /// - Throws: `ToolFailure` after three minutes: it never will.
   func until(_ condition: () async throws -> Bool) async throws {
-    let end = ContinuousClock.now + .seconds(60)
+    let end = ContinuousClock.now + .seconds(180)
     while try await !condition() {
       guard ContinuousClock.now < end else { throw ToolFailure(description: "what the test waits for never came") }
       try await Task.sleep(for: .milliseconds(50))

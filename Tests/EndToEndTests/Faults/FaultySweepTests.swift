@@ -21,12 +21,17 @@ import Testing
 
   @Test func sshdIsKilledAndComesBack() async throws {
     try await BookedSweep.with(Self.gated) { sweep in
-      let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
+      let told = sweep.scratch.path("told")
+      let outcome = try await sweep.during("run", "job.yaml", "--json", told: told) { _ in
         try await sweep.begun(2)
+        let before = sweep.scratch.text("told")?.count ?? 0
         for server in sweep.servers { server.stop() }
         // They end while nobody can ask.
         try sweep.openGate()
-        try await Task.sleep(for: .seconds(3))
+        try await sweep.until {
+          let since = (sweep.scratch.text("told") ?? "").dropFirst(before)
+          return sweep.servers.allSatisfy { since.contains("host \($0.alias): ") }
+        }
         for server in sweep.servers { try await server.start() }
       }
       _ = try await finished(outcome, sweep)
@@ -97,7 +102,8 @@ import Testing
       var sizes: [Int] = []
       let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
         for _ in 0..<2 {
-          sizes.append(try await Self.partSize(sweep, above: (sizes.last ?? 0) + (4 << 20)))
+          let least = (sizes.last ?? 0) + (4 << 20)
+          sizes.append(try await Self.partSize(sweep, above: least < form.ballast / 2 ? least : 4 << 20, of: form))
           try sweep.server("alpha").cutConnections()
         }
       }
@@ -108,12 +114,14 @@ import Testing
   }
 
   /// Waits until a cut or running transfer has so many bytes of one file.
-  private static func partSize(_ sweep: BookedSweep, above least: Int) async throws -> Int {
+  private static func partSize(_ sweep: BookedSweep, above least: Int, of form: BookedSweep.Form) async throws -> Int {
     let folder = sweep.rollcall.store + "/incoming"
     while true {
       for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
         var facts = stat()
-        if stat("\(folder)/\(name)", &facts) == 0, facts.st_size >= least { return Int(facts.st_size) }
+        if stat("\(folder)/\(name)", &facts) == 0, (least..<form.ballast).contains(Int(facts.st_size)) {
+          return Int(facts.st_size)
+        }
       }
       try await Task.sleep(for: .milliseconds(2))
     }
@@ -231,7 +239,7 @@ import Testing
   @Test func aRankThatStallsIsEndedAndToldAndTheOthersGoOn() async throws {
     var form = BookedSweep.Form()
     form.repetitions = 2
-    form.limits = ["stall_timeout: 2s"]
+    form.limits = ["stall_timeout: 5s"]
     // Of two ranks one waits for ever for the other, which has gone.
     form.work =
       #"if [ "$ROLLCALL_WORLD_SIZE$ROLLCALL_REPEAT" = 21 ]; then (sleep 0.1; echo rank0) & sleep 300 & wait; fi"#
@@ -295,10 +303,11 @@ import Testing
       let told = sweep.scratch.path("told")
       let outcome = try await sweep.during("run", "job.yaml", "--json", told: told) { _ in
         try await sweep.begun(2)
+        let before = sweep.scratch.text("told")?.count ?? 0
         try await network.cut()
         try sweep.openGate()
         // Until an answer was waited for in vain, and the host counts as unreachable.
-        try await sweep.until { sweep.scratch.text("told")?.contains("host far: ") == true }
+        try await sweep.until { (sweep.scratch.text("told") ?? "").dropFirst(before).contains("host far: ") }
         #expect(try await sweep.states() == ["running", "running"])
         try await network.mend()
       }
@@ -317,11 +326,11 @@ import Testing
       try await network.limit(megabits: 200)
       var sizes: [Int] = []
       let outcome = try await sweep.during("run", "job.yaml", "--json") { _ in
-        sizes.append(try await Self.partSize(sweep, above: 24 << 20))
+        sizes.append(try await Self.partSize(sweep, above: 24 << 20, of: form))
         try await network.cut()
         if connectionIsLost { server.cutConnections() }
         try await Task.sleep(for: .seconds(1))
-        sizes.append(try await Self.partSize(sweep, above: 24 << 20))
+        sizes.append(try await Self.partSize(sweep, above: 24 << 20, of: form))
         try await network.mend()
       }
       #expect(sizes.allSatisfy { (24 << 20..<form.ballast).contains($0) }, "the cut must fall into a file: \(sizes)")

@@ -32,7 +32,7 @@ struct SlurmArrayTests {
   /// that waits is cancelled by somebody else.
   @Test(.timeLimit(.minutes(10))) func eachRunIsOneElementWhateverFails() async throws {
     try await Scratch.with { scratch in
-      try await SlurmCluster.with(in: scratch, maxArraySize: 50) { cluster in
+      try await SlurmCluster.with(in: scratch, minJobAge: 3600, maxArraySize: 50) { cluster in
         try writeJob(
           scratch,
           "echo ${{ n }} >>\(scratch.path)/book; until [ -e \(scratch.path)/go ]; do sleep 0.5; done; echo ${{ n }} done"

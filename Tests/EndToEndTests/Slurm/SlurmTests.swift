@@ -55,7 +55,7 @@ struct SlurmTests {
 
   @Test(.timeLimit(.minutes(12))) func nothingIsLostOrDoneTwiceWhateverFails() async throws {
     try await Scratch.with { scratch in
-      try await SlurmCluster.with(in: scratch) { cluster in
+      try await SlurmCluster.with(in: scratch, minJobAge: 3600) { cluster in
         try writeJob(scratch, ["restart", "node", "cancelled", "cluster-limit", "plain", "own-limit", "fails"])
         let rollcall = try cluster.rollcall(
           scratch, keys: ["exclusive: true"], commands: try SlurmCluster.deadlySubmission(scratch))
