@@ -117,6 +117,7 @@ public struct ShardPlanner: Sendable {
     return "a residual of \((value * 10_000).rounded() / 10_000)"
   }
 
+  /// Shapes in words.
   public func listed(_ shapes: [[Int]]) -> String { shapes.map { "\($0)" }.joined(separator: ", ") }
 
   func mismatch(_ reference: [Tensor], _ target: [Tensor]) -> AlignmentError {

@@ -113,8 +113,8 @@ public struct MeasureAccumulator: Sendable {
   ///
   /// - Parameter next: begun where this one ends, one whole chunk.
   public mutating func merge(_ next: MeasureAccumulator) {
-    leastDifference = max(leastDifference, next.leastDifference)
     precondition(next.start == position, "chunks are merged in order")
+    leastDifference = max(leastDifference, next.leastDifference)
     position = next.position
     total += next.total
     var closed = next.rows[...]

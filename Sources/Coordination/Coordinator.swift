@@ -32,8 +32,9 @@ public actor Coordinator {
     public var slowestPoll = 5.0
     /// Part of the time since the last launch or news that passes until the next poll.
     public var pollShare = 0.2
-    /// The same for this machine, where a poll is a look at some files: what ends there makes room at once.
+    /// As `quickestPoll`, for this machine, where a poll is a look at some files: what ends there makes room at once.
     public var quickestLocalPoll = 0.002
+    /// As `pollShare`, for this machine.
     public var localPollShare = 0.05
     /// So many times as long as such a poll took, the next one waits.
     public var localPollRest = 4.0

@@ -10,7 +10,9 @@ enum FileSystem {
         message: "cannot \(action): \(reason); \(room(at: path)). Free some space and gather again: "
           + "whole files are kept")
     }
-    return GatheringError(code: .store, path: path, message: "cannot \(action): \(reason)")
+    // Of one file, and no fault of the store.
+    let isOfName = [ENAMETOOLONG, EINVAL, EILSEQ].contains(code)
+    return GatheringError(code: isOfName ? .storedName : .store, path: path, message: "cannot \(action): \(reason)")
   }
 
   /// Free bytes for us on the file system that holds a path; nil where it cannot be asked.

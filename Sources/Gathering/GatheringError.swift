@@ -15,6 +15,8 @@ public struct GatheringError: Error, Sendable, Hashable, CustomStringConvertible
     case noSpace = "no-space"
     /// The store's file system refused something.
     case store
+    /// The store's file system takes no file of such a name: too long, or with characters that it does not have.
+    case storedName = "stored-name"
     /// The store does not hold any more what a manifest was to name.
     case objectGone = "object-gone"
     /// The run has no manifest in the store: never gathered, or its gather did not end.

@@ -38,6 +38,29 @@ import Transports
       actions, Command(id: 1, host: "here", action: .gather(attempt, run, shares: [])), store + "/incoming")
   }
 
+  @Test func aNameThatTheStoreDoesNotTakeIsOneRunsTrouble() async throws {
+    try await Scratch.with { scratch in
+      try await gather(in: scratch) { actions, command, _ in
+        // With the path of the store before it, more than a path may have.
+        try await runPython(
+          """
+          import os, sys
+          os.chdir(sys.argv[1])
+          for _ in range(19):
+              os.mkdir("d" * 200)
+              os.chdir("d" * 200)
+          open("rank0.pt", "wb").close()
+          """, [scratch.path("work/attempts/a1/dumps")])
+        guard case .notGathered(let why) = try await actions.perform(command) else {
+          Issue.record("the run is not whole")
+          return
+        }
+        #expect(why.contains("too long"), "\(why)")
+        try await runTool("rm", ["-r", scratch.path("work")])
+      }
+    }
+  }
+
   @Test func aStoreThatIsAwayForAMomentLosesNothing() async throws {
     try await Scratch.with { scratch in
       try await gather(in: scratch) { actions, command, incoming in

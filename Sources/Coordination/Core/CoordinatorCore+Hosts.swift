@@ -96,10 +96,10 @@ extension CoordinatorCore {
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
     if host.trouble == nil { host.silentSince = now.steady }
-    // Commands that were under way together fail together, and count once.
     // A host that knew our key before is to know it again when what it asks (a directory service) is back. Many vain
     // tries may lock an account.
     let isPassing = trouble.code == .authenticationFailed && host.facts != nil
+    // Commands that were under way together fail together, and count once.
     if host.trouble == nil || host.retryAt <= now.steady {
       host.failures += 1
       host.retryAt = now.steady + min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))

@@ -28,6 +28,7 @@ enum NPZFile {
     }
     return dump
   }
+
   /// Unpacked bytes of one file's arrays at most: each is unpacked once when the file is opened.
   private static let limit = 4 << 30
 

@@ -151,8 +151,10 @@ final class SSHSession {
     for direction in [SSH_OPTIONS_CIPHERS_C_S, SSH_OPTIONS_CIPHERS_S_C] {
       ssh_options_set(session, direction, quickCiphers)
     }
-    // So does the user's `KexAlgorithms`.
+    // A quicker key exchange, too; the user's `KexAlgorithms` overrides it.
     if let methods = quickKeyExchange { ssh_options_set(session, SSH_OPTIONS_KEY_EXCHANGE, methods) }
+    // The agent of the environment, for which libssh would wait without end; the user's `IdentityAgent` overrides it.
+    if SSHAgent.isSilent { ssh_options_set(session, SSH_OPTIONS_IDENTITY_AGENT, "/dev/null") }
     if let file = target.configurationFile {
       guard access(file, R_OK) == 0 else {
         throw target.error(
@@ -164,8 +166,6 @@ final class SSHSession {
         .configuration, "the ssh configuration \(target.configurationFile ?? "~/.ssh/config"): \(message(session))")
     }
     ssh_options_set(session, SSH_OPTIONS_PROCESS_CONFIG, &no)
-    // libssh would wait for it without end.
-    if SSHAgent.isSilent { ssh_options_set(session, SSH_OPTIONS_IDENTITY_AGENT, "/dev/null") }
     // Whatever the file says: a host key that is not known is refused.
     ssh_options_set(session, SSH_OPTIONS_STRICTHOSTKEYCHECK, &yes)
   }
