@@ -1,11 +1,9 @@
 import Gathering
+import Launching
 import Transports
 
 /// Gathers of one host: those of attempts that should have left no dumps go together, whatever has some goes by itself,
 /// few at once.
-///
-/// Whoever finds nobody looking looks for all that wait, then hands that over to the next: nothing runs that nobody
-/// waits for.
 actor GatherQueue {
   struct Item: Sendable {
     var attempt: String
@@ -13,18 +11,23 @@ actor GatherQueue {
     var directory: String
     var sweep: String
     var run: String
+
+    fileprivate var parent: String { directory.lastIndex(of: "/").map { String(directory[..<$0]) } ?? "" }
   }
 
-  private enum Word {
-    /// nil: to be gathered by itself.
-    case looked(Manifest?)
-    /// Look for all who wait, yourself first.
-    case look
-  }
+  /// Attempts of one sweep, side by side on the host.
+  private struct Company: SendBatch {
+    private(set) var items: [Item] = []
 
-  private struct Waiting {
-    var item: Item
-    var continuation: CheckedContinuation<Word, Never>
+    mutating func add(_ item: Item) -> Bool {
+      if let first = items.first {
+        guard items.count < GatherQueue.companyLimit, item.sweep == first.sweep, item.parent == first.parent else {
+          return false
+        }
+      }
+      items.append(item)
+      return true
+    }
   }
 
   private let transport: any Transport
@@ -32,8 +35,8 @@ actor GatherQueue {
   private let board: GatherBoard
   /// Gathers of their own at once.
   private let limit: Int
-  private var waiting: [Waiting] = []
-  private var isLooking = false
+  /// nil: to be gathered by itself.
+  private let looks: SendQueue<Company, Manifest?>
   private var busy = 0
   private var queue: [CheckedContinuation<Void, Never>] = []
 
@@ -45,6 +48,16 @@ actor GatherQueue {
     self.store = store
     self.board = board
     self.limit = limit
+    looks = SendQueue(
+      begin: { _ in Company() },
+      send: { company in
+        guard let first = company.items.first else { return [] }
+        // Whatever goes wrong is found out, and told, when each is gathered by itself.
+        let found = try? await Gatherer().gatherDumpless(
+          parent: first.parent, attempts: Dictionary(company.items.map { ($0.attempt, $0.run) }) { first, _ in first },
+          transport: transport, store: store, sweep: first.sweep)
+        return company.items.map { .success(found?[$0.attempt]) }
+      })
   }
 
   /// Gathers one attempt alone.
@@ -60,33 +73,7 @@ actor GatherQueue {
 
   /// Gathers one attempt that should have left no dumps.
   func gatherDumpless(_ item: Item) async throws -> Manifest {
-    if isLooking {
-      let word = await withCheckedContinuation { waiting.append(Waiting(item: item, continuation: $0)) }
-      if case .looked(let manifest) = word {
-        if let manifest { return manifest }
-        return try await gather(item)
-      }
-    }
-    isLooking = true
-    // Others that were asked for in the same moment come along.
-    for _ in 0..<4 { await Task.yield() }
-    let parent = Self.parent(of: item)
-    var company: [Waiting] = []
-    waiting.removeAll { other in
-      guard company.count < Self.companyLimit - 1, other.item.sweep == item.sweep,
-        Self.parent(of: other.item) == parent
-      else { return false }
-      company.append(other)
-      return true
-    }
-    let runs = ([item] + company.map(\.item)).map { ($0.attempt, $0.run) }
-    // Whatever goes wrong is found out, and told, when each is gathered by itself.
-    let found = try? await Gatherer().gatherDumpless(
-      parent: parent, attempts: Dictionary(runs) { first, _ in first }, transport: transport, store: store,
-      sweep: item.sweep)
-    if waiting.isEmpty { isLooking = false } else { waiting.removeFirst().continuation.resume(returning: .look) }
-    for other in company { other.continuation.resume(returning: .looked(found?[other.item.attempt])) }
-    if let manifest = found?[item.attempt] { return manifest }
+    if let manifest = try await looks.send(item) { return manifest }
     return try await gather(item)
   }
 
@@ -96,9 +83,5 @@ actor GatherQueue {
     defer { if queue.isEmpty { busy -= 1 } else { queue.removeFirst().resume() } }
     try Task.checkCancellation()
     return try await body()
-  }
-
-  private static func parent(of item: Item) -> String {
-    item.directory.lastIndex(of: "/").map { String(item.directory[..<$0]) } ?? ""
   }
 }

@@ -1,5 +1,5 @@
 /// What several items make that go in one command.
-protocol SendBatch: Sendable {
+public protocol SendBatch: Sendable {
   associatedtype Item: Sendable
 
   /// - Returns: False where it is not to go along: it waits for the next one.
@@ -10,7 +10,7 @@ protocol SendBatch: Sendable {
 ///
 /// Whoever finds nobody sending sends for all that wait, then hands the sending over to the next: nothing runs that
 /// nobody waits for.
-actor SendQueue<Batch: SendBatch, Answer: Sendable> {
+public actor SendQueue<Batch: SendBatch, Answer: Sendable> {
   private struct Waiting {
     var item: Batch.Item
     var continuation: CheckedContinuation<Word, Never>
@@ -32,7 +32,7 @@ actor SendQueue<Batch: SendBatch, Answer: Sendable> {
   ///   - gathering: For commands that need not go at once: they wait for so long as others come.
   ///   - begin: An empty batch for items that wait.
   ///   - send: One answer an item, in their order.
-  init(
+  public init(
     gathering: Duration? = nil, begin: @escaping @Sendable ([Batch.Item]) -> Batch,
     send: @escaping @Sendable (Batch) async -> [Result<Answer, any Error>]
   ) {
@@ -41,7 +41,7 @@ actor SendQueue<Batch: SendBatch, Answer: Sendable> {
     sendAll = send
   }
 
-  func send(_ item: Batch.Item) async throws -> Answer {
+  public func send(_ item: Batch.Item) async throws -> Answer {
     if isSending {
       let word = await withCheckedContinuation { waiting.append(Waiting(item: item, continuation: $0)) }
       if case .answer(let answer) = word { return try answer.get() }

@@ -123,6 +123,9 @@ extension ShippedFile {
   fileprivate var mode: String { isExecutable ? "755" : "644" }
 }
 
+/// Launches that are asked for while another one is under way go together.
+typealias LaunchQueue = SendQueue<LaunchBatch, LaunchOutcome>
+
 /// What several launches send together, as `agent.sh launch-many` reads it: words for its shell, every one of them
 /// quoted, and then each file once.
 struct LaunchBatch: SendBatch {

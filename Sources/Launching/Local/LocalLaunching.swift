@@ -19,22 +19,27 @@ final class LocalLaunching: Sendable {
   /// - Parameter workdir: Absolute; the agent's script is there.
   func launch(_ batch: LaunchBatch, workdir: String) async -> [Result<LaunchOutcome, any Error>] {
     let orders = batch.payloads.filter(\.isPlain).map(\.order)
-    guard !orders.isEmpty, let link = link(workdir: workdir) else { return await agent.launch(batch) }
-    let answers = await link.launch(orders)
+    guard !orders.isEmpty, let message = SupervisorOrder.message(orders), let link = link(workdir: workdir) else {
+      return await agent.launch(batch)
+    }
+    let answers = await link.launch(message)
     if answers == nil {
       // It has gone: the next launch starts another one.
       self.link.withLock { if $0 === link { $0 = nil } }
     }
-    func isStarted(_ payload: LaunchPayload) -> Bool { answers?[payload.id[...]] == "started" }
-    let rest = batch.payloads.filter { !isStarted($0) }
-    var others: [String: Result<LaunchOutcome, any Error>] = [:]
-    if !rest.isEmpty {
-      let outcomes = await agent.launch(batch.part { !isStarted($0) })
-      for (payload, outcome) in zip(rest, outcomes) {
-        others[payload.id] = answers == nil && payload.isPlain ? doubted(outcome) : outcome
+    var outcomes: [String: Result<LaunchOutcome, any Error>] = [:]
+    for payload in batch.payloads where answers?[payload.id[...]] == "started" {
+      outcomes[payload.id] = .success(.started)
+    }
+    let rest = batch.part { outcomes[$0.id] == nil }
+    if !rest.payloads.isEmpty {
+      for (payload, outcome) in zip(rest.payloads, await agent.launch(rest)) {
+        outcomes[payload.id] = answers == nil && payload.isPlain ? doubted(outcome) : outcome
       }
     }
-    return batch.payloads.map { others[$0.id] ?? .success(.started) }
+    return batch.payloads.map {
+      outcomes[$0.id] ?? .failure(agent.error(.noReply, "nobody told what became of \($0.id)"))
+    }
   }
 
   /// A supervisor that did not answer may still start what a shell could not.

@@ -38,96 +38,43 @@ struct LocalProcess {
   }
 
   /// The living processes of commands, by command: those of its session, and those that have its mark in their
-  /// environment. One look for all of them.
+  /// environment. One look for all of them; nil where `/proc` cannot be read, as when descriptors have run out.
   ///
   /// - Parameter commands: Session and mark (`TOKEN:DIRECTORY`) of each.
-  static func members(of commands: [(session: pid_t, mark: String)]) -> [[pid_t]] {
-    var members = [[pid_t]](repeating: [], count: commands.count)
-    guard !commands.isEmpty, let directory = opendir("/proc") else { return members }
+  static func members(of commands: [(session: pid_t, mark: String)]) -> [[pid_t]]? {
+    guard let directory = opendir("/proc") else { return nil }
     defer { closedir(directory) }
+    var members = [[pid_t]](repeating: [], count: commands.count)
     let bySession = Dictionary(commands.enumerated().map { ($1.session, $0) }) { first, _ in first }
     let byMark = Dictionary(commands.enumerated().map { (Array("ROLLCALL_LAUNCH=\($1.mark)".utf8)[...], $0) }) {
       first, _ in first
     }
     let prefix = Array("ROLLCALL_LAUNCH=".utf8)
-    while let entry = readdir(directory) {
+    while true {
+      errno = 0
+      guard let entry = readdir(directory) else { return errno == 0 ? members : nil }
       let name = withUnsafePointer(to: &entry.pointee.d_name) {
         $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
       }
-      guard let pid = pid_t(name), let process = LocalProcess(pid), !process.isDead else { continue }
-      if let index = bySession[process.session] {
-        members[index].append(pid)
-      } else if let text = LocalFile.read("/proc/\(pid)/environ", limit: 16 << 20),
-        let index = text.split(separator: 0).lazy.filter({ $0.starts(with: prefix) }).compactMap({ byMark[$0] }).first
-      {
-        members[index].append(pid)
+      guard let pid = pid_t(name) else { continue }
+      if let process = LocalProcess(pid) {
+        if process.isDead { continue }
+        if let index = bySession[process.session] {
+          members[index].append(pid)
+          continue
+        }
+        if let text = LocalFile.read("/proc/\(pid)/environ", limit: 16 << 20) {
+          let marks = text.split(separator: 0).lazy.filter { $0.starts(with: prefix) }
+          if let index = marks.compactMap({ byMark[$0] }).first { members[index].append(pid) }
+          continue
+        }
       }
+      // Gone, or another user's; but where we lack the means, nothing is known.
+      if [EMFILE, ENFILE, ENOMEM].contains(errno) { return nil }
     }
-    return members
   }
 
   private static func number(_ text: ArraySlice<UInt8>) -> UInt64? {
     UInt64(String(decoding: text.filter { $0 != UInt8(ascii: "\n") }, as: UTF8.self))
-  }
-}
-
-/// Small files of this machine.
-enum LocalFile {
-  /// The whole of it; nil where there is none, or more than the limit.
-  static func read(_ path: String, limit: Int) -> [UInt8]? {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-    guard descriptor >= 0 else { return nil }
-    defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    while true {
-      let room = max(4096, bytes.count)
-      var count = 0
-      let piece = [UInt8](unsafeUninitializedCapacity: room) { buffer, length in
-        count = Glibc.read(descriptor, buffer.baseAddress, room)
-        length = max(0, count)
-      }
-      if count < 0 { return nil }
-      if count == 0 { return bytes }
-      bytes += piece
-      if bytes.count > limit { return nil }
-    }
-  }
-
-  /// Makes a file with all of the bytes; false where it stands or cannot be had.
-  static func write(_ bytes: [UInt8], toNew path: String, mode: mode_t = 0o666, exactly: Bool = false) -> Bool {
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, exactly ? 0o600 : mode)
-    guard descriptor >= 0 else { return false }
-    defer { close(descriptor) }
-    guard write(bytes, to: descriptor) else { return false }
-    return !exactly || fchmod(descriptor, mode) == 0
-  }
-
-  /// At the descriptor's place.
-  static func write(_ bytes: [UInt8], to descriptor: Int32) -> Bool {
-    var offset = 0
-    while offset < bytes.count {
-      let count = bytes.withUnsafeBytes {
-        Glibc.write(descriptor, $0.baseAddress.map { $0 + offset }, $0.count - offset)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return false }
-      offset += count
-    }
-    return true
-  }
-
-  /// Makes a directory with all above it.
-  static func makeDirectories(_ path: String) {
-    if mkdir(path, 0o777) == 0 || errno != ENOENT { return }
-    guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return }
-    makeDirectories(String(path[..<slash]))
-    mkdir(path, 0o777)
-  }
-
-  static func sync(_ path: String) {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { return }
-    fsync(descriptor)
-    close(descriptor)
   }
 }

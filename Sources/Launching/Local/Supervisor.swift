@@ -50,6 +50,8 @@ public struct Supervisor {
   /// Commands that live, by session.
   private var commands: [pid_t: String] = [:]
   private var isLinked = true
+  /// A message that has not come whole yet, with its length before it.
+  private var incoming: [UInt8] = []
 
   /// Hundredths of a second between TERM and KILL, and between KILL and giving up.
   private static let grace = 1000
@@ -97,7 +99,8 @@ public struct Supervisor {
 
   /// Milliseconds until something is due by itself.
   private func pause() -> Int {
-    if runs.values.contains(where: { $0.ending != nil }) { return 100 }
+    // What has ended and is neither over nor being ended could not be looked at.
+    if runs.values.contains(where: { $0.ending != nil || ($0.code != nil && !$0.isOver) }) { return 100 }
     if runs.values.contains(where: \.isOver) { return 1000 }
     // Where a process is frozen or the machine sleeps, a minute is no harm.
     let due = runs.values.lazy.filter { $0.code == nil }.map { $0.started + $0.limit }.min() ?? .max
@@ -106,38 +109,34 @@ public struct Supervisor {
 
   // MARK: - Launches
 
+  /// Takes what has come of a message, and answers a whole one. It waits for nothing: a coordinator that was stopped in
+  /// the middle holds up no run.
+  ///
+  /// - Returns: False where the coordinator has gone.
   private mutating func receive() -> Bool {
-    guard let header = Self.read(4), let count = SupervisorOrder.byteCount(header), let message = Self.read(count),
-      let orders = SupervisorOrder.read(message)
-    else { return false }
-    let answers = begin(orders)
-    let reply = Array((answers.map { "\($0.id) \($0.word)\n" }.joined() + "end\n").utf8)
-    var offset = 0
-    while offset < reply.count {
-      let sent = reply.withUnsafeBytes {
-        send(0, $0.baseAddress.map { $0 + offset }, $0.count - offset, Int32(MSG_NOSIGNAL))
+    while true {
+      var missing = 4 - incoming.count
+      if missing <= 0 {
+        guard let count = SupervisorOrder.byteCount(incoming.prefix(4)) else { return false }
+        missing += count
+        if missing == 0 { break }
       }
-      if sent < 0, errno == EINTR { continue }
-      guard sent > 0 else { return false }
-      offset += sent
-    }
-    return true
-  }
-
-  private static func read(_ count: Int) -> [UInt8]? {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(count)
-    while bytes.count < count {
       var got = 0
-      let piece = [UInt8](unsafeUninitializedCapacity: min(count - bytes.count, 1 << 16)) { buffer, length in
-        got = Glibc.read(0, buffer.baseAddress, buffer.count)
+      let piece = [UInt8](unsafeUninitializedCapacity: min(missing, 1 << 16)) { buffer, length in
+        got = recv(0, buffer.baseAddress, buffer.count, Int32(MSG_DONTWAIT))
         length = max(0, got)
       }
       if got < 0, errno == EINTR { continue }
-      guard got > 0 else { return nil }
-      bytes += piece
+      if got < 0, errno == EAGAIN { return true }
+      guard got > 0 else { return false }
+      incoming += piece
     }
-    return bytes
+    guard let orders = SupervisorOrder.read(incoming.dropFirst(4)) else { return false }
+    incoming = []
+    let answers = begin(orders)
+    // The socket has room for it: of one coordinator, one answer at a time is on its way.
+    let reply = Array((answers.map { "\($0.id) \($0.word)\n" }.joined() + "end\n").utf8)
+    return send(0, reply, reply.count, Int32(MSG_NOSIGNAL | MSG_DONTWAIT)) == reply.count
   }
 
   /// Starts what can be started; the rest is `alone`, to be launched by itself, which finds out what is wrong.
@@ -209,9 +208,9 @@ public struct Supervisor {
     var told = "\"kernel\":\"\(Self.plain(kernel))\""
     if !order.jobCommit.isEmpty { told += ",\"job_commit\":\"\(Self.plain(order.jobCommit))\"" }
     let now = Self.uptime
-    let process = Self.withStrings(["/bin/sh", "-c", order.command]) { arguments in
-      Self.withStrings(environment.map { "\($0.key)=\($0.value)" }) { environment in
-        Self.withStrings(
+    let process = withCStrings(["/bin/sh", "-c", order.command]) { arguments in
+      withCStrings(environment.map { "\($0.key)=\($0.value)" }) { environment in
+        withCStrings(
           ["files", "stdout.log", "stderr.log", "identity"].map { "\(directory)/\($0)" } + [identity]
         ) { paths in
           var command = rollcall_command(
@@ -284,8 +283,9 @@ public struct Supervisor {
         asked += ended
       }
     }
-    guard !asked.isEmpty else { return }
-    let found = LocalProcess.members(of: asked.map { (runs[$0]?.session ?? 0, runs[$0]?.mark ?? "") })
+    guard !asked.isEmpty,
+      let found = LocalProcess.members(of: asked.map { (runs[$0]?.session ?? 0, runs[$0]?.mark ?? "") })
+    else { return }
     for (id, members) in zip(asked, found) {
       guard let run = runs[id] else { continue }
       if members.isEmpty {
@@ -387,14 +387,5 @@ public struct Supervisor {
 
   private static func text<Field>(of field: Field) -> String {
     withUnsafeBytes(of: field) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-  }
-
-  /// The texts as C has them, with a null pointer behind.
-  private static func withStrings<Result>(
-    _ texts: [String], _ body: (UnsafePointer<UnsafeMutablePointer<CChar>?>) -> Result
-  ) -> Result {
-    let pointers: [UnsafeMutablePointer<CChar>?] = texts.map { strdup($0) } + [nil]
-    defer { for pointer in pointers { free(pointer) } }
-    return body(pointers)
   }
 }

@@ -20,16 +20,14 @@ final class SupervisorLink: Sendable {
     let kind = Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue)
     guard socketpair(AF_UNIX, kind, 0, &ends) == 0 else { return nil }
     defer { close(ends[1]) }
+    // Ours from here on: whatever becomes of this, it is closed with it.
     descriptor = ends[0]
     // A supervisor that hangs is like one that is not there.
     var limit = timeval(tv_sec: 120, tv_usec: 0)
     let size = socklen_t(MemoryLayout<timeval>.size)
     guard setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, size) == 0,
       setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, size) == 0
-    else {
-      close(descriptor)
-      return nil
-    }
+    else { return nil }
     let watch = """
       script=$1 workdir=$2
       shift 2
@@ -41,13 +39,8 @@ final class SupervisorLink: Sendable {
       ) &
       """
     let words = ["/bin/sh", "-c", watch, "sh", script, workdir] + program + [workdir]
-    let pointers: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) } + [nil]
-    defer { for pointer in pointers { free(pointer) } }
-    let shell = rollcall_start_detached(pointers, ends[1])
-    guard shell > 0 else {
-      close(descriptor)
-      return nil
-    }
+    let shell = withCStrings(words) { rollcall_start_detached($0, ends[1]) }
+    guard shell > 0 else { return nil }
     // It has started the other one, and ends at once.
     while waitpid(shell, nil, 0) < 0, errno == EINTR {}
   }
@@ -56,9 +49,11 @@ final class SupervisorLink: Sendable {
 
   /// What became of each, by attempt: `started`, or `alone` where it is to be launched by itself. nil where the
   /// supervisor cannot be reached: some may have been started.
-  func launch(_ orders: [SupervisorOrder]) async -> [Substring: Substring]? {
+  ///
+  /// - Parameter message: Orders.
+  func launch(_ message: [UInt8]) async -> [Substring: Substring]? {
     await withCheckedContinuation { continuation in
-      queue.async { continuation.resume(returning: self.exchange(SupervisorOrder.message(orders))) }
+      queue.async { continuation.resume(returning: self.exchange(message)) }
     }
   }
 

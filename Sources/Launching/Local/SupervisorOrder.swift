@@ -1,6 +1,6 @@
 /// What one plain attempt needs, as it goes from a launcher to the supervisor on this machine.
 ///
-/// A message is a list of fields, each with its length before it.
+/// A message is a list of fields; texts have their length before them.
 struct SupervisorOrder: Equatable {
   var id: String
   var token: String
@@ -15,11 +15,16 @@ struct SupervisorOrder: Equatable {
   var environment: [AttemptSpec.EnvironmentEntry]
   var files: [ShippedFile]
 
-  /// More than any launcher sends.
+  /// A message is never larger.
   static let mostBytes = 256 << 20
 
-  /// A message with its length before it.
-  static func message(_ orders: [SupervisorOrder]) -> [UInt8] {
+  /// A message with its length before it: what files hold, each text once, then the orders; nil where it would be too
+  /// large.
+  static func message(_ orders: [SupervisorOrder], limit: Int = mostBytes) -> [UInt8]? {
+    // By size: of many that are equal, a hash of each would cost more than a comparison.
+    var known: [Int: [(contents: [UInt8], number: Int)]] = [:]
+    var contents = Writer()
+    var contentCount = 0
     var writer = Writer()
     writer.add(orders.count)
     for order in orders {
@@ -33,17 +38,32 @@ struct SupervisorOrder: Equatable {
       }
       writer.add(order.files.count)
       for file in order.files {
+        let size = file.contents.count
+        let same = known[size]?.first { $0.contents == file.contents }
+        if same == nil {
+          known[size, default: []].append((file.contents, contentCount))
+          contents.add(file.contents)
+          contentCount += 1
+        }
         writer.add(Array(file.name.utf8))
         writer.add(file.isExecutable ? 1 : 0)
-        writer.add(file.contents)
+        writer.add(same?.number ?? contentCount - 1)
       }
+      guard contents.bytes.count + writer.bytes.count <= limit - 4 else { return nil }
     }
-    return Writer.number(writer.bytes.count) + writer.bytes
+    let message = Writer.number(contentCount) + contents.bytes + writer.bytes
+    return Writer.number(message.count) + message
   }
 
   /// Reads a message without its length; nil where it is none.
-  static func read(_ message: [UInt8]) -> [SupervisorOrder]? {
-    var reader = Reader(rest: message[...])
+  static func read(_ message: ArraySlice<UInt8>) -> [SupervisorOrder]? {
+    var reader = Reader(rest: message)
+    guard let contentCount = reader.number() else { return nil }
+    var contents: [[UInt8]] = []
+    for _ in 0..<contentCount {
+      guard let bytes = reader.bytes() else { return nil }
+      contents.append(bytes)
+    }
     guard let count = reader.number() else { return nil }
     var orders: [SupervisorOrder] = []
     for _ in 0..<count {
@@ -60,10 +80,10 @@ struct SupervisorOrder: Equatable {
       }
       guard let fileCount = reader.number() else { return nil }
       for _ in 0..<fileCount {
-        guard let name = reader.text(), let isExecutable = reader.number(), let contents = reader.bytes() else {
-          return nil
-        }
-        order.files.append(ShippedFile(name: name, contents: contents, isExecutable: isExecutable == 1))
+        guard let name = reader.text(), let isExecutable = reader.number(), let number = reader.number(),
+          contents.indices.contains(number)
+        else { return nil }
+        order.files.append(ShippedFile(name: name, contents: contents[number], isExecutable: isExecutable == 1))
       }
       orders.append(order)
     }
@@ -102,8 +122,8 @@ struct SupervisorOrder: Equatable {
   }
 
   /// The length that stands before a message; nil where it cannot be one.
-  static func byteCount(_ header: [UInt8]) -> Int? {
-    var reader = Reader(rest: header[...])
+  static func byteCount(_ header: ArraySlice<UInt8>) -> Int? {
+    var reader = Reader(rest: header)
     return reader.number().flatMap { $0 <= mostBytes ? $0 : nil }
   }
 }

@@ -1,6 +1,3 @@
-/// Launches that are asked for while another one is under way go together.
-typealias LaunchQueue = SendQueue<LaunchBatch, LaunchOutcome>
-
 extension Agent {
   /// One outcome a payload.
   func launch(_ batch: LaunchBatch) async -> [Result<LaunchOutcome, any Error>] {

@@ -1,0 +1,99 @@
+import Foundation
+import Glibc
+import TestSupport
+import Testing
+
+@testable import Launching
+
+/// What goes wrong around a supervisor keeps it from none of its duties.
+@Suite(.timeLimit(.minutes(3)))
+struct SupervisorTroubleTests {
+  private func order(_ id: String, _ command: String, limit: Int = 600) -> SupervisorOrder {
+    SupervisorOrder(
+      id: id, token: "t", limit: limit, command: command, specification: Array("{}".utf8), jobCommit: "",
+      environment: [], files: [])
+  }
+
+  /// Starts a supervisor; the body has its process, and the end of the socket that a coordinator would have.
+  private func withSupervisor(
+    _ scratch: Scratch, _ body: (_ process: Int32, _ coordinator: Int32) async throws -> Void
+  ) async throws {
+    var ends: [Int32] = [-1, -1]
+    try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
+    let program = try supervisorProgram
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: program[0])
+    process.arguments = program.dropFirst() + [scratch.path("w")]
+    process.standardInput = FileHandle(fileDescriptor: ends[1])
+    try process.run()
+    close(ends[1])
+    do {
+      try await body(process.processIdentifier, ends[0])
+    } catch {
+      close(ends[0])
+      throw error
+    }
+    close(ends[0])
+  }
+
+  private func say(_ bytes: some Collection<UInt8>, to descriptor: Int32) throws {
+    try #require(LocalFile.write(Array(bytes), to: descriptor))
+  }
+
+  /// What comes back, up to its end.
+  private func answer(from descriptor: Int32) throws -> String {
+    var text = ""
+    while !text.hasSuffix("end\n") {
+      var buffer = [UInt8](repeating: 0, count: 4096)
+      let count = recv(descriptor, &buffer, buffer.count, 0)
+      try #require(count > 0)
+      text += String(decoding: buffer.prefix(count), as: UTF8.self)
+    }
+    return text
+  }
+
+  /// As one is that is stopped (SIGSTOP) while it sends.
+  @Test func `a coordinator that says half a word holds up no run`() async throws {
+    try await Scratch.with { scratch in
+      try await withSupervisor(scratch) { _, coordinator in
+        let first = try #require(
+          SupervisorOrder.message([order("late", "sleep 300", limit: 1), order("ends", "exit 3")]))
+        let second = try #require(SupervisorOrder.message([order("next", "exit 4")]))
+        try say(first + second.prefix(second.count / 2), to: coordinator)
+        #expect(try answer(from: coordinator) == "late started\nends started\nend\n")
+        try await until { scratch.text("w/attempts/late/exit.json")?.contains("\"timeout\"") == true }
+        try await until { scratch.text("w/attempts/ends/exit.json")?.contains("\"code\":3") == true }
+        try say(second.dropFirst(second.count / 2), to: coordinator)
+        #expect(try answer(from: coordinator) == "next started\nend\n")
+        try await until { scratch.text("w/attempts/next/exit.json")?.contains("\"code\":4") == true }
+      }
+    }
+  }
+
+  /// Without a descriptor to spare it sees no process; that is no word that none lives.
+  @Test func `a supervisor that cannot look about leaves nothing alive`() async throws {
+    try await Scratch.with { scratch in
+      try await withSupervisor(scratch) { process, coordinator in
+        let command =
+          "echo $$ >&2; setsid sleep 300 & echo $!; until [ -e '\(scratch.path("go"))' ]; do sleep 0.05; done"
+        try say(try #require(SupervisorOrder.message([order("a", command)])), to: coordinator)
+        #expect(try answer(from: coordinator) == "a started\nend\n")
+        func number(_ name: String) -> Int32? {
+          Int32((scratch.text("w/attempts/a/\(name).log") ?? "").trimmingCharacters(in: .newlines))
+        }
+        try await until { number("stdout") != nil && number("stderr") != nil }
+        let left = try #require(number("stdout"))
+        let leader = try #require(number("stderr"))
+        try await runTool("prlimit", ["--pid", "\(process)", "--nofile=3:"])
+        try scratch.write("go", "")
+        try await until { kill(leader, 0) != 0 }
+        // It has looked by then; if it has not, nothing is shown, and nothing is wrong.
+        try await Task.sleep(for: .milliseconds(300))
+        try await runTool("prlimit", ["--pid", "\(process)", "--nofile=1024:"])
+        try await until { scratch.text("w/attempts/a/exit.json") != nil }
+        #expect(!isRunning(left))
+        kill(left, SIGKILL)
+      }
+    }
+  }
+}
