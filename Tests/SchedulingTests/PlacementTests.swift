@@ -145,7 +145,7 @@ func gpuHost(
     // One that comes later knows of the first, though that has ended.
     var scheduler = Scheduler(hosts: hosts)
     for run in [runs[0], Run(id: "waits", gpus: 8, order: 9)] { scheduler.add(run) }
-    scheduler.setHosts([gpuHost("big", 8, state: .unreachable)] + hosts)
+    scheduler.set(gpuHost("big", 8, state: .unreachable))
     guard case .place(_, let first, _) = scheduler.decide().first else {
       Issue.record("r0 should be placed")
       return
