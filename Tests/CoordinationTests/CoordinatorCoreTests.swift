@@ -252,6 +252,18 @@ import Transports
     #expect(bench.launches.map(\.run) == ["r1"])
   }
 
+  @Test func aHostThatWasNeverHeardOfIsGivenUpWhenItsTimeIsUp() {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2)
+    bench.enrol("a")
+    bench.trouble("b")
+    bench.pass(Coordinator.Settings().lostAfter)
+    // Nothing is new of it when its time is up.
+    bench.pass(0)
+    #expect(bench.state(of: "r0") == nil, "it may still come")
+    bench.pass(1)
+    #expect(bench.state(of: "r0") == .failed)
+  }
+
   @Test func aStragglerWhoseSweepIsDrivenLaterHoldsItsGPUOnce() {
     var left = AttemptRecord(
       id: "t-run1-try1", sweep: "t", run: "left", number: 1, host: "a", token: "t", gpus: 1, now: 1e9)

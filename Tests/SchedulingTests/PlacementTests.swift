@@ -307,6 +307,17 @@ func gpuHost(
     #expect(next == ["old", "old", "old", "old"])
   }
 
+  @Test func aComparisonTakesTheHardwareForMostOfWhatStillWaits() {
+    let a = Host(name: "a", labels: ["kind": "x"], totalGPUs: 1, freeGPUs: 1, hardware: "A")
+    let b = Host(name: "b", labels: ["kind": "y"], totalGPUs: 1, freeGPUs: 1, hardware: "B")
+    var scheduler = Scheduler(hosts: [a, b])
+    for (order, kind) in ["x", "x", "x", "y", "y"].enumerated() {
+      scheduler.add(Run(id: "\(kind)\(order)", gpus: 1, labels: ["kind": kind], order: order, comparison: "c"))
+    }
+    for id in ["x0", "x2"] { scheduler.removeQueued(id) }
+    #expect(scheduler.decide().contains(.place(run: "y3", hosts: ["b"], gpus: 1)))
+  }
+
   @Test func hostsComeAndGoAndWhatTheyHoldStays() {
     var scheduler = Scheduler(hosts: [gpuHost("a", 2)])
     scheduler.add(Run(id: "r1", gpus: 2, order: 1))

@@ -4,12 +4,13 @@ import Ledger
 import OrderedCollections
 import Planning
 import Scheduling
+import Transports
 
 @testable import Coordination
 
-/// The coordinator's state machine alone: 1,000 hosts of 8 GPUs, and runs of 1, 4, 8 and 2 × 8 GPUs of four sweeps that
-/// wait for them. Each answer of a host is one event and one step; commits and hosts take no time. Prints one JSON line;
-/// times in milliseconds.
+/// The coordinator's state machine alone: 1,000 hosts of 8 GPUs, and runs of 1, 4, 8 and 2 × 8 GPUs of five sweeps that
+/// wait for them, one of them behind all others. Now and then a host cannot be reached. Each answer of a host is one event
+/// and one step; commits and hosts take no time. Prints one JSON line; times in milliseconds.
 @main
 enum Main {
   static func main() {
@@ -43,6 +44,8 @@ struct World {
     case ended
     /// The same, and others start there.
     case placed
+    /// A host could not be reached.
+    case trouble
   }
 
   var core: CoordinatorCore
@@ -65,20 +68,22 @@ struct World {
       hosts: hosts, stragglers: [], settings: settings, nonce: "n", at: Moment(wall: 1e9, steady: 0))
     let shapes = [(1, 1), (4, 1), (8, 1), (8, 2)]
     let total = queued + 2500
-    for sweep in 0..<4 {
+    for sweep in 0..<5 {
       let cells = shapes.enumerated().map { index, shape in
         Cell(
           id: "c\(index)", values: [:],
           run: RunSpec(command: "true", gpus: shape.0, nodes: shape.1, timeout: Double(600 + sweep)))
       }
-      let runs = (0..<total / 4).map {
+      let runs = (0..<total / 5).map {
         RunRecord(sweep: "s\(sweep)", name: "r\($0)", position: $0, cell: "c\($0 % 4)", repetition: $0 / 4 + 1)
       }
+      var plan = Plan(name: "s", baseDirectory: "/", axes: [], cells: cells)
+      plan.priority = sweep == 4 ? -1 : nil
       _ = step([
         .added(
           SweepRows(
-            sweep: SweepRecord(id: "s\(sweep)", job: "s", state: .active, created: 0),
-            plan: Plan(name: "s", baseDirectory: "/", axes: [], cells: cells), runs: runs, attempts: []))
+            sweep: SweepRecord(id: "s\(sweep)", job: "s", state: .active, created: 0), plan: plan, runs: runs,
+            attempts: []))
       ])
     }
   }
@@ -129,6 +134,12 @@ struct World {
       } else if let command = polls.values.min(by: { $0.id < $1.id }) {
         polls[command.host] = nil
         guard case .poll(let attempts) = command.action else { continue }
+        if count % 40 == 20 {
+          let trouble = TransportError(code: .unreachable, host: command.host, message: "cut")
+          note(step([.answered(command.id, .trouble(trouble))]).seconds, Output(), .trouble)
+          count += 1
+          continue
+        }
         if count % 8 == 0, let one = attempts.randomElement(using: &random) { end(one) }
         let hasEnded = attempts.contains { ended.contains($0) }
         let (seconds, output) = step([.answered(command.id, answer(command))])
