@@ -39,19 +39,19 @@ import Testing
       // What it leads to is looked at anyway.
       try FileManager.default.createSymbolicLink(
         atPath: scratch.path("target/latest"), withDestinationPath: scratch.path("target/rank0"))
-      let clean = try await rollcall(words)
+      let clean = try await rollcall.run(words)
       #expect(clean.status == 0, "\(clean.output) \(clean.errorOutput)")
 
       let link = scratch.path("target/rank1")
       try FileManager.default.createSymbolicLink(atPath: link, withDestinationPath: scratch.path("reference"))
-      let linked = try await rollcall(words)
+      let linked = try await rollcall.run(words)
       #expect(linked.status == 2 && linked.output.contains("rank1"), "\(linked.output) \(linked.errorOutput)")
       try FileManager.default.removeItem(atPath: link)
 
       try await runPython(
         "import os, sys; open(os.fsencode(sys.argv[1]) + b'/layer00_\\xe2_rank0.npy', 'wb').close()",
         [scratch.path("target")])
-      let unnamed = try await rollcall(words)
+      let unnamed = try await rollcall.run(words)
       #expect(unnamed.status == 2 && unnamed.output.contains("UTF-8"), "\(unnamed.output) \(unnamed.errorOutput)")
     }
   }
