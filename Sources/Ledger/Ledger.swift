@@ -303,7 +303,7 @@ public struct SweepLedger: Sendable {
     let text = error.message ?? "\(error.resultCode)"
     return switch error.resultCode {
     case .SQLITE_FULL:
-      LedgerError(code: .diskFull, message: "The disk of the store \(place) is full; free some space and resume.")
+      LedgerError(code: .diskFull, message: "The disk of the store \(place) is full; free some space.")
     case .SQLITE_NOTADB, .SQLITE_CORRUPT:
       LedgerError(code: .damaged, message: "\(place) is not a database of rollcall or is damaged: \(text).")
     case .SQLITE_BUSY, .SQLITE_LOCKED:
