@@ -12,7 +12,8 @@ import Transports
 /// What a fault at the coordinator's own store means for an attempt that has ended well.
 @Suite(.timeLimit(.minutes(8))) struct HostActionsTests {
   private func gather(
-    in scratch: Scratch, _ body: (HostActions, Command, _ incoming: String) async throws -> Void
+    in scratch: Scratch, store name: String = "store",
+    _ body: (HostActions, Command, _ incoming: String) async throws -> Void
   ) async throws {
     let workdir = scratch.path("work")
     try scratch.write("work/attempts/a1/dumps/layer00_Block_rank0.pt", "bytes")
@@ -25,7 +26,7 @@ import Transports
       host: host, transport: transport,
       launcher: DetachedLauncher(
         transport: transport, workdir: workdir, leaseDir: scratch.path("leases"), gpus: 0, name: "here"))
-    let store = scratch.path("store")
+    let store = scratch.path(name)
     let actions = HostActions(
       connections: ["here": connection], artifacts: try ArtifactStore(root: store), board: GatherBoard(store: store),
       plans: SweepPlans(), gathersPerHost: 2)
@@ -40,19 +41,20 @@ import Transports
 
   @Test func aNameThatTheStoreDoesNotTakeIsOneRunsTrouble() async throws {
     try await Scratch.with { scratch in
-      try await gather(in: scratch) { actions, command, _ in
+      try await gather(in: scratch, store: String(repeating: "s", count: 200)) { actions, command, _ in
         // With the path of the store before it, more than a path may have.
         try await runPython(
           """
           import os, sys
           os.chdir(sys.argv[1])
-          for _ in range(19):
-              os.mkdir("d" * 200)
-              os.chdir("d" * 200)
+          for count in [200] * 19 + [150]:
+              os.mkdir("d" * count)
+              os.chdir("d" * count)
           open("rank0.pt", "wb").close()
           """, [scratch.path("work/attempts/a1/dumps")])
-        guard case .notGathered(let why) = try await actions.perform(command) else {
-          Issue.record("the run is not whole")
+        let answer = try await actions.perform(command)
+        guard case .notGathered(let why) = answer else {
+          Issue.record("\(answer)")
           return
         }
         #expect(why.contains("too long"), "\(why)")
