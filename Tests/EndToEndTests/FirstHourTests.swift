@@ -137,7 +137,7 @@ import Testing
     }
   }
 
-  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade), .timeLimit(.minutes(3)))
   func aFullDiskOfTheStoreLosesNothing() async throws {
     try await SmallDisk.with(megabytes: 300) { disk, place in
       let scratch = place.path
@@ -148,9 +148,15 @@ import Testing
       try fleet.write(toFile: scratch + "/fleet.yaml", atomically: true, encoding: .utf8)
       let rollcall = RollcallBinary(
         store: disk + "/store", directory: scratch, environment: ["ROLLCALL_FLEET": scratch + "/fleet.yaml"])
-      let outcome = try await rollcall("run", "job.yaml")
-      #expect(outcome.status == 69)
-      #expect(outcome.errorOutput.contains("disk") || outcome.errorOutput.contains("space"))
+      async let ended = rollcall.start(["run", "job.yaml"], pidFile: scratch + "/pid")
+      while try await !rollcall("status", "last").output.contains("waits for room in the store") {
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      let pid = try #require(Int32((place.text("pid") ?? "").trimmingCharacters(in: .newlines)))
+      kill(pid, SIGINT)
+      let outcome = try await ended
+      #expect(outcome.status == 130)
+      #expect(outcome.errorOutput.contains("no room in the store; nothing is lost"))
       let status = try await rollcall("status", "last")
       #expect(status.output.contains("gathering"), "the run's result must still be there to be fetched")
     }
