@@ -14,6 +14,15 @@ import Testing
       ("name: t\n", "1:1: `job file` needs the key `run`"),
       ("name: t\nrun: {}\n", "2:6: `run` needs the key `command`"),
       ("name: t\nrnu: {}\nrun: {command: a}\n", "2:1: unknown key `rnu` in `job file` [run]"),
+      // What hangs on a misspelt section is not wrong as well.
+      (
+        "name: t\nmatirx: {a: [1, 2]}\nrun: {command: \"x ${{ a }}\"}\noverrides: [{when: {a: 1}, run: {gpus: 1}}]\n",
+        "2:1: unknown key `matirx` in `job file` [matrix]"
+      ),
+      (
+        "name: t\nmatrix: {a: [1, 2]}\nrun: {command: x}\ndmups: {directory: d}\ncompare: {reference: {a: 1}}\n",
+        "4:1: unknown key `dmups` in `job file` [dumps]"
+      ),
       ("name: t\nrun: {command: a, gpu: 1}\n", "2:19: unknown key `gpu` in `run` [gpus]"),
       ("name: t\nrun: {command: a, zzz: 1}\n", "2:19: unknown key `zzz` in `run`"),
       ("name: t\nrun: {command: a, stall-timeout: 1}\n", "2:19: unknown key `stall-timeout` in `run` [stall_timeout]"),

@@ -23,6 +23,9 @@ struct Reading {
     if seen.insert("\(place.line):\(place.column): \(message)").inserted { problems.append(problem) }
   }
 
+  /// Whether the job file has a key that stands where `section`, spelt right, would.
+  func hasMisspelt(section: String) -> Bool { problems.contains { $0.path.isEmpty && $0.suggestion == section } }
+
   mutating func within<Value>(_ key: String, _ body: (inout Reading) -> Value) -> Value {
     path.append(key)
     defer { path.removeLast() }
