@@ -47,7 +47,8 @@ public actor Coordinator {
     public var enrolPatience = 10.0
 
     public init(_ fleet: Fleet? = nil) {
-      if let lostAfter = fleet?.lostAfter { self.lostAfter = lostAfter }
+      // A controller that is away for hours leaves its jobs alone, and so do we.
+      if let fleet { lostAfter = fleet.lostAfter ?? (fleet.hosts.allSatisfy { $0.slurm != nil } ? 86_400 : lostAfter) }
     }
   }
 

@@ -43,7 +43,8 @@ struct FleetKeys: KeyTable {
     "ssh_config", .text, "An ssh configuration file, relative to this file, in place of ~/.ssh/config.")
   let lostAfter = Key(
     "lost_after", .duration,
-    "How long a host may be silent before its runs count as lost and are tried elsewhere; default 30m.")
+    "How long a host may be silent before its runs count as lost and are tried elsewhere; default 30m, of a "
+      + "cluster 24h.")
   let answerWithin = Key(
     "answer_within", .duration,
     "How long a host may take to say how its runs stand before it counts as unreachable; default 1m, of a "

@@ -94,8 +94,8 @@ struct HostsCheckCommand: AsyncParsableCommand, HasJSONOutput {
   private static func line(_ partition: ClusterExamination.Partition) -> String {
     let nodes = partition.nodes.sorted { $0.key < $1.key }.map { "\($0.value) \($0.key)" }.joined(separator: ", ")
     return "partition \(partition.name): \(partition.state), at most \(partition.timeLimit), nodes \(nodes), "
-      + "GPUs \(partition.gpus - partition.gpusInUse) of \(partition.gpus) free, "
-      + "CPUs \(partition.cpus - partition.cpusInUse) of \(partition.cpus) free"
+      + "GPUs \(partition.gpusFree) of \(partition.gpus) free, "
+      + "CPUs \(partition.cpusFree) of \(partition.cpus) free"
   }
 
   private static func holder(_ lease: HostExamination.Lease) -> String {

@@ -7,7 +7,7 @@ import Transports
 struct ModelledSlurm: Sendable {
   private let scratch: Scratch
 
-  /// `queue` has a line a job: number, array's number, task, state, name.
+  /// `queue` has a line a job: number, array's number, task, state, name, nodes.
   init(_ scratch: Scratch) throws {
     self.scratch = scratch
     let prologue = """
@@ -20,6 +20,9 @@ struct ModelledSlurm: Sendable {
       """
     let programs = [
       "squeue": """
+      # Its partition is a hidden one: jobs in it are shown to whoever asks for all.
+      case " $* " in *" -a "*) ;; *) exit 0 ;; esac
+      case " $* " in *' -O '*PreemptTime*) exec cat preempted ;; esac
       for word; do case $word in *%j*) format=$word ;; esac; done
       awk -F '|' -v format="$format" '{
         row = format
@@ -27,13 +30,14 @@ struct ModelledSlurm: Sendable {
         gsub(/%i/, $3 == "" ? $1 : $2 "_" $3, row)
         gsub(/%T/, $4, row)
         gsub(/%r/, "None", row)
-        gsub(/%N/, "", row)
+        gsub(/%N/, $6, row)
         gsub(/%K/, $3 == "" ? "N/A" : $3, row)
         gsub(/%j/, $5, row)
         print row
       }' queue
       """,
       "sbatch": """
+      env >environment
       array=
       for word; do
         case $word in --job-name=*) name=${word#*=} ;; --array=0-*) array=${word#*=0-} array=${array%%%*} ;; esac
@@ -61,9 +65,14 @@ struct ModelledSlurm: Sendable {
       done
       """,
       "scontrol": """
+      [ "$2" != hostnames ] || echo "$3"
       [ "$2" != config ] || printf '%s = %s\\n' MaxArraySize "$(cat max_array_size 2>/dev/null || echo 1001)" ClusterName model MaxJobCount 10000
       """,
-      "sinfo": "exit 0", "sacct": "echo 'Slurm accounting storage is disabled' >&2; exit 1",
+      "sinfo": "case \" $* \" in *' -N '*'%G'*) printf '%s\\n' 'n1 gpu:h200:2' 'n2 gpu:a100:2' 'n3 gpu:a100:2' ;; esac",
+      "sacct": """
+      [ ! -e accounting-down ] || { echo 'sacct: error: slurm_persist_conn_open_without_init' >&2; exit 1; }
+      [ -e accounting ] && cat accounting || { echo 'Slurm accounting storage is disabled' >&2; exit 1; }
+      """,
     ]
     try scratch.write("kill", SlurmCluster.endOfTheCaller)
     for (name, text) in programs { try scratch.write("commands/\(name)", prologue + text + "\n", permissions: 0o755) }
@@ -78,7 +87,8 @@ struct ModelledSlurm: Sendable {
   }
 
   /// What the controller is: `max_array_size`, `largest` (elements that it takes at once), `refusal` (what it says in
-  /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it).
+  /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it), `accounting`
+  /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times).
   func set(_ name: String, _ text: String = "") throws { try scratch.write(name, text) }
 
   func forgetCalls() throws { try scratch.write("calls", "") }

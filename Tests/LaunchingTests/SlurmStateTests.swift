@@ -77,11 +77,11 @@ import Testing
       #expect(Self.status(ended) == .exited(record))
       #expect(Self.status(failed) == .exited(failure))
       #expect(Self.status(began) == nil, "the record may come late")
-      #expect(Self.isLost(Self.status(began, unexplained: 31)), "no record, no success")
+      #expect(Self.isLost(Self.status(began, unexplained: 91)), "no record, no success")
     case .failed:
       #expect(Self.status(failed) == .exited(failure))
-      #expect(Self.isLost(Self.status(ended, unexplained: 31)), "Slurm and the record contradict each other")
-      #expect(Self.isLost(Self.status(began, unexplained: 31)))
+      #expect(Self.isLost(Self.status(ended, unexplained: 91)), "Slurm and the record contradict each other")
+      #expect(Self.isLost(Self.status(began, unexplained: 91)))
     case .timeout, .deadline:
       #expect(Self.status(began) == told("timeout", nil))
       #expect(Self.status(failed) == told("timeout", 3))
@@ -127,6 +127,53 @@ import Testing
     }
   }
 
+  /// A node that is shut down signals all that runs on it, and so may a person who does not cancel the job.
+  @Test(arguments: ["cancelled", "terminated"]) func aSupervisorThatSomebodyElseEndedIsNoCancelOfOurs(_ reason: String) {
+    for state in ["FAILED", "COMPLETED"] {
+      let evidence = Self.evidence(state, claimed: "7", code: 143, because: reason)
+      #expect(Self.isLost(Self.status(evidence)), "\(state)")
+    }
+    let elsewhere = ExitRecord(code: 143, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")
+    for states in [["CANCELLED"], []] {
+      var evidence = Self.evidence(claimed: "7", code: 143, because: reason)
+      evidence.jobs = states.compactMap { SlurmJob(row: "7|\($0)|None|n1||a.t") }
+      #expect(Self.status(evidence) == .exited(elsewhere), "\(states)")
+    }
+    var ours = Self.evidence("FAILED", claimed: "7", code: 143, because: "cancelled", cancel: "cancelled")
+    #expect(Self.status(ours) == ours.record.map(AttemptStatus.exited))
+    ours.jobs = []
+    #expect(Self.status(ours) == ours.record.map(AttemptStatus.exited))
+  }
+
+  @Test func aJobThatBeganNothingSaysWhy() {
+    for state in ["FAILED", "COMPLETED"] {
+      var evidence = Self.evidence(state)
+      guard case .lost(let hint) = Self.status(evidence, unexplained: 91) else {
+        Issue.record("\(state)")
+        continue
+      }
+      #expect(hint.contains("share"))
+      evidence.said = "sh: cannot open job.sh"
+      #expect(
+        Self.status(evidence, unexplained: 91)
+          == .lost("Slurm says \(state) of job 7, and it began nothing: sh: cannot open job.sh"))
+    }
+  }
+
+  @Test func nodesThatAnswerNobodyAreNotFree() {
+    let cluster = ClusterExamination(
+      lines: [
+        "partition gpu|up|1-00:00:00", "node gpu|n1|idle|gpu:h200:8|gpu:h200:0(IDX:N/A)|0/96/0/96",
+        "node gpu|n2|mixed-|gpu:h200:8|gpu:h200:6(IDX:0-5)|72/24/0/96",
+        "node gpu|n3|down*|gpu:h200:8|gpu:h200:0|0/0/96/96", "node gpu|n4|drained|gpu:h200:8|gpu:h200:0|0/0/96/96",
+        "node gpu|n5|idle*|gpu:h200:8|gpu:h200:0|0/96/0/96", "node gpu|n6|idle~|gpu:h200:8|gpu:h200:0|0/96/0/96",
+      ])
+    let partition = cluster.partitions.first
+    #expect(partition?.gpus == 48)
+    #expect(partition?.gpusFree == 8 + 2 + 8)
+    #expect(partition?.cpusFree == 96 + 24 + 96)
+  }
+
   @Test func whatWasToldToEndDidNotEndWell() {
     for states in [["CANCELLED"], []] {
       var evidence = Self.evidence(claimed: "7", code: 0)
@@ -153,7 +200,7 @@ import Testing
     for states in [["COMPLETED"], ["TIMEOUT"], ["OUT_OF_MEMORY"], []] {
       #expect(Self.status(evidence(states, "not-copied")) == why, "\(states)")
     }
-    #expect(Self.isLost(Self.status(evidence(["FAILED"], "not-copied"), unexplained: 31)))
+    #expect(Self.isLost(Self.status(evidence(["FAILED"], "not-copied"), unexplained: 91)))
     for cancel in ["cancelled", nil] {
       let reason = cancel ?? "cancelled-elsewhere"
       guard case .exited(let record) = Self.status(evidence(["CANCELLED"], "not-copied", cancel: cancel)) else {
@@ -180,7 +227,9 @@ import Testing
     for reason in ["QOSMaxJobsPerUserLimit", "PartitionTimeLimit", "AssocGrpGRES", "DependencyNeverSatisfied"] {
       #expect(
         Self.status(Self.evidence("PENDING", reason: reason))
-          == .waiting("job 7 waits in Slurm: \(reason); it may never start"))
+          == .waiting(
+            "job 7 waits in Slurm: \(reason); it may never start"
+              + (reason == "PartitionTimeLimit" ? "; its limit is `timeout` and 2 min, 12 min with `scratch`" : "")))
     }
   }
 
@@ -197,15 +246,15 @@ import Testing
     #expect(Self.isWaiting(Self.status(Self.evidence("FAILED", "PENDING"))), "the first began nothing")
     // A number that Slurm has given to another job is no identity.
     #expect(Self.status(Self.evidence("COMPLETED", claimed: "6")) == nil)
-    #expect(Self.isLost(Self.status(Self.evidence("COMPLETED", claimed: "6"), unexplained: 31)))
+    #expect(Self.isLost(Self.status(Self.evidence("COMPLETED", claimed: "6"), unexplained: 91)))
   }
 
   @Test func whatSlurmHasForgottenTheRunDirectoryTells() {
     let record = ExitRecord(code: 0, signal: nil, started: 5, ended: 9, reason: nil)
     #expect(Self.status(Self.evidence(claimed: "7", code: 0)) == .exited(record))
     #expect(Self.status(Self.evidence(claimed: "7")) == nil, "files of shared file systems come late")
-    #expect(Self.isLost(Self.status(Self.evidence(claimed: "7"), unexplained: 31)))
-    #expect(Self.isLost(Self.status(Self.evidence(), unexplained: 31)), "Slurm lost what it had acknowledged")
+    #expect(Self.isLost(Self.status(Self.evidence(claimed: "7"), unexplained: 91)))
+    #expect(Self.isLost(Self.status(Self.evidence(), unexplained: 91)), "Slurm lost what it had acknowledged")
     #expect(Self.status(Self.evidence(submitted: nil)) == .absent, "killed between intent and submission")
     #expect(Self.status(SlurmEvidence()) == .absent)
   }
@@ -214,7 +263,7 @@ import Testing
   /// ended before it began anything, once that is forgotten: the difference is whether that would still be known.
   @Test(arguments: ["7_3", nil]) func whatItsArrayLacksWasCancelledOrIsForgotten(_ submitted: String?) {
     func status(_ evidence: SlurmEvidence, unseen: Double? = nil) -> AttemptStatus? {
-      evidence.status(unexplained: 60, unseen: unseen, now: 100)
+      evidence.status(unexplained: 100, unseen: unseen, now: 100)
     }
     func told(_ reason: String) -> AttemptStatus {
       .exited(ExitRecord(code: 143, signal: 15, started: 100, ended: 100, reason: reason))
@@ -236,14 +285,16 @@ import Testing
     evidence.leftOut = SlurmEvidence.LeftOut(hasMemory: true, shown: 300)
     evidence.claim = SlurmEvidence.Claim(number: "9", nodes: "n1", started: 5)
     #expect(Self.isLost(status(evidence)), "it had begun")
-    evidence.isComplete = false
-    #expect(status(evidence) == nil)
+    evidence.unasked = "sacct: error"
+    #expect(Self.isWaiting(status(evidence)))
   }
 
   @Test func withoutAnAnswerOfTheAccountingNothingIsConcluded() {
     for var evidence in [Self.evidence(claimed: "7"), Self.evidence(), Self.evidence(submitted: nil)] {
-      evidence.isComplete = false
-      #expect(Self.status(evidence, unexplained: 1e6) == nil)
+      evidence.unasked = "sacct: error"
+      let isSubmitted = evidence.submitted != nil || evidence.claim != nil
+      let why = AttemptStatus.waiting("Slurm's accounting cannot be asked how its job ended: sacct: error")
+      #expect(Self.status(evidence, unexplained: 1e6) == (isSubmitted ? why : nil))
     }
   }
 

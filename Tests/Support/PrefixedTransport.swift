@@ -3,7 +3,7 @@ public import Transports
 /// This machine, where something is said before each command: of the environment, as a rule.
 public struct PrefixedTransport: Transport {
   private let local = LocalTransport()
-  private let prefix: String
+  public let prefix: String
 
   public init(prefix: String) { self.prefix = prefix }
 

@@ -11,8 +11,11 @@ public struct ClusterExamination: Sendable, Hashable, Codable {
     public var nodes: [String: Int] = [:]
     public var gpus = 0
     public var gpusInUse = 0
+    /// Of nodes that take work now.
+    public var gpusFree = 0
     public var cpus = 0
     public var cpusInUse = 0
+    public var cpusFree = 0
   }
 
   /// Why a node is out of use.
@@ -61,11 +64,17 @@ public struct ClusterExamination: Sendable, Hashable, Codable {
   private mutating func addNode(_ fields: [String]) {
     guard let index = partitions.firstIndex(where: { $0.name == fields[0] }) else { return }
     partitions[index].nodes[fields[2], default: 0] += 1
-    partitions[index].gpus += Self.gpus(fields[3])
-    partitions[index].gpusInUse += Self.gpus(fields[4])
+    let (gpus, inUse) = (Self.gpus(fields[3]), Self.gpus(fields[4]))
+    partitions[index].gpus += gpus
+    partitions[index].gpusInUse += inUse
+    // Asleep, waking up, or meant for a job to come. Other marks say that it does not answer, or is out of use.
+    let state = fields[2].prefix { !"~#-".contains($0) }
+    let isOpen = ["idle", "mixed", "allocated", "completing", "planned"].contains(state)
+    if isOpen { partitions[index].gpusFree += max(0, gpus - inUse) }
     let cpus = fields[5].split(separator: "/").compactMap { Int($0) }
     guard cpus.count == 4 else { return }
     partitions[index].cpusInUse += min(max(0, cpus[0]), 1 << 20)
+    if isOpen { partitions[index].cpusFree += min(max(0, cpus[1]), 1 << 20) }
     partitions[index].cpus += min(max(0, cpus[3]), 1 << 20)
   }
 
@@ -95,9 +104,17 @@ public struct ClusterExamination: Sendable, Hashable, Codable {
 }
 
 extension SlurmLauncher {
+  /// The options of a job that any run's could do no better than.
+  private var smallest: [String] {
+    options.words(
+      for: AttemptSpec(
+        id: "check", token: "check", sweep: "check", run: "check", number: 1, command: "true", environment: [],
+        gpuCount: options.gpuType == nil ? 0 : 1, timeout: 60, stallTimeout: nil))
+  }
+
   /// - Throws: `TransportError`, `LaunchError`.
   public func examine() async throws -> ClusterExamination {
-    let reply = try await agent.call("slurm-check", limit: 16 << 20, timeout: .seconds(60))
+    let reply = try await agent.call("slurm-check", smallest, limit: 16 << 20, timeout: .seconds(60))
     guard reply.lines.last == "end" else {
       throw agent.error(.noReply, "the cluster's examination was cut short after \(reply.lines.count) lines")
     }

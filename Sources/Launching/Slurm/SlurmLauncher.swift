@@ -63,7 +63,7 @@ public final class SlurmLauncher: Launcher {
   }
 
   let agent: Agent
-  private let options: Options
+  let options: Options
   private let patience: Duration
   private let launches: LaunchQueue
   private let stops: SendQueue<StopBatch, StopOutcome>
@@ -72,8 +72,9 @@ public final class SlurmLauncher: Launcher {
   private struct Sight {
     /// When Slurm last had it in the queue.
     var queued: ContinuousClock.Instant?
-    /// Since when it is without an explanation.
+    /// Since when it is without an explanation, and how many looks were since then.
     var unexplained: ContinuousClock.Instant?
+    var looks = 0
   }
   private let sights = Mutex<[String: Sight]>([:])
 
@@ -81,6 +82,8 @@ public final class SlurmLauncher: Launcher {
   private static let submissionsAtOnce = 64
   /// From so many of one shape on they go as arrays.
   private static let arrayMinimum = 100
+  /// Looks that find no explanation before one that concludes something from it.
+  private static let settlingLooks = 2
   /// Nothing of a cluster is so quick that a moment counts.
   private static let gathering = Duration.milliseconds(100)
 
@@ -157,11 +160,14 @@ public final class SlurmLauncher: Launcher {
       for (attempt, evidence) in evidence {
         var sight = sights[attempt] ?? Sight()
         let since = sight.unexplained ?? time
+        // Two looks alone may both have had the same old answer.
+        let isSettled = sight.looks >= Self.settlingLooks
         let status = evidence.status(
-          unexplained: since.duration(to: time) / .seconds(1),
+          unexplained: isSettled ? since.duration(to: time) / .seconds(1) : 0,
           unseen: sight.queued.map { $0.duration(to: since) / .seconds(1) }, now: now)
         found[attempt] = status
         sight.unexplained = status == nil ? since : nil
+        sight.looks = status == nil ? sight.looks + 1 : 0
         if evidence.isQueued { sight.queued = asked }
         switch status {
         case .exited, .lost, .absent: sights[attempt] = nil
@@ -227,24 +233,27 @@ extension Agent {
   func evidence(of attempts: [String], _ lines: [Substring]) throws -> [String: SlurmEvidence] {
     var evidence: [String: SlurmEvidence] = [:]
     for attempt in attempts { evidence[attempt] = SlurmEvidence() }
-    var isAccountingDown = false
+    var trouble: Substring?
     for line in lines {
       let (word, rest) = line.firstWord
       switch word {
       case "unavailable": throw unavailable(rest)
-      case "accounting-failed": isAccountingDown = true
+      case "accounting-failed": trouble = rest
       case "queue", "accounting":
         guard let job = SlurmJob(row: rest) else { throw error(.noReply, "a row of Slurm cannot be read: \(rest)") }
-        evidence[job.attempt]?.jobs.append(job)
+        // What the controller has forgotten is over, also where the accounting was never told of its end.
+        if word == "queue" || job.hasEnded { evidence[job.attempt]?.jobs.append(job) }
       case "dir", "job", "claim", "cancel", "refusal", "exit", "signalled", "copying", "uncopied", "avoided",
-        "left-out":
+        "left-out", "said", "preempted":
         let (id, value) = rest.firstWord
         evidence[String(id)]?.take(word, value)
       default: break
       }
     }
     guard lines.last == "end" else { throw error(.noReply, "the answer was cut short after \(lines.count) lines") }
-    if isAccountingDown { for (id, one) in evidence where one.jobs.isEmpty { evidence[id]?.isComplete = false } }
+    if let trouble {
+      for (id, one) in evidence where one.jobs.isEmpty { evidence[id]?.unasked = String(trouble) }
+    }
     return evidence
   }
 }
@@ -263,6 +272,8 @@ extension SlurmEvidence {
       let (memory, shown) = value.firstWord
       leftOut = LeftOut(hasMemory: memory == "1", shown: Int(shown))
     case "uncopied": uncopied = String(value)
+    case "said": said = String(value)
+    case "preempted": isPreempted = true
     case "avoided": avoided = String(value)
     case "claim":
       let words = value.split(separator: " ")

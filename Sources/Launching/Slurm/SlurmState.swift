@@ -100,6 +100,8 @@ struct SlurmJob: Sendable, Hashable {
 
   var parsed: SlurmState? { SlurmState(text: state) }
 
+  var hasEnded: Bool { if case .ended = parsed?.phase { true } else { false } }
+
   /// The attempt of the name.
   var attempt: String { name.firstIndex(of: ".").map { String(name[..<$0]) } ?? name }
 }
@@ -138,16 +140,20 @@ struct SlurmEvidence: Sendable, Hashable {
   var unreadableRecord: String?
   /// Slurm told its job to end while it ran.
   var isSignalled = false
+  /// Its job was to make room, and Slurm gave it time to end by itself (`GraceTime`).
+  var isPreempted = false
   /// Its command has ended, and its dumps were being brought from the disks of its nodes.
   var isCopying = false
+  /// The last line of what a job said that began nothing.
+  var said: String?
   /// Why not all of them were brought.
   var uncopied: String?
   /// Nodes on which its job is not to run, since they failed an earlier attempt.
   var avoided: String?
   var leftOut: LeftOut?
   var jobs: [SlurmJob] = []
-  /// Whether all who could know its job were asked, and answered.
-  var isComplete = true
+  /// Why not all who could know its job could be asked.
+  var unasked: String?
 
   /// How the attempt stands.
   ///
@@ -199,7 +205,7 @@ struct SlurmEvidence: Sendable, Hashable {
   /// Slurm has a job of it that has not ended.
   var isQueued: Bool {
     jobs.contains { job in
-      if case .ended = job.parsed?.phase { false } else { job.parsed != nil }
+      job.parsed != nil && !job.hasEnded
     }
   }
 
@@ -232,30 +238,42 @@ struct SlurmEvidence: Sendable, Hashable {
       }
       // It ended by itself before; a controller that lost its memory says so of jobs that it does not know.
       return record.code == 0 ? .lost(words + ", but its command had ended well") : .exited(record)
-    case .well:
-      if let record { return .exited(record) }
-      guard unexplained >= Self.patience else { return nil }
-      return .lost(
-        words + ", but there is no exit record; is the work directory on a file system that all nodes share?")
-    case .badly:
-      if let record, record.code != 0 || record.reason != nil { return .exited(record) }
-      if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
+    case .well, .badly:
+      if isPreempted, cancel == nil { return .lost(words + ", which was preempted") }
+      if let record {
+        // Its node was shut down, or somebody's scancel did not say what it was.
+        if isForeign(record) { return .lost(words + ", and its command was told to end by somebody else") }
+        if end == .well || record.code != 0 || record.reason != nil { return .exited(record) }
+      }
+      if end == .badly, let refusal { return .lost("its supervisor did not begin: \(refusal)") }
       guard unexplained >= Self.patience else { return nil }
       let code = job.exitCode.isEmpty ? "" : " with \(job.exitCode)"
-      return .lost(words + code + (record == nil ? ", and it left no exit record" : ", but its command had ended well"))
+      if record != nil { return .lost(words + code + ", but its command had ended well") }
+      guard claim == nil else { return .lost(words + code + ", and it left no exit record") }
+      let shared = "; is the work directory on a file system that all nodes share?"
+      return .lost(words + code + ", and it began nothing" + (said.map { ": \($0)" } ?? shared))
     }
   }
+
+  /// Whether its supervisor was told to end, and not by us.
+  private func isForeign(_ record: ExitRecord) -> Bool {
+    cancel == nil && record.reason.map(Self.told.contains) == true
+  }
+
+  /// What a supervisor says that was told to end.
+  private static let told: Set = ["cancelled", "terminated"]
 
   /// Slurm does not know it any more.
   private func forgotten(_ unexplained: Double, _ unseen: Double?, _ now: Double) -> AttemptStatus? {
     if let record {
       // Why it was told to end nobody knows any more; that it ended well must not be believed.
-      let isOwn = record.reason != nil && record.reason != "cancelled"
-      return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
+      let isTold = record.reason.map(Self.told.contains) ?? isSignalled
+      return .exited(isTold ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
     }
     if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
-    guard submitted != nil || claim != nil || leftOut != nil else { return isComplete ? .absent : nil }
-    guard isComplete, unexplained >= Self.patience else { return nil }
+    guard submitted != nil || claim != nil || leftOut != nil else { return unasked == nil ? .absent : nil }
+    if let unasked { return .waiting("Slurm's accounting cannot be asked how its job ended: \(unasked)") }
+    guard unexplained >= Self.patience else { return nil }
     if let leftOut, claim == nil {
       if let cancel { return .exited(told(cancel, now)) }
       // Had it ended of itself, the memory would have it, or Slurm would still show it.
@@ -279,19 +297,21 @@ struct SlurmEvidence: Sendable, Hashable {
         started: claim?.started ?? now, ended: now, reason: nil)
     // What its supervisor saw was only a signal; and of what was cancelled nobody wants the dumps.
     let isCancel = reason != "timeout" && reason != "out-of-memory"
-    if told.reason == nil || told.reason == "cancelled" || (isCancel && told.reason == ExitRecord.notCopied) {
+    if told.reason.map(Self.told.contains) ?? true || (isCancel && told.reason == ExitRecord.notCopied) {
       told.reason = reason
     }
     return told
   }
 
-  /// Seconds.
-  static let patience = 30.0
+  /// Seconds: above the minute for which NFS may take a file for missing (`acdirmax`).
+  static let patience = 90.0
 
   private static func waiting(_ job: SlurmJob, _ state: SlurmState) -> String {
     if state != .pending { return "job \(job.number): \(state.rawValue)" }
     let isBlocked = blocking.contains { job.reason.hasPrefix($0) }
-    return "job \(job.number) waits in Slurm: \(job.reason)" + (isBlocked ? "; it may never start" : "")
+    // Not all know that it is above their own.
+    let limit = job.reason == "PartitionTimeLimit" ? "; its limit is `timeout` and 2 min, 12 min with `scratch`" : ""
+    return "job \(job.number) waits in Slurm: \(job.reason)" + (isBlocked ? "; it may never start" : "") + limit
   }
 
   /// Reasons that waiting alone does not mend.

@@ -25,19 +25,28 @@
 #   places/  the nodes that made a place for them; brought: at least one such place was emptied
 #   uncopied why not all of them could be brought, or why there was no place for them
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
+#   failed-on  the nodes of a job that ended before it began anything
+
+# Seconds, whatever is done to the clock.
+steady() { read -r seconds _ </proc/uptime && echo "${seconds%.*}"; }
 
 # What a person has set for his own look at the queue is not for ours.
 forget_settings() {
   for name in $(env | sed -n 's/^\(SQUEUE_[A-Z_]*\|SACCT_[A-Z_]*\|SINFO_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
-  unset SBATCH_ARRAY_INX SBATCH_WAIT SBATCH_REQUEUE SBATCH_HINT SBATCH_EXPORT SLURM_TIME_FORMAT SLURM_EXIT_ERROR
+  unset SBATCH_ARRAY_INX SBATCH_WAIT SBATCH_REQUEUE SBATCH_HINT SBATCH_EXPORT SBATCH_CLUSTERS SBATCH_GPUS SBATCH_GRES \
+    SBATCH_EXCLUSIVE
+  # Nor are the job's in whose allocation we may stand.
+  for name in $(env | sed -n 's/^\(SLURM_[A-Z0-9_]*\|SRUN_[A-Z0-9_]*\)=.*/\1/p'); do
+    case $name in SLURM_CONF | SLURM_CONF_SERVER | SLURM_JWT) ;; *) unset "$name" ;; esac
+  done
 }
 
 lock_workdir() { (: >>"$workdir/.slurm.lock") 2>/dev/null && exec 9>>"$workdir/.slurm.lock" && flock -w 120 9; }
 
-# Lines "NUMBER|STATE|REASON|NODES|EXIT|NAME" of our jobs that Slurm still has in mind. False where it cannot be asked.
-# Arguments: a file for what it says then, the format of the number.
+# Lines "NUMBER|STATE|REASON|NODES|EXIT|NAME" of our jobs that Slurm still has in mind, in hidden partitions, too. False
+# where it cannot be asked. Arguments: a file for what it says then, the format of the number.
 queue() {
-  squeue -h --me -t all -r -o "${2:-%A}|%T|%r|%N||%K|%j" >"$1.queue" 2>"$1" || return 1
+  squeue -h -a --me -t all -r -o "${2:-%A}|%T|%r|%N||%K|%j" >"$1.queue" 2>"$1" || return 1
   name_elements <"$1.queue"
 }
 
@@ -167,6 +176,10 @@ slurm_job() {
 # A place for them on this node. False where there is none, with the reason in DIRECTORY/uncopied.
 make_scratch() {
   base=${scratch%/*} node=${SLURMD_NODENAME:-$(uname -n)}
+  command -v diff >/dev/null 2>&1 || {
+    printf '%s has no diff (diffutils), by which copies of dumps are checked\n' "$node" >"$dir/uncopied"
+    return 1
+  }
   # What jobs have left that were killed: their runs are over, or gone.
   for owner in "$base"/rollcall-*.of; do
     [ -f "$owner" ] && [ -O "$owner" ] && IFS= read -r run <"$owner" || continue
@@ -322,7 +335,7 @@ find_limits() {
   user=$(id -un) account=$1 qos=$2 partition=$3
   manager() { timeout 10 sacctmgr -n -P show "$@" 2>/dev/null; }
   [ -n "$account" ] || account=$(manager user "$user" format=defaultaccount | head -n 1)
-  [ -n "$partition" ] || partition=$(sinfo -h -o '%P' 2>/dev/null | sed -n 's/\*$//p' | head -n 1)
+  [ -n "$partition" ] || partition=$(sinfo -h -a -o '%P' 2>/dev/null | sed -n 's/\*$//p' | head -n 1)
   cluster=$(setting ClusterName)
   manager assoc cluster="$cluster" account="$account" format=user,partition,maxsubmitjobs,grpsubmitjobs,defaultqos >"$stage"
   while IFS='|' read -r owner place most group default; do
@@ -357,7 +370,7 @@ slurm_enrol() {
   say home "$HOME"
   say workdir "$(pwd -P)"
   say node "$(uname -n)"
-  say cpus "$(sinfo -h -o '%C' 2>/dev/null | awk -F / '{ n += $4 } END { print n + 0 }')"
+  say cpus "$(sinfo -h -a -o '%C' 2>/dev/null | awk -F / '{ n += $4 } END { print n + 0 }')"
   say disk "$(df -B1 --output=avail . | tail -n 1 | tr -d ' ')"
   say version slurm "$(setting SLURM_VERSION)"
   say version cluster "$(setting ClusterName)"
@@ -417,7 +430,8 @@ slurm_submit() {
   . "$stage_dir/words"
   awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next }
     !($2 in known) { print $2; if ($1 != "" && !seen[$1]++) print $1 }' "$stage_dir/jobs" "$stage_dir/tried" >"$stage_dir/names"
-  account "$stage" "$stage_dir/names" >"$stage_dir/ended" || unavailable "$stage"
+  unaccounted=
+  account "$stage" "$stage_dir/names" >"$stage_dir/ended" || unaccounted=$(one_line <"$stage")
   quoted_self=$(printf '%s' "$0" | sed "s/'/'\\\\''/g")
   attempt() { ! prepare_one "$@" || submit_one || return 0; }
   element() {
@@ -459,12 +473,17 @@ prepare_one() {
     say "$id" adopted
     return 1
   fi
+  was_there=0
+  [ ! -e "$dir/intent" ] || was_there=1
+  if [ -n "$unaccounted" ] && [ "$was_there" = 1 ]; then
+    # It may have been a job that has ended.
+    say "$id" unsure "Slurm's accounting cannot be asked: $unaccounted"
+    return 1
+  fi
   if [ -n "$full" ]; then
     say "$id" full "$full"
     return 1
   fi
-  was_there=0
-  [ ! -e "$dir/intent" ] || was_there=1
   {
     make_directory && printf '%s\n' "$2" >"$dir/token" && printf '%s' "$3" >"$dir/settings.sh" &&
       printf '%s' "$4" >"$dir/command" && head -c 4096 /dev/zero >"$dir/.reserve" &&
@@ -602,12 +621,14 @@ submit_job() {
 
 # What became of a submission: sets word, why, and number where it was taken. Ends where nobody knows.
 judge_submission() {
-  number=${told%%;*} word=refused why=$(one_line <"$stage")
+  # Sites print what they like beside it; the error comes last.
+  said=$({ grep '^sbatch: error' "$stage" || cat "$stage"; } | tr -s '\n\t\r' '   ' | tr -d '\000-\037' | tail -c 4096)
+  number=${told%%;*} word=refused why=$(printf '%s' "$said" | tail -c 300)
   if [ "$code" -eq 0 ] && [ -n "$number" ]; then
     accepted=1 word=submitted why=$number
     return
   fi
-  case $code.$why in
+  case $code.$said in
   *. | 1[3-9]?.*)
     # It was killed, or whoever says nothing has not refused it.
     echo "sbatch ended with $code and said: $why" >"$stage"
@@ -622,7 +643,11 @@ judge_submission() {
     unavailable "$stage"
     ;;
   *Submit*Limit* | *'esource temporarily unavailable'*)
-    word=full why=$(grep -oE '[A-Za-z]*Submit[A-Za-z]*Limit|Resource temporarily unavailable' "$stage" | head -n 1)
+    word=full why=$(printf '%s' "$said" | grep -oE '[A-Za-z]*Submit[A-Za-z]*Limit|Resource temporarily unavailable' | head -n 1)
+    ;;
+  *'artition not available'* | *'I/O error writing'*)
+    # A partition under maintenance, a controller whose disk is full: they come back.
+    word=full
     ;;
   *Limit*) why="sbatch says: $why" ;;
   *'job submit limit'*)
@@ -648,13 +673,15 @@ find_avoided() {
     try=$workdir/attempts/$try where=
     # Such a record was made for it, when it was stopped.
     [ ! -e "$try/exit.json" ] || grep -q '"reason":"superseded"' "$try/exit.json" || continue
-    { read -r _ _ where _ <"$try/claim/job"; } 2>/dev/null || continue
+    { read -r _ _ where _ <"$try/claim/job" || read -r where <"$try/failed-on"; } 2>/dev/null || continue
     case $where in '' | '?') ;; *) avoided=$avoided${avoided:+,}$where ;; esac
   done
   [ -n "$avoided" ] || return 0
   scontrol show hostnames "$avoided" >"$stage" 2>/dev/null
   partition=$(printf '%s' "$options" | sed -n "s/.*'--partition=\([^']*\)'.*/\1/p")
-  others=$(sinfo -h -N -t idle,mixed,allocated,completing ${partition:+--partition="$partition"} -o %N 2>/dev/null | sort -u | grep -cvxF -f "$stage")
+  kind=$(printf '%s' "$options" | sed -n "s/.*'--\(gpus-per-node=\|gres=gpu:\)\([^:']*\):[0-9]*'.*/\2/p")
+  others=$(sinfo -h -a -N -t idle,mixed,allocated,completing ${partition:+--partition="$partition"} -o '%N %G' 2>/dev/null |
+    awk -v kind="$kind" 'kind == "" || index($2, ":" kind ":") { print $1 }' | sort -u | grep -cvxF -f "$stage")
   [ "${others:-0}" -ge "$nodes" ] || avoided=
   [ -z "$avoided" ] || printf '%s\n' "$avoided" >"$dir/avoided"
 }
@@ -670,6 +697,7 @@ refuse_submission() {
 # How attempts stand, each named on a line of standard input. Of each: what its directory tells, then what Slurm does.
 slurm_status() {
   : >"$stage.keys"
+  : >"$stage.gangs"
   : >"$stage.arrays"
   while read -r id; do
     dir=$workdir/attempts/$id
@@ -687,7 +715,11 @@ slurm_status() {
     case $record in '{'*'}') ;; *) record= ;; esac
     say dir "$id" there
     [ "$job" = - ] || [ -z "$job" ] || say job "$id" "$job"
-    [ "$claim" = - ] || say claim "$id" "$claim"
+    if [ "$claim" != - ]; then
+      say claim "$id" "$claim"
+    elif [ -s "$dir/slurm.log" ]; then
+      say said "$id" "$(tail -n 1 "$dir/slurm.log" | one_line)"
+    fi
     [ "$cancel" = - ] || say cancel "$id" "$cancel"
     [ "$refusal" = - ] || say refusal "$id" "$refusal"
     [ -z "$record" ] || say exit "$id" "$record"
@@ -701,6 +733,7 @@ slurm_status() {
     [ -z "$avoided" ] || say avoided "$id" "$avoided"
     key_of "$id" || continue
     printf '%s\n' "$key" >>"$stage.keys"
+    [ ! -d "$dir/nodes" ] || printf '%s\n' "$key" >>"$stage.gangs"
     array=
     { read -r array <"$dir/intent"; } 2>/dev/null
     [ -z "$array" ] || printf '%s %s\n' "$key" "$array" >>"$stage.arrays"
@@ -708,6 +741,13 @@ slurm_status() {
   # Afterwards: a job that waits cannot have begun before, unless it was put back.
   queue "$stage" >"$stage.jobs" || unavailable "$stage"
   select_jobs "$stage.keys" "$stage.jobs" | while IFS= read -r line; do say queue "$line"; done
+  # Before a job has to make room it may be told to, and what its ranks make of that is not their own end.
+  if [ -s "$stage.gangs" ] && select_jobs "$stage.gangs" "$stage.jobs" | grep -qE '^[^|]*\|(FAILED|COMPLETED)\|'; then
+    squeue -h -a --me -t failed,completed -r -O 'JobID:40,PreemptTime:40' >"$stage.queue2" 2>"$stage" || unavailable "$stage"
+    awk -F '|' 'FILENAME == ARGV[1] { split($0, word, " "); if (word[2] ~ /^[0-9]/) told[word[1]]; next }
+      $1 in told { sub(/\..*/, "", $NF); print $NF }' "$stage.queue2" "$stage.jobs" |
+      while read -r id; do say preempted "$id" yes; done
+  fi
   # What Slurm has forgotten, its accounting or its log of ended jobs may know.
   awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next } !($0 in known)' "$stage.jobs" "$stage.keys" >"$stage.lost"
   if [ -s "$stage.lost" ]; then
@@ -768,26 +808,39 @@ slurm_stop() {
     printf '%s %s %s\n' "$key" "$id" "$reason" >>"$stage.stops"
   done
   exec 9>&-
-  tries=0
+  began='' killed='' pause=1
   while [ -s "$stage.keys" ]; do
+    asked=$(steady)
     # A number is only that of a row with the name of the attempt, asked for just now.
     queue "$stage" %i >"$stage.jobs" || unavailable "$stage"
-    select_jobs "$stage.keys" "$stage.jobs" | grep -E '^[^|]*\|(PENDING|RUNNING|CONFIGURING|COMPLETING|SUSPENDED|STOPPED|SIGNALING|STAGE_OUT|RESIZING|REQUEUED|REQUEUE_HOLD|REQUEUE_FED|SPECIAL_EXIT|RESV_DEL_HOLD)\|' >"$stage.left"
+    # A state that is not known here is not the end.
+    select_jobs "$stage.keys" "$stage.jobs" |
+      grep -vE '^[^|]*\|(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|LAUNCH_FAILED|RECONFIG_FAIL|PREEMPTED|REVOKED)[ +|]' >"$stage.left"
     [ -s "$stage.left" ] || break
-    case $tries in
-    0) cancel_jobs ;;
-    45) cancel_jobs --signal=KILL --full ;;
-    90) break ;;
-    esac
-    tries=$((tries + 1))
-    sleep 1
+    now=$(steady)
+    # A controller that is slow is asked less often.
+    [ "$((now - asked))" -lt 2 ] || [ "$pause" -ge 16 ] || pause=$((pause * 2))
+    if [ -z "$began" ]; then
+      cancel_jobs
+      began=$now
+    elif [ -z "$killed" ] && [ "$((now - began))" -ge 45 ]; then
+      cancel_jobs --signal=KILL --full
+      killed=1
+    fi
+    [ "$((now - began))" -lt 90 ] || break
+    sleep "$pause"
   done
   while read -r key id reason; do
     left=$(awk -F '|' -v key="$key" '$NF == key { print $2 }' "$stage.left" | sort -u | tr '\n' ' ')
     if [ -n "$left" ]; then
       say "$id" alive "Slurm still shows its job as $left"
     else
-      end_record "$workdir/attempts/$id" "$reason"
+      dir=$workdir/attempts/$id
+      [ -e "$dir/claim" ] || awk -F '|' -v key="$key" '
+        $NF == key && $2 ~ /^(FAILED|NODE_FAIL|BOOT_FAIL|LAUNCH_FAILED)$/ && $4 != "" { where = $4 }
+        END { if (where != "") print where }' "$stage.jobs" >"$stage.where" && [ ! -s "$stage.where" ] ||
+        cp "$stage.where" "$dir/failed-on" 2>/dev/null
+      end_record "$dir" "$reason"
       say "$id" stopped
     fi
   done <"$stage.stops"
@@ -799,7 +852,7 @@ cancel_jobs() {
     ! grep -qi 'unable to contact\|timed out\|refused\|standby' "$stage" || unavailable "$stage"
 }
 
-# What the cluster is and how full: for a person.
+# What the cluster is and how full: for a person. Arguments: options of a small job.
 slurm_check() {
   list() {
     word=$1
@@ -811,10 +864,13 @@ slurm_check() {
     printf '%s\n' "$told" | head -n 20000 | while IFS= read -r line; do [ -z "$line" ] || say "$word" "$line"; done
   }
   say user "$(id -un 2>/dev/null || id -u)"
-  list partition sinfo -h -o '%R|%a|%l'
-  list node sinfo -h -N -O 'PartitionName:|,NodeList:|,StateLong:|,Gres:|,GresUsed:|,CPUsState:'
-  list reason sinfo -h -R -o '%N|%t|%E'
-  list own squeue -h --me -r -o '%T|%r'
+  list partition sinfo -h -a -o '%R|%a|%l'
+  list node sinfo -h -a -N -O 'PartitionName:|,NodeList:|,StateLong:|,Gres:|,GresUsed:|,CPUsState:'
+  list reason sinfo -h -a -R -o '%N|%t|%E'
+  # What sbatch would say of each run is told before there are any.
+  timeout 20 sbatch --test-only --job-name=rollcall-check --output=/dev/null "$@" --wrap=true >/dev/null 2>"$stage" </dev/null ||
+    say failed "a job with the fleet file's options would be refused: $(one_line <"$stage")"
+  list own squeue -h -a --me -r -o '%T|%r'
   if command -v sacct >/dev/null 2>&1 && ! told=$(sacct -X -n -S now-1minutes 2>&1 >/dev/null); then
     case $told in *'accounting storage is disabled'*) ;; *) say accounting-failed "$(printf '%s' "$told" | one_line)" ;; esac
   fi
@@ -869,7 +925,7 @@ slurm-*)
   slurm-submit) slurm_submit ;;
   slurm-status) slurm_status ;;
   slurm-stop) slurm_stop ;;
-  slurm-check) slurm_check ;;
+  slurm-check) slurm_check "$@" ;;
   *) say unknown "$verb" ;;
   esac
   exit

@@ -110,7 +110,12 @@ struct SlurmVerbTests {
           "hosts", "check", "--fleet",
           try scratch.write("wrong.yaml", "launcher: slurm\npartition: nix\nworkdir: \(scratch.path)/shared\n"))
         #expect(wrong.status == 69)
-        #expect(wrong.output.contains("no partition nix; it has: main, low, urgent"), "\(wrong.output)")
+        #expect(wrong.output.contains("no partition nix; it has: main, low, urgent, hidden"), "\(wrong.output)")
+        let refused = try await rollcall(
+          "hosts", "check", "--fleet",
+          try scratch.write(
+            "refused.yaml", "launcher: slurm\npartition: low\nconstraint: nix\nworkdir: \(scratch.path)/shared\n"))
+        #expect(refused.output.contains("would be refused"), "\(refused.output)")
 
         async let ended = rollcall.start(["run", "job.yaml", "--json"], pidFile: scratch.path("pid"))
         let began = try await SlurmCluster.wait { scratch.text("book") == "1\n" }

@@ -1,0 +1,158 @@
+import Foundation
+import Launching
+import TestSupport
+import Testing
+
+/// What clusters of others do that a new one does not.
+@Suite struct SlurmSiteTests {
+  private func launcher(_ slurm: ModelledSlurm, _ scratch: Scratch, gpuType: String? = nil, environment: String = "")
+    -> SlurmLauncher
+  {
+    SlurmLauncher(
+      transport: PrefixedTransport(prefix: environment + slurm.login.prefix), workdir: scratch.path("shared"),
+      options: SlurmLauncher.Options(gpuType: gpuType), name: "model")
+  }
+
+  private func spec(_ id: String, after earlier: String...) -> AttemptSpec {
+    var spec = AttemptSpec(
+      id: id, token: "t", sweep: "s", run: "r", number: 1, command: "true", environment: [], gpuCount: 1, timeout: 60,
+      stallTimeout: nil)
+    spec.earlier = earlier
+    return spec
+  }
+
+  private func with(_ body: (Scratch, ModelledSlurm) async throws -> Void) async throws {
+    try await Scratch.with { scratch in try await body(scratch, ModelledSlurm(scratch)) }
+  }
+
+  /// Sites greet whoever submits; the error stands behind it.
+  @Test(.timeLimit(.minutes(2)), arguments: [
+    ("AssocMaxSubmitJobLimit", "AssocMaxSubmitJobLimit"),
+    ("Batch job submission failed: Required partition not available (inactive or drain)", "not available"),
+    ("Batch job submission failed: I/O error writing script/environment to file", "I/O error"),
+  ]) func aLimitBehindALongGreetingIsStillALimit(_ error: String, _ told: String) async throws {
+    try await with { scratch, slurm in
+      let greeting = "sbatch: " + String(repeating: "Welcome. Submit jobs within your Limit! ", count: 20)
+      try slurm.set("refusal", "\(greeting)\nsbatch: error: \(error)\n")
+      let outcome = try await launcher(slurm, scratch).launch(spec("a1"), files: [])
+      guard case .full(let why, false) = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+      #expect(why.contains(told) && !why.contains("Welcome"))
+    }
+  }
+
+  /// slurmdbd was never told how the job ended, and calls it running for ever.
+  @Test(.timeLimit(.minutes(2))) func onlyTheControllerSaysThatAJobLives() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      for id in ["a1", "a2"] { _ = try await launcher.launch(spec(id), files: []) }
+      try scratch.write("queue", "")
+      try slurm.set("accounting", "1|RUNNING|None|n1|0:0|1|a1.t\n2|PENDING|None||0:0|2|a2.t\n")
+      let record = "{\"code\":0,\"signal\":null,\"started\":5,\"ended\":9,\"reason\":null}"
+      try scratch.write("shared/attempts/a1/exit.json", record + "\n")
+      let found = try await launcher.status(of: ["a1", "a2"])
+      guard case .exited(let end) = found["a1"] else {
+        Issue.record("\(found)")
+        return
+      }
+      #expect(end.code == 0)
+      #expect(found["a2"] == nil, "not concluded at once, and not waiting")
+      try slurm.set("accounting", "1|RUNNING|None|n1|0:0|1|a1.t\n2|NODE_FAIL|None|n1|0:0|2|a2.t\n")
+      guard case .lost = try await launcher.status(of: ["a2"])["a2"] else {
+        Issue.record("an end is believed")
+        return
+      }
+    }
+  }
+
+  /// With GraceTime, ranks are told to end a while before their job: it then looks as if it had ended by itself.
+  @Test(.timeLimit(.minutes(2))) func ranksThatWereToMakeRoomDidNotFail() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      var gang = [spec("a1"), spec("a2")]
+      for index in gang.indices {
+        gang[index].nodes = 2
+        _ = try await launcher.launch(gang[index], files: [])
+        let folder = "shared/attempts/\(gang[index].id)"
+        try scratch.write("\(folder)/nodes/0", "143\n")
+        try scratch.write("\(folder)/claim/job", "\(index + 1) 0 n[1-2] 5\n")
+        try scratch.write(
+          "\(folder)/exit.json", "{\"code\":143,\"signal\":null,\"started\":5,\"ended\":9,\"reason\":null}\n")
+      }
+      try scratch.write("queue", "1|1||FAILED|a1.t|n[1-2]\n2|2||FAILED|a2.t|n[3-4]\n")
+      try slurm.set("preempted", "1                 2026-01-01T00:00:00\n2                 N/A\n")
+      let found = try await launcher.status(of: ["a1", "a2"])
+      guard case .lost(let why) = found["a1"], case .exited(let end) = found["a2"] else {
+        Issue.record("\(found)")
+        return
+      }
+      #expect(why.contains("preempted"))
+      #expect(end.code == 143, "its own failure")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func anAccountingThatIsAwayKeepsOnlyWhatItMayKnow() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      // Somebody was about to submit a2, and nobody knows whether he did.
+      try scratch.write("shared/attempts/a2/token", "t\n")
+      try scratch.write("shared/attempts/a2/intent", "")
+      try scratch.write("queue", "")
+      try slurm.set("accounting-down")
+      guard case .waiting(let why) = try await launcher.status(of: ["a1"])["a1"] else {
+        Issue.record("a run that hangs says why")
+        return
+      }
+      #expect(why.contains("sacct: error"))
+      let unknown = try await launcher.launch(spec("a2"), files: [])
+      guard case .full(let reason, true) = unknown else {
+        Issue.record("\(unknown)")
+        return
+      }
+      #expect(reason.contains("accounting"))
+      let fresh = try await launcher.launch(spec("a3"), files: [])
+      #expect(fresh == .submitted, "what was never tried needs no memory")
+      try FileManager.default.removeItem(atPath: scratch.path("accounting-down"))
+      let again = try await launcher.launch(spec("a2"), files: [])
+      #expect(again == .submitted)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aStateOfANewerSlurmIsNoEnd() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try scratch.write("queue", "1|1||LEVITATING|a1.t|n1\n")
+      try await launcher.stop("a1", reason: "cancelled")
+      #expect(slurm.jobs.map(\.state) == ["CANCELLED"])
+    }
+  }
+
+  /// A node on which no job begins anything is idle at once, and would get every try.
+  @Test(.timeLimit(.minutes(2)), arguments: [(nil, true), ("a100", true), ("h200", false)] as [(String?, Bool)])
+  func aNodeThatBeginsNothingIsAvoidedWhereThereAreOthers(_ gpuType: String?, _ isAvoided: Bool) async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch, gpuType: gpuType)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try scratch.write("queue", "1|1||FAILED|a1.t|n1\n")
+      try await launcher.stop("a1", reason: "superseded")
+      try slurm.forgetCalls()
+      _ = try await launcher.launch(spec("a2", after: "a1"), files: [])
+      #expect(slurm.calls("sbatch").map { $0.contains(" --exclude=n1 ") } == [isAvoided])
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func theJobInWhichWeStandIsNotInherited() async throws {
+    try await with { scratch, slurm in
+      let outer = "export SLURM_JOB_ID=5 SLURM_MEM_PER_NODE=3 SLURM_CPUS_PER_TASK=2 SLURM_CONF=/etc/mine SBATCH_CLUSTERS=b\n"
+      _ = try await launcher(slurm, scratch, environment: outer).launch(spec("a1"), files: [])
+      let names = (scratch.text("environment") ?? "").split(separator: "\n").filter {
+        $0.hasPrefix("SLURM_") || $0.hasPrefix("SBATCH_")
+      }
+      #expect(names == ["SLURM_CONF=/etc/mine"])
+    }
+  }
+}
