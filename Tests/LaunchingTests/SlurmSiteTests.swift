@@ -26,11 +26,14 @@ import Testing
   }
 
   /// Sites greet whoever submits; the error stands behind it.
-  @Test(.timeLimit(.minutes(2)), arguments: [
-    ("AssocMaxSubmitJobLimit", "AssocMaxSubmitJobLimit"),
-    ("Batch job submission failed: Required partition not available (inactive or drain)", "not available"),
-    ("Batch job submission failed: I/O error writing script/environment to file", "I/O error"),
-  ]) func aLimitBehindALongGreetingIsStillALimit(_ error: String, _ told: String) async throws {
+  @Test(
+    .timeLimit(.minutes(2)),
+    arguments: [
+      ("AssocMaxSubmitJobLimit", "AssocMaxSubmitJobLimit"),
+      ("Batch job submission failed: Required partition not available (inactive or drain)", "not available"),
+      ("Batch job submission failed: I/O error writing script/environment to file", "I/O error"),
+    ]) func aLimitBehindALongGreetingIsStillALimit(_ error: String, _ told: String) async throws
+  {
     try await with { scratch, slurm in
       let greeting = "sbatch: " + String(repeating: "Welcome. Submit jobs within your Limit! ", count: 20)
       try slurm.set("refusal", "\(greeting)\nsbatch: error: \(error)\n")
@@ -147,7 +150,8 @@ import Testing
 
   @Test(.timeLimit(.minutes(2))) func theJobInWhichWeStandIsNotInherited() async throws {
     try await with { scratch, slurm in
-      let outer = "export SLURM_JOB_ID=5 SLURM_MEM_PER_NODE=3 SLURM_CPUS_PER_TASK=2 SLURM_CONF=/etc/mine SBATCH_CLUSTERS=b\n"
+      let outer =
+        "export SLURM_JOB_ID=5 SLURM_MEM_PER_NODE=3 SLURM_CPUS_PER_TASK=2 SLURM_CONF=/etc/mine SBATCH_CLUSTERS=b\n"
       _ = try await launcher(slurm, scratch, environment: outer).launch(spec("a1"), files: [])
       let names = (scratch.text("environment") ?? "").split(separator: "\n").filter {
         $0.hasPrefix("SLURM_") || $0.hasPrefix("SBATCH_")

@@ -128,7 +128,8 @@ import Testing
   }
 
   /// A node that is shut down signals all that runs on it, and so may a person who does not cancel the job.
-  @Test(arguments: ["cancelled", "terminated"]) func aSupervisorThatSomebodyElseEndedIsNoCancelOfOurs(_ reason: String) {
+  @Test(arguments: ["cancelled", "terminated"]) func aSupervisorThatSomebodyElseEndedIsNoCancelOfOurs(_ reason: String)
+  {
     for state in ["FAILED", "COMPLETED"] {
       let evidence = Self.evidence(state, claimed: "7", code: 143, because: reason)
       #expect(Self.isLost(Self.status(evidence)), "\(state)")

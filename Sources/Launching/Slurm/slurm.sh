@@ -395,8 +395,12 @@ slurm_submit() {
   trap 'exit 1' HUP INT TERM PIPE
   mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
   # What is sent may hold secrets, and this file system is everybody's.
-  stage_dir=$(mktemp -d "$workdir/incoming/slurm.XXXXXX" 2>/dev/null) && trap 'rm -rf "$stage_dir" "$temporary"' EXIT &&
-    IFS= read -r size && head -c "$size" >"$stage_dir/words" 2>/dev/null &&
+  stage_dir=$(mktemp -d "$workdir/incoming/slurm.XXXXXX" 2>"$stage") || {
+    if grep -qi 'no space\|quota' "$stage"; then say no-space "$workdir"; else say unavailable "$(one_line <"$stage")"; fi
+    return
+  }
+  trap 'rm -rf "$stage_dir" "$temporary"' EXIT
+  IFS= read -r size && head -c "$size" >"$stage_dir/words" 2>/dev/null &&
     [ "$(stat -c %s "$stage_dir/words")" = "$size" ] || {
     say no-space "$workdir"
     return
@@ -490,13 +494,13 @@ prepare_one() {
       printf '%s\n' "#!/bin/sh" "exec sh '$quoted_self' - slurm-job $quoted_workdir $quoted_leases '$quoted_attempts/$id'" >"$dir/job.sh" &&
       (umask 077 && printf '%s' "$5" >"$dir/spec.json" && printf '%s' "$6" >"$dir/environment.sh")
   } 2>"$stage" || {
-    refuse_submission "$id"
+    refuse_submission "$id" "$was_there"
     return 1
   }
   shift 6
   while [ $# -gt 1 ]; do
     cp -p -- "$stage_dir/$1" "$dir/files/$2" 2>"$stage" || {
-      refuse_submission "$id"
+      refuse_submission "$id" "$was_there"
       return 1
     }
     shift 2
@@ -576,7 +580,7 @@ submit_array() {
       element=$((element + 1))
       case $word in
       unwritable)
-        refuse_submission "$id"
+        refuse_submission "$id" "$was_there"
         continue
         ;;
       submitted) printf '%s\n' "${number}_$((element - 1))" >"$workdir/attempts/$id/job" ;;
@@ -686,10 +690,10 @@ find_avoided() {
   [ -z "$avoided" ] || printf '%s\n' "$avoided" >"$dir/avoided"
 }
 
-# Says why the run directory could not be filled.
+# Says why the run directory could not be filled. Arguments as of forget_attempt.
 refuse_submission() {
   why=$(one_line <"$stage")
-  rm -rf "${workdir:?}/attempts/$1"
+  forget_attempt "$@"
   if head -c 65536 /dev/zero >"$workdir/.room" 2>/dev/null; then say "$1" refused "$why"; else say "$1" no-space "$workdir"; fi
   rm -f "$workdir/.room"
 }

@@ -20,7 +20,8 @@ struct Expansion {
   mutating func plan(cellLimit: Int, given: [Matrix.Values]? = nil) -> Plan? {
     // Without the matrix, names and values cannot be judged.
     guard job.hasMatrix == (job.matrix != nil), !reading.hasMisspelt(section: "matrix"),
-      let values = given ?? expandMatrix(cellLimit) else { return nil }
+      let values = given ?? expandMatrix(cellLimit)
+    else { return nil }
     let before = reading.problems.count
     checkNames(values)
     let namesAreKnown = reading.problems.count == before
@@ -110,7 +111,9 @@ struct Expansion {
     guard let compare = job.compare else { return }
     reading.within("compare") { reading in
       // What writes samples is compared by these.
-      if job.dumps == nil, !reading.hasMisspelt(section: "dumps"), job.playbook?.evaluation == nil, plan.cells.allSatisfy({ $0.dumps == nil }) {
+      if job.dumps == nil, !reading.hasMisspelt(section: "dumps"), job.playbook?.evaluation == nil,
+        plan.cells.allSatisfy({ $0.dumps == nil })
+      {
         reading.report(compare.place, "`compare` needs the section `dumps`")
       }
       if compare.spec.mode == .slots, let cell = plan.cells.first(where: { ($0.dumps?.slots ?? 1) < 2 }) {
