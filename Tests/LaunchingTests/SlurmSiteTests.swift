@@ -148,6 +148,18 @@ import Testing
     }
   }
 
+  /// Only a disk that is full is waited for as one.
+  @Test(.timeLimit(.minutes(2))) func aWorkDirectoryThatCannotBeWrittenIsNoFullOne() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try FileManager.default.removeItem(atPath: scratch.path("shared/incoming"))
+      try scratch.write("shared/incoming", "")
+      let error = await #expect(throws: LaunchError.self) { try await launcher.launch(spec("a2"), files: []) }
+      #expect(error?.description.contains("ot a directory") == true, "\(error.map { "\($0)" } ?? "")")
+    }
+  }
+
   @Test(.timeLimit(.minutes(2))) func theJobInWhichWeStandIsNotInherited() async throws {
     try await with { scratch, slurm in
       let outer =

@@ -33,6 +33,48 @@ struct SlurmUserTests {
     func close() async { await local.close() }
   }
 
+  /// Time in which Slurm has a job pause is not the run's.
+  @Test(.timeLimit(.minutes(5))) func aJobThatWasSuspendedIsNotOverItsTime() async throws {
+    try await Scratch.with { scratch in
+      try await SlurmCluster.with(in: scratch) { cluster in
+        let launcher = SlurmLauncher(
+          transport: cluster.login(), workdir: scratch.path("shared"), options: SlurmLauncher.Options(), name: "cluster"
+        )
+        for (id, rounds) in [("short", 12), ("long", 600)] {
+          var spec = spec(
+            id, "n=0; while [ $n -lt \(rounds) ]; do echo $n >>\(scratch.path(id)); n=$((n + 1)); sleep 1; done")
+          spec.timeout = 60
+          _ = try await launcher.launch(spec, files: [])
+        }
+        let began = try await SlurmCluster.wait { ["short", "long"].allSatisfy { scratch.text($0) != nil } }
+        try #require(began)
+        let numbers = try await cluster.jobs().map(\.number)
+        for number in numbers { try await cluster("scontrol", "suspend", number) }
+        let isTold = try await SlurmCluster.wait {
+          if case .waiting(let why) = try await launcher.status(of: ["short"])["short"] {
+            return why.contains("suspended")
+          }
+          return false
+        }
+        #expect(isTold)
+        try await Task.sleep(for: .seconds(65))
+        for number in numbers { try await cluster("scontrol", "resume", number) }
+        var seen: [String: AttemptStatus] = [:]
+        let isEnded = try await SlurmCluster.wait {
+          seen = try await launcher.status(of: ["short", "long"])
+          return seen.values.allSatisfy { if case .exited = $0 { true } else { false } }
+        }
+        #expect(isEnded)
+        guard case .exited(let well) = seen["short"], case .exited(let late) = seen["long"] else {
+          Issue.record("\(seen)")
+          return
+        }
+        #expect(well.code == 0 && well.reason == nil, "\(well)")
+        #expect(late.reason == "timeout", "its limit is kept")
+      }
+    }
+  }
+
   private func spec(_ id: String, _ command: String) -> AttemptSpec {
     AttemptSpec(
       id: id, token: "t", sweep: "s", run: "r", number: 1, command: command, environment: [], gpuCount: 1,

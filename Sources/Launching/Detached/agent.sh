@@ -739,9 +739,14 @@ watch() {
   while next=$((begin + limit)) &&
     { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
     { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
-    find_pause && sleep "$pause"; do
+    find_pause && look_at_uptime && slept=$((uptime / 100)) && sleep "$pause"; do
     look_at_uptime
     now=$((uptime / 100))
+    # Slurm has a job pause that is to make room: that is not its time.
+    paused=$((now - slept - pause))
+    if [ "$paused" -ge 15 ] && [ -n "${SLURM_JOB_ID-}" ]; then
+      begin=$((begin + paused)) grown=$((grown + paused)) next_size=$((next_size + paused))
+    fi
     if ! look_at $$ || [ "$started" != "$self_start" ] || [ "$state" = Z ]; then
       # Killed: nobody keeps the limits any more.
       end_members $$ "$1" $$
