@@ -51,6 +51,41 @@ struct GPUToolTests {
     }
   }
 
+  /// Declared GPUs are names of its own making only where there is no tool: one that fails leaves none to give.
+  @Test func `a tool that fails for a while gives no GPU away, and is the host's passing trouble`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let transport = PrefixedTransport(prefix: fake.prefix)
+      let launcher = host.launcher(gpus: 2, transport: transport)
+      _ = try await launcher.enrol()
+      let first = try await launcher.launch(spec("first", "sleep 300", gpus: 2), files: [])
+      #expect(first == .started)
+
+      for words in ["Unable to determine the device handle\n", ""] {
+        try host.scratch.write("broken", words)
+        guard case .gpuBusy(let why) = try await launcher.launch(spec("next", "true", gpus: 2), files: []) else {
+          Issue.record("GPUs that another run has were given away")
+          return
+        }
+        #expect(why.contains("does not tell"))
+        let error = await #expect(throws: LaunchError.self) { _ = try await launcher.enrol() }
+        #expect(error?.code == .noReply)
+        #expect(error?.message.contains(words.isEmpty ? "does not answer" : "device handle") == true)
+      }
+      // With no number in the fleet file: without a word it may have any number; of others it says that it has none.
+      let unknown = host.launcher(gpus: nil, transport: transport)
+      await #expect(throws: LaunchError.self) { _ = try await unknown.enrol() }
+      try host.scratch.write("broken", "No devices were found\n")
+      let none = try await unknown.enrol()
+      #expect(none.gpuIDs == [])
+
+      try FileManager.default.removeItem(atPath: host.scratch.path("broken"))
+      let facts = try await launcher.enrol()
+      #expect(facts.gpuIDs == ["GPU-aaaa", "GPU-bbbb"])
+    }
+  }
+
   @Test func `a stranger that comes while a share is held ends it before it begins`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeNvidia(scratch: host.scratch)
@@ -216,6 +251,7 @@ private struct FakeNvidia {
       "bin/nvidia-smi",
       """
       #!/bin/sh
+      [ ! -e '\(scratch.path)/broken' ] || { cat '\(scratch.path)/broken'; exit 9; }
       [ "$1" != -i ] || { id=$2; shift 2; }
       case $1 in
       --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;

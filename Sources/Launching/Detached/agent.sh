@@ -520,7 +520,11 @@ list_kfd_processes() {
 # ends it, `timeout` waits on: nobody with a limit to keep may wait for this. In our group, so that it is nobody's process.
 ask_nvidia() { (close_locks && exec timeout --foreground -k 2 10 nvidia-smi "$@" </dev/null 9<&-); }
 
-# One line a GPU, in PCI order: kind, id, name.
+# True where the host has what tells of its GPUs.
+can_tell_gpus() { command -v nvidia-smi >/dev/null 2>&1 || [ -d "$kfd/topology/nodes" ]; }
+
+# One line a GPU, in PCI order: kind, id, name. Nothing where a tool that is there does not tell: a GPU without its own
+# name would be given away twice.
 list_gpus() {
   case $declared in auto) most=4096 ;; *) most=$declared ;; esac
   found=
@@ -538,7 +542,7 @@ list_gpus() {
   fi
   if [ -n "$found" ]; then
     printf '%s\n' "$found" | head -n "$most"
-  elif [ "$declared" != auto ]; then
+  elif [ "$declared" != auto ] && ! can_tell_gpus; then
     # Declared on a host without tools: names without hardware.
     index=0
     while [ "$index" -lt "$declared" ]; do
@@ -635,7 +639,10 @@ take_gpus() {
   descriptor=4
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   list=$(list_gpus)
-  if [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
+  if [ -z "$list" ] && [ "$declared" != auto ] && can_tell_gpus; then
+    gpu_problem="the host does not tell of its GPUs now"
+    return 1
+  elif [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
     gpu_problem="the host has $(printf '%s' "$list" | grep -c .) GPUs, not $1"
     return 1
   fi
@@ -1598,11 +1605,23 @@ enrol() {
   say version flock "$(flock --version 2>/dev/null | head -n 1)"
   if command -v nvidia-smi >/dev/null 2>&1; then
     driver=$(ask_nvidia --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)
-    case $driver in [0-9]*) say driver "$driver" ;; *) say version nvidia-smi "failed: $driver" ;; esac
+    case $driver in
+    [0-9]*)
+      say driver "$driver"
+      driver=
+      ;;
+    *) say version nvidia-smi "failed: $driver" ;;
+    esac
   elif [ -r /sys/module/amdgpu/version ]; then
     say driver "$(cat /sys/module/amdgpu/version)"
   fi
-  list_gpus | while read -r _ id name; do say gpu "$id" "$name"; done
+  list=$(list_gpus)
+  if [ -n "$list" ]; then
+    printf '%s\n' "$list" | while read -r _ id name; do say gpu "$id" "$name"; done
+  elif [ "$declared" != 0 ] && command -v nvidia-smi >/dev/null 2>&1 && { [ "$declared" != auto ] || [ -z "$driver" ]; }; then
+    # GPUs are declared, or nothing says why there are none. (Many a host has the tool and no GPU, and is told so.)
+    say untold "${driver:-nvidia-smi does not answer}"
+  fi
   say end
 }
 
