@@ -114,9 +114,11 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// Seconds since 1970 by the host's clock.
   public var started: Double
   public var ended: Double
-  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a cluster
-  /// `cancelled-elsewhere`, `out-of-memory`, `not-copied`; nil for a plain end.
+  /// `timeout`, `stalled`, `cancelled`, `terminated`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a
+  /// cluster `cancelled-elsewhere`, `out-of-memory`, `not-copied`; nil for a plain end.
   public var reason: String?
+  /// The `reason` of what somebody else told to end (SIGTERM), as a host does to all when it goes down.
+  public static let terminated = "terminated"
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
   public static let noSpace = "no-space"

@@ -52,6 +52,9 @@ extension CoordinatorCore {
     case (.running, .exited(let record)) where record.reason == "not-released":
       lose(index, "its share was not released in time", ending: .lost, kind: "gang-not-released")
       return true
+    case (.running, .exited(let record)) where record.reason == ExitRecord.terminated:
+      lose(index, Transition.terminated, ending: .lost, kind: "terminated")
+      return true
     case (.running, .exited(let record)) where record.reason == ExitRecord.gpuBusy:
       lose(index, "somebody else was on its GPUs when its gang was to begin", ending: .gpuBusy, kind: "gpu-busy")
       return true

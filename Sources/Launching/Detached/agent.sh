@@ -350,6 +350,17 @@ find_full_disk() {
   [ "$1" -eq 0 ] || { has_room "$dir" && has_room "${scratch:-$dir}"; } || reason=no-space
 }
 
+# Sets reason: what has happened, which is in `event`, or why somebody of ours told it to end. Others do so to all when the
+# host goes down: then nobody has cancelled anything.
+find_reason() {
+  reason=$event
+  [ "$reason" = terminated ] && [ -e "$dir/cancel" ] || return 0
+  reason=
+  { read -r reason <"$dir/cancel"; } 2>/dev/null
+  # A full disk took no word.
+  [ -n "$reason" ] || reason=cancelled
+}
+
 # DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
 write_exit() {
   signal=null
@@ -795,8 +806,8 @@ await_release() {
       [ -n "$event" ] || event=not-released
     fi
     if [ -n "$event" ]; then
-      [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-      end_share 143 "$event"
+      find_reason
+      end_share 143 "$reason"
     fi
     sleep 0.05
   done
@@ -867,7 +878,7 @@ supervise() {
   look_at_uptime
   self_begin=$uptime
   event=
-  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=terminated' TERM
   trap '[ -n "$event" ] || event=timeout' USR1
   trap '[ -n "$event" ] || event=stalled' USR2
   look_at_clock
@@ -904,14 +915,13 @@ supervise() {
     second=$?
     [ "$second" -eq 127 ] || code=$second
   fi
-  reason=$event
+  find_reason
   # What the command left behind.
   is_alone "$mark" || end_members $$ "$mark" $$
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   [ -z "$describer" ] || await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
-  if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   [ -n "$reason" ] || find_full_disk "$code"
   # A cluster's job, whose dumps lie on the disks of its nodes.
   [ -z "$scratch" ] || bring_dumps
@@ -950,7 +960,7 @@ begin_member() {
 member() {
   exec 7>&-
   event='' left=''
-  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=terminated' TERM
   trap '[ -n "$event" ] || event=timeout' USR1
   trap 'left=1' USR2
   look_at self || exit 75
@@ -980,8 +990,7 @@ member() {
     end_members "$child" "$mark" 0
   fi
   if [ -s "$dir/identity" ]; then
-    [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-    reason=$event
+    find_reason
     [ -n "$reason" ] || find_full_disk "$code"
     write_exit "$dir" "$code" "$began" "$reason"
   fi

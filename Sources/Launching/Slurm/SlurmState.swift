@@ -250,8 +250,7 @@ struct SlurmEvidence: Sendable, Hashable {
   private func forgotten(_ unexplained: Double, _ unseen: Double?, _ now: Double) -> AttemptStatus? {
     if let record {
       // Why it was told to end nobody knows any more; that it ended well must not be believed.
-      let isOwn = record.reason != nil && record.reason != "cancelled"
-      return .exited(isSignalled && !isOwn ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
+      return .exited(isSignalled && Self.isUntold(record.reason) ? told(cancel ?? "cancelled-elsewhere", record.ended) : record)
     }
     if let refusal { return .lost("its supervisor did not begin: \(refusal)") }
     guard submitted != nil || claim != nil || leftOut != nil else { return isComplete ? .absent : nil }
@@ -270,6 +269,11 @@ struct SlurmEvidence: Sendable, Hashable {
     return .lost("Slurm does not know job \(submitted ?? "?") any more, which never began")
   }
 
+  /// Its supervisor saw a signal at most, not why it was sent.
+  private static func isUntold(_ reason: String?) -> Bool {
+    reason == nil || reason == "cancelled" || reason == ExitRecord.terminated
+  }
+
   /// The record with the reason that Slurm tells; one of our own where there is none.
   private func told(_ reason: String, _ now: Double) -> ExitRecord {
     var told =
@@ -279,7 +283,7 @@ struct SlurmEvidence: Sendable, Hashable {
         started: claim?.started ?? now, ended: now, reason: nil)
     // What its supervisor saw was only a signal; and of what was cancelled nobody wants the dumps.
     let isCancel = reason != "timeout" && reason != "out-of-memory"
-    if told.reason == nil || told.reason == "cancelled" || (isCancel && told.reason == ExitRecord.notCopied) {
+    if Self.isUntold(told.reason) || (isCancel && told.reason == ExitRecord.notCopied) {
       told.reason = reason
     }
     return told
