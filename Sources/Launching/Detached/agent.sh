@@ -361,18 +361,27 @@ find_reason() {
   [ -n "$reason" ] || reason=cancelled
 }
 
-# DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
-write_exit() {
+# Sets record, of what ended at `moment`. Arguments: code, start, reason.
+find_record() {
   signal=null
-  if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
-  reason=null
-  [ -z "$4" ] || reason="\"$4\""
+  if [ "$1" -gt 128 ] && [ "$1" -le 192 ]; then signal=$(($1 - 128)); fi
+  record="{\"code\":$1,\"signal\":$signal,\"started\":$2,\"ended\":$moment,\"reason\":${3:+\"}${3:-null}${3:+\"}$told}"
+}
+
+# DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it, which must at no time
+# be free for others. False where it could not be. Arguments: directory, code, start, reason.
+put_exit() {
+  find_record "$2" "$3" "$4"
+  { printf '%s\n' "$record" 1<>"$1/.reserve" && truncate -s $((${#record} + 1)) "$1/.reserve" && sync "$1/.reserve"; } 2>/dev/null &&
+    mv "$1/.reserve" "$1/exit.json"
+}
+
+# The same, tried for a minute.
+write_exit() {
   environment_json "$1"
   tries=0
   look_at_clock
-  until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
-    "$2" "$signal" "$3" "$moment" "$reason" "$told" 2>/dev/null >"$1/.reserve" &&
-    sync "$1/.reserve" 2>/dev/null && mv "$1/.reserve" "$1/exit.json"; do
+  until put_exit "$@"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
@@ -1059,7 +1068,8 @@ forget() {
   [ -z "$is_open" ] || open_count=$((open_count - 1))
 }
 
-# Writes the records of the runs in `ended`.
+# Writes the records of the runs in `ended`, where one that cannot be written stays, for the next tick: nobody else's
+# limit waits for it.
 settle() {
   sessions=
   for number in $ended; do
@@ -1072,33 +1082,58 @@ settle() {
       printf 'ROLLCALL_LAUNCH=%s\n' "$mark"
     done | grep -lzsxF -f - /proc/[0-9]*/environ 2>/dev/null
   )
-  written='' records=''
+  written='' quick='' records='' stuck=''
   for number in $ended; do
     eval "dir=\$dir_$number pid=\$pid_$number mark=\$mark_$number session=\$session_$number told=\$told_$number \
       code=\$code_$number began=\$began_$number moment=\$ended_$number"
-    if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
-      eval "left_$number=1"
-      kill -USR2 "$pid" 2>/dev/null
+    # Looked at once: later there may be room again, and another session of that number.
+    eval "reason=\${reason_$number-unasked}"
+    if [ "$reason" = unasked ]; then
+      if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
+        eval "left_$number=1"
+        kill -USR2 "$pid" 2>/dev/null
+        continue
+      fi
+      find_full_disk "$code"
+      eval "reason_$number=\$reason"
+    fi
+    # Its record stands, or went with its directory.
+    if [ ! -e "$dir/.reserve" ]; then
+      written="$written $number"
       continue
     fi
-    signal=null
-    if [ "$code" -gt 128 ] && [ "$code" -le 192 ]; then signal=$((code - 128)); fi
-    find_full_disk "$code"
-    eval "reason_$number=\$reason"
+    # Where one cannot be written, the others are not tried one by one.
+    if [ -n "$stuck" ]; then
+      stuck=" $number$stuck"
+      continue
+    fi
+    find_record "$code" "$began" "$reason"
     # In one piece, in room of its own: what was kept is for a full disk.
-    [ -z "$reason" ] && printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
-      "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" ||
-      write_exit "$dir" "$code" "$began" "$reason"
-    written="$written $number" records="$records ${dir##*/}/exit.json"
+    if [ -z "$reason" ] && printf '%s\n' "$record" 2>/dev/null >"$dir/exit.json"; then
+      quick="$quick $number" records="$records ${dir##*/}/exit.json"
+    elif put_exit "$dir" "$code" "$began" "$reason"; then
+      written="$written $number"
+    else
+      rm -f "$dir/exit.json"
+      stuck=" $number"
+    fi
   done
-  ended=
-  [ -n "$written" ] || return 0
   # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
   # shellcheck disable=SC2086
-  sync $records 2>/dev/null || for number in $written; do
-    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number reason=\$reason_$number"
-    write_exit "$dir" "$code" "$began" "$reason"
-  done
+  if [ -z "$records" ] || sync $records 2>/dev/null; then
+    written="$written $quick"
+  else
+    for number in $quick; do
+      eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number moment=\$ended_$number"
+      if [ -z "$stuck" ] && put_exit "$dir" "$code" "$began" ''; then
+        written="$written $number"
+      else
+        stuck=" $number$stuck"
+      fi
+    done
+  fi
+  ended=$stuck
+  [ -n "$written" ] || return 0
   over='' reserves=''
   for number in $written; do
     eval "dir=\$dir_$number over=\"\$over \$pid_$number\""
@@ -1189,7 +1224,10 @@ crew() {
       settle
       ;;
     gone) forget "$number" ;;
-    tick) keep_limits ;;
+    tick)
+      keep_limits
+      if [ -n "$ended" ] && [ -z "$is_due" ]; then settle; fi
+      ;;
     esac
   done
   kill -KILL "$ticker" 2>/dev/null
@@ -1599,7 +1637,7 @@ END
 }
 
 enrol() {
-  prepare flock setsid stat timeout head tail sync du cmp grep sed sort || return 0
+  prepare flock setsid stat timeout head tail truncate sync du cmp grep sed sort || return 0
   say clock "$(date +%s.%N)"
   say boot "$(boot_id)"
   say home "$HOME"
