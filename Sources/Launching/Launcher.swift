@@ -88,7 +88,7 @@ public enum LaunchOutcome: Sendable, Hashable {
   /// A cluster takes no more jobs now, with the limit that says so: the same launch again, later.
   /// - `mayHaveArrived`: It may know the attempt all the same.
   case full(String, mayHaveArrived: Bool)
-  /// Not enough free GPUs: locked by another gang or used by a stranger.
+  /// Not enough free GPUs: locked by another gang or used by a stranger. Or the host was too slow to start anything.
   case gpuBusy(String)
   /// Refused for another reason that trying again does not change (workdir not writable, …).
   case refused(String)

@@ -86,6 +86,50 @@ struct GPUToolTests {
     }
   }
 
+  @Test func `strangers are looked for once, on all GPUs together`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      var share = spec("a1", "true", gpus: 2)
+      share.holdSeconds = 100
+      let outcome = try await launcher.launch(share, files: [])
+      #expect(outcome == .started)
+      func looks() -> [Int] {
+        let calls = (host.scratch.text("calls") ?? "").split(separator: "\n")
+        return ["memory.used", "compute-apps"].map { word in calls.count { $0.contains(word) } }
+      }
+      #expect(looks() == [1, 1])
+      try await launcher.release("a1")
+      _ = try await launcher.end(of: "a1")
+      #expect(looks() == [2, 2])
+    }
+  }
+
+  /// A minute is long for a test.
+  @Test(arguments: [
+    [("\"$tries\" -lt 3000", "\"$tries\" -lt 20"), ("\"$tries\" -ge 3000", "\"$tries\" -ge 20")],
+    [("\"$tries\" -lt 3000", "\"$tries\" -lt 20"), ("\"$tries\" -ge 1200", "\"$tries\" -ge 20")],
+  ])
+  func `a host that is too slow to start a run is busy`(_ limits: [(String, String)]) async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      _ = try await launcher.enrol()
+      try host.patchScript(limits)
+      try host.scratch.write("slow", "")
+      let outcome = try await launcher.launch(spec("a1", "true", gpus: 1), files: [])
+      guard case .gpuBusy(let why) = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+      #expect(why.contains("did not begin"))
+      let state = try await launcher.status(of: "a1")
+      #expect(state == .absent)
+    }
+  }
+
   @Test func `a stranger that comes while a share is held ends it before it begins`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeNvidia(scratch: host.scratch)
@@ -252,12 +296,20 @@ private struct FakeNvidia {
       """
       #!/bin/sh
       [ ! -e '\(scratch.path)/broken' ] || { cat '\(scratch.path)/broken'; exit 9; }
+      [ ! -e '\(scratch.path)/slow' ] || sleep 30
+      echo "$*" >>'\(scratch.path)/calls'
       [ "$1" != -i ] || { id=$2; shift 2; }
       case $1 in
       --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;
       --query-gpu=driver_version) printf '570.1\\n570.1\\n' ;;
-      --query-gpu=memory.used) cat '\(scratch.path)'/memory-"$id" 2>/dev/null || echo 4 ;;
-      --query-compute-apps=pid) cut -d , -f 1 '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
+      --query-gpu=uuid,memory.used)
+        for id in GPU-aaaa GPU-bbbb; do
+          echo "$id, $(cat '\(scratch.path)'/memory-"$id" 2>/dev/null || echo 4)"
+        done ;;
+      --query-compute-apps=gpu_uuid,pid)
+        for id in GPU-aaaa GPU-bbbb; do
+          sed "s/,.*//; s/^/$id, /" '\(scratch.path)'/apps-"$id" 2>/dev/null
+        done ;;
       --query-compute-apps=pid,process_name) cat '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
       *) exit 2 ;;
       esac

@@ -572,13 +572,19 @@ list_gpus() {
   fi
 }
 
+# What stranger_on reads of NVIDIA's GPUs, of all in one go: an answer may take seconds, and launches wait for it.
+look_at_nvidia() {
+  memory=$(ask_nvidia --query-gpu=uuid,memory.used --format=csv,noheader,nounits 2>/dev/null)
+  apps=$(ask_nvidia --query-compute-apps=gpu_uuid,pid --format=csv,noheader 2>/dev/null)
+}
+
 # Why a GPU is not free although its lock is; empty where it is. Arguments: kind, id.
 stranger_on() {
   place=$2
   case $1 in
   nvidia)
-    used=$(ask_nvidia -i "$2" --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null)
-    busy=$(ask_nvidia -i "$2" --query-compute-apps=pid --format=csv,noheader 2>/dev/null | head -n 1)
+    used=$(printf '%s\n' "$memory" | sed -n "s/^$2, *//p")
+    busy=$(printf '%s\n' "$apps" | sed -n "s/^$2, *//p" | head -n 1)
     ;;
   amd)
     place="GPU $2"
@@ -655,7 +661,7 @@ take_host() {
 
 # Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem.
 take_gpus() {
-  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0
+  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0 is_seen=
   descriptor=4
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   list=$(list_gpus)
@@ -683,6 +689,11 @@ take_gpus() {
       eval "exec $descriptor<&-"
       continue
     fi
+    lock_descriptors="$lock_descriptors $descriptor"
+    if [ "$kind" = nvidia ] && [ -z "$is_seen" ]; then
+      look_at_nvidia
+      is_seen=1
+    fi
     problem=$(stranger_on "$kind" "$id")
     if [ -n "$problem" ]; then
       gpu_problem=$problem
@@ -693,7 +704,6 @@ take_gpus() {
     gpu_kind=$kind
     gpu_ids="$gpu_ids${gpu_ids:+,}$id"
     gpu_names="$gpu_names${gpu_names:+, }$(printf '%s\n' "$list" | sed -n "s/^$kind $id //p" | head -n 1)"
-    lock_descriptors="$lock_descriptors $descriptor"
     taken=$((taken + 1))
     descriptor=$((descriptor + 1))
     # 9 is the launch lock; from 10 on bash has its own.
@@ -822,6 +832,7 @@ await_release() {
   done
   # Strangers ask for no lock: one may have come since these were taken.
   case $gpu_kind in nvidia | amd)
+    [ "$gpu_kind" = amd ] || look_at_nvidia
     for id in $(echo "$gpu_ids" | tr ',' ' '); do
       [ -z "$(stranger_on "$gpu_kind" "$id")" ] || end_share 75 gpu-busy
     done
@@ -1252,6 +1263,9 @@ lock_workdir() {
   (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
 }
 
+# No fault of the run's: a host that hangs may recover.
+too_slow='its supervisor did not begin within a minute'
+
 # Ends a supervisor that has not begun in good time, and what it started meanwhile all the same: false then. Argument: its
 # number; its directory is `dir`.
 kill_starting() {
@@ -1349,7 +1363,9 @@ launch() {
       # Once more: it may have ended right after it wrote.
       [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
       kill_starting "$supervisor"
-      printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")" >"$stage.why" 2>/dev/null
+      if [ "$tries" -ge 1200 ]; then echo "gpu-busy $too_slow"; else
+        printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")"
+      fi >"$stage.why" 2>/dev/null
       if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
       rm -rf "$dir" "$stage.why"
       return
@@ -1504,7 +1520,7 @@ await_supervisors() {
       elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
         left="$left $entry"
       elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
-        if kill_starting "${entry#*:}"; then say "$id" alone; else say "$id" refused "its supervisor was too slow"; fi
+        if ! kill_starting "${entry#*:}" || [ "$tries" -ge 3000 ]; then say "$id" gpu-busy "$too_slow"; else say "$id" alone; fi
         rm -rf "$dir"
       else
         left="$left $entry"
