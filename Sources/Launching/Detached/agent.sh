@@ -1541,6 +1541,35 @@ bury() {
     mv -T "$stage" "$workdir/attempts/$1"
 }
 
+# Ends what lives of an attempt whose directory was taken from under it, or unmounted: its supervisor is known by its
+# words, its command by the directory in its mark. False where something outlives KILL. Argument: its directory.
+end_strays() {
+  left=
+  for file in $(grep -lzsxF supervise /proc/[0-9]*/cmdline 2>/dev/null); do
+    number=${file#/proc/}
+    number=${number%/cmdline}
+    # What it started beside itself has the same words.
+    grep -qzsxF -e "$1" "$file" && look_at "$number" && [ "$session" = "$number" ] || continue
+    kill -KILL "$number" 2>/dev/null
+    end_members "$number" "lost:$1" 0 || left=1
+  done
+  here=$(cd -P "${1%/*}" 2>/dev/null && pwd -P)/${1##*/}
+  IFS=$newline
+  for mark in $(grep -hzs '^ROLLCALL_LAUNCH=' /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | sort -u); do
+    unset IFS
+    mark=${mark#ROLLCALL_LAUNCH=}
+    [ "${mark#*:}" = "$here" ] || continue
+    # Of those with a session of their own, what hides its mark is theirs, too.
+    sessions=-1
+    for number in $(members -1 "$mark" 0); do
+      if look_at "$number" && [ "$session" = "$number" ]; then sessions="$sessions $number"; fi
+    done
+    for number in $sessions; do end_members "$number" "$mark" 0 || left=1; done
+  done
+  unset IFS
+  [ -z "$left" ]
+}
+
 # True where the supervisor of an attempt, found by `identity`, is that of others, too, which have not ended.
 leads_others() {
   for file in $(cd "$workdir/attempts" && printf '%s\0' */identity | xargs -0 grep -ls "^$boot $pid $start " --); do
@@ -1577,7 +1606,13 @@ stop() {
     return
   }
   if [ ! -d "$dir" ]; then
-    if bury "$1" "$2" 2>/dev/null; then say stopped; else say no-space "$workdir"; fi
+    if ! end_strays "$dir"; then
+      say alive "processes of a run whose directory is gone outlive KILL"
+    elif bury "$1" "$2" 2>/dev/null; then
+      say stopped
+    else
+      say no-space "$workdir"
+    fi
     return
   fi
   mark=$(mark_of "$dir")
