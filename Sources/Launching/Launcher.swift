@@ -124,6 +124,8 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   public static let noSpace = "no-space"
   /// The `reason` of a share that never began, since somebody without a lock had come upon its GPUs meanwhile.
   public static let gpuBusy = "gpu-busy"
+  /// The `reason` of a share that never began, since nobody asked for it, or the others had not theirs in time.
+  public static let notReleased = "not-released"
   /// The `reason` of a command that ended well on a cluster, and left dumps on its nodes' own disks that could not be
   /// copied.
   public static let notCopied = "not-copied"
