@@ -117,6 +117,26 @@ struct HostFaultTests {
     }
   }
 
+  @Test(arguments: [
+    ("No space left on device", LaunchError.Code.noSpace), ("Disk quota exceeded", .noSpace),
+    ("Permission denied", .workdir),
+  ])
+  func `a work directory that cannot be made for want of room is trouble that passes`(
+    _ words: String, _ code: LaunchError.Code
+  ) async throws {
+    try await HostKind.local.with { host in
+      _ = try await host.launcher().enrol()
+      try host.scratch.write(
+        "bin/mkdir", "#!/bin/sh\necho 'mkdir: cannot create directory: \(words)' >&2\nexit 1\n", permissions: 0o755)
+      let prefix = "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "
+      let error = await #expect(throws: LaunchError.self) {
+        _ = try await host.launcher(transport: PrefixedTransport(prefix: prefix)).enrol()
+      }
+      #expect(error?.code == code)
+      #expect(error?.message.contains(words) == true)
+    }
+  }
+
   @Test func `a work directory that was wiped is made again`() async throws {
     try await Scratch.with { scratch in
       let launcher = DetachedLauncher(

@@ -17,7 +17,7 @@ extension Agent {
       case "missing": missing.append(String(rest))
       case "unavailable": throw error(.noReply, "the controller does not answer: \(rest)")
       case "untold": throw error(.noReply, "the host does not tell of its GPUs now: \(rest)")
-      case "unusable": throw error(.workdir, "the work directory \(workdir) cannot be used: \(rest)")
+      case "unusable": throw unusable(String(rest))
       case "version":
         let (name, value) = rest.firstWord
         versions[String(name)] = String(value)
