@@ -45,6 +45,9 @@ struct Transition: Equatable {
       (.running, .exited(let record)) where attempt.share == nil && record.reason == ExitRecord.noSpace:
       let why = noRoom(record.code)
       return Transition(attempt: next, run: .queued, why: why, event: "no-space", action: .none, ending: .noSpace)
+    case (.launching, .exited(let record)) where attempt.share == nil && record.reason == ExitRecord.terminated,
+      (.running, .exited(let record)) where attempt.share == nil && record.reason == ExitRecord.terminated:
+      return Transition(attempt: next, run: .queued, why: terminated, event: "terminated", action: .none, ending: .lost)
     case (.launching, .exited(let record)), (.running, .exited(let record)):
       next.state = .exited
       next.exitCode = record.code
@@ -67,6 +70,9 @@ struct Transition: Equatable {
   static func noRoom(_ code: Int?) -> String {
     "its command failed\(code.map { " with exit code \($0)" } ?? "") and left no room on the host's disk"
   }
+
+  /// Nobody has cancelled it, and its end says nothing of what it runs.
+  static let terminated = "somebody else told it to end (SIGTERM), as a host does that goes down"
 
   static func lost(_ attempt: AttemptRecord, _ why: String, _ now: Double) -> Transition {
     var next = attempt

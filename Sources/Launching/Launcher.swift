@@ -88,7 +88,7 @@ public enum LaunchOutcome: Sendable, Hashable {
   /// A cluster takes no more jobs now, with the limit that says so: the same launch again, later.
   /// - `mayHaveArrived`: It may know the attempt all the same.
   case full(String, mayHaveArrived: Bool)
-  /// Not enough free GPUs: locked by another gang or used by a stranger.
+  /// Not enough free GPUs: locked by another gang or used by a stranger. Or the host was too slow to start anything.
   case gpuBusy(String)
   /// Refused for another reason that trying again does not change (workdir not writable, …).
   case refused(String)
@@ -114,14 +114,18 @@ public struct ExitRecord: Sendable, Hashable, Codable {
   /// Seconds since 1970 by the host's clock.
   public var started: Double
   public var ended: Double
-  /// `timeout`, `stalled`, `cancelled`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a cluster
-  /// `cancelled-elsewhere`, `out-of-memory`, `not-copied`; nil for a plain end.
+  /// `timeout`, `stalled`, `cancelled`, `terminated`, `gpu-busy`, `contended`, `not-released`, `no-space`, and of a
+  /// cluster `cancelled-elsewhere`, `out-of-memory`, `not-copied`; nil for a plain end.
   public var reason: String?
+  /// The `reason` of what somebody else told to end (SIGTERM), as a host does to all when it goes down.
+  public static let terminated = "terminated"
   /// The `reason` of a command that failed by itself where nothing could be written any more when it had: whether it
   /// failed for that nobody can know, but its failure says nothing of what it runs.
   public static let noSpace = "no-space"
   /// The `reason` of a share that never began, since somebody without a lock had come upon its GPUs meanwhile.
   public static let gpuBusy = "gpu-busy"
+  /// The `reason` of a share that never began, since nobody asked for it, or the others had not theirs in time.
+  public static let notReleased = "not-released"
   /// The `reason` of a command that ended well on a cluster, and left dumps on its nodes' own disks that could not be
   /// copied.
   public static let notCopied = "not-copied"

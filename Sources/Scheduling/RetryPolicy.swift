@@ -17,7 +17,8 @@ public enum AttemptEnding: Sendable, Hashable, Codable {
   case noSpace
   /// There was no room on the host's disk for the run directory; nothing was started.
   case noRoom
-  /// A stranger sat on a GPU of the gang right before the start; nothing was started.
+  /// A stranger sat on a GPU of the gang right before the start, its host was too slow for one, or its gang did not come
+  /// together in time; nothing was started.
   case gpuBusy
   /// The launch script could not be put in place or started.
   case launchFailed

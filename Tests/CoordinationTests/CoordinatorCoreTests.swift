@@ -67,14 +67,15 @@ import Transports
     #expect(bench.launches.map(\.sweep) == [first])
   }
 
-  @Test func aGangThatAStrangerKeptFromBeginningIsTriedAgainUncharged() {
-    var bench = Bench(hosts: ["a", "b"], nodes: 2, retries: 0)
+  @Test(arguments: [(ExitRecord.gpuBusy, 0), (ExitRecord.notReleased, 0), (ExitRecord.terminated, 1)])
+  func aGangThatOneHostSpoiltIsTriedAgain(_ reason: String, retries: Int) {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2, retries: retries)
     for host in ["a", "b"] { bench.enrol(host) }
     for _ in 0..<2 {
       bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w") } else { nil } }
     }
     for _ in 0..<2 { bench.answer { if case .release = $0.action { .released } else { nil } } }
-    let record = ExitRecord(code: 75, signal: nil, started: 1, ended: 2, reason: ExitRecord.gpuBusy)
+    let record = ExitRecord(code: 75, signal: nil, started: 1, ended: 2, reason: reason)
     bench.answer { command in
       guard case .poll(let ids) = command.action, command.host == "b" else { return nil }
       return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
@@ -82,6 +83,18 @@ import Transports
     #expect(bench.state(of: "r0") == .queued)
     // Nothing of it lives on at either host when it is tried again.
     #expect(bench.stops.sorted() == ["s-run1-try1-node0 superseded", "s-run1-try1-node1 superseded"])
+  }
+
+  @Test func aShareThatLetGoBeforeItsGangHadComeTogetherIsNotCharged() {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2, retries: 0)
+    for host in ["a", "b"] { bench.enrol(host) }
+    bench.answer { if case .launch = $0.action, $0.host == "a" { .launched(.started, directory: "/w") } else { nil } }
+    let record = ExitRecord(code: 143, signal: 15, started: 1, ended: 2, reason: ExitRecord.notReleased)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, command.host == "a" else { return nil }
+      return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
+    }
+    #expect(bench.state(of: "r0") == .queued)
   }
 
   @Test func aGangMeetsAtTheAddressThatTheFleetGives() {

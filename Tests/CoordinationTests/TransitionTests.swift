@@ -49,6 +49,15 @@ import Testing
   }
 
   @Test(arguments: [AttemptRecord.State.launching, .running])
+  func whatItsHostToldToEndIsLostAndNotCancelled(_ state: AttemptRecord.State) {
+    let told = ExitRecord(code: 143, signal: 15, started: 101, ended: 150, reason: ExitRecord.terminated)
+    let next = Transition.after(.exited(told), of: attempt(state), now: 200)
+    #expect(next?.ending == .lost)
+    #expect(next?.run == .queued)
+    #expect(next?.why?.contains("SIGTERM") == true)
+  }
+
+  @Test(arguments: [AttemptRecord.State.launching, .running])
   func anExitRecordLeadsToGathering(_ state: AttemptRecord.State) {
     let next = Transition.after(.exited(ended), of: attempt(state), now: 200)
     #expect(next?.attempt.state == .exited)

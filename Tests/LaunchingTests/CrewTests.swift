@@ -97,6 +97,53 @@ struct CrewTests {
     }
   }
 
+  @Test func `records that cannot be written wait, and keep no other run from its limit`() async throws {
+    try await HostKind.local.with { host in
+      let sync = try await runTool("sh", ["-c", "command -v sync"]).output.trimmingCharacters(in: .newlines)
+      let gate = host.scratch.path("gate")
+      // A disk that takes none.
+      try host.scratch.write(
+        "bin/sync",
+        """
+        #!/bin/sh
+        case $* in *exit.json* | *.reserve*) [ ! -e '\(gate)' ] || exit 1 ;; esac
+        exec '\(sync)' "$@"
+
+        """, permissions: 0o755)
+      let launcher = host.launcher(
+        transport: PrefixedTransport(prefix: "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "))
+      _ = try await launcher.enrol()
+      try host.scratch.write("gate", "")
+      let ending = (0..<6).map { spec("a\($0)", "exit \($0)") }
+      let late = (0..<3).map { spec("late\($0)", "echo $$; exec sleep 300", timeout: 3) }
+      try await startTogether(ending + late, launcher)
+      func leaders(_ runs: [AttemptSpec]) throws -> Set<Int32> {
+        Set(try runs.map(\.id).filter { member($0, host) }.compactMap { parent(try identity($0, host)) })
+      }
+      #expect(try !leaders(ending).isDisjoint(with: leaders(late)))
+      try await until { late.allSatisfy { !printedProcesses($0.id, host).isEmpty } }
+      try await until { !late.contains { printedProcesses($0.id, host).contains(where: isRunning) } }
+      let states = try await launcher.status(of: ending.map(\.id))
+      for run in ending {
+        guard case .running? = states[run.id] else {
+          Issue.record("\(run.id) is \(String(describing: states[run.id])) without a record on the disk")
+          continue
+        }
+      }
+      try FileManager.default.removeItem(atPath: gate)
+      for (number, run) in ending.enumerated() {
+        let record = try await launcher.end(of: run.id)
+        #expect(record.code == number)
+        #expect(record.reason == nil)
+        #expect(host.text(run.id, ".reserve") == nil)
+      }
+      for run in late {
+        let record = try await launcher.end(of: run.id)
+        #expect(record.reason == "timeout")
+      }
+    }
+  }
+
   @Test func `an exit is told when its record is on the disk`() async throws {
     try await HostKind.local.with { host in
       let sync = try await runTool("sh", ["-c", "command -v sync"]).output.trimmingCharacters(in: .newlines)

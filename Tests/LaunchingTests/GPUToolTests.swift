@@ -51,6 +51,85 @@ struct GPUToolTests {
     }
   }
 
+  /// Declared GPUs are names of its own making only where there is no tool: one that fails leaves none to give.
+  @Test func `a tool that fails for a while gives no GPU away, and is the host's passing trouble`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let transport = PrefixedTransport(prefix: fake.prefix)
+      let launcher = host.launcher(gpus: 2, transport: transport)
+      _ = try await launcher.enrol()
+      let first = try await launcher.launch(spec("first", "sleep 300", gpus: 2), files: [])
+      #expect(first == .started)
+
+      for words in ["Unable to determine the device handle\n", ""] {
+        try host.scratch.write("broken", words)
+        guard case .gpuBusy(let why) = try await launcher.launch(spec("next", "true", gpus: 2), files: []) else {
+          Issue.record("GPUs that another run has were given away")
+          return
+        }
+        #expect(why.contains("does not tell"))
+        let error = await #expect(throws: LaunchError.self) { _ = try await launcher.enrol() }
+        #expect(error?.code == .noReply)
+        #expect(error?.message.contains(words.isEmpty ? "does not answer" : "device handle") == true)
+      }
+      // With no number in the fleet file: without a word it may have any number; of others it says that it has none.
+      let unknown = host.launcher(gpus: nil, transport: transport)
+      await #expect(throws: LaunchError.self) { _ = try await unknown.enrol() }
+      try host.scratch.write("broken", "No devices were found\n")
+      let none = try await unknown.enrol()
+      #expect(none.gpuIDs == [])
+
+      try FileManager.default.removeItem(atPath: host.scratch.path("broken"))
+      let facts = try await launcher.enrol()
+      #expect(facts.gpuIDs == ["GPU-aaaa", "GPU-bbbb"])
+    }
+  }
+
+  @Test func `strangers are looked for once, on all GPUs together`() async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      var share = spec("a1", "true", gpus: 2)
+      share.holdSeconds = 100
+      let outcome = try await launcher.launch(share, files: [])
+      #expect(outcome == .started)
+      func looks() -> [Int] {
+        let calls = (host.scratch.text("calls") ?? "").split(separator: "\n")
+        return ["memory.used", "compute-apps"].map { word in calls.count { $0.contains(word) } }
+      }
+      #expect(looks() == [1, 1])
+      try await launcher.release("a1")
+      _ = try await launcher.end(of: "a1")
+      #expect(looks() == [2, 2])
+    }
+  }
+
+  /// A minute is long for a test.
+  @Test(arguments: [
+    [("\"$tries\" -lt 3000", "\"$tries\" -lt 20"), ("\"$tries\" -ge 3000", "\"$tries\" -ge 20")],
+    [("\"$tries\" -lt 3000", "\"$tries\" -lt 20"), ("\"$tries\" -ge 1200", "\"$tries\" -ge 20")],
+  ])
+  func `a host that is too slow to start a run is busy`(_ limits: [(String, String)]) async throws {
+    try await HostKind.local.with { host in
+      let fake = FakeNvidia(scratch: host.scratch)
+      try fake.install()
+      let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      _ = try await launcher.enrol()
+      try host.patchScript(limits)
+      try host.scratch.write("slow", "")
+      let outcome = try await launcher.launch(spec("a1", "true", gpus: 1), files: [])
+      guard case .gpuBusy(let why) = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+      #expect(why.contains("did not begin"))
+      let state = try await launcher.status(of: "a1")
+      #expect(state == .absent)
+    }
+  }
+
   @Test func `a stranger that comes while a share is held ends it before it begins`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeNvidia(scratch: host.scratch)
@@ -216,12 +295,21 @@ private struct FakeNvidia {
       "bin/nvidia-smi",
       """
       #!/bin/sh
+      [ ! -e '\(scratch.path)/broken' ] || { cat '\(scratch.path)/broken'; exit 9; }
+      [ ! -e '\(scratch.path)/slow' ] || sleep 30
+      echo "$*" >>'\(scratch.path)/calls'
       [ "$1" != -i ] || { id=$2; shift 2; }
       case $1 in
       --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;
       --query-gpu=driver_version) printf '570.1\\n570.1\\n' ;;
-      --query-gpu=memory.used) cat '\(scratch.path)'/memory-"$id" 2>/dev/null || echo 4 ;;
-      --query-compute-apps=pid) cut -d , -f 1 '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
+      --query-gpu=uuid,memory.used)
+        for id in GPU-aaaa GPU-bbbb; do
+          echo "$id, $(cat '\(scratch.path)'/memory-"$id" 2>/dev/null || echo 4)"
+        done ;;
+      --query-compute-apps=gpu_uuid,pid)
+        for id in GPU-aaaa GPU-bbbb; do
+          sed "s/,.*//; s/^/$id, /" '\(scratch.path)'/apps-"$id" 2>/dev/null
+        done ;;
       --query-compute-apps=pid,process_name) cat '\(scratch.path)'/apps-"$id" 2>/dev/null ;;
       *) exit 2 ;;
       esac

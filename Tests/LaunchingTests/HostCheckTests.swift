@@ -21,7 +21,7 @@ struct HostCheckTests {
         case $1 in
         --query-gpu=uuid,name) printf 'GPU-aaaa, NVIDIA H200\\nGPU-bbbb, NVIDIA H200\\n' ;;
         --query-gpu=driver_version) printf '570.1\\n570.1\\n' ;;
-        --query-gpu=memory.used) echo 4 ;;
+        --query-gpu=uuid,memory.used) printf 'GPU-aaaa, 4\\nGPU-bbbb, 70000\\n' ;;
         --query-gpu=uuid,memory.used,*)
           printf 'GPU-aaaa, 4, 143771, 0, NVIDIA H200\\nGPU-bbbb, 70000, 143771, 97, NVIDIA H200\\n' ;;
         --query-compute-apps=pid) ;;

@@ -54,6 +54,37 @@ struct HostFaultTests {
     }
   }
 
+  /// Whoever writes to a full disk takes what is given up for a moment.
+  @Test(
+    .enabled(if: geteuid() == 0, "a tmpfs of limited size can be mounted by root only"),
+    arguments: [HostKind.local, .bash])
+  func `the room for an exit record is at no time anybody else's`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      try await SmallDisk.with(megabytes: 1) { disk, _ in
+        var host = host
+        host.placed = disk + "/w"
+        let launcher = host.launcher()
+        _ = try await launcher.enrol()
+        // In the moment between the opening of a file and what is written to it.
+        let ended = host.scratch.path("ended")
+        let greedy = """
+          printf() {
+            [ ! -e '\(ended)' ] || cat /dev/zero 2>/dev/null >>'\(disk)/greedy'
+            command printf "$@"
+          }
+
+          """
+        try host.patchScript([("\nwrite_exit() {\n", "\n\(greedy)write_exit() {\n")])
+        // It names Python, so that it is led alone.
+        let outcome = try await launcher.launch(spec("a1", ": >'\(ended)'; exit 9 # python3"), files: [])
+        #expect(outcome == .started)
+        let record = try await launcher.end(of: "a1")
+        #expect(record.code == 9)
+        #expect(FileManager.default.fileExists(atPath: disk + "/greedy"))
+      }
+    }
+  }
+
   @Test func `an answer without marker is garbage, not a state`() async throws {
     try await Scratch.with { scratch in
       let liar = PrefixedTransport(prefix: "echo 'a1 absent'; echo '@x a1 absent'; exit 0; ")
@@ -83,6 +114,26 @@ struct HostFaultTests {
       let error = await #expect(throws: LaunchError.self) { _ = try await launcher.enrol() }
       #expect(error?.code == .missingTool)
       #expect(error?.message.contains("flock") == true)
+    }
+  }
+
+  @Test(arguments: [
+    ("No space left on device", LaunchError.Code.noSpace), ("Disk quota exceeded", .noSpace),
+    ("Permission denied", .workdir),
+  ])
+  func `a work directory that cannot be made for want of room is trouble that passes`(
+    _ words: String, _ code: LaunchError.Code
+  ) async throws {
+    try await HostKind.local.with { host in
+      _ = try await host.launcher().enrol()
+      try host.scratch.write(
+        "bin/mkdir", "#!/bin/sh\necho 'mkdir: cannot create directory: \(words)' >&2\nexit 1\n", permissions: 0o755)
+      let prefix = "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "
+      let error = await #expect(throws: LaunchError.self) {
+        _ = try await host.launcher(transport: PrefixedTransport(prefix: prefix)).enrol()
+      }
+      #expect(error?.code == code)
+      #expect(error?.message.contains(words) == true)
     }
   }
 

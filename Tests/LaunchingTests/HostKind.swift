@@ -62,7 +62,9 @@ struct TestHost {
   let server: LoopbackSSHD?
   var supervisor: [String]?
 
-  var workdir: String { scratch.path("work dir") }
+  /// Where the work directory is not to be in the scratch.
+  var placed: String?
+  var workdir: String { placed ?? scratch.path("work dir") }
 
   func launcher(gpus: Int? = 0, workdir: String? = nil, transport: (any Transport)? = nil) -> DetachedLauncher {
     DetachedLauncher(

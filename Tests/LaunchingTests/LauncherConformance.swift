@@ -291,6 +291,23 @@ struct LauncherConformance {
     }
   }
 
+  /// As a host does to all when it goes down: nobody has cancelled anything.
+  @Test(arguments: HostKind.allCases, [0, 1])
+  func `a supervisor that somebody else tells to end says so`(_ kind: HostKind, _ gpus: Int) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: gpus)
+      let outcome = try await launcher.launch(spec("a1", "echo $$; exec sleep 300", gpus: gpus), files: [])
+      #expect(outcome == .started)
+      try await until { host.text("a1", "stdout.log")?.isEmpty == false }
+      let words = try #require(host.text("a1", "identity")).split(whereSeparator: \.isWhitespace)
+      kill(try #require(Int32(words[1])), SIGTERM)
+      let record = try await launcher.end(of: "a1")
+      #expect(record.reason == ExitRecord.terminated)
+      #expect(record.signal == 15)
+      #expect(!printedProcesses("a1", host).contains(where: isRunning))
+    }
+  }
+
   @Test(arguments: HostKind.allCases)
   func `a supervisor that does not answer is ended all the same`(_ kind: HostKind) async throws {
     try await kind.with { host in

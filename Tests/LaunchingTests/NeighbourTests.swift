@@ -109,6 +109,28 @@ struct NeighbourTests {
     }
   }
 
+  /// Cleaned away, or unmounted: nothing in the work directory tells of it.
+  @Test(arguments: HostKind.allCases, [0, 1])
+  func `what lives of a run whose directory is gone is ended with it`(_ kind: HostKind, _ gpus: Int) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 2 * gpus)
+      let command = "env -i sleep 300 & echo $!; setsid sleep 300 & echo $!; echo $$; wait"
+      try await startTogether(["gone", "there"].map { spec($0, command, gpus: gpus) }, launcher)
+      try await until { ["gone", "there"].allSatisfy { printedProcesses($0, host).count == 3 } }
+      let processes = printedProcesses("gone", host)
+      let directory = host.workdir + "/attempts/gone"
+      try FileManager.default.moveItem(atPath: directory, toPath: host.scratch.path("elsewhere"))
+      try await launcher.stop("gone", reason: "superseded")
+      #expect(processes.filter(isRunning) == [])
+      #expect(printedProcesses("there", host).allSatisfy(isRunning))
+      // Its supervisor, where it has one of its own, writes nothing in the place of this.
+      let record = try await launcher.end(of: "gone")
+      #expect(record.reason == "superseded")
+      try await launcher.stop("there", reason: "cancelled")
+      #expect(printedProcesses("there", host).filter(isRunning) == [])
+    }
+  }
+
   @Test(arguments: [false, true])
   func `a session whose number is another's by now is left alone`(_ isCrewMember: Bool) async throws {
     try await HostKind.local.with { host in

@@ -110,7 +110,7 @@ import Testing
 
   @Test func ourOwnCancelIsNotSomebodyElses() {
     let ours = Self.evidence("CANCELLED by 0", claimed: "7", code: 143, because: "superseded", cancel: "superseded")
-    let theirs = Self.evidence("CANCELLED by 0", claimed: "7", code: 143, because: "cancelled")
+    let theirs = Self.evidence("CANCELLED by 0", claimed: "7", code: 143, because: ExitRecord.terminated)
     #expect(
       Self.status(ours)
         == .exited(ExitRecord(code: 143, signal: nil, started: 5, ended: 9, reason: "superseded")))
@@ -180,9 +180,12 @@ import Testing
       var evidence = Self.evidence(claimed: "7", code: 0)
       evidence.jobs = states.compactMap { SlurmJob(row: "7|\($0)|None|n1||a.t") }
       evidence.isSignalled = true
-      #expect(
-        Self.status(evidence)
-          == .exited(ExitRecord(code: 0, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")))
+      for seen in [nil, ExitRecord.terminated] {
+        evidence.record?.reason = seen
+        #expect(
+          Self.status(evidence)
+            == .exited(ExitRecord(code: 0, signal: nil, started: 5, ended: 9, reason: "cancelled-elsewhere")))
+      }
       evidence.cancel = "cancelled"
       #expect(
         Self.status(evidence)

@@ -70,6 +70,43 @@ struct SupervisorTroubleTests {
     }
   }
 
+  @Test func `a supervisor that the machine tells to end calls no run cancelled, nor failed`() async throws {
+    try await Scratch.with { scratch in
+      try await withSupervisor(scratch) { process, coordinator in
+        func record(_ id: String) -> String { scratch.text("w/attempts/\(id)/exit.json") ?? "" }
+        func tell(_ orders: [SupervisorOrder]) throws -> String {
+          try say(try #require(SupervisorOrder.message(orders)), to: coordinator)
+          return try answer(from: coordinator)
+        }
+        let long = "trap 'exit 1' TERM; echo $$; while :; do sleep 0.05; done"
+        _ = try tell([order("ended", "true"), order("stopped", "sleep 300"), order("a", long), order("b", "sleep 300")])
+        try await until { !record("ended").isEmpty }
+        // Told to stop what has just ended, and what has not: the others go on.
+        try scratch.write("w/attempts/ended/cancel", "cancelled\n")
+        kill(process, SIGTERM)
+        _ = try tell([order("c", "sleep 300")])
+        try scratch.write("w/attempts/stopped/cancel", "superseded\n")
+        kill(process, SIGTERM)
+        try await until { record("stopped").contains("\"superseded\"") }
+        for id in ["ended", "stopped"] {
+          try FileManager.default.removeItem(atPath: scratch.path("w/attempts/\(id)/cancel"))
+        }
+        // As a shutdown does: to all.
+        var leader: Int32?
+        try await until {
+          leader = Int32((scratch.text("w/attempts/a/stdout.log") ?? "").trimmingCharacters(in: .newlines))
+          return leader != nil
+        }
+        kill(process, SIGTERM)
+        kill(try #require(leader), SIGTERM)
+        for id in ["a", "b", "c"] {
+          try await until { !record(id).isEmpty }
+          #expect(record(id).contains("\"reason\":\"terminated\""), "\(record(id))")
+        }
+      }
+    }
+  }
+
   /// Without a descriptor to spare it sees no process; that is no word that none lives.
   @Test func `a supervisor that cannot look about leaves nothing alive`() async throws {
     try await Scratch.with { scratch in

@@ -42,15 +42,19 @@ extension CoordinatorCore {
     case (.launching, .exited(let record)):
       // It never began.
       let why = "its share ended before all hosts had theirs: \(record.reason ?? "code \(record.code)")"
-      lose(index, why, ending: .launchFailed, kind: "gang-not-taken")
+      let ending: AttemptEnding = record.reason == ExitRecord.notReleased ? .gpuBusy : .launchFailed
+      lose(index, why, ending: ending, kind: "gang-not-taken")
       return true
     case (.running, .running):
       if !attempts[index].isReleased, attempts[index].need == nil { attempts[index].need = .release }
       if let run = attempts[index].run { settleGang(of: run) }
       stopIfCancelled(index)
       return true
-    case (.running, .exited(let record)) where record.reason == "not-released":
-      lose(index, "its share was not released in time", ending: .lost, kind: "gang-not-released")
+    case (.running, .exited(let record)) where record.reason == ExitRecord.notReleased:
+      lose(index, "its share was not released in time", ending: .gpuBusy, kind: "gang-not-released")
+      return true
+    case (.running, .exited(let record)) where record.reason == ExitRecord.terminated:
+      lose(index, Transition.terminated, ending: .lost, kind: "terminated")
       return true
     case (.running, .exited(let record)) where record.reason == ExitRecord.gpuBusy:
       lose(index, "somebody else was on its GPUs when its gang was to begin", ending: .gpuBusy, kind: "gpu-busy")

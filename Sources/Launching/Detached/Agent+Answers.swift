@@ -16,7 +16,8 @@ extension Agent {
       switch key {
       case "missing": missing.append(String(rest))
       case "unavailable": throw error(.noReply, "the controller does not answer: \(rest)")
-      case "unusable": throw error(.workdir, "the work directory \(workdir) cannot be used: \(rest)")
+      case "untold": throw error(.noReply, "the host does not tell of its GPUs now: \(rest)")
+      case "unusable": throw unusable(String(rest))
       case "version":
         let (name, value) = rest.firstWord
         versions[String(name)] = String(value)

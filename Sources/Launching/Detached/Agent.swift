@@ -51,6 +51,12 @@ struct Agent: Sendable {
     LaunchError(code: code, host: host, message: message)
   }
 
+  /// - Parameter problem: The host's words. A full disk, or quota, passes.
+  func unusable(_ problem: String) -> LaunchError {
+    let isFull = problem.contains("No space left") || problem.contains("quota")
+    return error(isFull ? .noSpace : .workdir, "the work directory \(workdir) cannot be used: \(problem)")
+  }
+
   // MARK: -
 
   private func attempt(
@@ -89,8 +95,7 @@ struct Agent: Sendable {
     let text = String(decoding: result.output, as: UTF8.self)
     guard text.contains("@\(nonce) installed") else {
       let problem = text.split(separator: "\n").first.map(String.init) ?? "no reason given"
-      let isFull = problem.contains("No space left") || problem.contains("quota") || problem.isEmpty
-      throw error(isFull ? .noSpace : .workdir, "the work directory \(workdir) cannot be used: \(problem)")
+      throw unusable(problem)
     }
   }
 

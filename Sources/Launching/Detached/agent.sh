@@ -350,18 +350,38 @@ find_full_disk() {
   [ "$1" -eq 0 ] || { has_room "$dir" && has_room "${scratch:-$dir}"; } || reason=no-space
 }
 
-# DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it. Arguments: directory, code, start, reason.
-write_exit() {
+# Sets reason: what has happened, which is in `event`, or why somebody of ours told it to end. Others do so to all when the
+# host goes down: then nobody has cancelled anything.
+find_reason() {
+  reason=$event
+  [ "$reason" = terminated ] && [ -e "$dir/cancel" ] || return 0
+  reason=
+  { read -r reason <"$dir/cancel"; } 2>/dev/null
+  # A full disk took no word.
+  [ -n "$reason" ] || reason=cancelled
+}
+
+# Sets record, of what ended at `moment`. Arguments: code, start, reason.
+find_record() {
   signal=null
-  if [ "$2" -gt 128 ] && [ "$2" -le 192 ]; then signal=$(($2 - 128)); fi
-  reason=null
-  [ -z "$4" ] || reason="\"$4\""
+  if [ "$1" -gt 128 ] && [ "$1" -le 192 ]; then signal=$(($1 - 128)); fi
+  record="{\"code\":$1,\"signal\":$signal,\"started\":$2,\"ended\":$moment,\"reason\":${3:+\"}${3:-null}${3:+\"}$told}"
+}
+
+# DIRECTORY/exit.json: written aside, forced to the disk, renamed; in the room that was kept for it, which must at no time
+# be free for others. False where it could not be. Arguments: directory, code, start, reason.
+put_exit() {
+  find_record "$2" "$3" "$4"
+  { printf '%s\n' "$record" 1<>"$1/.reserve" && truncate -s $((${#record} + 1)) "$1/.reserve" && sync "$1/.reserve"; } 2>/dev/null &&
+    mv "$1/.reserve" "$1/exit.json"
+}
+
+# The same, tried for a minute.
+write_exit() {
   environment_json "$1"
   tries=0
   look_at_clock
-  until printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":%s%s}\n' \
-    "$2" "$signal" "$3" "$moment" "$reason" "$told" 2>/dev/null >"$1/.reserve" &&
-    sync "$1/.reserve" 2>/dev/null && mv "$1/.reserve" "$1/exit.json"; do
+  until put_exit "$@"; do
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
@@ -520,7 +540,11 @@ list_kfd_processes() {
 # ends it, `timeout` waits on: nobody with a limit to keep may wait for this. In our group, so that it is nobody's process.
 ask_nvidia() { (close_locks && exec timeout --foreground -k 2 10 nvidia-smi "$@" </dev/null 9<&-); }
 
-# One line a GPU, in PCI order: kind, id, name.
+# True where the host has what tells of its GPUs.
+can_tell_gpus() { command -v nvidia-smi >/dev/null 2>&1 || [ -d "$kfd/topology/nodes" ]; }
+
+# One line a GPU, in PCI order: kind, id, name. Nothing where a tool that is there does not tell: a GPU without its own
+# name would be given away twice.
 list_gpus() {
   case $declared in auto) most=4096 ;; *) most=$declared ;; esac
   found=
@@ -538,7 +562,7 @@ list_gpus() {
   fi
   if [ -n "$found" ]; then
     printf '%s\n' "$found" | head -n "$most"
-  elif [ "$declared" != auto ]; then
+  elif [ "$declared" != auto ] && ! can_tell_gpus; then
     # Declared on a host without tools: names without hardware.
     index=0
     while [ "$index" -lt "$declared" ]; do
@@ -548,13 +572,19 @@ list_gpus() {
   fi
 }
 
+# What stranger_on reads of NVIDIA's GPUs, of all in one go: an answer may take seconds, and launches wait for it.
+look_at_nvidia() {
+  memory=$(ask_nvidia --query-gpu=uuid,memory.used --format=csv,noheader,nounits 2>/dev/null)
+  apps=$(ask_nvidia --query-compute-apps=gpu_uuid,pid --format=csv,noheader 2>/dev/null)
+}
+
 # Why a GPU is not free although its lock is; empty where it is. Arguments: kind, id.
 stranger_on() {
   place=$2
   case $1 in
   nvidia)
-    used=$(ask_nvidia -i "$2" --query-gpu=memory.used --format=csv,noheader,nounits 2>/dev/null)
-    busy=$(ask_nvidia -i "$2" --query-compute-apps=pid --format=csv,noheader 2>/dev/null | head -n 1)
+    used=$(printf '%s\n' "$memory" | sed -n "s/^$2, *//p")
+    busy=$(printf '%s\n' "$apps" | sed -n "s/^$2, *//p" | head -n 1)
     ;;
   amd)
     place="GPU $2"
@@ -631,11 +661,14 @@ take_host() {
 
 # Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem.
 take_gpus() {
-  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0
+  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0 is_seen=
   descriptor=4
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   list=$(list_gpus)
-  if [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
+  if [ -z "$list" ] && [ "$declared" != auto ] && can_tell_gpus; then
+    gpu_problem="the host does not tell of its GPUs now"
+    return 1
+  elif [ "$(printf '%s' "$list" | grep -c .)" -lt "$1" ]; then
     gpu_problem="the host has $(printf '%s' "$list" | grep -c .) GPUs, not $1"
     return 1
   fi
@@ -656,6 +689,11 @@ take_gpus() {
       eval "exec $descriptor<&-"
       continue
     fi
+    lock_descriptors="$lock_descriptors $descriptor"
+    if [ "$kind" = nvidia ] && [ -z "$is_seen" ]; then
+      look_at_nvidia
+      is_seen=1
+    fi
     problem=$(stranger_on "$kind" "$id")
     if [ -n "$problem" ]; then
       gpu_problem=$problem
@@ -666,7 +704,6 @@ take_gpus() {
     gpu_kind=$kind
     gpu_ids="$gpu_ids${gpu_ids:+,}$id"
     gpu_names="$gpu_names${gpu_names:+, }$(printf '%s\n' "$list" | sed -n "s/^$kind $id //p" | head -n 1)"
-    lock_descriptors="$lock_descriptors $descriptor"
     taken=$((taken + 1))
     descriptor=$((descriptor + 1))
     # 9 is the launch lock; from 10 on bash has its own.
@@ -793,13 +830,14 @@ await_release() {
       [ -n "$event" ] || event=not-released
     fi
     if [ -n "$event" ]; then
-      [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-      end_share 143 "$event"
+      find_reason
+      end_share 143 "$reason"
     fi
     sleep 0.05
   done
   # Strangers ask for no lock: one may have come since these were taken.
   case $gpu_kind in nvidia | amd)
+    [ "$gpu_kind" = amd ] || look_at_nvidia
     for id in $(echo "$gpu_ids" | tr ',' ' '); do
       [ -z "$(stranger_on "$gpu_kind" "$id")" ] || end_share 75 gpu-busy
     done
@@ -865,7 +903,7 @@ supervise() {
   look_at_uptime
   self_begin=$uptime
   event=
-  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=terminated' TERM
   trap '[ -n "$event" ] || event=timeout' USR1
   trap '[ -n "$event" ] || event=stalled' USR2
   look_at_clock
@@ -902,14 +940,13 @@ supervise() {
     second=$?
     [ "$second" -eq 127 ] || code=$second
   fi
-  reason=$event
+  find_reason
   # What the command left behind.
   is_alone "$mark" || end_members $$ "$mark" $$
   kill -KILL "$watcher" 2>/dev/null
   wait "$watcher" 2>/dev/null
   [ -z "$describer" ] || await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
-  if [ "$reason" = cancelled ] && [ -s "$dir/cancel" ]; then reason=$(cat "$dir/cancel"); fi
   [ -n "$reason" ] || find_full_disk "$code"
   # A cluster's job, whose dumps lie on the disks of its nodes.
   [ -z "$scratch" ] || bring_dumps
@@ -948,7 +985,7 @@ begin_member() {
 member() {
   exec 7>&-
   event='' left=''
-  trap '[ -n "$event" ] || event=cancelled' TERM
+  trap '[ -n "$event" ] || event=terminated' TERM
   trap '[ -n "$event" ] || event=timeout' USR1
   trap 'left=1' USR2
   look_at self || exit 75
@@ -978,8 +1015,7 @@ member() {
     end_members "$child" "$mark" 0
   fi
   if [ -s "$dir/identity" ]; then
-    [ "$event" != cancelled ] || [ ! -s "$dir/cancel" ] || event=$(cat "$dir/cancel")
-    reason=$event
+    find_reason
     [ -n "$reason" ] || find_full_disk "$code"
     write_exit "$dir" "$code" "$began" "$reason"
   fi
@@ -1048,7 +1084,8 @@ forget() {
   [ -z "$is_open" ] || open_count=$((open_count - 1))
 }
 
-# Writes the records of the runs in `ended`.
+# Writes the records of the runs in `ended`, where one that cannot be written stays, for the next tick: nobody else's
+# limit waits for it.
 settle() {
   sessions=
   for number in $ended; do
@@ -1061,33 +1098,58 @@ settle() {
       printf 'ROLLCALL_LAUNCH=%s\n' "$mark"
     done | grep -lzsxF -f - /proc/[0-9]*/environ 2>/dev/null
   )
-  written='' records=''
+  written='' quick='' records='' stuck=''
   for number in $ended; do
     eval "dir=\$dir_$number pid=\$pid_$number mark=\$mark_$number session=\$session_$number told=\$told_$number \
       code=\$code_$number began=\$began_$number moment=\$ended_$number"
-    if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
-      eval "left_$number=1"
-      kill -USR2 "$pid" 2>/dev/null
+    # Looked at once: later there may be room again, and another session of that number.
+    eval "reason=\${reason_$number-unasked}"
+    if [ "$reason" = unasked ]; then
+      if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
+        eval "left_$number=1"
+        kill -USR2 "$pid" 2>/dev/null
+        continue
+      fi
+      find_full_disk "$code"
+      eval "reason_$number=\$reason"
+    fi
+    # Its record stands, or went with its directory.
+    if [ ! -e "$dir/.reserve" ]; then
+      written="$written $number"
       continue
     fi
-    signal=null
-    if [ "$code" -gt 128 ] && [ "$code" -le 192 ]; then signal=$((code - 128)); fi
-    find_full_disk "$code"
-    eval "reason_$number=\$reason"
+    # Where one cannot be written, the others are not tried one by one.
+    if [ -n "$stuck" ]; then
+      stuck=" $number$stuck"
+      continue
+    fi
+    find_record "$code" "$began" "$reason"
     # In one piece, in room of its own: what was kept is for a full disk.
-    [ -z "$reason" ] && printf '{"code":%s,"signal":%s,"started":%s,"ended":%s,"reason":null%s}\n' \
-      "$code" "$signal" "$began" "$moment" "$told" 2>/dev/null >"$dir/exit.json" ||
-      write_exit "$dir" "$code" "$began" "$reason"
-    written="$written $number" records="$records ${dir##*/}/exit.json"
+    if [ -z "$reason" ] && printf '%s\n' "$record" 2>/dev/null >"$dir/exit.json"; then
+      quick="$quick $number" records="$records ${dir##*/}/exit.json"
+    elif put_exit "$dir" "$code" "$began" "$reason"; then
+      written="$written $number"
+    else
+      rm -f "$dir/exit.json"
+      stuck=" $number"
+    fi
   done
-  ended=
-  [ -n "$written" ] || return 0
   # A record stands only when it is on the disk: until `.reserve` is gone, it is none.
   # shellcheck disable=SC2086
-  sync $records 2>/dev/null || for number in $written; do
-    eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number reason=\$reason_$number"
-    write_exit "$dir" "$code" "$began" "$reason"
-  done
+  if [ -z "$records" ] || sync $records 2>/dev/null; then
+    written="$written $quick"
+  else
+    for number in $quick; do
+      eval "dir=\$dir_$number told=\$told_$number code=\$code_$number began=\$began_$number moment=\$ended_$number"
+      if [ -z "$stuck" ] && put_exit "$dir" "$code" "$began" ''; then
+        written="$written $number"
+      else
+        stuck=" $number$stuck"
+      fi
+    done
+  fi
+  ended=$stuck
+  [ -n "$written" ] || return 0
   over='' reserves=''
   for number in $written; do
     eval "dir=\$dir_$number over=\"\$over \$pid_$number\""
@@ -1178,7 +1240,10 @@ crew() {
       settle
       ;;
     gone) forget "$number" ;;
-    tick) keep_limits ;;
+    tick)
+      keep_limits
+      if [ -n "$ended" ] && [ -z "$is_due" ]; then settle; fi
+      ;;
     esac
   done
   kill -KILL "$ticker" 2>/dev/null
@@ -1202,6 +1267,9 @@ lock_workdir() {
   # A failing exec would end the shell: try first.
   (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
 }
+
+# No fault of the run's: a host that hangs may recover.
+too_slow='its supervisor did not begin within a minute'
 
 # Ends a supervisor that has not begun in good time, and what it started meanwhile all the same: false then. Argument: its
 # number; its directory is `dir`.
@@ -1300,7 +1368,9 @@ launch() {
       # Once more: it may have ended right after it wrote.
       [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
       kill_starting "$supervisor"
-      printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")" >"$stage.why" 2>/dev/null
+      if [ "$tries" -ge 1200 ]; then echo "gpu-busy $too_slow"; else
+        printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")"
+      fi >"$stage.why" 2>/dev/null
       if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
       rm -rf "$dir" "$stage.why"
       return
@@ -1455,7 +1525,7 @@ await_supervisors() {
       elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
         left="$left $entry"
       elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
-        if kill_starting "${entry#*:}"; then say "$id" alone; else say "$id" refused "its supervisor was too slow"; fi
+        if ! kill_starting "${entry#*:}" || [ "$tries" -ge 3000 ]; then say "$id" gpu-busy "$too_slow"; else say "$id" alone; fi
         rm -rf "$dir"
       else
         left="$left $entry"
@@ -1474,6 +1544,35 @@ bury() {
   has_room "$workdir" && mkdir -p "$workdir/attempts" "$stage/files" "$stage/dumps" &&
     : >"$stage/stdout.log" && : >"$stage/stderr.log" && write_exit "$stage" 143 "$(date +%s.%N)" "$2" &&
     mv -T "$stage" "$workdir/attempts/$1"
+}
+
+# Ends what lives of an attempt whose directory was taken from under it, or unmounted: its supervisor is known by its
+# words, its command by the directory in its mark. False where something outlives KILL. Argument: its directory.
+end_strays() {
+  left=
+  for file in $(grep -lzsxF supervise /proc/[0-9]*/cmdline 2>/dev/null); do
+    number=${file#/proc/}
+    number=${number%/cmdline}
+    # What it started beside itself has the same words.
+    grep -qzsxF -e "$1" "$file" && look_at "$number" && [ "$session" = "$number" ] || continue
+    kill -KILL "$number" 2>/dev/null
+    end_members "$number" "lost:$1" 0 || left=1
+  done
+  here=$(cd -P "${1%/*}" 2>/dev/null && pwd -P)/${1##*/}
+  IFS=$newline
+  for mark in $(grep -hzs '^ROLLCALL_LAUNCH=' /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | sort -u); do
+    unset IFS
+    mark=${mark#ROLLCALL_LAUNCH=}
+    [ "${mark#*:}" = "$here" ] || continue
+    # Of those with a session of their own, what hides its mark is theirs, too.
+    sessions=-1
+    for number in $(members -1 "$mark" 0); do
+      if look_at "$number" && [ "$session" = "$number" ]; then sessions="$sessions $number"; fi
+    done
+    for number in $sessions; do end_members "$number" "$mark" 0 || left=1; done
+  done
+  unset IFS
+  [ -z "$left" ]
 }
 
 # True where the supervisor of an attempt, found by `identity`, is that of others, too, which have not ended.
@@ -1512,7 +1611,13 @@ stop() {
     return
   }
   if [ ! -d "$dir" ]; then
-    if bury "$1" "$2" 2>/dev/null; then say stopped; else say no-space "$workdir"; fi
+    if ! end_strays "$dir"; then
+      say alive "processes of a run whose directory is gone outlive KILL"
+    elif bury "$1" "$2" 2>/dev/null; then
+      say stopped
+    else
+      say no-space "$workdir"
+    fi
     return
   fi
   mark=$(mark_of "$dir")
@@ -1525,6 +1630,11 @@ stop() {
   killed=
   if is_alive; then
     printf '%s\n' "$2" 2>/dev/null >"$dir/cancel"
+    # Its supervisor would take it for the end of the host.
+    [ -e "$dir/cancel" ] || {
+      say no-space "$workdir"
+      return
+    }
     end=$(($(uptime_seconds) + 2 * grace + 5))
     while is_alive && [ ! -e "$dir/exit.json" ] && [ "$(uptime_seconds)" -lt "$end" ]; do
       # Again: a signal between two commands of the supervisor may be missed.
@@ -1588,7 +1698,7 @@ END
 }
 
 enrol() {
-  prepare flock setsid stat timeout head tail sync du cmp grep sed sort || return 0
+  prepare flock setsid stat timeout head tail truncate sync du cmp grep sed sort || return 0
   say clock "$(date +%s.%N)"
   say boot "$(boot_id)"
   say home "$HOME"
@@ -1603,11 +1713,23 @@ enrol() {
   say version flock "$(flock --version 2>/dev/null | head -n 1)"
   if command -v nvidia-smi >/dev/null 2>&1; then
     driver=$(ask_nvidia --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)
-    case $driver in [0-9]*) say driver "$driver" ;; *) say version nvidia-smi "failed: $driver" ;; esac
+    case $driver in
+    [0-9]*)
+      say driver "$driver"
+      driver=
+      ;;
+    *) say version nvidia-smi "failed: $driver" ;;
+    esac
   elif [ -r /sys/module/amdgpu/version ]; then
     say driver "$(cat /sys/module/amdgpu/version)"
   fi
-  list_gpus | while read -r _ id name; do say gpu "$id" "$name"; done
+  list=$(list_gpus)
+  if [ -n "$list" ]; then
+    printf '%s\n' "$list" | while read -r _ id name; do say gpu "$id" "$name"; done
+  elif [ "$declared" != 0 ] && command -v nvidia-smi >/dev/null 2>&1 && { [ "$declared" != auto ] || [ -z "$driver" ]; }; then
+    # GPUs are declared, or nothing says why there are none. (Many a host has the tool and no GPU, and is told so.)
+    say untold "${driver:-nvidia-smi does not answer}"
+  fi
   say end
 }
 

@@ -49,6 +49,10 @@ public struct Supervisor {
   private var runs: [String: Run] = [:]
   /// Commands that live, by session.
   private var commands: [pid_t: String] = [:]
+  /// The directories of runs whose records were written in the last seconds, in two ages: SIGTERM may come right after.
+  private var written: [String] = []
+  private var lastWritten: [String] = []
+  private var writtenSince = 0
   private var isLinked = true
   /// A message that has not come whole yet, with its length before it.
   private var incoming: [UInt8] = []
@@ -254,11 +258,22 @@ public struct Supervisor {
     }
   }
 
+  /// Ends the runs that it was told to end; where none is named, it is the machine that goes down, and all of them end.
   private mutating func takeCancels() {
-    for (id, run) in runs where run.reason == nil && run.code == nil {
+    let now = Self.uptime
+    var isNamed = (written + lastWritten).contains { access($0 + "/cancel", F_OK) == 0 }
+    for (id, run) in runs {
       guard let text = LocalFile.read(run.directory + "/cancel", limit: 1000) else { continue }
+      isNamed = true
+      guard run.reason == nil, run.code == nil else { continue }
       let word = String(decoding: text.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
       runs[id]?.reason = isSafeName(word) ? word : "cancelled"
+    }
+    guard !isNamed else { return }
+    for (id, run) in runs where run.reason == nil {
+      // Its command may have been told before us.
+      guard run.code.map({ $0 != 0 && now - run.ended < 100 }) ?? true else { continue }
+      runs[id]?.reason = ExitRecord.terminated
     }
   }
 
@@ -342,10 +357,18 @@ public struct Supervisor {
       guard let run = runs[id] else { continue }
       if isOnDisk, rename(run.directory + "/.reserve", run.directory + "/exit.json") == 0 {
         runs[id] = nil
+        noteWritten(run.directory)
       } else {
         runs[id]?.writtenAt = now + 100
       }
     }
+  }
+
+  private mutating func noteWritten(_ directory: String) {
+    if Self.uptime - writtenSince > 500 {
+      (written, lastWritten, writtenSince) = ([], written, Self.uptime)
+    }
+    written.append(directory)
   }
 
   /// The one line of `exit.json`.

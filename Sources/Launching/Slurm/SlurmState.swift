@@ -261,7 +261,7 @@ struct SlurmEvidence: Sendable, Hashable {
   }
 
   /// What a supervisor says that was told to end.
-  private static let told: Set = ["cancelled", "terminated"]
+  private static let told: Set = ["cancelled", ExitRecord.terminated]
 
   /// Slurm does not know it any more.
   private func forgotten(_ unexplained: Double, _ unseen: Double?, _ now: Double) -> AttemptStatus? {

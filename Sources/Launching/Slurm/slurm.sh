@@ -363,7 +363,7 @@ unavailable() {
 
 # Arguments: account, QoS, partition, each empty where Slurm chooses.
 slurm_enrol() {
-  prepare sbatch squeue scancel sinfo scontrol flock setsid stat timeout head tail sync du cmp grep sed sort awk env xargs sha256sum || return 0
+  prepare sbatch squeue scancel sinfo scontrol flock setsid stat timeout head tail truncate sync du cmp grep sed sort awk env xargs sha256sum || return 0
   config=$(scontrol show config 2>"$stage") || unavailable "$stage"
   say clock "$(date +%s.%N)"
   say boot "slurm:$(setting ClusterName)"
