@@ -145,7 +145,7 @@ import Testing
   }
 
   /// A store as each earlier version left it, with a sweep that goes on and one that ended.
-  @Test(arguments: ["v1_store", "v2_fencing", "v3_gangs", "v4_playbooks"])
+  @Test(arguments: ["v1_store", "v2_fencing", "v3_gangs", "v4_playbooks", "v5_service"])
   func aStoreOfAnEarlierVersionIsTakenOver(version: String) async throws {
     try await Scratch.with { scratch in
       let old = try DatabaseQueue(path: scratch.path("rollcall.db"))

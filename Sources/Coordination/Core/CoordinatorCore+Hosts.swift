@@ -24,6 +24,10 @@ extension CoordinatorCore {
     var isBlocked = false
     /// Steady time of the first failed contact since its last answer.
     var silentSince = 0.0
+    /// Seconds for which former coordinators asked it in vain; nil: it has answered this one.
+    var formerSilence: Double? = 0
+    /// Seconds of silence that its open attempts were last noted with.
+    var notedSilence = 0.0
     /// The enrolment or poll under way: never more than one.
     var question: Int?
     /// Steady time of the last poll's answer; before all time: a poll is due at once.
@@ -80,6 +84,8 @@ extension CoordinatorCore {
 
   mutating func recovered(_ host: Int) {
     hosts[host].silentSince = now.steady
+    hosts[host].formerSilence = nil
+    if hosts[host].notedSilence > 0 { noteSilence(0, of: host) }
     guard !hosts[host].isBlocked else { return }
     hosts[host].isReachable = true
     hosts[host].trouble = nil
@@ -149,9 +155,22 @@ extension CoordinatorCore {
     hosts[host].restsUntil = -.infinity
   }
 
+  /// Seconds for which a host in trouble was asked in vain, by former coordinators too: restarts do not begin it anew. Of
+  /// the time in which nobody asked, nothing is known.
+  private func silence(of host: Int) -> Double {
+    now.steady - hosts[host].silentSince + (hosts[host].formerSilence ?? 0)
+  }
+
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Int) -> Bool {
-    hosts[host].trouble != nil && now.steady - hosts[host].silentSince > settings.lostAfter
+  func isSilent(_ host: Int) -> Bool { hosts[host].trouble != nil && silence(of: host) > settings.lostAfter }
+
+  /// Has the ledger know how long a host has been silent, for the next coordinator.
+  private mutating func noteSilence(_ silence: Double, of host: Int) {
+    hosts[host].notedSilence = silence
+    for attempt in hosts[host].watched where attempts[attempt].record.state.isOpen {
+      attempts[attempt].record.unheard = silence
+      output.writes.append(.attempt(attempts[attempt].record))
+    }
   }
 
   /// Keeps count of those that stand out, and which the scheduler may have to be told of.
@@ -165,10 +184,13 @@ extension CoordinatorCore {
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
+    for host in troubled where silence(of: host) - hosts[host].notedSilence >= settings.lostAfter / 10 {
+      noteSilence(silence(of: host), of: host)
+    }
     for host in troubled where isSilent(host) && hosts[host].question == nil {
       for attempt in hosts[host].watched
       where attempts[attempt].record.state.isOpen && attempts[attempt].command == nil {
-        let silence = Int(now.steady - hosts[host].silentSince)
+        let silence = Int(silence(of: host))
         let trouble = hosts[host].trouble?.message ?? ""
         lose(
           attempt, "host \(name(host)) was not heard of for \(silence) s: \(trouble)", ending: .unreachable,
@@ -208,7 +230,7 @@ extension CoordinatorCore {
 
   private mutating func issue(_ host: Int, _ gather: Int?) {
     if hosts[host].trouble != nil, !isSilent(host) {
-      rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
+      rest(host, until: now.steady + settings.lostAfter - silence(of: host) + 0.001)
     }
     guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {

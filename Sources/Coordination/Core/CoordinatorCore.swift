@@ -303,6 +303,10 @@ struct CoordinatorCore: Sendable {
     attemptIndex[record.id] = index
     if let run { runs[run].attempts.append(index) }
     if attempt.isWatched { hosts[host].watched.append(index) }
+    if record.state.isOpen, record.unheard > 0, let former = hosts[host].formerSilence {
+      hosts[host].formerSilence = max(former, record.unheard)
+      hosts[host].notedSilence = max(former, record.unheard)
+    }
     hosts[host].restsUntil = -.infinity
   }
 
@@ -357,10 +361,12 @@ struct CoordinatorCore: Sendable {
     }
   }
 
-  /// The trouble of the first host, where no host can be used and waiting does not mend it.
+  /// The trouble of the first host, where no host can be used and waiting does not mend it. For what is open somewhere its
+  /// host is waited for, and given up when its time is up.
   private var hopelessness: TransportError? {
     guard troubled.count == hosts.count, unknown.count == hosts.count || hosts.allSatisfy(\.isBlocked),
-      sweeps.contains(where: { $0.openRuns > 0 })
+      sweeps.contains(where: { $0.openRuns > 0 }),
+      !hosts.contains(where: { $0.watched.contains { attempts[$0].record.state.isOpen } })
     else { return nil }
     return hosts.first?.trouble
   }

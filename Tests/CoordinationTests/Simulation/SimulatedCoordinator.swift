@@ -33,7 +33,11 @@ final class SimulatedCoordinator {
   /// Hosts that take nothing new.
   private(set) var drained: Set<String> = []
   /// All sweeps have come and ended.
-  var isDone: Bool { awaited == 0 && store.sweeps.allSatisfy(\.isOver) && store.attempts.allSatisfy(\.isFenced) }
+  var isDone: Bool { awaited == 0 && store.sweeps.allSatisfy(\.isOver) && unfenced.isEmpty }
+  /// Attempts that a host can still be asked to stop.
+  var unfenced: [AttemptRecord] {
+    store.attempts.filter { !$0.isFenced && simulation.host($0.host)?.isGone != true }
+  }
 
   /// Sweeps that are still to come.
   private var awaited = 0
@@ -48,6 +52,10 @@ final class SimulatedCoordinator {
   private var isTurnDue = false
   /// Host → time of the first failed contact since its last answer.
   private var silentSince: [String: Double] = [:]
+  /// Host → seconds that earlier incarnations asked it in vain since its last answer that came to be committed.
+  private var formerSilence: [String: Double] = [:]
+  /// Hosts whose answers since the last step are not committed yet.
+  private var answered: Set<String> = []
   private var blocked: Set<String> = []
   private var badGathers: [String: Int] = [:]
   private var unanswered: Set<Int> = []
@@ -101,6 +109,8 @@ final class SimulatedCoordinator {
   private func come(_ rows: SweepRows) {
     simulation.say("\(rows.sweep.id) comes to \(name)")
     awaited -= 1
+    var rows = rows
+    if simulation.isOneGone { rows.sweep.state = .cancelling }
     store.add(rows)
     if core == nil, !isStarting { start() } else { tell(.added(rows)) }
   }
@@ -124,7 +134,6 @@ final class SimulatedCoordinator {
     simulation.say("\(name) starts")
     incarnation += 1
     begun = simulation.time
-    silentSince = [:]
     blocked = []
     badGathers = [:]
     unanswered = []
@@ -140,15 +149,26 @@ final class SimulatedCoordinator {
   func crash(_ place: String) {
     guard core != nil else { return }
     simulation.say("\(name) crashes \(place)")
-    core = nil
-    incarnation += 1
-    inbox = []
+    end()
     isStarting = true
     simulation.after(simulation.random.between(0, 60)) { self.start() }
   }
 
-  func requestCancel() {
-    let index = simulation.random.between(0, store.sweeps.count - 1)
+  private func end() {
+    for host in Array(silentSince.keys) { keepSilence(of: host) }
+    answered = []
+    core = nil
+    incarnation += 1
+    inbox = []
+  }
+
+  func requestCancel() { requestCancel(simulation.random.between(0, store.sweeps.count - 1)) }
+
+  func requestCancelOfAll() {
+    for index in store.sweeps.indices { requestCancel(index) }
+  }
+
+  private func requestCancel(_ index: Int) {
     guard store.sweeps[index].record.state == .active else { return }
     simulation.say("\(name) is asked to cancel")
     store.sweeps[index].record.state = .cancelling
@@ -193,6 +213,7 @@ final class SimulatedCoordinator {
         if crashPoint == .beforeCommit { throw Crash() }
         check(writes)
         try store.apply(writes)
+        listen()
         for write in writes { simulation.say("\(name) writes \(Self.text(write))") }
         if crashPoint == .afterCommit { throw Crash() }
       }
@@ -201,6 +222,7 @@ final class SimulatedCoordinator {
       return
     }
     guard let output else { return }
+    listen()
     simulation.violations += core?.staleness ?? []
     let lastOne = crashPoint == .betweenCommands ? simulation.random.between(0, output.commands.count) : Int.max
     for (number, command) in output.commands.enumerated() {
@@ -227,11 +249,21 @@ final class SimulatedCoordinator {
     }
   }
 
+  private func keepSilence(of host: String) {
+    guard let since = silentSince.removeValue(forKey: host) else { return }
+    formerSilence[host, default: 0] += simulation.time - since
+  }
+
+  /// What was answered is known to every later incarnation.
+  private func listen() {
+    for host in answered { formerSilence[host] = nil }
+    answered = []
+  }
+
   /// Over; but what an unreachable host may still hold is left to the next one.
   private func finish() {
-    if store.attempts.allSatisfy(\.isFenced) {
-      core = nil
-      incarnation += 1
+    if unfenced.isEmpty {
+      end()
     } else {
       crash("after its end, to be started for another sweep")
     }
@@ -319,7 +351,11 @@ final class SimulatedCoordinator {
           self.tell(.answered(command.id, answer))
           return
         }
+        self.answered.insert(command.host)
+        self.keepSilence(of: command.host)
+        self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
         // A blocked host stays in trouble, whatever older questions still bring.
+        self.answered.insert(command.host)
         self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
         if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
@@ -345,7 +381,8 @@ final class SimulatedCoordinator {
       // Refused: nothing was lost.
       if other.state == .failed, other.id != attempt.id { return true }
       guard other.state == .lost else { return false }
-      let silence = simulation.time - (silentSince[other.host] ?? simulation.time)
+      let silence =
+        simulation.time - (silentSince[other.host] ?? simulation.time) + formerSilence[other.host, default: 0]
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
       switch simulation.host(other.host)?.attempts[other.id]?.state {
       case .orphaned?, .cutOff?: return true
