@@ -172,6 +172,7 @@ extension CoordinatorCore {
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
     case .launching, .running: attempts[index].need = .stop
+    case .exited where attempts[index].roomTries > 0: leaveFiles(of: index, run)
     case .exited, .gathered, .failed, .lost: return
     }
   }

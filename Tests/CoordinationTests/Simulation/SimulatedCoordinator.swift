@@ -58,6 +58,8 @@ final class SimulatedCoordinator {
   private var answered: Set<String> = []
   private var blocked: Set<String> = []
   private var badGathers: [String: Int] = [:]
+  /// Attempts whose files the store had no room for.
+  private var roomless: Set<String> = []
   private var unanswered: Set<Int> = []
 
   init(_ index: Int, simulation: Simulation) {
@@ -136,6 +138,7 @@ final class SimulatedCoordinator {
     begun = simulation.time
     blocked = []
     badGathers = [:]
+    roomless = []
     unanswered = []
     isStarting = false
     core = CoordinatorCore(
@@ -360,6 +363,9 @@ final class SimulatedCoordinator {
         if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
+        if case .gather(let attempt, _, _) = command.action, case .storeFull = answer {
+          self.roomless.insert(attempt.id)
+        }
       }
       self.unanswered.remove(command.id)
       self.tell(.answered(command.id, answer))
@@ -381,6 +387,7 @@ final class SimulatedCoordinator {
       // Refused: nothing was lost.
       if other.state == .failed, other.id != attempt.id { return true }
       guard other.state == .lost else { return false }
+      if roomless.contains(other.id), store.isCancelled(other.sweep) { return true }
       let silence =
         simulation.time - (silentSince[other.host] ?? simulation.time) + formerSilence[other.host, default: 0]
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
