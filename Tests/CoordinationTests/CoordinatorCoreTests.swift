@@ -165,7 +165,45 @@ import Transports
     #expect(bench.state(of: "r0") == nil)
   }
 
-  @Test func aLoginThatFailsOnAHostThatLetUsInBeforeIsTriedAgain() {
+  @Test func aBlockedHostIsUsedAgainOnceAPersonHasMendedIt() {
+    var bench = Bench(hosts: ["a", "b"], runs: 2)
+    bench.enrol("a")
+    bench.trouble("b", .hostKeyChanged)
+    #expect(bench.launches.map(\.host) == ["a"])
+    for _ in 0..<3 {
+      bench.pass(299)
+      #expect(!bench.commands.contains { $0.host == "b" })
+      bench.pass(1)
+      bench.trouble("b", .hostKeyChanged)
+    }
+    bench.pass(300)
+    bench.enrol("b")
+    #expect(bench.launches.map(\.host) == ["a", "b"])
+  }
+
+  @Test func whatABlockedHostWasAskedBeforeDoesNotFreeIt() {
+    let attempts = ["r0", "r1"].map { run in
+      var attempt = running("a", state: .exited)
+      attempt.id = "s-\(run)-try1"
+      attempt.run = run
+      return attempt
+    }
+    var bench = Bench(hosts: ["a"], runs: 2, attempts: attempts)
+    bench.enrol("a")
+    #expect(bench.gathers == 2)
+    bench.pass(1)
+    bench.trouble("a", .hostKeyChanged)
+    bench.answer { if case .gather = $0.action { .gathered(.init(count: 1, bytes: 1, missing: [])) } else { nil } }
+    #expect(bench.states.count(where: \.isFinal) == 1)
+    bench.pass(299)
+    #expect(bench.commands.isEmpty)
+    bench.pass(1)
+    bench.enrol("a")
+    #expect(bench.gathers == 1)
+  }
+
+  @Test(arguments: [TransportError.Code.authenticationFailed, .configuration])
+  func aFaultThatPassesOnAHostThatWasWellBeforeIsTriedAgain(_ code: TransportError.Code) {
     var bench = Bench(hosts: ["a"])
     bench.enrol("a")
     bench.answer { command in
@@ -173,14 +211,14 @@ import Transports
       return .launched(.started, directory: "/w/x")
     }
     bench.pass(10)
-    bench.trouble("a", .authenticationFailed)
+    bench.trouble("a", code)
     #expect(bench.last.failure == nil)
     var waits: [Double] = []
     for _ in 0..<10 {
       let began = bench.time
       while bench.commands.isEmpty, bench.time < began + 1000 { bench.pass(1) }
       waits.append(bench.time - began)
-      bench.trouble("a", .authenticationFailed)
+      bench.trouble("a", code)
     }
     #expect(waits.first == 2)
     #expect(waits.last == 300, "a directory service that is away is not stormed")

@@ -20,7 +20,7 @@ extension CoordinatorCore {
     var failures = 0
     /// Steady time before which it is left alone.
     var retryAt = 0.0
-    /// Waiting does not mend its trouble.
+    /// Waiting does not mend its trouble, but a person may: it is asked now and then.
     var isBlocked = false
     /// Steady time of the first failed contact since its last answer.
     var silentSince = 0.0
@@ -82,11 +82,14 @@ extension CoordinatorCore {
     }
   }
 
-  mutating func recovered(_ host: Int) {
+  /// - Parameter asked: Steady time of the question that it has answered.
+  mutating func recovered(_ host: Int, asked: Double) {
     hosts[host].silentSince = now.steady
     hosts[host].formerSilence = nil
     if hosts[host].notedSilence > 0 { noteSilence(0, of: host) }
-    guard !hosts[host].isBlocked else { return }
+    // What was asked before says nothing of what blocks it.
+    guard !hosts[host].isBlocked || asked >= hosts[host].retryAt else { return }
+    hosts[host].isBlocked = false
     hosts[host].isReachable = true
     hosts[host].trouble = nil
     hosts[host].failures = 0
@@ -102,16 +105,18 @@ extension CoordinatorCore {
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
     if host.trouble == nil { host.silentSince = now.steady }
-    // A host that knew our key before is to know it again when what it asks (a directory service) is back. Many vain
-    // tries may lock an account.
-    let isPassing = trouble.code == .authenticationFailed && host.facts != nil
+    // A host that knew our key before is to know it again when what it asks (a directory service) is back, and one that
+    // had a work directory is to have it again when its disks are mounted. Many vain tries may lock an account.
+    let isPassing = [.authenticationFailed, .configuration].contains(trouble.code) && host.facts != nil
+    let wasBlocked = host.isBlocked
+    host.isBlocked = wasBlocked || trouble.isPermanent && !isPassing
     // Commands that were under way together fail together, and count once.
-    if host.trouble == nil || host.retryAt <= now.steady {
+    if host.trouble == nil || host.retryAt <= now.steady || host.isBlocked != wasBlocked {
       host.failures += 1
-      host.retryAt = now.steady + min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      let pause = host.isBlocked ? 300 : min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      host.retryAt = now.steady + pause
     }
     host.trouble = trouble
-    host.isBlocked = host.isBlocked || trouble.isPermanent && !isPassing
     host.isReachable = false
     host.isEnrolled = false
     hosts[command.host] = host
@@ -232,7 +237,6 @@ extension CoordinatorCore {
     if hosts[host].trouble != nil, !isSilent(host) {
       rest(host, until: now.steady + settings.lostAfter - silence(of: host) + 0.001)
     }
-    guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {
       rest(host, until: hosts[host].retryAt)
       return

@@ -209,7 +209,7 @@ struct CoordinatorCore: Sendable {
       failed(command, trouble)
       return
     }
-    if case .unprepared = answer {} else { recovered(command.host) }
+    if case .unprepared = answer {} else { recovered(command.host, asked: command.given) }
     switch (command.kind, answer) {
     case (.enrol, .facts(let facts)): enrolled(command.host, facts)
     case (.poll(let asked), .statuses(let statuses)):

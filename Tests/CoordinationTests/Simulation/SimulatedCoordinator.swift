@@ -56,11 +56,13 @@ final class SimulatedCoordinator {
   private var formerSilence: [String: Double] = [:]
   /// Hosts whose answers since the last step are not committed yet.
   private var answered: Set<String> = []
-  private var blocked: Set<String> = []
+  /// Host → when a person had to act for the first time since its last answer.
+  private var blocked: [String: Double] = [:]
   private var badGathers: [String: Int] = [:]
   /// Attempts whose files the store had no room for.
   private var roomless: Set<String> = []
-  private var unanswered: Set<Int> = []
+  /// Command → when it was given.
+  private var unanswered: [Int: Double] = [:]
 
   init(_ index: Int, simulation: Simulation) {
     self.index = index
@@ -136,10 +138,10 @@ final class SimulatedCoordinator {
     simulation.say("\(name) starts")
     incarnation += 1
     begun = simulation.time
-    blocked = []
+    blocked = [:]
     badGathers = [:]
     roomless = []
-    unanswered = []
+    unanswered = [:]
     isStarting = false
     core = CoordinatorCore(
       hosts: fleet, stragglers: store.attempts.filter { !$0.isFenced }, settings: settings,
@@ -288,7 +290,7 @@ final class SimulatedCoordinator {
   private func send(_ command: Command) {
     guard let host = simulation.host(command.host) else { return }
     let life = incarnation
-    unanswered.insert(command.id)
+    unanswered[command.id] = simulation.time
     let limit: Double =
       switch command.action {
       case .enrol, .poll, .release: 60
@@ -342,24 +344,25 @@ final class SimulatedCoordinator {
     simulation.after(delay) {
       guard self.incarnation == life else { return }
       if case .trouble(let trouble) = answer {
-        if trouble.isPermanent, self.unanswered.contains(command.id) { self.blocked.insert(command.host) }
-        if self.unanswered.contains(command.id), self.silentSince[command.host] == nil {
+        if trouble.isPermanent, self.unanswered[command.id] != nil, self.blocked[command.host] == nil {
+          self.blocked[command.host] = self.simulation.time
+        }
+        if self.unanswered[command.id] != nil, self.silentSince[command.host] == nil {
           self.silentSince[command.host] = self.simulation.time
         }
       } else {
         // What comes through a cut network does not come.
         guard self.cuts[command.host, default: 0] == 0 else { return }
         // The first answer counts; others come to nothing.
-        guard self.unanswered.contains(command.id) else {
+        guard let given = self.unanswered[command.id] else {
           self.tell(.answered(command.id, answer))
           return
         }
         self.answered.insert(command.host)
         self.keepSilence(of: command.host)
-        self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
         // A blocked host stays in trouble, whatever older questions still bring.
-        self.answered.insert(command.host)
-        self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
+        if let since = self.blocked[command.host], given > since { self.blocked[command.host] = nil }
+        self.silentSince[command.host] = self.blocked[command.host] == nil ? nil : self.simulation.time
         if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
@@ -367,7 +370,7 @@ final class SimulatedCoordinator {
           self.roomless.insert(attempt.id)
         }
       }
-      self.unanswered.remove(command.id)
+      self.unanswered[command.id] = nil
       self.tell(.answered(command.id, answer))
     }
   }

@@ -328,8 +328,6 @@ final class Simulation {
       coordinator.store.isFull = false
       coordinator.store.hasNoRoom = false
       coordinator.refusals = [:]
-      // A person mends a blocked host and starts again.
-      if faults.refusals { coordinator.crash("to take back blocked hosts") }
     }
   }
 
