@@ -76,7 +76,7 @@ struct HostActions: Sendable {
     case .stop(let attempt, let reason):
       do {
         try await launcher.stop(attempt.id, reason: reason)
-      } catch let error as LaunchError where error.code == .alive {
+      } catch let error as LaunchError where error.code == .alive || error.code == .noSpace {
         return .notStopped(error.message)
       }
       return .stopped

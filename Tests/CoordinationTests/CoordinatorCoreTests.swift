@@ -266,6 +266,75 @@ import Transports
       bench.writes.contains { if case .event(let event) = $0 { event.kind == "not-stopped" } else { false } })
   }
 
+  /// Answers polls as long as nothing else is asked, and lets time pass; then leaves the one thing asked without answer.
+  /// - Returns: How often it had none before what it was for was over.
+  private func leaveUnanswered(_ bench: inout Bench, _ status: AttemptStatus, until isOver: (Bench) -> Bool) -> Int {
+    var count = 0
+    while !isOver(bench), bench.time < 20_000 {
+      guard let command = bench.commands.popLast() else {
+        bench.pass(max(0.1, min(60, bench.last.wakeAt - bench.time)))
+        continue
+      }
+      let answer: Answer
+      switch command.action {
+      case .enrol: answer = .facts(Bench.facts)
+      case .poll(let ids): answer = .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, status) }))
+      case .launch, .stop, .release, .gather:
+        count += 1
+        answer = .trouble(TransportError(code: .timedOut, host: "a", message: "no answer"))
+      }
+      bench.tell(.answered(command.id, answer))
+    }
+    return count
+  }
+
+  @Test func aLaunchThatNeverHasAnAnswerIsGivenUp() throws {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    let count = leaveUnanswered(&bench, .absent) { $0.state(of: "r0") == .queued }
+    #expect(count == Coordinator.Settings().vainTries)
+    // It may still arrive.
+    bench.pass(3)
+    bench.enrol("a")
+    #expect(bench.stops == ["s-run1-try1 superseded"])
+  }
+
+  @Test func aStopThatNeverHasAnAnswerKeepsNoSweepOpen() {
+    var bench = Bench(hosts: ["a"], state: .cancelling, attempts: [running("a")])
+    let settings = Coordinator.Settings()
+    let count = leaveUnanswered(&bench, .running(outputBytes: 1)) { $0.last.finished == ["s"] }
+    #expect(count == settings.vainTries + settings.stopTries - 1)
+    #expect(bench.state(of: "r0") == .cancelled)
+  }
+
+  @Test func aGatherThatNeverHasAnAnswerIsGivenUp() {
+    var bench = Bench(hosts: ["a"], retries: 0, attempts: [running("a", state: .exited)])
+    let settings = Coordinator.Settings()
+    let count = leaveUnanswered(&bench, .absent) { $0.state(of: "r0") == .lost }
+    #expect(count == settings.vainTries + settings.gatherTries - 1)
+  }
+
+  @Test func anAnswerBetweenTwoTriesInVainBeginsTheCountAnew() {
+    var bench = Bench(hosts: ["a"], retries: 0, attempts: [running("a", state: .exited)])
+    var count = 0
+    while bench.time < 1000, bench.state(of: "r0") != .lost {
+      guard let command = bench.commands.popLast() else {
+        bench.pass(max(0.1, min(60, bench.last.wakeAt - bench.time)))
+        continue
+      }
+      guard case .gather = command.action else {
+        bench.tell(.answered(command.id, .facts(Bench.facts)))
+        continue
+      }
+      count += 1
+      let isFull = count % 6 == 0
+      let trouble = TransportError(code: .timedOut, host: "a", message: "no answer")
+      bench.tell(.answered(command.id, isFull ? .storeFull("no room") : .trouble(trouble)))
+    }
+    #expect(count > 20)
+    #expect(bench.state(of: "r0") != .lost)
+  }
+
   @Test func aHostThatHangsDelaysNoOther() {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     bench.enrol("a")

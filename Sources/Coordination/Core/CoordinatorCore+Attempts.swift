@@ -88,7 +88,7 @@ extension CoordinatorCore {
     }
   }
 
-  /// Nothing was sent.
+  /// Nothing was sent, or nothing ever came of it.
   mutating func refused(_ index: Int, _ why: String) {
     guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
     retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")

@@ -121,6 +121,23 @@ extension CoordinatorCore {
     host.isEnrolled = false
     hosts[command.host] = host
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+    if let (attempt, need) = command.kind.subject { triedInVain(attempt, need, trouble) }
+  }
+
+  /// Nothing is asked of a host in trouble before it has answered something: what still has no answer again and again is
+  /// not the host's trouble alone.
+  private mutating func triedInVain(_ index: Int, _ need: Attempt.Need, _ trouble: TransportError) {
+    let former = attempts[index].vain
+    let count = (former?.need == need ? former?.count ?? 0 : 0) + 1
+    attempts[index].vain = (need, count)
+    guard count >= settings.vainTries else { return }
+    let why = "asked \(count) times, its host did not answer, though it answers otherwise: \(trouble.message)"
+    switch need {
+    case .launch: refused(index, why)
+    case .gather: notGathered(index, why)
+    case .stop: notStopped(index, why)
+    case .release: return
+    }
   }
 
   /// Nothing is placed on a host with a full disk before a look finds room there: it would be free for the next run,

@@ -66,6 +66,8 @@ struct CoordinatorCore: Sendable {
     var roomTries = 0
     /// How often its host said that something of it outlives every signal.
     var stopTries = 0
+    /// How often in a row this need of it had no answer, though its host answered otherwise.
+    var vain: (need: Need, count: Int)?
     /// Of a share: its host has said that it stands.
     var isClaimed = false
     /// Of a share: its host was told to let it begin.
@@ -135,6 +137,17 @@ struct CoordinatorCore: Sendable {
       case release(Int)
       case stop(Int)
       case gather(Int)
+
+      /// The attempt that it is for alone.
+      var subject: (attempt: Int, need: Attempt.Need)? {
+        switch self {
+        case .enrol, .poll: nil
+        case .launch(let attempt): (attempt, .launch)
+        case .release(let attempt): (attempt, .release)
+        case .stop(let attempt): (attempt, .stop)
+        case .gather(let attempt): (attempt, .gather)
+        }
+      }
     }
 
     var kind: Kind
@@ -210,6 +223,7 @@ struct CoordinatorCore: Sendable {
       return
     }
     if case .unprepared = answer {} else { recovered(command.host, asked: command.given) }
+    if let (attempt, _) = command.kind.subject { attempts[attempt].vain = nil }
     switch (command.kind, answer) {
     case (.enrol, .facts(let facts)): enrolled(command.host, facts)
     case (.poll(let asked), .statuses(let statuses)):

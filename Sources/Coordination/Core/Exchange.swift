@@ -42,7 +42,7 @@ enum Answer: Sendable, Hashable {
   case unprepared(String)
   /// The host says that nothing of the attempt lives.
   case stopped
-  /// The host is well, but something of the attempt lives on.
+  /// The host is well, but something of the attempt lives on, or may begin since nothing could be noted against it.
   case notStopped(String)
   /// The share may begin, or has ended already: a look tells.
   case released

@@ -59,6 +59,7 @@ final class SimulatedCoordinator {
   /// Host → when a person had to act for the first time since its last answer.
   private var blocked: [String: Double] = [:]
   private var badGathers: [String: Int] = [:]
+  private var badStops: [String: Int] = [:]
   /// Attempts whose files the store had no room for.
   private var roomless: Set<String> = []
   /// Command → when it was given.
@@ -140,6 +141,7 @@ final class SimulatedCoordinator {
     begun = simulation.time
     blocked = [:]
     badGathers = [:]
+    badStops = [:]
     roomless = []
     unanswered = [:]
     isStarting = false
@@ -366,6 +368,9 @@ final class SimulatedCoordinator {
         if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
+        if case .stop(let attempt, _) = command.action, case .notStopped = answer {
+          self.badStops[attempt.id, default: 0] += 1
+        }
         if case .gather(let attempt, _, _) = command.action, case .storeFull = answer {
           self.roomless.insert(attempt.id)
         }
@@ -390,6 +395,7 @@ final class SimulatedCoordinator {
       // Refused: nothing was lost.
       if other.state == .failed, other.id != attempt.id { return true }
       guard other.state == .lost else { return false }
+      if badStops[other.id, default: 0] >= settings.stopTries { return true }
       if roomless.contains(other.id), store.isCancelled(other.sweep) { return true }
       let silence =
         simulation.time - (silentSince[other.host] ?? simulation.time) + formerSilence[other.host, default: 0]

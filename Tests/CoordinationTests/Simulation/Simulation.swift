@@ -157,7 +157,7 @@ final class Simulation {
     case .stop(let attempt, let reason):
       say("\(host.name): stop \(attempt.id) (\(reason))")
       guard host.stop(attempt.id, owner: owner.index, reason: reason, at: time) else {
-        return .trouble(TransportError(code: .unreachable, host: host.name, message: "no room"))
+        return .notStopped("no room")
       }
       return .stopped
     case .release(let attempt):
