@@ -85,6 +85,8 @@ struct HostActions: Sendable {
         try await launcher.release(attempt.id)
       } catch let error as LaunchError where error.code == .absent {
         // It ended first.
+      } catch let error as LaunchError where error.code == .noSpace {
+        return .notReleased(error.message)
       }
       return .released
     case .gather(let attempt, let run, let shares):

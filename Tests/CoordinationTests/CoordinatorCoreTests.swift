@@ -84,6 +84,24 @@ import Transports
     #expect(bench.stops.sorted() == ["s-run1-try1-node0 superseded", "s-run1-try1-node1 superseded"])
   }
 
+  @Test func aShareThatHadNoRoomToBeginIsReleasedLater() {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2)
+    for host in ["a", "b"] { bench.enrol(host) }
+    for _ in 0..<2 {
+      bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w") } else { nil } }
+    }
+    func releases() -> [String] {
+      bench.commands.compactMap { if case .release = $0.action { $0.host } else { nil } }
+    }
+    for answer in [Answer.released, .notReleased("no room")] {
+      bench.answer { if case .release = $0.action { answer } else { nil } }
+    }
+    #expect(releases().isEmpty)
+    #expect(bench.core.hosts.allSatisfy { $0.trouble == nil })
+    bench.pass(2)
+    #expect(releases().count == 1)
+  }
+
   @Test func aGangMeetsAtTheAddressThatTheFleetGives() {
     var bench = Bench(hosts: ["a", "b"], addresses: ["a": "10.0.0.7", "b": "10.0.0.8"], nodes: 2)
     for host in ["a", "b"] { bench.enrol(host) }

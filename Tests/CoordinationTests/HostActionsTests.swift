@@ -77,6 +77,12 @@ import Transports
     #expect(try await answer(to: { .stop($0, reason: "cancelled") }, refused: code) == .notStopped("no"))
   }
 
+  @Test func aShareThatHadNoRoomToBeginIsNotItsHostsTrouble() async throws {
+    #expect(try await answer(to: { .release($0) }, refused: .noSpace) == .notReleased("no"))
+    // It has ended: a look tells.
+    #expect(try await answer(to: { .release($0) }, refused: .absent) == .released)
+  }
+
   @Test func aNameThatTheStoreDoesNotTakeIsOneRunsTrouble() async throws {
     try await Scratch.with { scratch in
       try await gather(in: scratch, store: String(repeating: "s", count: 200)) { actions, command, _ in

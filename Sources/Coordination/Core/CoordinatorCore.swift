@@ -235,6 +235,7 @@ struct CoordinatorCore: Sendable {
     case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
     case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
     case (.release(let attempt), .released): released(attempt)
+    case (.release(let attempt), .notReleased): attempts[attempt].notBefore = now.steady + 2
     case (.stop(let attempt), .stopped): stopped(attempt)
     case (.stop(let attempt), .notStopped(let why)): notStopped(attempt, why)
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)

@@ -46,6 +46,8 @@ enum Answer: Sendable, Hashable {
   case notStopped(String)
   /// The share may begin, or has ended already: a look tells.
   case released
+  /// The host is well, but had no room to let the share begin.
+  case notReleased(String)
   case gathered(GatheredFiles)
   /// The host is well, but here is no room for its files.
   case storeFull(String)
