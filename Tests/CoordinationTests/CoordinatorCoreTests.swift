@@ -353,6 +353,36 @@ import Transports
     #expect(bench.state(of: "r0") != .lost)
   }
 
+  @Test func anEnrolmentThatHangsKeepsNobodyFromPolling() {
+    var bench = Bench(hosts: ["a"], attempts: [running("a")])
+    var polls = 0
+    func poll() {
+      bench.answer { command in
+        guard case .poll(let ids) = command.action else { return nil }
+        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .running(outputBytes: 1)) }))
+      }
+      polls += 1
+    }
+    poll()
+    // A tool of its GPUs hangs.
+    bench.time += 60
+    bench.trouble("a", .timedOut)
+    let hung = bench.time
+    while bench.time < hung + 59 {
+      bench.pass(1)
+      #expect(!bench.commands.contains { $0.action == .enrol })
+      if !bench.commands.isEmpty { poll() }
+    }
+    #expect(polls > 10)
+    while !bench.commands.contains(where: { $0.action == .enrol }), bench.time < hung + 1000 {
+      bench.pass(1)
+      if bench.commands.contains(where: { $0.action != .enrol }) { poll() }
+    }
+    #expect(bench.time < hung + 70)
+    bench.enrol("a")
+    #expect(bench.core.hosts[0].isEnrolled)
+  }
+
   @Test func aHostThatHangsDelaysNoOther() {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     bench.enrol("a")

@@ -14,6 +14,9 @@ extension CoordinatorCore {
     var facts: HostFacts?
     /// It told so since its last trouble: it takes runs.
     var isEnrolled = false
+    /// Steady time before which it is not asked who it is while anything of ours is open there: the answer may take a tool
+    /// of its GPUs that hangs, and meanwhile nobody learns how its attempts stand.
+    var enrolAt = -Double.infinity
     /// It answered since its last trouble: it is given work.
     var isReachable = false
     var trouble: TransportError?
@@ -121,6 +124,7 @@ extension CoordinatorCore {
     host.isEnrolled = false
     hosts[command.host] = host
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+    if case .enrol = command.kind { hosts[command.host].enrolAt = now.steady + 60 }
     if let (attempt, need) = command.kind.subject { triedInVain(attempt, need, trouble) }
   }
 
@@ -322,12 +326,13 @@ extension CoordinatorCore {
     if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {
       give(.poll(open.map { attempts[$0].record.id }), .poll(open), host)
       hosts[host].question = lastCommand
-    } else if !hosts[host].isEnrolled || isLookDue {
+    } else if !hosts[host].isEnrolled || isLookDue, open.isEmpty || hosts[host].enrolAt <= now.steady {
       give(.enrol, .enrol, host)
       hosts[host].question = lastCommand
     } else {
       if !open.isEmpty { rest(host, until: due) }
-      if hosts[host].isDiskFull { rest(host, until: hosts[host].diskLookAt) }
+      if !hosts[host].isEnrolled { rest(host, until: hosts[host].enrolAt) }
+      if hosts[host].isDiskFull { rest(host, until: max(hosts[host].diskLookAt, hosts[host].enrolAt)) }
     }
   }
 
