@@ -27,6 +27,10 @@ public actor Coordinator {
     public var gatherTries = 3
     /// How often an attempt is to be stopped in vain before its run no longer waits for it.
     public var stopTries = 5
+    /// How often in a row, and for how many seconds, a launch, a gather or a stop may have no answer of a host that answers
+    /// otherwise: both must be over.
+    public var vainTries = 8
+    public var vainPatience = 1800.0
     /// Seconds between two polls of one host: right after a launch, and at most.
     public var quickestPoll = 0.1
     public var slowestPoll = 5.0

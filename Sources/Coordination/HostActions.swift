@@ -76,7 +76,7 @@ struct HostActions: Sendable {
     case .stop(let attempt, let reason):
       do {
         try await launcher.stop(attempt.id, reason: reason)
-      } catch let error as LaunchError where error.code == .alive {
+      } catch let error as LaunchError where error.code == .alive || error.code == .noSpace {
         return .notStopped(error.message)
       }
       return .stopped
@@ -85,6 +85,8 @@ struct HostActions: Sendable {
         try await launcher.release(attempt.id)
       } catch let error as LaunchError where error.code == .absent {
         // It ended first.
+      } catch let error as LaunchError where error.code == .noSpace {
+        return .notReleased(error.message)
       }
       return .released
     case .gather(let attempt, let run, let shares):

@@ -12,7 +12,7 @@ public struct LaunchError: Error, Sendable, Hashable, CustomStringConvertible {
     case workdir
     case noSpace = "no-space"
     case absent
-    /// Processes of an attempt outlive KILL.
+    /// Processes of an attempt outlive KILL, or cannot be told from a launch in progress.
     case alive
   }
 

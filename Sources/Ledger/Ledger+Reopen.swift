@@ -3,7 +3,7 @@ import Scheduling
 
 extension SweepLedger {
   /// Queues runs of a sweep again that ended badly, and opens the sweep again where it had ended: its verdict and its
-  /// report are void. Attempts stay as they are; the next one has the next number.
+  /// report are void. Attempts stay as they are, but count against `retries` no more; the next one has the next number.
   ///
   /// For whoever holds the store's lock: no coordinator may be at work on the sweep.
   /// - Throws: `LedgerError.notFound` for a run that is not there or did not end badly; nothing is changed then.
@@ -23,6 +23,8 @@ extension SweepLedger {
         guard database.changesCount == 1 else {
           throw LedgerError(code: .notFound, message: "Sweep \(sweep) has no run \(run) that ended badly.")
         }
+        try database.execute(
+          sql: "UPDATE attempt SET charged = 0 WHERE sweep = ? AND run = ?", arguments: [sweep, run])
       }
     }
   }

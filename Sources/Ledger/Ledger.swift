@@ -77,6 +77,9 @@ public struct SweepLedger: Sendable {
     migrator.registerMigration("v5_service") { database in
       try database.execute(sql: String(decoding: PackageResources.v5_service_sql, as: UTF8.self))
     }
+    migrator.registerMigration("v6_silence") { database in
+      try database.execute(sql: String(decoding: PackageResources.v6_silence_sql, as: UTF8.self))
+    }
     return migrator
   }
 
@@ -251,14 +254,15 @@ public struct SweepLedger: Sendable {
       database,
       """
       INSERT INTO attempt (id, sweep, run, number, node, share, host, token, gpus, state, directory, exit_code, signal,
-        reason, why, charged, fenced, created, heard, started, ended, facts)
-      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        reason, why, charged, fenced, created, heard, unheard, started, ended, facts)
+      VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
       """,
       [
         attempt.id, attempt.sweep, attempt.run, attempt.number, attempt.share?.node ?? 0,
         try attempt.share.map(JSONDocument.encode), attempt.host, attempt.token, attempt.gpus,
         attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
-        attempt.isCharged, attempt.isFenced, attempt.created, attempt.heard, attempt.started, attempt.ended,
+        attempt.isCharged, attempt.isFenced, attempt.created, attempt.heard, attempt.unheard, attempt.started,
+        attempt.ended,
         try JSONDocument.encode(attempt.facts),
       ])
   }
@@ -269,11 +273,11 @@ public struct SweepLedger: Sendable {
       database,
       """
       UPDATE attempt SET state = ?, directory = ?, exit_code = ?, signal = ?, reason = ?, why = ?, charged = ?,
-        fenced = ?, heard = ?, started = ?, ended = ? WHERE id = ?
+        fenced = ?, heard = ?, unheard = ?, started = ?, ended = ? WHERE id = ?
       """,
       [
         attempt.state.rawValue, attempt.directory, attempt.exitCode, attempt.signal, attempt.reason, attempt.why,
-        attempt.isCharged, attempt.isFenced, attempt.heard, attempt.started, attempt.ended, attempt.id,
+        attempt.isCharged, attempt.isFenced, attempt.heard, attempt.unheard, attempt.started, attempt.ended, attempt.id,
       ])
   }
 

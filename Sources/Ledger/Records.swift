@@ -113,6 +113,8 @@ public struct AttemptRecord: Sendable, Hashable {
   public var created: Double
   /// Last time the host said something new of it.
   public var heard: Double
+  /// Seconds for which its host was asked in vain since it last answered, as far as was noted.
+  public var unheard = 0.0
   public var started: Double?
   public var ended: Double?
   /// Environment fingerprint: GPU, driver, kernel, …
@@ -205,6 +207,7 @@ extension AttemptRecord: FetchableRecord {
     isFenced = row["fenced"]
     created = row["created"]
     heard = row["heard"]
+    unheard = row["unheard"]
     started = row["started"]
     ended = row["ended"]
     facts = try JSONDocument.decode([String: String].self, from: row["facts"])

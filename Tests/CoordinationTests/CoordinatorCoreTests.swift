@@ -97,6 +97,24 @@ import Transports
     #expect(bench.state(of: "r0") == .queued)
   }
 
+  @Test func aShareThatHadNoRoomToBeginIsReleasedLater() {
+    var bench = Bench(hosts: ["a", "b"], nodes: 2)
+    for host in ["a", "b"] { bench.enrol(host) }
+    for _ in 0..<2 {
+      bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w") } else { nil } }
+    }
+    func releases() -> [String] {
+      bench.commands.compactMap { if case .release = $0.action { $0.host } else { nil } }
+    }
+    for answer in [Answer.released, .notReleased("no room")] {
+      bench.answer { if case .release = $0.action { answer } else { nil } }
+    }
+    #expect(releases().isEmpty)
+    #expect(bench.core.hosts.allSatisfy { $0.trouble == nil })
+    bench.pass(2)
+    #expect(releases().count == 1)
+  }
+
   @Test func aGangMeetsAtTheAddressThatTheFleetGives() {
     var bench = Bench(hosts: ["a", "b"], addresses: ["a": "10.0.0.7", "b": "10.0.0.8"], nodes: 2)
     for host in ["a", "b"] { bench.enrol(host) }
@@ -178,7 +196,45 @@ import Transports
     #expect(bench.state(of: "r0") == nil)
   }
 
-  @Test func aLoginThatFailsOnAHostThatLetUsInBeforeIsTriedAgain() {
+  @Test func aBlockedHostIsUsedAgainOnceAPersonHasMendedIt() {
+    var bench = Bench(hosts: ["a", "b"], runs: 2)
+    bench.enrol("a")
+    bench.trouble("b", .hostKeyChanged)
+    #expect(bench.launches.map(\.host) == ["a"])
+    for _ in 0..<3 {
+      bench.pass(299)
+      #expect(!bench.commands.contains { $0.host == "b" })
+      bench.pass(1)
+      bench.trouble("b", .hostKeyChanged)
+    }
+    bench.pass(300)
+    bench.enrol("b")
+    #expect(bench.launches.map(\.host) == ["a", "b"])
+  }
+
+  @Test func whatABlockedHostWasAskedBeforeDoesNotFreeIt() {
+    let attempts = ["r0", "r1"].map { run in
+      var attempt = running("a", state: .exited)
+      attempt.id = "s-\(run)-try1"
+      attempt.run = run
+      return attempt
+    }
+    var bench = Bench(hosts: ["a"], runs: 2, attempts: attempts)
+    bench.enrol("a")
+    #expect(bench.gathers == 2)
+    bench.pass(1)
+    bench.trouble("a", .hostKeyChanged)
+    bench.answer { if case .gather = $0.action { .gathered(.init(count: 1, bytes: 1, missing: [])) } else { nil } }
+    #expect(bench.states.count(where: \.isFinal) == 1)
+    bench.pass(299)
+    #expect(bench.commands.isEmpty)
+    bench.pass(1)
+    bench.enrol("a")
+    #expect(bench.gathers == 1)
+  }
+
+  @Test(arguments: [TransportError.Code.authenticationFailed, .configuration])
+  func aFaultThatPassesOnAHostThatWasWellBeforeIsTriedAgain(_ code: TransportError.Code) {
     var bench = Bench(hosts: ["a"])
     bench.enrol("a")
     bench.answer { command in
@@ -186,14 +242,14 @@ import Transports
       return .launched(.started, directory: "/w/x")
     }
     bench.pass(10)
-    bench.trouble("a", .authenticationFailed)
+    bench.trouble("a", code)
     #expect(bench.last.failure == nil)
     var waits: [Double] = []
     for _ in 0..<10 {
       let began = bench.time
       while bench.commands.isEmpty, bench.time < began + 1000 { bench.pass(1) }
       waits.append(bench.time - began)
-      bench.trouble("a", .authenticationFailed)
+      bench.trouble("a", code)
     }
     #expect(waits.first == 2)
     #expect(waits.last == 300, "a directory service that is away is not stormed")
@@ -239,6 +295,107 @@ import Transports
     #expect(bench.core.hosts[0].trouble == nil)
     #expect(
       bench.writes.contains { if case .event(let event) = $0 { event.kind == "not-stopped" } else { false } })
+  }
+
+  /// Answers polls as long as nothing else is asked, and lets time pass; then leaves the one thing asked without answer.
+  /// - Returns: How often it had none before what it was for was over.
+  private func leaveUnanswered(_ bench: inout Bench, _ status: AttemptStatus, until isOver: (Bench) -> Bool) -> Int {
+    var count = 0
+    while !isOver(bench), bench.time < 20_000 {
+      guard let command = bench.commands.popLast() else {
+        bench.pass(max(0.1, min(60, bench.last.wakeAt - bench.time)))
+        continue
+      }
+      let answer: Answer
+      switch command.action {
+      case .enrol: answer = .facts(Bench.facts)
+      case .poll(let ids): answer = .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, status) }))
+      case .launch, .stop, .release, .gather:
+        count += 1
+        answer = .trouble(TransportError(code: .timedOut, host: "a", message: "no answer"))
+      }
+      bench.tell(.answered(command.id, answer))
+    }
+    return count
+  }
+
+  @Test func aLaunchThatNeverHasAnAnswerIsGivenUp() throws {
+    var bench = Bench(hosts: ["a"])
+    bench.enrol("a")
+    let count = leaveUnanswered(&bench, .absent) { $0.state(of: "r0") == .queued }
+    #expect(count >= Coordinator.Settings().vainTries)
+    #expect(bench.time > Coordinator.Settings().vainPatience, "a bad hour of the network is waited for")
+    // It may still arrive.
+    bench.pass(3)
+    bench.enrol("a")
+    #expect(bench.stops == ["s-run1-try1 superseded"])
+  }
+
+  @Test func aStopThatNeverHasAnAnswerKeepsNoSweepOpen() {
+    var bench = Bench(hosts: ["a"], state: .cancelling, attempts: [running("a")])
+    let settings = Coordinator.Settings()
+    let count = leaveUnanswered(&bench, .running(outputBytes: 1)) { $0.last.finished == ["s"] }
+    #expect(count >= settings.vainTries + settings.stopTries - 1)
+    #expect(bench.state(of: "r0") == .cancelled)
+  }
+
+  @Test func aGatherThatNeverHasAnAnswerIsGivenUp() {
+    var bench = Bench(hosts: ["a"], retries: 0, attempts: [running("a", state: .exited)])
+    let settings = Coordinator.Settings()
+    let count = leaveUnanswered(&bench, .absent) { $0.state(of: "r0") == .lost }
+    #expect(count >= settings.vainTries + settings.gatherTries - 1)
+    #expect(bench.time > settings.vainPatience, "finished work is not given up for a moment's trouble")
+  }
+
+  @Test func anAnswerBetweenTwoTriesInVainBeginsTheCountAnew() {
+    var bench = Bench(hosts: ["a"], retries: 0, attempts: [running("a", state: .exited)])
+    var count = 0
+    while bench.time < 10_000, bench.state(of: "r0") != .lost {
+      guard let command = bench.commands.popLast() else {
+        bench.pass(max(0.1, min(60, bench.last.wakeAt - bench.time)))
+        continue
+      }
+      guard case .gather = command.action else {
+        bench.tell(.answered(command.id, .facts(Bench.facts)))
+        continue
+      }
+      count += 1
+      let isFull = count % 6 == 0
+      let trouble = TransportError(code: .timedOut, host: "a", message: "no answer")
+      bench.tell(.answered(command.id, isFull ? .storeFull("no room") : .trouble(trouble)))
+    }
+    #expect(count > 20)
+    #expect(bench.state(of: "r0") != .lost)
+  }
+
+  @Test func anEnrolmentThatHangsKeepsNobodyFromPolling() {
+    var bench = Bench(hosts: ["a"], attempts: [running("a")])
+    var polls = 0
+    func poll() {
+      bench.answer { command in
+        guard case .poll(let ids) = command.action else { return nil }
+        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .running(outputBytes: 1)) }))
+      }
+      polls += 1
+    }
+    poll()
+    // A tool of its GPUs hangs.
+    bench.time += 60
+    bench.trouble("a", .timedOut)
+    let hung = bench.time
+    while bench.time < hung + 59 {
+      bench.pass(1)
+      #expect(!bench.commands.contains { $0.action == .enrol })
+      if !bench.commands.isEmpty { poll() }
+    }
+    #expect(polls > 10)
+    while !bench.commands.contains(where: { $0.action == .enrol }), bench.time < hung + 1000 {
+      bench.pass(1)
+      if bench.commands.contains(where: { $0.action != .enrol }) { poll() }
+    }
+    #expect(bench.time < hung + 70)
+    bench.enrol("a")
+    #expect(bench.core.hosts[0].isEnrolled)
   }
 
   @Test func aHostThatHangsDelaysNoOther() {

@@ -27,14 +27,19 @@ import Transports
     let directory: String
     /// Called before a launch is answered.
     let onLaunch: @Sendable (AttemptSpec) throws -> ExitRecord?
+    let trouble: LaunchError?
 
-    init(directory: String, onLaunch: @escaping @Sendable (AttemptSpec) throws -> ExitRecord?) {
+    init(
+      directory: String, trouble: LaunchError?, onLaunch: @escaping @Sendable (AttemptSpec) throws -> ExitRecord?
+    ) {
       self.directory = directory
+      self.trouble = trouble
       self.onLaunch = onLaunch
     }
 
     func enrol() async throws -> HostFacts {
-      HostFacts(
+      if let trouble { throw trouble }
+      return HostFacts(
         bootID: "b", home: "/", workdir: directory, cpuCount: 1, gpuNames: [], gpuIDs: [], gpuDriver: nil,
         freeDiskBytes: 1 << 30, clockOffset: 0, versions: [:])
     }
@@ -82,7 +87,7 @@ import Transports
   }
 
   private func with(
-    runs: Int, onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
+    runs: Int, trouble: LaunchError? = nil, onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
     _ body: (Coordinator, SweepLedger, ScriptedLauncher) async throws -> Void
   ) async throws {
     try await Scratch.with { scratch in
@@ -96,7 +101,7 @@ import Transports
       let host = Fleet.Host(name: "here", address: .local)
       try ledger.create(
         sweep: "s", plan: plan, fleet: Fleet(hosts: [host]), runs: Naming.runs(of: plan, sweep: "s"), now: 1)
-      let launcher = ScriptedLauncher(directory: try scratch.directory("work")) { try onLaunch($0, ledger) }
+      let launcher = ScriptedLauncher(directory: try scratch.directory("work"), trouble: trouble) { try onLaunch($0, ledger) }
       let coordinator = Coordinator(
         ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
         board: GatherBoard(store: scratch.path("store")),
@@ -153,8 +158,9 @@ import Transports
   }
 
   @Test(.timeLimit(.minutes(2))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {
-    try await with(runs: 1) { _, _ in
-      throw LaunchError(code: .missingTool, host: "here", message: "no flock")
+    let trouble = LaunchError(code: .missingTool, host: "here", message: "no flock")
+    try await with(runs: 1, trouble: trouble) { _, _ in
+      nil
     } _: { coordinator, ledger, _ in
       // Waiting does not mend it: the run stays to be resumed.
       do {
@@ -163,7 +169,7 @@ import Transports
       } catch let error as TransportError {
         #expect(error.message == "no flock")
       }
-      #expect(try ledger.runs(of: "s")[0].state == .launching)
+      #expect(try ledger.runs(of: "s")[0].state == .queued)
     }
   }
 }

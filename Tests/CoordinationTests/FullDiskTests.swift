@@ -119,6 +119,41 @@ import Transports
     #expect(bench.states.count(where: \.isFinal) == 3)
   }
 
+  @Test func aCancelledSweepDoesNotWaitForRoom() {
+    var bench = Bench(hosts: ["a", "b", "c"], runs: 3)
+    for host in ["a", "b", "c"] { bench.enrol(host) }
+    for host in ["a", "b", "c"] { launch(&bench, on: host, .started) }
+    for host in ["a", "b"] {
+      bench.pass(1)
+      bench.answer { command in
+        guard case .poll(let ids) = command.action, command.host == host else { return nil }
+        let record = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
+        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
+      }
+      bench.answer { if case .gather = $0.action { .storeFull("no room") } else { nil } }
+    }
+    #expect(bench.states.filter(\.isFinal).isEmpty)
+    bench.tell(.cancelRequested(sweep: "s"))
+    #expect(bench.states.filter(\.isFinal) == [.cancelled, .cancelled])
+    #expect(bench.whys.last == "the store had no room for its files, which stay at b")
+    // The third is stopped first, and then tried once.
+    bench.answer { if case .stop = $0.action { .stopped } else { nil } }
+    bench.pass(1)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, command.host == "c" else { return nil }
+      let record = ExitRecord(code: 143, signal: 15, started: 1, ended: 2, reason: "cancelled")
+      return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
+    }
+    #expect(bench.last.finished.isEmpty)
+    bench.answer { if case .gather = $0.action { .storeFull("no room") } else { nil } }
+    #expect(bench.last.finished == ["s"])
+    #expect(bench.states.filter(\.isFinal) == [.cancelled, .cancelled, .cancelled])
+    // Nothing is left to be asked of their hosts, and nothing of them is removed there.
+    let ends = bench.writes.compactMap { if case .attempt(let end) = $0, end.state == .lost { end } else { nil } }
+    #expect(ends.map(\.isFenced) == [true, true, true])
+    #expect(bench.stops.isEmpty && bench.gathers == 0)
+  }
+
   @Test func aSmallGatherPassesAStoreThatIsFullForOthers() {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     for host in ["a", "b"] { bench.enrol(host) }

@@ -39,6 +39,50 @@ import Transports
       actions, Command(id: 1, host: "here", action: .gather(attempt, run, shares: [])), store + "/incoming")
   }
 
+  /// Has an error for all that it is asked.
+  private struct RefusingLauncher: Launcher {
+    var error: LaunchError
+
+    func enrol() async throws -> HostFacts { throw error }
+    func launch(_ spec: AttemptSpec, files: [ShippedFile]) async throws -> LaunchOutcome { throw error }
+    func release(_ attempt: String) async throws { throw error }
+    func status(of attempts: [String]) async throws -> [String: AttemptStatus] { throw error }
+    func stop(_ attempt: String, reason: String) async throws { throw error }
+    func log(of attempt: String, name: String, offset: Int, limit: Int) async throws -> [UInt8] { throw error }
+    func directory(of attempt: String) async throws -> String { throw error }
+  }
+
+  /// What becomes of an action that the launcher refuses.
+  private func answer(to action: (AttemptRecord) -> Command.Action, refused code: LaunchError.Code) async throws
+    -> Answer
+  {
+    try await Scratch.with { scratch in
+      let host = Fleet.Host(name: "here", address: .local, gpus: .count(0))
+      let connection = HostConnection(
+        host: host, transport: LocalTransport(),
+        launcher: RefusingLauncher(error: LaunchError(code: code, host: "here", message: "no")))
+      let store = scratch.path("store")
+      let actions = HostActions(
+        connections: ["here": connection], artifacts: try ArtifactStore(root: store), board: GatherBoard(store: store),
+        plans: SweepPlans(), gathersPerHost: 2)
+      let attempt = AttemptRecord(
+        id: "a1", sweep: "s", run: "r", number: 1, host: "here", token: "t", gpus: 0, now: 1e9)
+      return try await actions.perform(Command(id: 1, host: "here", action: action(attempt)))
+    }
+  }
+
+  @Test(arguments: [LaunchError.Code.alive, .noSpace]) func aStopThatCannotBeDoneIsNotItsHostsTrouble(
+    _ code: LaunchError.Code
+  ) async throws {
+    #expect(try await answer(to: { .stop($0, reason: "cancelled") }, refused: code) == .notStopped("no"))
+  }
+
+  @Test func aShareThatHadNoRoomToBeginIsNotItsHostsTrouble() async throws {
+    #expect(try await answer(to: { .release($0) }, refused: .noSpace) == .notReleased("no"))
+    // It has ended: a look tells.
+    #expect(try await answer(to: { .release($0) }, refused: .absent) == .released)
+  }
+
   @Test func aNameThatTheStoreDoesNotTakeIsOneRunsTrouble() async throws {
     try await Scratch.with { scratch in
       try await gather(in: scratch, store: String(repeating: "s", count: 200)) { actions, command, _ in

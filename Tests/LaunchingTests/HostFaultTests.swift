@@ -98,6 +98,17 @@ struct HostFaultTests {
     }
   }
 
+  @Test func `a lock that cannot be had keeps one stop, and not its host`() async throws {
+    try await Scratch.with { scratch in
+      try scratch.directory("w/.lock")
+      let launcher = DetachedLauncher(
+        transport: LocalTransport(), workdir: scratch.path("w"), leaseDir: scratch.path("l"), name: "gpu-1")
+      let error = await #expect(throws: LaunchError.self) { try await launcher.stop("a1", reason: "cancelled") }
+      #expect(error?.code == .alive)
+      #expect(error?.message.contains("/w/.lock") == true)
+    }
+  }
+
   @Test func `a missing tool is named`() async throws {
     try await Scratch.with { scratch in
       let tools = try scratch.directory("bin")

@@ -114,6 +114,33 @@ import Testing
     }
   }
 
+  @Test func howLongAHostWasSilentIsKept() async throws {
+    try await withLedger { ledger, _ in
+      let run = try create(ledger, "s1")
+      var attempt = AttemptRecord(
+        id: "x", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 0, now: 1001)
+      try ledger.apply(intent(attempt))
+      attempt.unheard = 180.5
+      try ledger.apply([.attempt(attempt)])
+      #expect(try ledger.attempts(of: "s1") == [attempt])
+    }
+  }
+
+  @Test func aRunThatIsOpenedAgainHasAllItsRetries() async throws {
+    try await withLedger { ledger, _ in
+      let run = try create(ledger, "s1")
+      var attempt = AttemptRecord(
+        id: "x", sweep: "s1", run: run.name, number: 1, host: "a", token: "t", gpus: 0, now: 1001)
+      try ledger.apply(intent(attempt))
+      attempt.state = .lost
+      try ledger.apply([.attempt(attempt), .run(sweep: "s1", name: run.name, state: .lost, why: "gone")])
+      try ledger.reopen(sweep: "s1", runs: [run.name], now: 1003)
+      #expect(try ledger.attempts(of: "s1").map(\.isCharged) == [false])
+      #expect(try ledger.attempts(of: "s1").map(\.state) == [.lost])
+      #expect(try ledger.runs(of: "s1").map(\.state) == [.queued])
+    }
+  }
+
   @Test func aRefusedWriteLeavesNothingBehind() async throws {
     try await withLedger { ledger, _ in
       _ = try create(ledger, "s1")
@@ -145,7 +172,7 @@ import Testing
   }
 
   /// A store as each earlier version left it, with a sweep that goes on and one that ended.
-  @Test(arguments: ["v1_store", "v2_fencing", "v3_gangs", "v4_playbooks"])
+  @Test(arguments: ["v1_store", "v2_fencing", "v3_gangs", "v4_playbooks", "v5_service"])
   func aStoreOfAnEarlierVersionIsTakenOver(version: String) async throws {
     try await Scratch.with { scratch in
       let old = try DatabaseQueue(path: scratch.path("rollcall.db"))

@@ -88,7 +88,7 @@ extension CoordinatorCore {
     }
   }
 
-  /// Nothing was sent.
+  /// Nothing was sent, or nothing ever came of it.
   mutating func refused(_ index: Int, _ why: String) {
     guard let run = attempts[index].run, attempts[index].record.state == .launching else { return }
     retry(index, run, .failed, why, ending: .launchFailed, kind: "refused")
@@ -172,6 +172,7 @@ extension CoordinatorCore {
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
     case .launching, .running: attempts[index].need = .stop
+    case .exited where attempts[index].roomTries > 0: leaveFiles(of: index, run)
     case .exited, .gathered, .failed, .lost: return
     }
   }

@@ -14,16 +14,23 @@ extension CoordinatorCore {
     var facts: HostFacts?
     /// It told so since its last trouble: it takes runs.
     var isEnrolled = false
+    /// Steady time before which it is not asked who it is while anything of ours is open there: the answer may take a tool
+    /// of its GPUs that hangs, and meanwhile nobody learns how its attempts stand.
+    var enrolAt = -Double.infinity
     /// It answered since its last trouble: it is given work.
     var isReachable = false
     var trouble: TransportError?
     var failures = 0
     /// Steady time before which it is left alone.
     var retryAt = 0.0
-    /// Waiting does not mend its trouble.
+    /// Waiting does not mend its trouble, but a person may: it is asked now and then.
     var isBlocked = false
     /// Steady time of the first failed contact since its last answer.
     var silentSince = 0.0
+    /// Seconds for which former coordinators asked it in vain; nil: it has answered this one.
+    var formerSilence: Double? = 0
+    /// Seconds of silence that its open attempts were last noted with.
+    var notedSilence = 0.0
     /// The enrolment or poll under way: never more than one.
     var question: Int?
     /// Steady time of the last poll's answer; before all time: a poll is due at once.
@@ -78,9 +85,14 @@ extension CoordinatorCore {
     }
   }
 
-  mutating func recovered(_ host: Int) {
+  /// - Parameter asked: Steady time of the question that it has answered.
+  mutating func recovered(_ host: Int, asked: Double) {
     hosts[host].silentSince = now.steady
-    guard !hosts[host].isBlocked else { return }
+    hosts[host].formerSilence = nil
+    if hosts[host].notedSilence > 0 { noteSilence(0, of: host) }
+    // What was asked before says nothing of what blocks it.
+    guard !hosts[host].isBlocked || asked >= hosts[host].retryAt else { return }
+    hosts[host].isBlocked = false
     hosts[host].isReachable = true
     hosts[host].trouble = nil
     hosts[host].failures = 0
@@ -96,20 +108,40 @@ extension CoordinatorCore {
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
     if host.trouble == nil { host.silentSince = now.steady }
-    // A host that knew our key before is to know it again when what it asks (a directory service) is back. Many vain
-    // tries may lock an account.
-    let isPassing = trouble.code == .authenticationFailed && host.facts != nil
+    // A host that knew our key before is to know it again when what it asks (a directory service) is back, and one that
+    // had a work directory is to have it again when its disks are mounted. Many vain tries may lock an account.
+    let isPassing = [.authenticationFailed, .configuration].contains(trouble.code) && host.facts != nil
+    let wasBlocked = host.isBlocked
+    host.isBlocked = wasBlocked || trouble.isPermanent && !isPassing
     // Commands that were under way together fail together, and count once.
-    if host.trouble == nil || host.retryAt <= now.steady {
+    if host.trouble == nil || host.retryAt <= now.steady || host.isBlocked != wasBlocked {
       host.failures += 1
-      host.retryAt = now.steady + min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      let pause = host.isBlocked ? 300 : min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      host.retryAt = now.steady + pause
     }
     host.trouble = trouble
-    host.isBlocked = host.isBlocked || trouble.isPermanent && !isPassing
     host.isReachable = false
     host.isEnrolled = false
     hosts[command.host] = host
     if isNews { output.progress.append(.hostTrouble(host: host.host.name, message: trouble.message)) }
+    if case .enrol = command.kind { hosts[command.host].enrolAt = now.steady + 60 }
+    if let (attempt, need) = command.kind.subject { triedInVain(attempt, need, trouble) }
+  }
+
+  /// Nothing is asked of a host in trouble before it has answered something: what still has no answer again and again is
+  /// not the host's trouble alone.
+  private mutating func triedInVain(_ index: Int, _ need: Attempt.Need, _ trouble: TransportError) {
+    let former = attempts[index].vain.flatMap { $0.need == need ? $0 : nil }
+    let (count, since) = ((former?.count ?? 0) + 1, former?.since ?? now.steady)
+    attempts[index].vain = (need, count, since)
+    guard count >= settings.vainTries, now.steady - since >= settings.vainPatience else { return }
+    let why = "asked \(count) times, its host did not answer, though it answers otherwise: \(trouble.message)"
+    switch need {
+    case .launch: refused(index, why)
+    case .gather: notGathered(index, why)
+    case .stop: notStopped(index, why)
+    case .release: return
+    }
   }
 
   /// Nothing is placed on a host with a full disk before a look finds room there: it would be free for the next run,
@@ -149,9 +181,22 @@ extension CoordinatorCore {
     hosts[host].restsUntil = -.infinity
   }
 
+  /// Seconds for which a host in trouble was asked in vain, by former coordinators too: restarts do not begin it anew. Of
+  /// the time in which nobody asked, nothing is known.
+  private func silence(of host: Int) -> Double {
+    now.steady - hosts[host].silentSince + (hosts[host].formerSilence ?? 0)
+  }
+
   /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Int) -> Bool {
-    hosts[host].trouble != nil && now.steady - hosts[host].silentSince > settings.lostAfter
+  func isSilent(_ host: Int) -> Bool { hosts[host].trouble != nil && silence(of: host) > settings.lostAfter }
+
+  /// Has the ledger know how long a host has been silent, for the next coordinator.
+  private mutating func noteSilence(_ silence: Double, of host: Int) {
+    hosts[host].notedSilence = silence
+    for attempt in hosts[host].watched where attempts[attempt].record.state.isOpen {
+      attempts[attempt].record.unheard = silence
+      output.writes.append(.attempt(attempts[attempt].record))
+    }
   }
 
   /// Keeps count of those that stand out, and which the scheduler may have to be told of.
@@ -165,10 +210,13 @@ extension CoordinatorCore {
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
+    for host in troubled where silence(of: host) - hosts[host].notedSilence >= settings.lostAfter / 10 {
+      noteSilence(silence(of: host), of: host)
+    }
     for host in troubled where isSilent(host) && hosts[host].question == nil {
       for attempt in hosts[host].watched
       where attempts[attempt].record.state.isOpen && attempts[attempt].command == nil {
-        let silence = Int(now.steady - hosts[host].silentSince)
+        let silence = Int(silence(of: host))
         let trouble = hosts[host].trouble?.message ?? ""
         lose(
           attempt, "host \(name(host)) was not heard of for \(silence) s: \(trouble)", ending: .unreachable,
@@ -208,9 +256,8 @@ extension CoordinatorCore {
 
   private mutating func issue(_ host: Int, _ gather: Int?) {
     if hosts[host].trouble != nil, !isSilent(host) {
-      rest(host, until: hosts[host].silentSince + settings.lostAfter + 0.001)
+      rest(host, until: now.steady + settings.lostAfter - silence(of: host) + 0.001)
     }
-    guard !hosts[host].isBlocked else { return }
     guard hosts[host].retryAt <= now.steady else {
       rest(host, until: hosts[host].retryAt)
       return
@@ -279,12 +326,13 @@ extension CoordinatorCore {
     if !open.isEmpty, due <= now.steady || !hosts[host].isReachable {
       give(.poll(open.map { attempts[$0].record.id }), .poll(open), host)
       hosts[host].question = lastCommand
-    } else if !hosts[host].isEnrolled || isLookDue {
+    } else if !hosts[host].isEnrolled || isLookDue, open.isEmpty || hosts[host].enrolAt <= now.steady {
       give(.enrol, .enrol, host)
       hosts[host].question = lastCommand
     } else {
       if !open.isEmpty { rest(host, until: due) }
-      if hosts[host].isDiskFull { rest(host, until: hosts[host].diskLookAt) }
+      if !hosts[host].isEnrolled { rest(host, until: hosts[host].enrolAt) }
+      if hosts[host].isDiskFull { rest(host, until: max(hosts[host].diskLookAt, hosts[host].enrolAt)) }
     }
   }
 

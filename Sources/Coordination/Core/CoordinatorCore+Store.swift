@@ -21,11 +21,22 @@ extension CoordinatorCore {
     }
     attempts[index].roomTries += 1
     if isNews { output.progress.append(.storeFull(why)) }
+    stopIfCancelled(index)
+    guard attempts[index].record.state == .exited else { return }
     if let run = attempts[index].run, runs[run].record.why == nil {
       set(
         run, .gathering, why: "waits for room in the store", host: name(attempts[index].host), attempt: id(index),
         kind: "store-full", detail: why)
     }
+  }
+
+  /// In a sweep that is being cancelled nobody waits for room: what has ended leaves its files at its hosts.
+  mutating func leaveFiles(of index: Int, _ run: Int) {
+    let hosts = shares(with: index).map { name(attempts[$0].host) }
+    let why = "the store had no room for its files, which stay at \(hosts.joined(separator: ", "))"
+    closeShares(of: index, but: index, why: why)
+    close(index, .lost, why: why)
+    set(run, .cancelled, why: why, host: name(attempts[index].host), attempt: id(index), kind: "cancelled")
   }
 
   /// Files of an attempt are in the store. Small ones may have found room where others do not.
@@ -45,8 +56,7 @@ extension CoordinatorCore {
   mutating func gatherToTry() -> Int? {
     guard room.refusals > 0 else { return nil }
     let waiting = hosts.flatMap(\.watched).filter { attempts[$0].need == .gather }
-    guard waiting.contains(where: { attempts[$0].roomTries > 0 }) else {
-      // Nobody is left who was refused.
+    guard !waiting.isEmpty else {
       storeHasRoom()
       return nil
     }

@@ -66,6 +66,9 @@ struct CoordinatorCore: Sendable {
     var roomTries = 0
     /// How often its host said that something of it outlives every signal.
     var stopTries = 0
+    /// How often in a row this need of it had no answer, though its host answered otherwise, and the steady time of the
+    /// first.
+    var vain: (need: Need, count: Int, since: Double)?
     /// Of a share: its host has said that it stands.
     var isClaimed = false
     /// Of a share: its host was told to let it begin.
@@ -135,6 +138,17 @@ struct CoordinatorCore: Sendable {
       case release(Int)
       case stop(Int)
       case gather(Int)
+
+      /// The attempt that it is for alone.
+      var subject: (attempt: Int, need: Attempt.Need)? {
+        switch self {
+        case .enrol, .poll: nil
+        case .launch(let attempt): (attempt, .launch)
+        case .release(let attempt): (attempt, .release)
+        case .stop(let attempt): (attempt, .stop)
+        case .gather(let attempt): (attempt, .gather)
+        }
+      }
     }
 
     var kind: Kind
@@ -209,7 +223,8 @@ struct CoordinatorCore: Sendable {
       failed(command, trouble)
       return
     }
-    if case .unprepared = answer {} else { recovered(command.host) }
+    if case .unprepared = answer {} else { recovered(command.host, asked: command.given) }
+    if let (attempt, _) = command.kind.subject { attempts[attempt].vain = nil }
     switch (command.kind, answer) {
     case (.enrol, .facts(let facts)): enrolled(command.host, facts)
     case (.poll(let asked), .statuses(let statuses)):
@@ -221,6 +236,7 @@ struct CoordinatorCore: Sendable {
     case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
     case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
     case (.release(let attempt), .released): released(attempt)
+    case (.release(let attempt), .notReleased): attempts[attempt].notBefore = now.steady + 2
     case (.stop(let attempt), .stopped): stopped(attempt)
     case (.stop(let attempt), .notStopped(let why)): notStopped(attempt, why)
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
@@ -303,6 +319,10 @@ struct CoordinatorCore: Sendable {
     attemptIndex[record.id] = index
     if let run { runs[run].attempts.append(index) }
     if attempt.isWatched { hosts[host].watched.append(index) }
+    if record.state.isOpen, record.unheard > 0, let former = hosts[host].formerSilence {
+      hosts[host].formerSilence = max(former, record.unheard)
+      hosts[host].notedSilence = max(former, record.unheard)
+    }
     hosts[host].restsUntil = -.infinity
   }
 
@@ -357,10 +377,12 @@ struct CoordinatorCore: Sendable {
     }
   }
 
-  /// The trouble of the first host, where no host can be used and waiting does not mend it.
+  /// The trouble of the first host, where no host can be used and waiting does not mend it. For what is open somewhere its
+  /// host is waited for, and given up when its time is up.
   private var hopelessness: TransportError? {
     guard troubled.count == hosts.count, unknown.count == hosts.count || hosts.allSatisfy(\.isBlocked),
-      sweeps.contains(where: { $0.openRuns > 0 })
+      sweeps.contains(where: { $0.openRuns > 0 }),
+      !hosts.contains(where: { $0.watched.contains { attempts[$0].record.state.isOpen } })
     else { return nil }
     return hosts.first?.trouble
   }

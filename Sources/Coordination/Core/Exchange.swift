@@ -42,10 +42,12 @@ enum Answer: Sendable, Hashable {
   case unprepared(String)
   /// The host says that nothing of the attempt lives.
   case stopped
-  /// The host is well, but something of the attempt lives on.
+  /// The host is well, but something of the attempt lives on, or may begin since nothing could be noted against it.
   case notStopped(String)
   /// The share may begin, or has ended already: a look tells.
   case released
+  /// The host is well, but had no room to let the share begin.
+  case notReleased(String)
   case gathered(GatheredFiles)
   /// The host is well, but here is no room for its files.
   case storeFull(String)

@@ -108,6 +108,7 @@ public final class DetachedLauncher: Launcher {
     switch word {
     case "stopped": return
     case "alive": throw agent.error(.alive, "attempt \(attempt) could not be ended; \(rest)")
+    case "locked": throw agent.error(.alive, "attempt \(attempt) could not be ended; the lock \(rest) cannot be had")
     case "no-space": throw agent.error(.noSpace, "no room on the host's disk to note that \(attempt) is stopped")
     default: throw agent.error(.noReply, "the host answered \(reply.lines[0].debugDescription) to a stop")
     }

@@ -33,7 +33,11 @@ final class SimulatedCoordinator {
   /// Hosts that take nothing new.
   private(set) var drained: Set<String> = []
   /// All sweeps have come and ended.
-  var isDone: Bool { awaited == 0 && store.sweeps.allSatisfy(\.isOver) && store.attempts.allSatisfy(\.isFenced) }
+  var isDone: Bool { awaited == 0 && store.sweeps.allSatisfy(\.isOver) && unfenced.isEmpty }
+  /// Attempts that a host can still be asked to stop.
+  var unfenced: [AttemptRecord] {
+    store.attempts.filter { !$0.isFenced && simulation.host($0.host)?.isGone != true }
+  }
 
   /// Sweeps that are still to come.
   private var awaited = 0
@@ -48,9 +52,18 @@ final class SimulatedCoordinator {
   private var isTurnDue = false
   /// Host → time of the first failed contact since its last answer.
   private var silentSince: [String: Double] = [:]
-  private var blocked: Set<String> = []
+  /// Host → seconds that earlier incarnations asked it in vain since its last answer that came to be committed.
+  private var formerSilence: [String: Double] = [:]
+  /// Hosts whose answers since the last step are not committed yet.
+  private var answered: Set<String> = []
+  /// Host → when a person had to act for the first time since its last answer.
+  private var blocked: [String: Double] = [:]
   private var badGathers: [String: Int] = [:]
-  private var unanswered: Set<Int> = []
+  private var badStops: [String: Int] = [:]
+  /// Attempts whose files the store had no room for.
+  private var roomless: Set<String> = []
+  /// Command → when it was given.
+  private var unanswered: [Int: Double] = [:]
 
   init(_ index: Int, simulation: Simulation) {
     self.index = index
@@ -101,6 +114,8 @@ final class SimulatedCoordinator {
   private func come(_ rows: SweepRows) {
     simulation.say("\(rows.sweep.id) comes to \(name)")
     awaited -= 1
+    var rows = rows
+    if simulation.isOneGone { rows.sweep.state = .cancelling }
     store.add(rows)
     if core == nil, !isStarting { start() } else { tell(.added(rows)) }
   }
@@ -124,10 +139,11 @@ final class SimulatedCoordinator {
     simulation.say("\(name) starts")
     incarnation += 1
     begun = simulation.time
-    silentSince = [:]
-    blocked = []
+    blocked = [:]
     badGathers = [:]
-    unanswered = []
+    badStops = [:]
+    roomless = []
+    unanswered = [:]
     isStarting = false
     core = CoordinatorCore(
       hosts: fleet, stragglers: store.attempts.filter { !$0.isFenced }, settings: settings,
@@ -140,15 +156,26 @@ final class SimulatedCoordinator {
   func crash(_ place: String) {
     guard core != nil else { return }
     simulation.say("\(name) crashes \(place)")
-    core = nil
-    incarnation += 1
-    inbox = []
+    end()
     isStarting = true
     simulation.after(simulation.random.between(0, 60)) { self.start() }
   }
 
-  func requestCancel() {
-    let index = simulation.random.between(0, store.sweeps.count - 1)
+  private func end() {
+    for host in Array(silentSince.keys) { keepSilence(of: host) }
+    answered = []
+    core = nil
+    incarnation += 1
+    inbox = []
+  }
+
+  func requestCancel() { requestCancel(simulation.random.between(0, store.sweeps.count - 1)) }
+
+  func requestCancelOfAll() {
+    for index in store.sweeps.indices { requestCancel(index) }
+  }
+
+  private func requestCancel(_ index: Int) {
     guard store.sweeps[index].record.state == .active else { return }
     simulation.say("\(name) is asked to cancel")
     store.sweeps[index].record.state = .cancelling
@@ -193,6 +220,7 @@ final class SimulatedCoordinator {
         if crashPoint == .beforeCommit { throw Crash() }
         check(writes)
         try store.apply(writes)
+        listen()
         for write in writes { simulation.say("\(name) writes \(Self.text(write))") }
         if crashPoint == .afterCommit { throw Crash() }
       }
@@ -201,6 +229,7 @@ final class SimulatedCoordinator {
       return
     }
     guard let output else { return }
+    listen()
     simulation.violations += core?.staleness ?? []
     let lastOne = crashPoint == .betweenCommands ? simulation.random.between(0, output.commands.count) : Int.max
     for (number, command) in output.commands.enumerated() {
@@ -227,11 +256,21 @@ final class SimulatedCoordinator {
     }
   }
 
+  private func keepSilence(of host: String) {
+    guard let since = silentSince.removeValue(forKey: host) else { return }
+    formerSilence[host, default: 0] += simulation.time - since
+  }
+
+  /// What was answered is known to every later incarnation.
+  private func listen() {
+    for host in answered { formerSilence[host] = nil }
+    answered = []
+  }
+
   /// Over; but what an unreachable host may still hold is left to the next one.
   private func finish() {
-    if store.attempts.allSatisfy(\.isFenced) {
-      core = nil
-      incarnation += 1
+    if unfenced.isEmpty {
+      end()
     } else {
       crash("after its end, to be started for another sweep")
     }
@@ -253,7 +292,7 @@ final class SimulatedCoordinator {
   private func send(_ command: Command) {
     guard let host = simulation.host(command.host) else { return }
     let life = incarnation
-    unanswered.insert(command.id)
+    unanswered[command.id] = simulation.time
     let limit: Double =
       switch command.action {
       case .enrol, .poll, .release: 60
@@ -307,25 +346,36 @@ final class SimulatedCoordinator {
     simulation.after(delay) {
       guard self.incarnation == life else { return }
       if case .trouble(let trouble) = answer {
-        if trouble.isPermanent, self.unanswered.contains(command.id) { self.blocked.insert(command.host) }
-        if self.unanswered.contains(command.id), self.silentSince[command.host] == nil {
+        if trouble.isPermanent, self.unanswered[command.id] != nil, self.blocked[command.host] == nil {
+          self.blocked[command.host] = self.simulation.time
+        }
+        if self.unanswered[command.id] != nil, self.silentSince[command.host] == nil {
           self.silentSince[command.host] = self.simulation.time
         }
       } else {
         // What comes through a cut network does not come.
         guard self.cuts[command.host, default: 0] == 0 else { return }
         // The first answer counts; others come to nothing.
-        guard self.unanswered.contains(command.id) else {
+        guard let given = self.unanswered[command.id] else {
           self.tell(.answered(command.id, answer))
           return
         }
+        self.answered.insert(command.host)
+        self.keepSilence(of: command.host)
         // A blocked host stays in trouble, whatever older questions still bring.
-        self.silentSince[command.host] = self.blocked.contains(command.host) ? self.simulation.time : nil
+        if let since = self.blocked[command.host], given > since { self.blocked[command.host] = nil }
+        self.silentSince[command.host] = self.blocked[command.host] == nil ? nil : self.simulation.time
         if case .gather(let attempt, _, _) = command.action, case .notGathered = answer {
           self.badGathers[attempt.id, default: 0] += 1
         }
+        if case .stop(let attempt, _) = command.action, case .notStopped = answer {
+          self.badStops[attempt.id, default: 0] += 1
+        }
+        if case .gather(let attempt, _, _) = command.action, case .storeFull = answer {
+          self.roomless.insert(attempt.id)
+        }
       }
-      self.unanswered.remove(command.id)
+      self.unanswered[command.id] = nil
       self.tell(.answered(command.id, answer))
     }
   }
@@ -345,7 +395,10 @@ final class SimulatedCoordinator {
       // Refused: nothing was lost.
       if other.state == .failed, other.id != attempt.id { return true }
       guard other.state == .lost else { return false }
-      let silence = simulation.time - (silentSince[other.host] ?? simulation.time)
+      if badStops[other.id, default: 0] >= settings.stopTries { return true }
+      if roomless.contains(other.id), store.isCancelled(other.sweep) { return true }
+      let silence =
+        simulation.time - (silentSince[other.host] ?? simulation.time) + formerSilence[other.host, default: 0]
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
       switch simulation.host(other.host)?.attempts[other.id]?.state {
       case .orphaned?, .cutOff?: return true

@@ -47,6 +47,8 @@ final class SimulatedHost {
   let cpuSlots: Int
   let hardware: String
   var isUp = true
+  /// Its power never comes back.
+  var isGone = false
   var boot = 1
   var clockOffset = 0.0
   var isFull = false

@@ -35,6 +35,7 @@ final class Simulation {
     var badFiles: Bool
     var cancel: Bool
     var drains: Bool
+    var goneHost: Bool
 
     init(_ random: inout SplitMix64) {
       let isCalm = random.chance(0.05)
@@ -51,6 +52,7 @@ final class Simulation {
       badFiles = on(0.15)
       cancel = on(0.2)
       drains = on(0.25)
+      goneHost = on(0.1)
     }
   }
 
@@ -155,7 +157,7 @@ final class Simulation {
     case .stop(let attempt, let reason):
       say("\(host.name): stop \(attempt.id) (\(reason))")
       guard host.stop(attempt.id, owner: owner.index, reason: reason, at: time) else {
-        return .trouble(TransportError(code: .unreachable, host: host.name, message: "no room"))
+        return .notStopped("no room")
       }
       return .stopped
     case .release(let attempt):
@@ -233,7 +235,7 @@ final class Simulation {
   func powerCut(_ host: SimulatedHost) {
     say("\(host.name) loses its power")
     host.losePower()
-    after(random.between(5, 120)) { host.isUp = true }
+    after(random.between(5, 120)) { host.isUp = !host.isGone }
   }
 
   // MARK: - Faults
@@ -297,14 +299,26 @@ final class Simulation {
     if faults.cancel {
       at(random.between(0, horizon)) { self.coordinators[0].requestCancel() }
     }
+    if faults.goneHost {
+      at(random.between(0, horizon)) {
+        let host = self.anyHost
+        host.isGone = true
+        self.powerCut(host)
+      }
+    }
     every(180, faults.crashes) { self.anyCoordinator.crash("at any time") }
   }
 
   private var anyHost: SimulatedHost { hosts[random.between(0, hosts.count - 1)] }
   private var anyCoordinator: SimulatedCoordinator { coordinators[random.between(0, coordinators.count - 1)] }
 
+  /// A host will never be heard of again.
+  var isOneGone: Bool { hosts.contains(where: \.isGone) }
+
   private func endFaults() {
     say("the faults end")
+    // Nobody waits for it any longer.
+    if isOneGone { for coordinator in coordinators { coordinator.requestCancelOfAll() } }
     for host in hosts {
       host.isFull = false
       host.strangers = []
@@ -314,8 +328,6 @@ final class Simulation {
       coordinator.store.isFull = false
       coordinator.store.hasNoRoom = false
       coordinator.refusals = [:]
-      // A person mends a blocked host and starts again.
-      if faults.refusals { coordinator.crash("to take back blocked hosts") }
     }
   }
 
@@ -358,7 +370,7 @@ final class Simulation {
         violations.append("\(id) still runs on \(host.name)")
       }
     }
-    for attempt in store.attempts where !attempt.isFenced { violations.append("\(attempt.id) was never fenced") }
+    for attempt in coordinator.unfenced { violations.append("\(attempt.id) was never fenced") }
   }
 
   private func checkWithoutFiles(

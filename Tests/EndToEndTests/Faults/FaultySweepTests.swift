@@ -94,6 +94,24 @@ import Testing
     }
   }
 
+  @Test func cancelEndsASweepWhoseOnlyHostNeverComesBack() async throws {
+    var form = Self.gated
+    form.hosts = ["alpha"]
+    form.fleetLines = "lost_after: 3s\n"
+    try await BookedSweep.with(form) { sweep in
+      let killed = try await sweep.during("run", "job.yaml") { pid in
+        try await sweep.begun(2)
+        #expect(kill(pid, SIGKILL) == 0)
+      }
+      #expect(killed.status != 0)
+      try sweep.server("alpha").stop()
+      let outcome = try await sweep.rollcall("cancel", "last")
+      #expect(outcome.status == 3, "\(outcome.errorOutput)")
+      #expect(try await sweep.states() == ["cancelled", "cancelled"])
+      try sweep.openGate()
+    }
+  }
+
   @Test func aTransferThatIsCutGoesOnInsideTheFile() async throws {
     var form = BookedSweep.Form()
     form.hosts = ["alpha"]

@@ -1,0 +1,66 @@
+import Launching
+import Ledger
+import Scheduling
+import Testing
+import Transports
+
+@testable import Coordination
+
+/// Hosts that are not heard of after a restart of the coordinator.
+@Suite struct SilentHostTests {
+  private typealias Bench = CoreBench
+
+  private static let lostAfter = Coordinator.Settings().lostAfter
+
+  private func running(unheard: Double = 0) -> AttemptRecord {
+    var attempt = AttemptRecord(
+      id: "s-run1-try1", sweep: "s", run: "r0", number: 1, host: "a", token: "t", gpus: 1, now: 1e9)
+    attempt.state = .running
+    attempt.unheard = unheard
+    return attempt
+  }
+
+  /// Lets time pass, and every question to the host fail, until its run has left `running` or the time is over.
+  private func wait(_ bench: inout Bench, until end: Double) {
+    while bench.state(of: "r0") == nil, bench.time < end, bench.last.failure == nil {
+      if !bench.commands.isEmpty { bench.trouble("a") }
+      bench.pass(max(0.01, min(60, bench.last.wakeAt - bench.time, end - bench.time)))
+    }
+  }
+
+  @Test(arguments: [(SweepRecord.State.active, RunState.queued), (.cancelling, .cancelled)])
+  func whatRunsOnAHostThatNeverComesBackIsGivenUp(sweep: SweepRecord.State, end: RunState) {
+    var bench = Bench(hosts: ["a"], state: sweep, attempts: [running()])
+    wait(&bench, until: Self.lostAfter - 1)
+    #expect(bench.last.failure == nil, "it may be starting")
+    #expect(bench.state(of: "r0") == nil, "an unreachable host is not dead")
+    wait(&bench, until: Self.lostAfter + 100)
+    #expect(bench.state(of: "r0") == end)
+    #expect(bench.last.finished == (sweep == .cancelling ? ["s"] : []))
+    // Without anything to wait for there is nothing to be done.
+    #expect((bench.last.failure == nil) == (sweep == .cancelling))
+  }
+
+  @Test func aRestartDoesNotBeginTheSilenceAnew() throws {
+    var first = Bench(hosts: ["a"], attempts: [running()])
+    wait(&first, until: Self.lostAfter * 0.75)
+    let noted = first.writes.compactMap { if case .attempt(let attempt) = $0 { attempt } else { nil } }
+    let left = try #require(noted.last)
+    #expect(noted.count < 10, "a silent host does not fill the store")
+    #expect(left.unheard > Self.lostAfter * 0.6)
+    var second = Bench(hosts: ["a"], attempts: [left])
+    wait(&second, until: Self.lostAfter)
+    #expect(second.state(of: "r0") == .queued)
+    #expect(second.time < Self.lostAfter * 0.45)
+  }
+
+  @Test func anAnswerEndsTheSilenceForGood() {
+    var bench = Bench(hosts: ["a"], attempts: [running(unheard: Self.lostAfter - 1)])
+    bench.answer { if case .poll = $0.action { .statuses(["s-run1-try1": .running(outputBytes: 1)]) } else { nil } }
+    let noted = bench.writes.compactMap { if case .attempt(let attempt) = $0 { attempt.unheard } else { nil } }
+    #expect(noted == [0])
+    bench.pass(60)
+    wait(&bench, until: Self.lostAfter / 2)
+    #expect(bench.state(of: "r0") == nil)
+  }
+}
