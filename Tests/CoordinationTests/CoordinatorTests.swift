@@ -87,7 +87,8 @@ import Transports
   }
 
   private func with(
-    runs: Int, trouble: LaunchError? = nil, onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
+    runs: Int, trouble: LaunchError? = nil,
+    onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
     _ body: (Coordinator, SweepLedger, ScriptedLauncher) async throws -> Void
   ) async throws {
     try await Scratch.with { scratch in
@@ -101,7 +102,9 @@ import Transports
       let host = Fleet.Host(name: "here", address: .local)
       try ledger.create(
         sweep: "s", plan: plan, fleet: Fleet(hosts: [host]), runs: Naming.runs(of: plan, sweep: "s"), now: 1)
-      let launcher = ScriptedLauncher(directory: try scratch.directory("work"), trouble: trouble) { try onLaunch($0, ledger) }
+      let launcher = ScriptedLauncher(directory: try scratch.directory("work"), trouble: trouble) {
+        try onLaunch($0, ledger)
+      }
       let coordinator = Coordinator(
         ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
         board: GatherBoard(store: scratch.path("store")),

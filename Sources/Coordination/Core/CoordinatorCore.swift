@@ -319,9 +319,9 @@ struct CoordinatorCore: Sendable {
     attemptIndex[record.id] = index
     if let run { runs[run].attempts.append(index) }
     if attempt.isWatched { hosts[host].watched.append(index) }
-    if record.state.isOpen, record.unheard > 0, let former = hosts[host].formerSilence {
-      hosts[host].formerSilence = max(former, record.unheard)
-      hosts[host].notedSilence = max(former, record.unheard)
+    if record.state.isOpen, record.unheard > 0 {
+      hosts[host].formerSilence = hosts[host].formerSilence.map { max($0, record.unheard) }
+      hosts[host].notedSilence = max(hosts[host].notedSilence, record.unheard)
     }
     hosts[host].restsUntil = -.infinity
   }
