@@ -302,8 +302,11 @@ public struct SweepLedger: Sendable {
     }
     let text = error.message ?? "\(error.resultCode)"
     return switch error.resultCode {
-    case .SQLITE_FULL:
-      LedgerError(code: .diskFull, message: "The disk of the store \(place) is full; free some space.")
+    case .SQLITE_FULL,
+      .SQLITE_IOERR where isFull(place),
+      .SQLITE_CANTOPEN where isFull(place):
+      LedgerError(
+        code: .diskFull, message: "The disk of the store \(place) is full, or our quota is used up; free some space.")
     case .SQLITE_NOTADB, .SQLITE_CORRUPT:
       LedgerError(code: .damaged, message: "\(place) is not a database of rollcall or is damaged: \(text).")
     case .SQLITE_BUSY, .SQLITE_LOCKED:
@@ -311,6 +314,13 @@ public struct SweepLedger: Sendable {
     default:
       LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(text).")
     }
+  }
+
+  /// Whether a call of SQLite's to the disk failed for want of room or of quota.
+  private static func isFull(_ place: String) -> Bool {
+    var isDirectory: ObjCBool = false
+    let isStore = FileManager.default.fileExists(atPath: place, isDirectory: &isDirectory) && isDirectory.boolValue
+    return RoomProbe.isFull(isStore ? place : (place as NSString).deletingLastPathComponent)
   }
 
   private static func reason(_ error: any Error) -> String {
