@@ -92,17 +92,19 @@ public actor Coordinator {
   /// - Throws: `CancellationError`, `LedgerError`, `TransportError` when no host can be used, `GatheringError` when the
   ///   store cannot be used. A full one is waited for.
   public func drive(sweep id: String) async throws {
-    try await drive([id], more: { [] }, ended: { _ in })
+    try await drive([id], more: { [] }, unreadable: { throw $1 }, ended: { _ in })
   }
 
   /// Drives sweeps together, so that they share the hosts fairly, until all of them have ended.
   ///
   /// - Parameters:
   ///   - more: Asked at each look at the store: sweeps that are to be driven, too.
+  ///   - unreadable: Called where a sweep's rows cannot be read, with the error; it is left out unless this throws.
   ///   - ended: Called when every run of a sweep is final.
   /// - Throws: As `drive(sweep:)`; all of the sweeps can be driven again.
   public func drive(
-    _ sweeps: [String], more: @Sendable () throws -> [String], ended: @Sendable (String) -> Void
+    _ sweeps: [String], more: @Sendable () throws -> [String],
+    unreadable: @Sendable (String, any Error) throws -> Void, ended: @Sendable (String) -> Void
   ) async throws {
     let plans = SweepPlans()
     let actions = HostActions(
@@ -116,7 +118,7 @@ public actor Coordinator {
     var events: [Event] = [.drained(Set(try drains.hosts().keys))]
     /// The sweeps that have not ended, and whether they were told to stop.
     var open: [String: Bool] = [:]
-    for id in sweeps { events.append(try add(id, to: &open, plans)) }
+    for id in sweeps { events += try add(id, to: &open, plans, unreadable) }
     var nextLook = moment.steady + settings.tick
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
@@ -130,7 +132,7 @@ public actor Coordinator {
             open[id] = true
             events.append(.cancelRequested(sweep: id))
           }
-          for id in try more() where plans[id] == nil { events.append(try add(id, to: &open, plans)) }
+          for id in try more() where plans[id] == nil { events += try add(id, to: &open, plans, unreadable) }
         }
         var writes: [LedgerWrite] = []
         let output = core.step(events, at: time) { writes = $0 }
@@ -161,13 +163,21 @@ public actor Coordinator {
     }
   }
 
-  private func add(_ id: String, to open: inout [String: Bool], _ plans: SweepPlans) throws -> Event {
-    let rows = SweepRows(
-      sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
-      attempts: try ledger.attempts(of: id))
+  private func add(
+    _ id: String, to open: inout [String: Bool], _ plans: SweepPlans, _ unreadable: (String, any Error) throws -> Void
+  ) throws -> [Event] {
+    let rows: SweepRows
+    do {
+      rows = SweepRows(
+        sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
+        attempts: try ledger.attempts(of: id))
+    } catch {
+      try unreadable(id, error)
+      return []
+    }
     plans.add(rows.plan, of: id)
     open[id] = rows.sweep.state == .cancelling
-    return .added(rows)
+    return [.added(rows)]
   }
 
   /// Waits for room where the disk is full: a sweep that has begun at its hosts is not left alone for that.

@@ -50,7 +50,7 @@ import Transports
       }
       state.withLock { state in
         state.launched.append(spec.run)
-        state.ended[spec.id] = ended
+        if let ended { state.ended[spec.id] = ended }
       }
       return .started
     }
@@ -149,6 +149,36 @@ import Transports
       try await coordinator.drive(sweep: "s")
       #expect(try ledger.runs(of: "s")[0].state == .succeeded)
       #expect(launcher.state.withLock { $0.launched.count } == 1)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aSweepThatCannotBeReadIsLeftOutAndTheOthersGoOn() async throws {
+    try await with(runs: 1) { _, _ in
+      nil
+    } _: { coordinator, ledger, launcher in
+      let plan = try ledger.plan(of: "s")
+      for sweep in ["first", "late"] {
+        try ledger.create(
+          sweep: sweep, plan: plan, fleet: try ledger.fleet(of: "s"), runs: Naming.runs(of: plan, sweep: sweep), now: 2)
+      }
+      try await runPython(
+        """
+        import sqlite3, sys
+        with sqlite3.connect(sys.argv[1]) as store:
+            store.execute("UPDATE sweep SET plan = '{' WHERE id != 's'")
+        """, [launcher.directory + "/../store/rollcall.db"])
+      let left = Mutex<[String]>([])
+      try await coordinator.drive(
+        ["first", "s"], more: { left.withLock { $0 == ["first"] ? ["late"] : [] } },
+        unreadable: { sweep, error in
+          #expect((error as? LedgerError)?.code == .damaged)
+          left.withLock { $0.append(sweep) }
+          if sweep == "late" { launcher.state.withLock { $0.ended["s-run1-try1"] = Self.well } }
+        }, ended: { #expect($0 == "s") })
+      #expect(left.withLock { $0 } == ["first", "late"])
+      #expect(try ledger.runs(of: "s").map(\.state) == [.succeeded])
+      // Alone, it is an error.
+      await #expect(throws: LedgerError.self) { try await coordinator.drive(sweep: "first") }
     }
   }
 

@@ -26,6 +26,8 @@ struct SweepDrives: Sendable {
       var current: [Fleet: Drive] = [:]
       /// Sweeps that are left alone until then.
       var notBefore: [String: Double] = [:]
+      /// Sweeps that cannot be read, and what the log says of them.
+      var told: [String: String] = [:]
     }
 
     let state = Mutex(State())
@@ -61,7 +63,11 @@ struct SweepDrives: Sendable {
         !state.busy.contains(sweep.id) && (state.notBefore[sweep.id] ?? 0) <= now
       }
       guard isFree else { continue }
-      let fleet = try ledger.fleet(of: sweep.id)
+      let fleet: Fleet
+      do { fleet = try ledger.fleet(of: sweep.id) } catch {
+        rest(sweep.id, because: error)
+        continue
+      }
       let isTaken = book.state.withLock { state in
         state.busy.insert(sweep.id)
         // A sweep that ended and was opened again needs a coordinator that does not know it.
@@ -80,8 +86,25 @@ struct SweepDrives: Sendable {
     }
   }
 
+  /// Leaves a sweep that cannot be read alone for a while, and says why, once.
+  private func rest(_ sweep: String, because error: any Error) {
+    let why = "\(sweep): not driven: \(Failure.describe(error).message)"
+    let now = Date().timeIntervalSince1970
+    let isNews = book.state.withLock { state in
+      state.busy.remove(sweep)
+      state.notBefore[sweep] = now + Self.pause
+      return state.told.updateValue(why, forKey: sweep) != why
+    }
+    if isNews { log(why) }
+  }
+
+  private func announce(_ sweeps: [String]) {
+    let told = book.state.withLock { $0.told }
+    for sweep in sweeps where told[sweep] == nil { log("\(sweep): driven") }
+  }
+
   private func run(_ drive: Drive, _ sweeps: [String]) async {
-    for sweep in sweeps { log("\(sweep): driven") }
+    announce(sweeps)
     let coordinator = Coordinator(
       ledger: ledger, artifacts: finish.artifacts, board: board,
       hosts: HostConnection.ruled(
@@ -103,8 +126,12 @@ struct SweepDrives: Sendable {
           sweeps,
           more: {
             let more = drive.takeMore()
-            for sweep in more { log("\(sweep): driven") }
+            announce(more)
             return more
+          },
+          unreadable: { sweep, error in
+            _ = drive.had.withLock { $0.remove(sweep) }
+            rest(sweep, because: error)
           }, ended: { finishing.yield($0) })
       } catch is CancellationError {
         group.cancelAll()
@@ -135,6 +162,7 @@ struct SweepDrives: Sendable {
       book.state.withLock { state in
         state.busy.remove(sweep)
         state.notBefore[sweep] = nil
+        state.told[sweep] = nil
       }
     } catch {
       guard !Task.isCancelled else { return }
