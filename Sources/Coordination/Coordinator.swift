@@ -13,6 +13,8 @@ public actor Coordinator {
   public struct Settings: Sendable {
     /// Seconds between two looks at the store for what others ask: to cancel.
     public var tick = 0.5
+    /// Seconds that these looks may fail in a row; meanwhile what was asked for last holds.
+    public var lookPatience = 7.0
     /// Seconds without word from a host after which its attempts count as lost: the fleet file's, if it has one.
     public var lostAfter = 1800.0
     /// Gathers that transfer anything at once on one host.
@@ -120,17 +122,25 @@ public actor Coordinator {
     var open: [String: Bool] = [:]
     for id in sweeps { events += try add(id, to: &open, plans, unreadable) }
     var nextLook = moment.steady + settings.tick
+    var blindSince: Double?
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
       while true {
         let time = moment
         if time.steady >= nextLook {
           nextLook = time.steady + settings.tick
-          events.append(.drained(Set(try drains.hosts().keys)))
-          for (id, isCancelling) in open where !isCancelling {
-            guard try ledger.sweep(named: id).state == .cancelling else { continue }
-            open[id] = true
-            events.append(.cancelRequested(sweep: id))
+          do {
+            events.append(.drained(Set(try drains.hosts().keys)))
+            for (id, isCancelling) in open where !isCancelling {
+              guard try isToStop(id) else { continue }
+              open[id] = true
+              events.append(.cancelRequested(sweep: id))
+            }
+            blindSince = nil
+          } catch {
+            let since = blindSince ?? time.steady
+            guard time.steady - since <= settings.lookPatience else { throw error }
+            blindSince = since
           }
           for id in try more() where plans[id] == nil { events += try add(id, to: &open, plans, unreadable) }
         }
@@ -178,6 +188,15 @@ public actor Coordinator {
     plans.add(rows.plan, of: id)
     open[id] = rows.sweep.state == .cancelling
     return [.added(rows)]
+  }
+
+  /// Whether somebody asks for the sweep's end. One whose row alone cannot be read any more goes on.
+  private func isToStop(_ id: String) throws -> Bool {
+    do {
+      return try ledger.sweep(named: id).state == .cancelling
+    } catch let error as LedgerError where error.code == .damaged || error.code == .notFound {
+      return false
+    }
   }
 
   /// Waits for room where the disk is full: a sweep that has begun at its hosts is not left alone for that.

@@ -1,5 +1,6 @@
 import Foundation
 import Gathering
+import Glibc
 import Launching
 import Ledger
 import Planning
@@ -19,6 +20,7 @@ import Transports
       var ended: [String: ExitRecord] = [:]
       var launched: [String] = []
       var stopped: [String] = []
+      var enrolled = 0
       var asking = 0
       var mostAsking = 0
     }
@@ -34,7 +36,8 @@ import Transports
     }
 
     func enrol() async throws -> HostFacts {
-      HostFacts(
+      state.withLock { $0.enrolled += 1 }
+      return HostFacts(
         bootID: "b", home: "/", workdir: directory, cpuCount: 1, gpuNames: [], gpuIDs: [], gpuDriver: nil,
         freeDiskBytes: 1 << 30, clockOffset: 0, versions: [:])
     }
@@ -82,7 +85,8 @@ import Transports
   }
 
   private func with(
-    runs: Int, onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
+    runs: Int, settings: Coordinator.Settings = .init(),
+    onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
     _ body: (Coordinator, SweepLedger, ScriptedLauncher) async throws -> Void
   ) async throws {
     try await Scratch.with { scratch in
@@ -100,7 +104,8 @@ import Transports
       let coordinator = Coordinator(
         ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
         board: GatherBoard(store: scratch.path("store")),
-        hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)]
+        hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)],
+        settings: settings
       ) { _ in }
       try await body(coordinator, ledger, launcher)
       await coordinator.close()
@@ -180,6 +185,45 @@ import Transports
       // Alone, it is an error.
       await #expect(throws: LedgerError.self) { try await coordinator.drive(sweep: "first") }
     }
+  }
+
+  /// Drives while nobody can read which hosts are drained, which is put right after so long.
+  private func driveBlind(for seconds: Double?, patience: Double) async throws -> Int {
+    var settings = Coordinator.Settings()
+    settings.tick = 0.02
+    settings.lookPatience = patience
+    let launches = Mutex(0)
+    try await with(runs: 1, settings: settings) { _, _ in
+      launches.withLock { $0 += 1 }
+      return Self.well
+    } _: { coordinator, _, launcher in
+      let store = launcher.directory + "/../store"
+      try DrainList(store: store).drain("here", why: nil, now: 1)
+      try FileManager.default.moveItem(atPath: store + "/drained", toPath: store + "/list")
+      try Data().write(to: URL(fileURLWithPath: store + "/file"))
+      for (link, target) in [("drained", "list"), ("other", "file")] {
+        try FileManager.default.createSymbolicLink(atPath: "\(store)/\(link)", withDestinationPath: target)
+      }
+      async let driven: Void = coordinator.drive(sweep: "s")
+      // Met, and given nothing.
+      while launcher.state.withLock({ $0.enrolled }) == 0 { try await Task.sleep(for: .milliseconds(5)) }
+      #expect(rename(store + "/other", store + "/drained") == 0)
+      if let seconds {
+        try await Task.sleep(for: .seconds(seconds))
+        #expect(launches.withLock { $0 } == 0, "what was drained stays so")
+        try FileManager.default.removeItem(atPath: store + "/drained")
+      }
+      try await driven
+    }
+    return launches.withLock { $0 }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForAMomentChangesNothing() async throws {
+    #expect(try await driveBlind(for: 1, patience: 60) == 1)
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForLongEndsTheDrive() async throws {
+    await #expect(throws: LedgerError.self) { _ = try await driveBlind(for: nil, patience: 0.2) }
   }
 
   @Test(.timeLimit(.minutes(2))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {
