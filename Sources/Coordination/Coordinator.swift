@@ -100,7 +100,7 @@ public actor Coordinator {
   /// Drives sweeps together, so that they share the hosts fairly, until all of them have ended.
   ///
   /// - Parameters:
-  ///   - more: Asked at each look at the store: sweeps that are to be driven, too.
+  ///   - more: Asked at each look at the store: sweeps that are to be driven, too, or again.
   ///   - unreadable: Called where a sweep's rows cannot be read, with the error; it is left out unless this throws.
   ///   - ended: Called when every run of a sweep is final.
   /// - Throws: As `drive(sweep:)`; all of the sweeps can be driven again.
@@ -142,7 +142,7 @@ public actor Coordinator {
             guard time.steady - since <= settings.lookPatience else { throw error }
             blindSince = since
           }
-          for id in try more() where plans[id] == nil { events += try add(id, to: &open, plans, unreadable) }
+          for id in try more() where open[id] == nil { events += try add(id, to: &open, plans, unreadable) }
         }
         var writes: [LedgerWrite] = []
         let output = core.step(events, at: time) { writes = $0 }

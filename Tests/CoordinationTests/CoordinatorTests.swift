@@ -157,6 +157,42 @@ import Transports
     }
   }
 
+  @Test(.timeLimit(.minutes(2))) func aSweepThatIsOpenedAgainSharesTheHostsWithTheOthers() async throws {
+    try await with(runs: 1) { spec, _ in
+      switch spec.id {
+      case "s-run1-try1": ExitRecord(code: 3, signal: nil, started: 1, ended: 2, reason: nil)
+      case "s-run1-try2": Self.well
+      default: nil
+      }
+    } _: { coordinator, ledger, launcher in
+      let plan = try ledger.plan(of: "s")
+      try ledger.create(
+        sweep: "long", plan: plan, fleet: try ledger.fleet(of: "s"), runs: Naming.runs(of: plan, sweep: "long"), now: 2)
+      let ended = Mutex<[String]>([])
+      let looks = Mutex(0)
+      try await coordinator.drive(
+        ["s", "long"],
+        more: {
+          guard ended.withLock({ $0 == ["s"] }), launcher.state.withLock({ $0.launched.count == 2 }) else { return [] }
+          let look = looks.withLock { looks in
+            defer { looks += 1 }
+            return looks
+          }
+          if look == 0 {
+            try ledger.reopen(sweep: "s", runs: ["run"], now: 3)
+            return ["s"]
+          }
+          // Its only place is taken until now.
+          launcher.state.withLock { $0.ended["long-run1-try1"] = Self.well }
+          return []
+        }, unreadable: { throw $1 }, ended: { sweep in ended.withLock { $0.append(sweep) } })
+      #expect(looks.withLock { $0 } >= 2)
+      #expect(ended.withLock { $0 }.sorted() == ["long", "s", "s"])
+      #expect(try ledger.attempts(of: "s").map(\.id) == ["s-run1-try1", "s-run1-try2"])
+      #expect(try ledger.runs(of: "s").map(\.state) == [.succeeded])
+    }
+  }
+
   @Test(.timeLimit(.minutes(2))) func aSweepThatCannotBeReadIsLeftOutAndTheOthersGoOn() async throws {
     try await with(runs: 1) { _, _ in
       nil

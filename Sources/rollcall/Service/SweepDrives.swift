@@ -24,6 +24,8 @@ struct SweepDrives: Sendable {
       var busy: Set<String> = []
       /// The drive of a fleet that takes more sweeps.
       var current: [Fleet: Drive] = [:]
+      /// Hosts of more than one fleet, as the log says.
+      var shared: Set<Fleet.Host.Address> = []
       /// Sweeps that are left alone until then.
       var notBefore: [String: Double] = [:]
       /// Sweeps that cannot be read, and what the log says of them.
@@ -36,13 +38,16 @@ struct SweepDrives: Sendable {
   /// One coordinator at work.
   private final class Drive: Sendable {
     let fleet: Fleet
-    let had: Mutex<Set<String>>
+    let has: Mutex<Set<String>>
     let more = Mutex<[String]>([])
 
     init(fleet: Fleet, first: [String]) {
       self.fleet = fleet
-      had = Mutex(Set(first))
+      has = Mutex(Set(first))
     }
+
+    /// It neither drives nor compares the sweep any more: another one may have it.
+    func letGo(_ sweep: String) { _ = has.withLock { $0.remove(sweep) } }
 
     func takeMore() -> [String] {
       more.withLock { waiting in
@@ -70,10 +75,8 @@ struct SweepDrives: Sendable {
       }
       let isTaken = book.state.withLock { state in
         state.busy.insert(sweep.id)
-        // A sweep that ended and was opened again needs a coordinator that does not know it.
-        guard let drive = state.current[fleet], drive.had.withLock({ $0.insert(sweep.id).inserted }) else {
-          return false
-        }
+        guard let drive = state.current[fleet] else { return false }
+        _ = drive.has.withLock { $0.insert(sweep.id) }
         drive.more.withLock { $0.append(sweep.id) }
         return true
       }
@@ -81,7 +84,18 @@ struct SweepDrives: Sendable {
     }
     for (fleet, sweeps) in fresh {
       let drive = Drive(fleet: fleet, first: sweeps)
-      book.state.withLock { $0.current[fleet] = drive }
+      let shared = book.state.withLock { state in
+        let others = Set(state.current.values.flatMap { $0.fleet.hosts.map(\.address) })
+        state.current[fleet] = drive
+        return fleet.hosts.filter {
+          $0.slurm == nil && others.contains($0.address) && state.shared.insert($0.address).inserted
+        }
+      }
+      if !shared.isEmpty {
+        log(
+          "\(sweeps.joined(separator: ", ")): another fleet names \(shared.map(\.name).joined(separator: ", ")), too; "
+            + "each counts CPU slots and gathers there for itself")
+      }
       group.addTask { await run(drive, sweeps) }
     }
   }
@@ -119,7 +133,7 @@ struct SweepDrives: Sendable {
     let (ended, finishing) = AsyncStream.makeStream(of: String.self)
     await withDiscardingTaskGroup { group in
       group.addTask {
-        for await sweep in ended { await close(sweep, coordinator) }
+        for await sweep in ended { await close(sweep, drive, coordinator) }
       }
       do {
         try await coordinator.drive(
@@ -130,7 +144,7 @@ struct SweepDrives: Sendable {
             return more
           },
           unreadable: { sweep, error in
-            _ = drive.had.withLock { $0.remove(sweep) }
+            drive.letGo(sweep)
             rest(sweep, because: error)
           }, ended: { finishing.yield($0) })
       } catch is CancellationError {
@@ -138,28 +152,33 @@ struct SweepDrives: Sendable {
       } catch {
         log("a coordinator stopped: \(Failure.describe(error).message)")
       }
+      // What it has not taken is driven at once, by another one.
+      book.state.withLock { state in
+        if state.current[drive.fleet] === drive { state.current[drive.fleet] = nil }
+        let untaken = drive.takeMore()
+        state.busy.subtract(untaken)
+        drive.has.withLock { $0.subtract(untaken) }
+      }
       finishing.finish()
     }
     await coordinator.close()
     let now = Date().timeIntervalSince1970
     book.state.withLock { state in
-      if state.current[drive.fleet] === drive { state.current[drive.fleet] = nil }
-      // What it had not taken or not ended is driven again: at once, or after a pause where there was trouble.
-      let left = drive.had.withLock { $0 }.intersection(state.busy)
-      let untaken = Set(drive.takeMore())
-      for sweep in left {
+      // What it had not ended is driven again after a pause: there was trouble.
+      for sweep in drive.has.withLock({ $0 }).intersection(state.busy) {
         state.busy.remove(sweep)
-        if !untaken.contains(sweep) { state.notBefore[sweep] = now + Self.pause }
+        state.notBefore[sweep] = now + Self.pause
       }
     }
   }
 
-  private func close(_ sweep: String, _ coordinator: Coordinator) async {
+  private func close(_ sweep: String, _ drive: Drive, _ coordinator: Coordinator) async {
     do {
       let report = try await finish.finish(
         sweep: sweep, hostNotes: await coordinator.notes, progress: { _ in })
       log("\(sweep): \(report.verdict.rawValue.uppercased()). \(report.sentence)")
       book.state.withLock { state in
+        drive.letGo(sweep)
         state.busy.remove(sweep)
         state.notBefore[sweep] = nil
         state.told[sweep] = nil
@@ -170,6 +189,7 @@ struct SweepDrives: Sendable {
       // Looked at again, by a coordinator that finds its runs final.
       let now = Date().timeIntervalSince1970
       book.state.withLock { state in
+        drive.letGo(sweep)
         state.busy.remove(sweep)
         state.notBefore[sweep] = now + Self.pause
       }
