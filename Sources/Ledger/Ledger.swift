@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Glibc
 public import Planning
 import Scheduling
 
@@ -23,6 +24,7 @@ public struct SweepLedger: Sendable {
       configuration.foreignKeysEnabled = true
       configuration.busyMode = .timeout(10)
       pool = try StoreLock.whileOpening(store) {
+        Self.makePrivate(store + "/rollcall.db")
         let pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
         // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
@@ -58,6 +60,13 @@ public struct SweepLedger: Sendable {
     guard !FileManager.default.fileExists(atPath: store) else { return }
     try FileManager.default.createDirectory(
       atPath: store, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+  }
+
+  /// Makes an empty file for its owner alone, whatever its directory lets others see; SQLite makes those beside it alike.
+  /// One that stands is left as it is, and what cannot be made SQLite says better.
+  static func makePrivate(_ path: String) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    if descriptor >= 0 { close(descriptor) }
   }
 
   static var migrator: DatabaseMigrator {
