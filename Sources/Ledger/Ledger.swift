@@ -10,6 +10,7 @@ import Scheduling
 /// written is on disk when the call returns.
 public struct SweepLedger: Sendable {
   let pool: DatabasePool
+  private let reserve: StoreReserve
 
   /// Opens `<store>/rollcall.db`, making and migrating it if need be.
   /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
@@ -19,6 +20,7 @@ public struct SweepLedger: Sendable {
     } catch {
       throw LedgerError(code: .unusable, message: "Cannot make the store \(store): \(Self.reason(error)).")
     }
+    reserve = StoreReserve(store: store)
     do {
       var configuration = Configuration()
       configuration.foreignKeysEnabled = true
@@ -50,6 +52,7 @@ public struct SweepLedger: Sendable {
     } catch {
       throw Self.wrap(error, store)
     }
+    reserve.keep()
   }
 
   /// Makes a store's directory with all above it, for its owner alone: plans hold what their runs have in their
@@ -144,12 +147,17 @@ public struct SweepLedger: Sendable {
     }
   }
 
-  /// Asks whoever coordinates the sweep to stop it.
+  /// Asks whoever coordinates the sweep to stop it. Where the disk is full, the store's reserve is used up for it.
   public func requestCancel(sweep: String, now: Double) throws {
-    try write { database in
+    func request(_ database: Database) throws {
       try database.execute(
         sql: "UPDATE sweep SET state = 'cancelling' WHERE id = ? AND state = 'active'", arguments: [sweep])
       try append(EventRecord(at: now, sweep: sweep, kind: "cancel-requested"), database)
+    }
+    do {
+      try write(request)
+    } catch let error as LedgerError where error.code == .diskFull && reserve.release() {
+      try write(request)
     }
   }
 

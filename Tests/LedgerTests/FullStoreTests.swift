@@ -53,4 +53,24 @@ import Testing
       #expect(try SweepLedger(store: disk).sweeps(limit: 1) == [])
     }
   }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aSweepOfAFullStoreCanBeCancelled() async throws {
+    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+      let ledger = try SweepLedger(store: disk)
+      let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
+      try ledger.create(sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
+      try await fill(disk)
+      let full = #expect(throws: LedgerError.self) {
+        for _ in 0..<1000 { try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "another")) }
+      }
+      #expect(full?.code == .diskFull)
+      try ledger.requestCancel(sweep: "s1", now: 3)
+      #expect(try ledger.sweep(named: "s1").state == .cancelling)
+      #expect(!FileManager.default.fileExists(atPath: disk + "/reserve"))
+      try FileManager.default.removeItem(atPath: disk + "/filler")
+      _ = try SweepLedger(store: disk)
+      #expect(FileManager.default.fileExists(atPath: disk + "/reserve"), "made anew where there is room")
+    }
+  }
 }
