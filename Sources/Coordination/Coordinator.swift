@@ -13,6 +13,8 @@ public actor Coordinator {
   public struct Settings: Sendable {
     /// Seconds between two looks at the store for what others ask: to cancel.
     public var tick = 0.5
+    /// Seconds that these looks may fail in a row; meanwhile what was asked for last holds.
+    public var lookPatience = 7.0
     /// Seconds without word from a host after which its attempts count as lost: the fleet file's, if it has one.
     public var lostAfter = 1800.0
     /// Gathers that transfer anything at once on one host.
@@ -97,17 +99,19 @@ public actor Coordinator {
   /// - Throws: `CancellationError`, `LedgerError`, `TransportError` when no host can be used, `GatheringError` when the
   ///   store cannot be used. A full one is waited for.
   public func drive(sweep id: String) async throws {
-    try await drive([id], more: { [] }, ended: { _ in })
+    try await drive([id], more: { [] }, unreadable: { throw $1 }, ended: { _ in })
   }
 
   /// Drives sweeps together, so that they share the hosts fairly, until all of them have ended.
   ///
   /// - Parameters:
-  ///   - more: Asked at each look at the store: sweeps that are to be driven, too.
+  ///   - more: Asked at each look at the store: sweeps that are to be driven, too, or again.
+  ///   - unreadable: Called where a sweep's rows cannot be read, with the error; it is left out unless this throws.
   ///   - ended: Called when every run of a sweep is final.
   /// - Throws: As `drive(sweep:)`; all of the sweeps can be driven again.
   public func drive(
-    _ sweeps: [String], more: @Sendable () throws -> [String], ended: @Sendable (String) -> Void
+    _ sweeps: [String], more: @Sendable () throws -> [String],
+    unreadable: @Sendable (String, any Error) throws -> Void, ended: @Sendable (String) -> Void
   ) async throws {
     let plans = SweepPlans()
     let actions = HostActions(
@@ -121,21 +125,29 @@ public actor Coordinator {
     var events: [Event] = [.drained(Set(try drains.hosts().keys))]
     /// The sweeps that have not ended, and whether they were told to stop.
     var open: [String: Bool] = [:]
-    for id in sweeps { events.append(try add(id, to: &open, plans)) }
+    for id in sweeps { events += try add(id, to: &open, plans, unreadable) }
     var nextLook = moment.steady + settings.tick
+    var blindSince: Double?
     var alarm = Double.infinity
     try await withThrowingDiscardingTaskGroup { group in
       while true {
         let time = moment
         if time.steady >= nextLook {
           nextLook = time.steady + settings.tick
-          events.append(.drained(Set(try drains.hosts().keys)))
-          for (id, isCancelling) in open where !isCancelling {
-            guard try ledger.sweep(named: id).state == .cancelling else { continue }
-            open[id] = true
-            events.append(.cancelRequested(sweep: id))
+          do {
+            events.append(.drained(Set(try drains.hosts().keys)))
+            for (id, isCancelling) in open where !isCancelling {
+              guard try isToStop(id) else { continue }
+              open[id] = true
+              events.append(.cancelRequested(sweep: id))
+            }
+            blindSince = nil
+          } catch {
+            let since = blindSince ?? time.steady
+            guard time.steady - since <= settings.lookPatience else { throw error }
+            blindSince = since
           }
-          for id in try more() where plans[id] == nil { events.append(try add(id, to: &open, plans)) }
+          for id in try more() where open[id] == nil { events += try add(id, to: &open, plans, unreadable) }
         }
         var writes: [LedgerWrite] = []
         let output = core.step(events, at: time) { writes = $0 }
@@ -166,13 +178,30 @@ public actor Coordinator {
     }
   }
 
-  private func add(_ id: String, to open: inout [String: Bool], _ plans: SweepPlans) throws -> Event {
-    let rows = SweepRows(
-      sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
-      attempts: try ledger.attempts(of: id))
+  private func add(
+    _ id: String, to open: inout [String: Bool], _ plans: SweepPlans, _ unreadable: (String, any Error) throws -> Void
+  ) throws -> [Event] {
+    let rows: SweepRows
+    do {
+      rows = SweepRows(
+        sweep: try ledger.sweep(named: id), plan: try ledger.plan(of: id), runs: try ledger.runs(of: id),
+        attempts: try ledger.attempts(of: id))
+    } catch {
+      try unreadable(id, error)
+      return []
+    }
     plans.add(rows.plan, of: id)
     open[id] = rows.sweep.state == .cancelling
-    return .added(rows)
+    return [.added(rows)]
+  }
+
+  /// Whether somebody asks for the sweep's end. One whose row alone cannot be read any more goes on.
+  private func isToStop(_ id: String) throws -> Bool {
+    do {
+      return try ledger.sweep(named: id).state == .cancelling
+    } catch let error as LedgerError where error.code == .damaged || error.code == .notFound {
+      return false
+    }
   }
 
   /// Waits for room where the disk is full: a sweep that has begun at its hosts is not left alone for that.

@@ -29,8 +29,8 @@ struct HostActions: Sendable {
     }
   }
 
-  /// - Throws: `GatheringError` of the store, unless it is full, since without it nothing can go on and nothing may count as lost;
-  ///   `CancellationError`.
+  /// - Throws: `GatheringError` of the store, unless it is full or the fault is of one run's paths alone, since without it
+  ///   nothing can go on and nothing may count as lost; `CancellationError`.
   func perform(_ command: Command) async throws -> Answer { try await perform(command, storeFaults: 0) }
 
   /// A fault of the store may pass: too many open files, a file server that is away for a moment.
@@ -50,7 +50,14 @@ struct HostActions: Sendable {
     } catch let error as GatheringError where error.code == .noSpace {
       return .storeFull("\(error)")
     } catch let error as GatheringError where error.code == .store {
-      throw error
+      do throws(GatheringError) {
+        try artifacts.probe()
+      } catch {
+        guard error.code == .noSpace else { throw error }
+        return .storeFull("\(error)")
+      }
+      // The store takes the files of others: a path of this run alone is not as it should be.
+      return .notGathered("\(error)")
     } catch {
       try Task.checkCancellation()
       guard let error = error as? GatheringError else { return .trouble(HostTrouble.of(error, host: command.host)) }

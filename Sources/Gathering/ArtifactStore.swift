@@ -32,6 +32,17 @@ public struct ArtifactStore: Sendable {
   var objectsPath: String { "\(root)/objects" }
   var incomingPath: String { "\(root)/incoming" }
 
+  /// Writes a small file to the store's disk and takes it away again.
+  /// - Throws: What is wrong with the store as a whole: `store`, or `noSpace`.
+  public func probe() throws(GatheringError) {
+    for directory in [objectsPath, "\(root)/sweeps"] where access(directory, W_OK | X_OK) != 0 {
+      throw FileSystem.failure("write to the directory", directory)
+    }
+    let path = "\(incomingPath)/probe-\(UInt64.random(in: .min ... .max))"
+    try FileSystem.replace(path, with: [UInt8](repeating: 0, count: 4096))
+    if unlink(path) != 0 { throw FileSystem.failure("remove", path) }
+  }
+
   /// Where the content with this hash stands, whether or not it is there.
   public func objectPath(_ sha256: String) -> String { "\(objectsPath)/\(sha256)" }
 

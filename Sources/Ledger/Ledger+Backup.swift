@@ -19,6 +19,7 @@ extension SweepLedger {
   }
 
   private static func copy(_ source: some DatabaseReader, to path: String) throws {
+    makePrivate(path)
     let copy = try DatabaseQueue(path: path)
     try source.backup(to: copy)
     // One file, which can be read from where nothing can be written.

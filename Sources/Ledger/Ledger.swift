@@ -1,5 +1,6 @@
 import Foundation
 import GRDB
+import Glibc
 public import Planning
 import Scheduling
 
@@ -9,6 +10,7 @@ import Scheduling
 /// written is on disk when the call returns.
 public struct SweepLedger: Sendable {
   let pool: DatabasePool
+  private let reserve: StoreReserve
 
   /// Opens `<store>/rollcall.db`, making and migrating it if need be.
   /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
@@ -18,11 +20,13 @@ public struct SweepLedger: Sendable {
     } catch {
       throw LedgerError(code: .unusable, message: "Cannot make the store \(store): \(Self.reason(error)).")
     }
+    reserve = StoreReserve(store: store)
     do {
       var configuration = Configuration()
       configuration.foreignKeysEnabled = true
       configuration.busyMode = .timeout(10)
       pool = try StoreLock.whileOpening(store) {
+        Self.makePrivate(store + "/rollcall.db")
         let pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
         // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
         try pool.writeWithoutTransaction { try $0.execute(sql: "PRAGMA synchronous = FULL") }
@@ -48,6 +52,7 @@ public struct SweepLedger: Sendable {
     } catch {
       throw Self.wrap(error, store)
     }
+    reserve.keep()
   }
 
   /// Makes a store's directory with all above it, for its owner alone: plans hold what their runs have in their
@@ -58,6 +63,13 @@ public struct SweepLedger: Sendable {
     guard !FileManager.default.fileExists(atPath: store) else { return }
     try FileManager.default.createDirectory(
       atPath: store, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+  }
+
+  /// Makes an empty file for its owner alone, whatever its directory lets others see; SQLite makes those beside it alike.
+  /// One that stands is left as it is, and what cannot be made SQLite says better.
+  static func makePrivate(_ path: String) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    if descriptor >= 0 { close(descriptor) }
   }
 
   static var migrator: DatabaseMigrator {
@@ -138,12 +150,17 @@ public struct SweepLedger: Sendable {
     }
   }
 
-  /// Asks whoever coordinates the sweep to stop it.
+  /// Asks whoever coordinates the sweep to stop it. Where the disk is full, the store's reserve is used up for it.
   public func requestCancel(sweep: String, now: Double) throws {
-    try write { database in
+    func request(_ database: Database) throws {
       try database.execute(
         sql: "UPDATE sweep SET state = 'cancelling' WHERE id = ? AND state = 'active'", arguments: [sweep])
       try append(EventRecord(at: now, sweep: sweep, kind: "cancel-requested"), database)
+    }
+    do {
+      try write(request)
+    } catch let error as LedgerError where error.code == .diskFull && reserve.release() {
+      try write(request)
     }
   }
 
@@ -306,8 +323,11 @@ public struct SweepLedger: Sendable {
     }
     let text = error.message ?? "\(error.resultCode)"
     return switch error.resultCode {
-    case .SQLITE_FULL:
-      LedgerError(code: .diskFull, message: "The disk of the store \(place) is full; free some space.")
+    case .SQLITE_FULL,
+      .SQLITE_IOERR where isFull(place),
+      .SQLITE_CANTOPEN where isFull(place):
+      LedgerError(
+        code: .diskFull, message: "The disk of the store \(place) is full, or our quota is used up; free some space.")
     case .SQLITE_NOTADB, .SQLITE_CORRUPT:
       LedgerError(code: .damaged, message: "\(place) is not a database of rollcall or is damaged: \(text).")
     case .SQLITE_BUSY, .SQLITE_LOCKED:
@@ -315,6 +335,13 @@ public struct SweepLedger: Sendable {
     default:
       LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(text).")
     }
+  }
+
+  /// Whether a call of SQLite's to the disk failed for want of room or of quota.
+  private static func isFull(_ place: String) -> Bool {
+    var isDirectory: ObjCBool = false
+    let isStore = FileManager.default.fileExists(atPath: place, isDirectory: &isDirectory) && isDirectory.boolValue
+    return RoomProbe.isFull(isStore ? place : (place as NSString).deletingLastPathComponent)
   }
 
   private static func reason(_ error: any Error) -> String {

@@ -524,6 +524,38 @@ import Transports
     #expect(bench.launches.isEmpty)
   }
 
+  @Test func aSweepThatIsOpenedAgainIsDrivenByTheSameCore() throws {
+    var bench = Bench(hosts: ["a"], retries: 0)
+    bench.enrol("a")
+    bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w/x") } else { nil } }
+    bench.pass(10)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, let id = ids.first else { return nil }
+      return .statuses([id: .exited(ExitRecord(code: 3, signal: nil, started: 1, ended: 2, reason: nil))])
+    }
+    bench.answer { command in
+      guard case .gather = command.action else { return nil }
+      return .gathered(GatheredFiles(count: 0, bytes: 0, missing: []))
+    }
+    #expect(bench.state(of: "r0") == .failed)
+    #expect(bench.last.finished == ["s"])
+
+    var run = bench.core.runs[0].record
+    run.state = .queued
+    bench.commands = []
+    bench.tell(
+      .added(
+        SweepRows(
+          sweep: SweepRecord(id: "s", job: "s", state: .active, created: 0), plan: bench.core.sweeps[0].plan,
+          runs: [run], attempts: bench.core.attempts.map(\.record))))
+    let attempt = try #require(bench.launches.first)
+    #expect(attempt.number == 2)
+    bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w/x") } else { nil } }
+    // The one that stands now is meant.
+    bench.tell(.cancelRequested(sweep: "s"))
+    #expect(bench.stops == ["\(attempt.id) cancelled"])
+  }
+
   @Test func anAnswerThatComesTwiceCountsOnce() throws {
     var bench = Bench(hosts: ["a"])
     bench.enrol("a")

@@ -1,5 +1,6 @@
 import Foundation
 import Gathering
+import Glibc
 import Launching
 import Ledger
 import Planning
@@ -19,6 +20,7 @@ import Transports
       var ended: [String: ExitRecord] = [:]
       var launched: [String] = []
       var stopped: [String] = []
+      var enrolled = 0
       var asking = 0
       var mostAsking = 0
     }
@@ -38,6 +40,7 @@ import Transports
     }
 
     func enrol() async throws -> HostFacts {
+      state.withLock { $0.enrolled += 1 }
       if let trouble { throw trouble }
       return HostFacts(
         bootID: "b", home: "/", workdir: directory, cpuCount: 1, gpuNames: [], gpuIDs: [], gpuDriver: nil,
@@ -55,7 +58,7 @@ import Transports
       }
       state.withLock { state in
         state.launched.append(spec.run)
-        state.ended[spec.id] = ended
+        if let ended { state.ended[spec.id] = ended }
       }
       return .started
     }
@@ -87,7 +90,7 @@ import Transports
   }
 
   private func with(
-    runs: Int, trouble: LaunchError? = nil,
+    runs: Int, trouble: LaunchError? = nil, settings: Coordinator.Settings = .init(),
     onLaunch: @escaping @Sendable (AttemptSpec, SweepLedger) throws -> ExitRecord?,
     _ body: (Coordinator, SweepLedger, ScriptedLauncher) async throws -> Void
   ) async throws {
@@ -108,7 +111,8 @@ import Transports
       let coordinator = Coordinator(
         ledger: ledger, artifacts: try ArtifactStore(root: scratch.path("store")),
         board: GatherBoard(store: scratch.path("store")),
-        hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)]
+        hosts: [HostConnection(host: host, transport: LocalTransport(name: "here"), launcher: launcher)],
+        settings: settings
       ) { _ in }
       try await body(coordinator, ledger, launcher)
       await coordinator.close()
@@ -158,6 +162,111 @@ import Transports
       #expect(try ledger.runs(of: "s")[0].state == .succeeded)
       #expect(launcher.state.withLock { $0.launched.count } == 1)
     }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aSweepThatIsOpenedAgainSharesTheHostsWithTheOthers() async throws {
+    try await with(runs: 1) { spec, _ in
+      switch spec.id {
+      case "s-run1-try1": ExitRecord(code: 3, signal: nil, started: 1, ended: 2, reason: nil)
+      case "s-run1-try2": Self.well
+      default: nil
+      }
+    } _: { coordinator, ledger, launcher in
+      let plan = try ledger.plan(of: "s")
+      try ledger.create(
+        sweep: "long", plan: plan, fleet: try ledger.fleet(of: "s"), runs: Naming.runs(of: plan, sweep: "long"), now: 2)
+      let ended = Mutex<[String]>([])
+      let looks = Mutex(0)
+      try await coordinator.drive(
+        ["s", "long"],
+        more: {
+          guard ended.withLock({ $0 == ["s"] }), launcher.state.withLock({ $0.launched.count == 2 }) else { return [] }
+          let look = looks.withLock { looks in
+            defer { looks += 1 }
+            return looks
+          }
+          if look == 0 {
+            try ledger.reopen(sweep: "s", runs: ["run"], now: 3)
+            return ["s"]
+          }
+          // Its only place is taken until now.
+          launcher.state.withLock { $0.ended["long-run1-try1"] = Self.well }
+          return []
+        }, unreadable: { throw $1 }, ended: { sweep in ended.withLock { $0.append(sweep) } })
+      #expect(looks.withLock { $0 } >= 2)
+      #expect(ended.withLock { $0 }.sorted() == ["long", "s", "s"])
+      #expect(try ledger.attempts(of: "s").map(\.id) == ["s-run1-try1", "s-run1-try2"])
+      #expect(try ledger.runs(of: "s").map(\.state) == [.succeeded])
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aSweepThatCannotBeReadIsLeftOutAndTheOthersGoOn() async throws {
+    try await with(runs: 1) { _, _ in
+      nil
+    } _: { coordinator, ledger, launcher in
+      let plan = try ledger.plan(of: "s")
+      for sweep in ["first", "late"] {
+        try ledger.create(
+          sweep: sweep, plan: plan, fleet: try ledger.fleet(of: "s"), runs: Naming.runs(of: plan, sweep: sweep), now: 2)
+      }
+      try await runPython(
+        """
+        import sqlite3, sys
+        with sqlite3.connect(sys.argv[1]) as store:
+            store.execute("UPDATE sweep SET plan = '{' WHERE id != 's'")
+        """, [launcher.directory + "/../store/rollcall.db"])
+      let left = Mutex<[String]>([])
+      try await coordinator.drive(
+        ["first", "s"], more: { left.withLock { $0 == ["first"] ? ["late"] : [] } },
+        unreadable: { sweep, error in
+          #expect((error as? LedgerError)?.code == .damaged)
+          left.withLock { $0.append(sweep) }
+          if sweep == "late" { launcher.state.withLock { $0.ended["s-run1-try1"] = Self.well } }
+        }, ended: { #expect($0 == "s") })
+      #expect(left.withLock { $0 } == ["first", "late"])
+      #expect(try ledger.runs(of: "s").map(\.state) == [.succeeded])
+      // Alone, it is an error.
+      await #expect(throws: LedgerError.self) { try await coordinator.drive(sweep: "first") }
+    }
+  }
+
+  /// Drives while nobody can read which hosts are drained, which is put right after so long.
+  private func driveBlind(for seconds: Double?, patience: Double) async throws -> Int {
+    var settings = Coordinator.Settings()
+    settings.tick = 0.02
+    settings.lookPatience = patience
+    let launches = Mutex(0)
+    try await with(runs: 1, settings: settings) { _, _ in
+      launches.withLock { $0 += 1 }
+      return Self.well
+    } _: { coordinator, _, launcher in
+      let store = launcher.directory + "/../store"
+      try DrainList(store: store).drain("here", why: nil, now: 1)
+      try FileManager.default.moveItem(atPath: store + "/drained", toPath: store + "/list")
+      try Data().write(to: URL(fileURLWithPath: store + "/file"))
+      for (link, target) in [("drained", "list"), ("other", "file")] {
+        try FileManager.default.createSymbolicLink(atPath: "\(store)/\(link)", withDestinationPath: target)
+      }
+      async let driven: Void = coordinator.drive(sweep: "s")
+      // Met, and given nothing.
+      while launcher.state.withLock({ $0.enrolled }) == 0 { try await Task.sleep(for: .milliseconds(5)) }
+      #expect(rename(store + "/other", store + "/drained") == 0)
+      if let seconds {
+        try await Task.sleep(for: .seconds(seconds))
+        #expect(launches.withLock { $0 } == 0, "what was drained stays so")
+        try FileManager.default.removeItem(atPath: store + "/drained")
+      }
+      try await driven
+    }
+    return launches.withLock { $0 }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForAMomentChangesNothing() async throws {
+    #expect(try await driveBlind(for: 1, patience: 60) == 1)
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForLongEndsTheDrive() async throws {
+    await #expect(throws: LedgerError.self) { _ = try await driveBlind(for: nil, patience: 0.2) }
   }
 
   @Test(.timeLimit(.minutes(2))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {

@@ -107,6 +107,22 @@ import Transports
     }
   }
 
+  @Test(arguments: ["sweeps/s", "sweeps/s/r/rank0"])
+  func aBadPathOfOneRunIsThatRunsTrouble(path: String) async throws {
+    try await Scratch.with { scratch in
+      try await gather(in: scratch) { actions, command, incoming in
+        try scratch.write("store/\(path)", "a file where a directory should be")
+        let answer = try await actions.perform(command)
+        guard case .notGathered(let why) = answer else {
+          Issue.record("\(answer)")
+          return
+        }
+        #expect(why.lowercased().contains("not a directory"), "\(why)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: incoming) == [])
+      }
+    }
+  }
+
   @Test func aStoreThatIsAwayForAMomentLosesNothing() async throws {
     try await Scratch.with { scratch in
       try await gather(in: scratch) { actions, command, incoming in

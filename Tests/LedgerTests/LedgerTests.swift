@@ -44,6 +44,19 @@ import Testing
     }
   }
 
+  /// Plans hold what their runs have in their environment, and a directory that stood before may let others in.
+  @Test func theDatabaseIsItsOwnersAlone() async throws {
+    try await Scratch.with { scratch in
+      let ledger = try SweepLedger(store: scratch.path)
+      _ = try create(ledger, "s1")
+      try ledger.backup(to: scratch.path("copy.db"))
+      for name in ["rollcall.db", "rollcall.db-wal", "rollcall.db-shm", "copy.db"] {
+        let mode = try FileManager.default.attributesOfItem(atPath: scratch.path(name))[.posixPermissions] as? Int
+        #expect(mode == 0o600, "\(name)")
+      }
+    }
+  }
+
   @Test func manyMayOpenANewStoreAtOnce() async throws {
     try await Scratch.with { scratch in
       for round in 0..<10 {

@@ -203,7 +203,7 @@ struct CoordinatorCore: Sendable {
     switch event {
     case .added(let rows): add(rows)
     case .cancelRequested(let id):
-      if let sweep = sweeps.firstIndex(where: { $0.id == id }) { cancel(sweep) }
+      if let sweep = sweeps.lastIndex(where: { $0.id == id }) { cancel(sweep) }
     case .answered(let id, let answer): take(answer, to: id)
     case .drained(let names):
       for name in names.symmetricDifference(drained) {
@@ -265,7 +265,8 @@ struct CoordinatorCore: Sendable {
   // MARK: - Rows
 
   private mutating func add(_ rows: SweepRows) {
-    guard !sweeps.contains(where: { $0.id == rows.sweep.id }) else { return }
+    // One that has ended and was opened again stands once more, as its rows are now.
+    guard !sweeps.contains(where: { $0.id == rows.sweep.id && !$0.isFinished }) else { return }
     let sweep = sweeps.count
     let first = runs.count
     sweeps.append(

@@ -32,16 +32,28 @@ public final class LocalTransport: Transport {
     if isClosed.withLock({ $0 }) { throw TransportError.closed(host: host) }
     try checkCommand(command, host: host)
     let host = self.host
-    return try await withDeadline(timeout, host: host) {
-      do {
-        return try await Self.execute(command, input: input, onOutput: onOutput)
-      } catch let error as SubprocessError {
-        if Task.isCancelled { throw CancellationError() }
-        throw TransportError(
-          code: .unreachable, host: host, message: "sh could not be run on this machine: \(error)")
+    let gate = OutputGate()
+    do {
+      return try await withDeadline(timeout, host: host) {
+        // A command that sleeps in the kernel outlives KILL, and Subprocess waits for its end.
+        try await abandoning(after: Self.patience) {
+          do {
+            return try await Self.execute(command, input: input) { try await gate.pass($0, to: onOutput) }
+          } catch let error as SubprocessError {
+            if Task.isCancelled { throw CancellationError() }
+            throw TransportError(
+              code: .unreachable, host: host, message: "sh could not be run on this machine: \(error)")
+          }
+        }
       }
+    } catch {
+      await gate.shut()
+      throw error
     }
   }
+
+  /// After a command was killed.
+  private static let patience: Duration = .seconds(5)
 
   public func close() async {
     isClosed.withLock { $0 = true }

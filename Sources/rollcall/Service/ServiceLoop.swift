@@ -23,12 +23,8 @@ struct ServiceLoop: Sendable {
       var keeper = ScheduleKeeper(ledger: ledger, log: log)
       while !Task.isCancelled {
         let now = Date().timeIntervalSince1970
-        do {
-          try await keeper.look(now: now)
-          try drives.look(in: &group, now: now)
-        } catch {
-          log("\(Failure.describe(error).message)")
-        }
+        do { try await keeper.look(now: now) } catch { log("\(Failure.describe(error).message)") }
+        do { try drives.look(in: &group, now: now) } catch { log("\(Failure.describe(error).message)") }
         try? await Task.sleep(for: .milliseconds(500))
       }
       group.cancelAll()

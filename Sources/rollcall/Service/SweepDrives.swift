@@ -24,8 +24,12 @@ struct SweepDrives: Sendable {
       var busy: Set<String> = []
       /// The drive of a fleet that takes more sweeps.
       var current: [Fleet: Drive] = [:]
+      /// Hosts of more than one fleet, as the log says.
+      var shared: Set<Fleet.Host.Address> = []
       /// Sweeps that are left alone until then.
       var notBefore: [String: Double] = [:]
+      /// Sweeps that cannot be read, and what the log says of them.
+      var told: [String: String] = [:]
     }
 
     let state = Mutex(State())
@@ -34,13 +38,16 @@ struct SweepDrives: Sendable {
   /// One coordinator at work.
   private final class Drive: Sendable {
     let fleet: Fleet
-    let had: Mutex<Set<String>>
+    let has: Mutex<Set<String>>
     let more = Mutex<[String]>([])
 
     init(fleet: Fleet, first: [String]) {
       self.fleet = fleet
-      had = Mutex(Set(first))
+      has = Mutex(Set(first))
     }
+
+    /// It neither drives nor compares the sweep any more: another one may have it.
+    func letGo(_ sweep: String) { _ = has.withLock { $0.remove(sweep) } }
 
     func takeMore() -> [String] {
       more.withLock { waiting in
@@ -61,13 +68,15 @@ struct SweepDrives: Sendable {
         !state.busy.contains(sweep.id) && (state.notBefore[sweep.id] ?? 0) <= now
       }
       guard isFree else { continue }
-      let fleet = try ledger.fleet(of: sweep.id)
+      let fleet: Fleet
+      do { fleet = try ledger.fleet(of: sweep.id) } catch {
+        rest(sweep.id, because: error)
+        continue
+      }
       let isTaken = book.state.withLock { state in
         state.busy.insert(sweep.id)
-        // A sweep that ended and was opened again needs a coordinator that does not know it.
-        guard let drive = state.current[fleet], drive.had.withLock({ $0.insert(sweep.id).inserted }) else {
-          return false
-        }
+        guard let drive = state.current[fleet] else { return false }
+        _ = drive.has.withLock { $0.insert(sweep.id) }
         drive.more.withLock { $0.append(sweep.id) }
         return true
       }
@@ -75,13 +84,41 @@ struct SweepDrives: Sendable {
     }
     for (fleet, sweeps) in fresh {
       let drive = Drive(fleet: fleet, first: sweeps)
-      book.state.withLock { $0.current[fleet] = drive }
+      let shared = book.state.withLock { state in
+        let others = Set(state.current.values.flatMap { $0.fleet.hosts.map(\.address) })
+        state.current[fleet] = drive
+        return fleet.hosts.filter {
+          $0.slurm == nil && others.contains($0.address) && state.shared.insert($0.address).inserted
+        }
+      }
+      if !shared.isEmpty {
+        log(
+          "\(sweeps.joined(separator: ", ")): another fleet names \(shared.map(\.name).joined(separator: ", ")), too; "
+            + "each counts CPU slots and gathers there for itself")
+      }
       group.addTask { await run(drive, sweeps) }
     }
   }
 
+  /// Leaves a sweep that cannot be read alone for a while, and says why, once.
+  private func rest(_ sweep: String, because error: any Error) {
+    let why = "\(sweep): not driven: \(Failure.describe(error).message)"
+    let now = Date().timeIntervalSince1970
+    let isNews = book.state.withLock { state in
+      state.busy.remove(sweep)
+      state.notBefore[sweep] = now + Self.pause
+      return state.told.updateValue(why, forKey: sweep) != why
+    }
+    if isNews { log(why) }
+  }
+
+  private func announce(_ sweeps: [String]) {
+    let told = book.state.withLock { $0.told }
+    for sweep in sweeps where told[sweep] == nil { log("\(sweep): driven") }
+  }
+
   private func run(_ drive: Drive, _ sweeps: [String]) async {
-    for sweep in sweeps { log("\(sweep): driven") }
+    announce(sweeps)
     let coordinator = Coordinator(
       ledger: ledger, artifacts: finish.artifacts, board: board,
       hosts: HostConnection.ruled(
@@ -96,45 +133,55 @@ struct SweepDrives: Sendable {
     let (ended, finishing) = AsyncStream.makeStream(of: String.self)
     await withDiscardingTaskGroup { group in
       group.addTask {
-        for await sweep in ended { await close(sweep, coordinator) }
+        for await sweep in ended { await close(sweep, drive, coordinator) }
       }
       do {
         try await coordinator.drive(
           sweeps,
           more: {
             let more = drive.takeMore()
-            for sweep in more { log("\(sweep): driven") }
+            announce(more)
             return more
+          },
+          unreadable: { sweep, error in
+            drive.letGo(sweep)
+            rest(sweep, because: error)
           }, ended: { finishing.yield($0) })
       } catch is CancellationError {
         group.cancelAll()
       } catch {
         log("a coordinator stopped: \(Failure.describe(error).message)")
       }
+      // What it has not taken is driven at once, by another one.
+      book.state.withLock { state in
+        if state.current[drive.fleet] === drive { state.current[drive.fleet] = nil }
+        let untaken = drive.takeMore()
+        state.busy.subtract(untaken)
+        drive.has.withLock { $0.subtract(untaken) }
+      }
       finishing.finish()
     }
     await coordinator.close()
     let now = Date().timeIntervalSince1970
     book.state.withLock { state in
-      if state.current[drive.fleet] === drive { state.current[drive.fleet] = nil }
-      // What it had not taken or not ended is driven again: at once, or after a pause where there was trouble.
-      let left = drive.had.withLock { $0 }.intersection(state.busy)
-      let untaken = Set(drive.takeMore())
-      for sweep in left {
+      // What it had not ended is driven again after a pause: there was trouble.
+      for sweep in drive.has.withLock({ $0 }).intersection(state.busy) {
         state.busy.remove(sweep)
-        if !untaken.contains(sweep) { state.notBefore[sweep] = now + Self.pause }
+        state.notBefore[sweep] = now + Self.pause
       }
     }
   }
 
-  private func close(_ sweep: String, _ coordinator: Coordinator) async {
+  private func close(_ sweep: String, _ drive: Drive, _ coordinator: Coordinator) async {
     do {
       let report = try await finish.finish(
         sweep: sweep, hostNotes: await coordinator.notes, progress: { _ in })
       log("\(sweep): \(report.verdict.rawValue.uppercased()). \(report.sentence)")
       book.state.withLock { state in
+        drive.letGo(sweep)
         state.busy.remove(sweep)
         state.notBefore[sweep] = nil
+        state.told[sweep] = nil
       }
     } catch {
       guard !Task.isCancelled else { return }
@@ -142,6 +189,7 @@ struct SweepDrives: Sendable {
       // Looked at again, by a coordinator that finds its runs final.
       let now = Date().timeIntervalSince1970
       book.state.withLock { state in
+        drive.letGo(sweep)
         state.busy.remove(sweep)
         state.notBefore[sweep] = now + Self.pause
       }

@@ -174,6 +174,51 @@ import Testing
     }
   }
 
+  @Test func aSweepThatCannotBeReadIsToldOnceAndTheOthersGoOn() async throws {
+    var form = BookedSweep.Form()
+    form.isLocal = true
+    form.work = BookedSweep.gate
+    try await BookedSweep.with(form) { sweep in
+      let killed = try await sweep.during("run", "job.yaml", "--json") { pid in
+        try await sweep.begun(2)
+        kill(pid, SIGKILL)
+      }
+      #expect(killed.status != 0)
+      _ = try await runPython(
+        """
+        import sqlite3, sys
+        with sqlite3.connect(sys.argv[1]) as store:
+            store.execute("UPDATE sweep SET fleet = '{'")
+        """, [sweep.rollcall.store + "/rollcall.db"])
+      try sweep.openGate()
+      let log = try await Self.serving(sweep) { _ in
+        let other = try await sweep.rollcall("run", "job.yaml", "--json")
+        #expect(other.status == 0, "\(other.errorOutput)")
+      }
+      #expect(log.components(separatedBy: "not driven: A document in the store cannot be read").count == 2, "\(log)")
+    }
+  }
+
+  @Test func aHostOfTwoFleetsIsTold() async throws {
+    var form = BookedSweep.Form()
+    form.isLocal = true
+    form.work = BookedSweep.gate
+    try await BookedSweep.with(form) { sweep in
+      let fleet = try #require(sweep.scratch.text("fleet.yaml"))
+      try sweep.scratch.write("other.yaml", "lost_after: 20m\n" + fleet)
+      let log = try await Self.serving(sweep) { _ in
+        async let first = sweep.rollcall("run", "job.yaml", "--json")
+        try await sweep.begun(2)
+        async let second = sweep.rollcall("run", "job.yaml", "--json", "--fleet", sweep.scratch.path("other.yaml"))
+        try await sweep.until { sweep.starts.count == 4 }
+        try sweep.openGate()
+        #expect(try await first.status == 0)
+        #expect(try await second.status == 0)
+      }
+      #expect(log.components(separatedBy: ": another fleet names alpha").count == 2, "\(log)")
+    }
+  }
+
   /// Whoever waits for `serve` goes on by itself when it dies.
   @Test func aRunGoesOnWhenServeDies() async throws {
     var form = BookedSweep.Form()
