@@ -29,6 +29,7 @@ struct CaptureLedger {
       } else {
         owners[place] = capture.file
         set.captures.append(capture)
+        if let size = capture.metadata?.statedWorldSize { noteWorldSize(size) }
       }
     }
     if let (capture, owner) = collision {
@@ -39,6 +40,12 @@ struct CaptureLedger {
             + "rank \(capture.rank)) as \(owner), which was taken; keep each side and each run in a directory of its "
             + "own", values: colliding))
     }
+  }
+
+  /// What one file says of how many ranks there are.
+  private mutating func noteWorldSize(_ size: Int) {
+    guard size > 0 else { return }
+    set.statedWorldSize = max(set.statedWorldSize ?? 0, min(size, SchemaSide.worldLimit))
   }
 
   mutating func add(_ values: [PlainCapture]) { set.plain += values }
@@ -54,6 +61,8 @@ struct CaptureLedger {
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }
+    // ATOM's weight files count the ranks of the whole run by it.
+    if case .int(let size) = dump.scalar("_tp_size") { noteWorldSize(size) }
     add(
       dump.tensors.map { tensor in
         var tensor = tensor

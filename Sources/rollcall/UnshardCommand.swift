@@ -44,7 +44,9 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "Layout of the dump directory (default: as the files' names say).")
   var layout: DumpLayout?
 
-  @Option(name: .long, help: "Ranks that must be there (default: as many as the highest rank seen says).")
+  @Option(
+    name: .long,
+    help: "Ranks that must be there (default: as many as the dumps state, or the highest rank seen says).")
   var worldSize: Int?
 
   @Flag(name: .long, help: "Print one JSON document on standard output.")
@@ -60,9 +62,13 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     let dumps = try StoredDumps.load(
       directory: directory, layout: layout ?? DumpSetLoader.detectLayout(directory: directory))
     let seen = dumps.set.worldSizeSeen
-    let world = worldSize ?? max(dumps.worldSize ?? 0, seen)
+    let stated = dumps.set.statedWorldSize ?? 0
+    let world = worldSize ?? max(dumps.worldSize ?? 0, seen, stated)
     guard seen <= world else {
       throw UsageError(message: "--world-size is \(world), but rank \(seen - 1) is there")
+    }
+    if world < stated {
+      Console.error("The dumps state a world of \(stated) ranks; only the \(world) of --world-size are demanded.")
     }
     let reference = try reference.map {
       try StoredDumps.load(directory: $0, layout: layout ?? DumpSetLoader.detectLayout(directory: $0)).set

@@ -32,6 +32,50 @@ struct IncompletenessTests {
     #expect(finding.ranks == [1])
   }
 
+  @Test(
+    "a last rank without files is named where the others say how many there are",
+    arguments: [(DumpLayout.sglang, ""), (.sglang, "t h # tp:replicated"), (.weights, "")], [true, false])
+  func statedWorld(form: (layout: DumpLayout, dims: String), isLost: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, sys, torch
+      root, layout, dims, lost = sys.argv[1:]
+      torch.manual_seed(1)
+      value = torch.randn(8, 16)
+      for size in (1, 2):
+          for rank in range(1 if lost == "true" else size):
+              folder = f"{root}/tp{size}"
+              os.makedirs(folder, exist_ok=True)
+              if layout == "weights":
+                  held = {"_tp_rank": rank, "_tp_size": size, "_layer": 0, "model.layers.0.norm.weight": value}
+                  torch.save(held, f"{folder}/weight_rank{rank}_layer0.pt")
+                  continue
+              tags = {"step": 0, "rank": rank, "dump_index": 1, "name": "norm"}
+              meta = dict(tags, world_size=size, sglang_parallel_info={"tp_rank": rank, "tp_size": size})
+              if dims: meta["dims"] = dims
+              name = "___".join(f"{key}={value}" for key, value in tags.items())
+              torch.save({"value": value, "meta": meta}, f"{folder}/{name}.pt")
+      """, [scratch.path, form.layout.rawValue, form.dims, "\(isLost)"])
+    func side(_ size: Int, given: Int? = nil) throws -> ComparisonSide {
+      let set = try DumpSetLoader.load(
+        directory: scratch.path("tp\(size)"), layout: form.layout, verifyChecksums: false)
+      return ComparisonSide(set: set, worldSize: given)
+    }
+    let selection: CallSelection = form.layout == .weights ? .warmUp : .number(0)
+    let report = try await DumpComparer.compare(
+      ComparisonRequest(reference: try side(1), target: try side(2), selection: selection))
+    #expect(report.verdict == (isLost ? .inconclusive : .pass), "\(report.rows) \(report.notes)")
+    #expect(report.target.worldSize == 2 && report.rows.allSatisfy { $0.verdict != .fail })
+    #expect(report.findings.filter { $0.cause == "incomplete-ranks" }.map(\.ranks) == (isLost ? [[1]] : []))
+    // Who says that one rank is enough hears that the dumps say otherwise.
+    let doubted = try await DumpComparer.compare(
+      ComparisonRequest(reference: try side(1), target: try side(2, given: 1), selection: selection))
+    #expect(doubted.verdict == report.verdict)
+    #expect(doubted.notes.contains { $0.contains("state a world of 2 ranks, and 1") } == isLost, "\(doubted.notes)")
+  }
+
   @Test("one file of one rank that is gone")
   func missingFile() async throws {
     let (reference, target) = try await pair("file")

@@ -82,7 +82,12 @@ struct ReportBuilder {
   /// A world size that nobody stated is what the files say: a lost last rank would not be missed.
   private var worldSizeNotes: [String] {
     [("reference", matching.reference), ("target", matching.target)].compactMap { name, index in
-      guard !index.isWorldSizeStated, request.rank == nil else { return nil }
+      guard request.rank == nil else { return nil }
+      if let sizes = index.worldSizes {
+        return "the \(name)'s dumps state a world of \(sizes.stated) ranks, and \(sizes.given) were said to be there: "
+          + "\(index.worldSize) are expected"
+      }
+      guard !index.isWorldSizeStated else { return nil }
       return "the \(name)'s world size, \(index.worldSize), is taken from the files that are there; state it "
         + "(--\(name)-world-size) to have a missing rank named"
     }

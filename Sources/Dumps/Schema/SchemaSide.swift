@@ -58,7 +58,7 @@ struct SchemaSide {
   }
 
   /// No larger world is looked through for missing ranks.
-  private static let worldLimit = 1 << 16
+  static let worldLimit = 1 << 16
 
   /// Names of this side may be missing only because a file was not read.
   var hasBrokenFile: Bool { !broken.isEmpty }
