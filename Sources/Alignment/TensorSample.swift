@@ -22,7 +22,9 @@ public struct TensorSample: Sendable, Hashable {
       return
     }
     let wanted = max(1, min(rowCount, limit / rowLength))
-    rows = (0..<wanted).map { $0 * rowCount / wanted }
+    // As $0 * rowCount / wanted, whose product may not fit.
+    let (step, rest) = rowCount.quotientAndRemainder(dividingBy: wanted)
+    rows = (0..<wanted).map { $0 * step + $0 * rest / wanted }
     ranges = []
     for row in rows {
       let range = (row * rowLength)..<(row * rowLength + min(rowLength, limit))

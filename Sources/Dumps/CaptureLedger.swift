@@ -3,6 +3,8 @@ struct CaptureLedger {
   private(set) var set: DumpSet
   /// The file that wrote each place.
   private var owners: [Place: String] = [:]
+  /// Of the file that captures came from last.
+  private var claims = (file: "", budget: RepetitionBudget())
 
   /// What may stand in a set only once.
   private struct Place: Hashable {
@@ -15,11 +17,19 @@ struct CaptureLedger {
 
   init(_ set: DumpSet) { self.set = set }
 
-  /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named.
+  /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named; so is a
+  /// tensor whose reading would never end.
   mutating func add(_ captures: [Capture]) {
     var collision: (capture: Capture, owner: String)?
     var colliding: [String] = []
     for capture in captures {
+      if claims.file != capture.file { claims = (capture.file, RepetitionBudget()) }
+      do throws(DumpError) {
+        try claims.budget.take(capture.tensor)
+      } catch {
+        note(capture.file, error.reason, values: [capture.tensor.name])
+        continue
+      }
       let place = Place(
         rank: capture.rank, layer: capture.layer, stage: capture.stage, call: capture.call,
         tensor: capture.tensor.name)

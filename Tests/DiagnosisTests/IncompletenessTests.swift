@@ -145,6 +145,29 @@ struct IncompletenessTests {
     try file.close()
   }
 
+  @Test(
+    "views that would take a year to read are named and not read",
+    arguments: [58, 61])
+  func repetition(exponent: Int) async throws {
+    let (source, other) = try await pair("repetition-\(exponent)")
+    let reference = try await Workload.shared.copy(source, name: "repetition-\(exponent)-reference")
+    for side in [reference, other] {
+      try await runPython(
+        """
+        import sys, torch
+        kept = torch.zeros(20, 4, dtype=torch.bfloat16)
+        view = torch.zeros(1, 1, dtype=torch.bfloat16).expand(1 << \(exponent), 1)
+        torch.save({"hidden": kept, "output_fields": {"view": view}}, sys.argv[1])
+        """, ["\(side)/layer01_Wide_rank0_call001.pt"])
+    }
+    let report = try await compare(reference, other)
+    #expect(report.verdict == .inconclusive)
+    let named = report.coverage.unreadable
+    #expect(named.count == 2 && named.allSatisfy { $0.file == "layer01_Wide_rank0_call001.pt" }, "\(named)")
+    #expect(named.allSatisfy { $0.why.contains("which is not read") && $0.values == ["output_fields.view"] })
+    #expect(report.rows.contains { $0.stage == "Wide" && $0.tensor == "hidden" })
+  }
+
   @Test("one value that nobody can take, and nothing else is wrong")
   func opaqueValue() async throws {
     let (reference, target) = try await pair("opaque")
