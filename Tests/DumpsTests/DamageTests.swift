@@ -42,6 +42,19 @@ import Testing
     }
   }
 
+  @Test func elementsBeyondATensorAreAnErrorOfItsFile() async throws {
+    let corpus = try await Corpus("views")
+    let tensor = try #require(try DumpFileReader.read(path: corpus.file("views.pt")).tensors.first)
+    let reader = try TensorReader(tensor)
+    var bytes: [UInt8] = []
+    var values: [Double] = []
+    for range in [0..<reader.elementCount + 1, -1..<1] {
+      #expect(throws: DumpError.self) { try reader.read(range, into: &bytes) }
+      let error = #expect(throws: DumpError.self) { try reader.readDoubles(range, into: &values) }
+      #expect(error?.place == .key(tensor.name))
+    }
+  }
+
   @Test("thousands of mutations of directory and pickle never crash or hang", arguments: [1, 2, 3, 4] as [UInt64])
   func mutations(seed: UInt64) async throws {
     let corpus = try await Corpus(seed.isMultiple(of: 2) ? "small" : "opaque")

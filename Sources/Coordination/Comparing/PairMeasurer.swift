@@ -42,12 +42,12 @@ enum PairMeasurer {
     return measures
   }
 
-  /// Positions of `tensors` whose bytes are not those of the first, over the whole tensor.
+  /// Positions of `tensors` whose shape, type or bytes are not those of the first, over the whole tensor.
   static func divergent(_ tensors: [Tensor], audit: StorageAudit? = nil) throws -> [Int] {
     guard let first = tensors.first else { return [] }
     let head = try TensorReader(first)
     let others = try tensors.dropFirst().map { try TensorReader($0, audit: audit) }
-    var result: Set<Int> = []
+    var result = Set(tensors.indices.filter { tensors[$0].shape != first.shape || tensors[$0].dtype != first.dtype })
     var left: [UInt8] = []
     var right: [UInt8] = []
     var start = 0
