@@ -26,7 +26,7 @@ enum PairMeasurer {
       target: try target.makeReader(audit: audit), reference: try reference.makeReader(audit: audit),
       dtype: target.dtype == reference.dtype && !target.isSum && !reference.isSum ? target.dtype : nil,
       targetStart: targetStart, referenceStart: referenceStart,
-      rowLength: shape.count >= 2 ? shape.dropFirst().reduce(1, *) : 1)
+      rowLength: shape.count >= 2 ? TokenRows(shape: shape).length : 1)
     let measure: @Sendable (Range<Int>) throws -> MeasureAccumulator = { chunk in
       var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: chunk.lowerBound)
       try pair.add(chunk, blockBytes: blockBytes, to: &accumulator)
