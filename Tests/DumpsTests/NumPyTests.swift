@@ -149,6 +149,20 @@ import Testing
     #expect(damaged.skipped.map(\.name) == ["b"] && damaged.skipped.first?.why.contains("CRC-32") == true)
   }
 
+  @Test("packed bytes that are more than their array can need are not read")
+  func packedBeyondNeed() throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("packed", [UInt8](repeating: 0, count: 1 << 20))
+    for method in [Packing.Method.deflate, .latin1] {
+      let storage = StorageRegion(
+        path: scratch.path("packed"), offset: 0, byteCount: 128, packing: Packing(method: method, byteCount: 1 << 20))
+      let tensor = Tensor(name: "t", dtype: .uint8, shape: [128], strides: [1], storageOffset: 0, storage: storage)
+      let error = #expect(throws: DumpError.self) { try TensorReader(tensor) }
+      #expect(error?.message.contains("more than 128") == true, "\(error?.description ?? "")")
+    }
+  }
+
   @Test func aFlippedBitOfAnArchiveIsSaid() async throws {
     let scratch = try Scratch()
     defer { scratch.remove() }
