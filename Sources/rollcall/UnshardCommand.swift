@@ -106,7 +106,8 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     }
     let report = UnshardReport(
       written: joined.isEmpty ? nil : UnshardReport.Written(path: output, tensors: joined.count), rows: rows,
-      unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised)
+      unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised,
+      overlookedCount: dumps.set.overlooked.count)
     print(json ? try JSONText.of(report) : report.text)
     if !report.isComplete { throw ExitCode(2) }
   }
@@ -275,8 +276,12 @@ private struct UnshardReport: Encodable {
   var rows: [UnshardRow]
   var unreadable: [Unreadable]
   var unrecognised: [String]
+  /// Of these, dumps that nobody read.
+  var overlookedCount: Int
 
-  var isComplete: Bool { unreadable.isEmpty && !rows.isEmpty && rows.allSatisfy { $0.why == nil } }
+  var isComplete: Bool {
+    unreadable.isEmpty && overlookedCount == 0 && !rows.isEmpty && rows.allSatisfy { $0.why == nil }
+  }
 
   private enum CodingKeys: String, CodingKey {
     case schema
@@ -298,7 +303,8 @@ private struct UnshardReport: Encodable {
   var text: String {
     var lines = rows.map(\.line)
     lines += unreadable.map { "unreadable: \($0.file): \($0.why)" }
-    lines += unrecognised.map { "not a dump by its name: \($0)" }
+    lines += unrecognised.map { "not a dump of the layout by its name: \($0)" }
+    if overlookedCount > 0 { lines.append("dump files among these that nobody read: \(overlookedCount)") }
     lines.append(
       written.map { "\($0.tensors) of \(rows.count) tensors written to \($0.path)" } ?? "nothing was written")
     return lines.joined(separator: "\n")

@@ -131,6 +131,19 @@ import Testing
     }
   }
 
+  @Test func aDumpThatNobodyReadsIsNotComplete() async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        "\(Self.prelude)\ndump('tp1', 0, 'Block', 0, torch.ones(2))\nopen('tp1/notes.txt', 'w')",
+        directory: scratch.path)
+      let words = ["unshard", "tp1", "-o", "out.safetensors"]
+      #expect(try await rollcall.run(words).status == 0)
+      try scratch.write("tp1/block.bin", "x")
+      let outcome = try await rollcall.run(words)
+      #expect(outcome.status == 2 && outcome.output.contains("nobody read: 1"), "\(outcome.output)")
+    }
+  }
+
   @Test func aLastRankThatTheOthersCountIsMissed() async throws {
     try await with { rollcall, scratch in
       try await runPython(
