@@ -111,7 +111,10 @@ public struct Judge: Sendable {
   private func always(_ row: JudgedRow) -> Judgement? {
     let measures = row.measures
     if measures.elementCount == 0 {
-      return Judgement(verdict: .inconclusive, why: "the tensor is empty: nothing was compared")
+      // Only tensors of one shape are measured; of another type all bytes are called unequal.
+      return measures.byteEqual == 0
+        ? Judgement(verdict: .inconclusive, why: "the tensor is empty on both sides, and the types differ")
+        : Judgement(verdict: .pass, why: "empty on both sides")
     }
     if measures.nonfiniteTarget > 0 { return Judgement(verdict: .fail, why: nonfiniteText(measures)) }
     if measures.nonfiniteReference > 0 {

@@ -187,6 +187,30 @@ struct IncompletenessTests {
     #expect(entry.file == file && entry.values == ["settings"] && entry.why.contains("argparse.Namespace"))
   }
 
+  @Test(
+    "a tensor without elements on both sides is equal, and alone proves nothing",
+    arguments: [("float32", true, Verdict.pass), ("float32", false, .inconclusive), ("int32", true, .inconclusive)])
+  func empty(dtype: String, hasOther: Bool, verdict: Verdict) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, sys, torch
+      for side, dtype in (("reference", "float32"), ("target", sys.argv[1])):
+          os.makedirs(side)
+          torch.save({"hidden": torch.empty(0, 4, dtype=getattr(torch, dtype))}, f"{side}/layer00_Draft_rank0.pt")
+          if sys.argv[2] == "true":
+              torch.save({"hidden": torch.ones(3, 4)}, f"{side}/layer00_Block_rank0.pt")
+      """, [dtype, "\(hasOther)"], directory: scratch.path)
+    for policy in [NoisePolicy.measured(NoiseFloors()), .strict] {
+      let report = try await compare(scratch.path("reference"), scratch.path("target")) {
+        ($0.selection, $0.policy) = (.warmUp, policy)
+      }
+      #expect(report.verdict == verdict, "\(report.notes)")
+      #expect(report.rows.count == (hasOther ? 2 : 1))
+    }
+  }
+
   @Test("an expected layer that neither side has")
   func expectation() async throws {
     let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")

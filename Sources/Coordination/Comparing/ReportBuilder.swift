@@ -605,7 +605,7 @@ struct ReportBuilder {
   private func verdict(lines: [Line], coverage: ComparisonReport.Coverage, notes: inout [String]) -> Verdict {
     var verdicts = lines.map(\.judgement.verdict)
     var reasons: [String] = []
-    if coverage.compared == 0 { reasons.append("nothing was compared") }
+    if lines.allSatisfy({ ($0.outcome.measures?.elementCount ?? 0) == 0 }) { reasons.append("nothing was compared") }
     if !coverage.unmatched.isEmpty { reasons.append("\(coverage.unmatched.count) captures have no partner") }
     if !coverage.unreadable.isEmpty { reasons.append("\(coverage.unreadable.count) files or values could not be read") }
     if !matching.callProblems.isEmpty { reasons.append("the call is not certain") }
