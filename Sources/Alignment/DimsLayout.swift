@@ -161,7 +161,10 @@ struct DimsPlanner {
   private func items(_ views: [Tensor], _ kept: [Int], _ dims: DimsText) throws(AlignmentError) -> [Item] {
     let declared = (dims.sharded.map(\.axis) + dims.replicated).map(\.rawValue)
     func leaf(_ part: Int) -> ShardLayout { .whole(views[part].shape, kind: .single, part: part) }
-    if kept.count == 1 { return [Item(coordinates: [:], layout: leaf(kept[0]))] }
+    if kept.count == 1 {
+      for axis in declared { try checkComplete(axis, [rank(kept[0], on: axis)].compactMap { $0 }) }
+      return [Item(coordinates: [:], layout: leaf(kept[0]))]
+    }
     guard hasPlaces else {
       guard declared.count == 1 else {
         throw failure(
@@ -185,15 +188,7 @@ struct DimsPlanner {
       guard places.count == kept.count else {
         throw failure("the metadata of \(kept.count - places.count) ranks do not say where they stand on \(axis)")
       }
-      let size = places[0].size
-      guard places.allSatisfy({ $0.size == size }) else {
-        throw failure("the ranks disagree about the size of \(axis)")
-      }
-      let missing = Set(0..<min(size, 1 << 16)).subtracting(places.map(\.rank)).sorted()
-      guard missing.isEmpty else {
-        throw failure(
-          "\(axis) has \(size) ranks; missing: \(missing.prefix(8).map(String.init).joined(separator: ", "))")
-      }
+      try checkComplete(axis, places)
       used.append(axis)
     }
     let pseudo = Axis.recomputePseudo.rawValue
@@ -209,6 +204,18 @@ struct DimsPlanner {
         throw failure("rank positions \(other) and \(part) stand at the same place on \(axes)")
       }
       return Item(coordinates: coordinates, layout: leaf(part))
+    }
+  }
+
+  /// Every rank of an axis must be there, as the ranks themselves say.
+  private func checkComplete(_ axis: String, _ places: [ParallelRank]) throws(AlignmentError) {
+    guard let size = places.first?.size else { return }
+    guard places.allSatisfy({ $0.size == size }) else {
+      throw failure("the ranks disagree about the size of \(axis)")
+    }
+    let missing = Set(0..<min(size, 1 << 16)).subtracting(places.map(\.rank)).sorted()
+    guard missing.isEmpty else {
+      throw failure("\(axis) has \(size) ranks; missing: \(missing.prefix(8).map(String.init).joined(separator: ", "))")
     }
   }
 

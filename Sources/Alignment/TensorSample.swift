@@ -6,7 +6,7 @@ public struct TensorSample: Sendable, Hashable {
   public var ranges: [Range<Int>]
   /// Elements of one token row; the whole tensor for fewer than two dimensions.
   public var rowLength: Int
-  /// The rows, by index in dimension 0, that the ranges hold from end to end.
+  /// The token rows, by number, that the ranges hold from end to end.
   public var rows: [Int]
 
   public var elementCount: Int { ranges.reduce(0) { $0 + $1.count } }
@@ -14,15 +14,17 @@ public struct TensorSample: Sendable, Hashable {
 
   /// - Parameter limit: elements at most, and one row at least (cut to `limit` where a row is longer).
   public init(shape: [Int], limit: Int = 1 << 18) {
-    let count = shape.reduce(1, *)
-    let rowCount = shape.count >= 2 ? shape[0] : 1
-    rowLength = rowCount > 0 ? count / rowCount : 0
+    let tokens = TokenRows(shape: shape)
+    let rowCount = tokens.count
+    rowLength = tokens.length
     guard rowLength > 0 else {
       (ranges, rows) = ([], [])
       return
     }
     let wanted = max(1, min(rowCount, limit / rowLength))
-    rows = (0..<wanted).map { $0 * rowCount / wanted }
+    // As $0 * rowCount / wanted, whose product may not fit.
+    let (step, rest) = rowCount.quotientAndRemainder(dividingBy: wanted)
+    rows = (0..<wanted).map { $0 * step + $0 * rest / wanted }
     ranges = []
     for row in rows {
       let range = (row * rowLength)..<(row * rowLength + min(rowLength, limit))

@@ -1,3 +1,5 @@
+import Alignment
+
 /// How the values of a tensor are cut into token rows and chunks; a function of the shape alone.
 ///
 /// A chunk is as many whole rows as fit, or, where a row is longer than that, a piece of one row.
@@ -14,9 +16,9 @@ struct ChunkGrid: Sendable {
   private let wholeRows: Int
 
   init(shape: [Int], valuesPerElement: Int) {
-    let elements = shape.reduce(1, *)
-    rowCount = shape.count >= 2 && shape[0] > 0 ? shape[0] : 1
-    rowLength = elements / rowCount * valuesPerElement
+    let tokens = TokenRows(shape: shape)
+    rowCount = max(tokens.count, 1)
+    rowLength = tokens.length * valuesPerElement
     count = rowCount * rowLength
     wholeRows = rowLength > 0 ? Self.chunkValues / rowLength * rowLength : 0
   }

@@ -111,7 +111,10 @@ public struct Judge: Sendable {
   private func always(_ row: JudgedRow) -> Judgement? {
     let measures = row.measures
     if measures.elementCount == 0 {
-      return Judgement(verdict: .inconclusive, why: "the tensor is empty: nothing was compared")
+      // Only tensors of one shape are measured; of another type all bytes are called unequal.
+      return measures.byteEqual == 0
+        ? Judgement(verdict: .inconclusive, why: "the tensor is empty on both sides, and the types differ")
+        : Judgement(verdict: .pass, why: "empty on both sides")
     }
     if measures.nonfiniteTarget > 0 { return Judgement(verdict: .fail, why: nonfiniteText(measures)) }
     if measures.nonfiniteReference > 0 {
@@ -269,9 +272,10 @@ public struct Judge: Sendable {
         result.verdict = .fail
         result.why = "relative L2 \(short(row.measures.relL2)) is above \(ceiling), however slowly it grew"
       } else if let worst = tokens.first {
+        let distance = row.measures.tokenRelL2.isEmpty ? row.measures.worstToken?.relL2 : row.measures.tokenRelL2[worst]
         result.verdict = .fail
         result.why =
-          "token \(worst) is off by \(short(row.measures.tokenRelL2[worst])), far beyond the other tokens and stages"
+          "token \(worst) is off by \(short(distance ?? .nan)), far beyond the other tokens and stages"
       }
       result.tokens = tokens
       if let aside, let set = row.setAside {
@@ -295,7 +299,8 @@ public struct Judge: Sendable {
       if result.verdict == .pass, row.key.role == .output {
         if row.measures.relL2 >= walk.worst { walk.worstLayer = row.key.layer }
         walk.worst = max(walk.worst, row.measures.relL2)
-        walk.worstToken = max(walk.worstToken, tokenDistances(row.measures).max() ?? 0)
+        walk.worstToken = max(
+          walk.worstToken, tokenDistances(row.measures).max() ?? row.measures.worstToken?.relL2 ?? 0)
       }
       return result
     }
@@ -332,8 +337,12 @@ public struct Judge: Sendable {
   /// Token rows far beyond the other tokens, the stages before and rounding, worst first.
   private func tokens(_ row: JudgedRow, walk: Walk, floor: Double) -> [Int] {
     let distances = tokenDistances(row.measures)
-    guard distances.count > 1 else { return [] }
     let known = max(onset * walk.worstToken, 8 * floor)
+    if distances.isEmpty, let worst = row.measures.worstToken {
+      // Of so many rows one is no part of what the whole is off by.
+      return worst.relL2 <= max(8 * row.measures.relL2, known) ? [] : [worst.index]
+    }
+    guard distances.count > 1 else { return [] }
     guard !distances.allSatisfy({ $0 <= known }) else { return [] }
     let limit = max(8 * median(distances), known)
     return distances.indices.filter { distances[$0] > limit || distances[$0].isNaN }

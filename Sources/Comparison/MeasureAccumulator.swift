@@ -8,8 +8,7 @@ import TensorLanes
 /// tree, rows add in order within a chunk, and chunks in order. Chunks follow from the shape alone (`chunks`), so
 /// neither block size nor thread count nor CPU changes the bits.
 ///
-/// A token row is an index of dimension 0; a tensor with fewer than two dimensions is one row. Complex elements
-/// count as two values, packed 4-bit floats likewise.
+/// Token rows are those of `TokenRows`. Complex elements count as two values, packed 4-bit floats likewise.
 public struct MeasureAccumulator: Sendable {
   private let shape: [Int]
   private let valuesPerElement: Int
@@ -35,11 +34,16 @@ public struct MeasureAccumulator: Sendable {
   private var unequalBytes = 0
   private var unequalElements = 0
   private var comparedBytes = 0
+  /// Those that are closed; where they are not kept, of the open chunk alone.
   private var rows: [PairSums] = []
   private let keepsRows: Bool
+  /// The worst row where they are not kept.
+  private var worst: TokenMeasure?
 
-  /// Rows beyond this many are measured but not kept one by one.
+  /// Rows beyond this many are measured, but only the worst of them is kept, and none of rows shorter than `leastRow`.
   public static let rowLimit = 1 << 20
+  /// Values of a row that is judged where there are so many: noise is no share of what fewer values are.
+  static let leastRow = 32
 
   /// - Parameters:
   ///   - shape: logical shape of both sides.
@@ -126,6 +130,7 @@ public struct MeasureAccumulator: Sendable {
       row = PairSums()
     }
     row += next.row
+    if let found = next.worst, worst.map({ !$0.relL2.isNaN && !(found.relL2 <= $0.relL2) }) ?? true { worst = found }
     if next.maxDifference > maxDifference {
       maxDifference = next.maxDifference
       worstPosition = next.worstPosition
@@ -176,6 +181,7 @@ public struct MeasureAccumulator: Sendable {
       if position == chunkEnd {
         total += chunk
         chunk = PairSums()
+        if !keepsRows { foldRows() }
       }
     }
     return unequal
@@ -187,8 +193,27 @@ public struct MeasureAccumulator: Sendable {
     chunk += sums
     row += sums
     guard isRow else { return }
-    if keepsRows { rows.append(row) }
+    if grid.rowCount > 1, keepsRows || grid.rowLength >= Self.leastRow { rows.append(row) }
     row = PairSums()
+  }
+
+  /// Keeps the worst of the rows of the chunk that ends here. What a row is off by counts against its own norm, but no
+  /// less than a tenth of the chunk's usual one.
+  private mutating func foldRows() {
+    defer { rows.removeAll(keepingCapacity: true) }
+    // A row that is not finite is worst of all, the first of them.
+    if worst?.relL2.isNaN == true { return }
+    let usual = (rows.reduce(0) { $0 + $1.reference } / Double(max(rows.count, 1))).squareRoot()
+    let first = position / grid.rowLength - rows.count
+    for (index, row) in rows.enumerated() {
+      let least = (0.1 * usual) * (0.1 * usual)
+      let distance = Self.relative(row.difference, max(row.reference, least))
+      guard distance.isNaN || distance > worst?.relL2 ?? -1 else { continue }
+      let norms = (row.target * row.reference).squareRoot()
+      worst = TokenMeasure(
+        index: first + index, cos: distance.isFinite && norms > 0 ? row.dot / norms : .nan, relL2: distance)
+      if distance.isNaN { return }
+    }
   }
 
   private mutating func addRun(_ format: LaneFormat, _ run: PairRun) {
@@ -236,7 +261,7 @@ public struct MeasureAccumulator: Sendable {
     let norms = total.target == total.reference ? total.target : targetNorm * referenceNorm
     let alpha = total.reference > 0 ? total.dot / total.reference : nan
     let sum = total.target + total.reference
-    let worst = keepsRows ? worstRow : nil
+    let worst = keepsRows ? worstRow : worst
     let maxDifference = max(maxDifference, leastDifference)
     return Measures(
       cos: isFinite && hasBoth ? total.dot / norms : nan,

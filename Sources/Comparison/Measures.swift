@@ -25,9 +25,10 @@ public struct Measures: Sendable, Hashable, Codable {
   public var nonfiniteTarget: Int
   /// Elements compared
   public var elementCount: Int
-  /// The token row (index in dimension 0) that agrees least; nil for fewer than 2 rows.
+  /// The token row (`TokenRows`) that agrees least; nil for fewer than 2 rows. Of more rows than are kept one by one, its
+  /// distance is that from a row of a tenth of the usual size at least.
   public var worstToken: TokenMeasure?
-  /// Rows of dimension 0 in order; relative L2 a token (for the per-token strip). Empty where not kept.
+  /// Relative L2 of each token row in order (for the per-token strip). Empty where not kept.
   public var tokenRelL2: [Double]
   /// Coordinates of max|a-b|.
   public var worstCoordinate: [Int]
@@ -79,7 +80,7 @@ extension Measures {
   /// The same without some token rows: relative L2 and non-finite counts follow from the rows that are left, figures
   /// that do not are those of the whole.
   ///
-  /// - Parameter tokens: rows of dimension 0; ignored where rows were not kept.
+  /// - Parameter tokens: token rows; ignored where rows were not kept.
   public func without(_ tokens: Set<Int>) -> Measures {
     guard tokenRelL2.count == tokenNorms.count, !tokenRelL2.isEmpty else { return self }
     var result = self

@@ -3,6 +3,8 @@ struct CaptureLedger {
   private(set) var set: DumpSet
   /// The file that wrote each place.
   private var owners: [Place: String] = [:]
+  /// Of the file that captures came from last.
+  private var claims = (file: "", budget: RepetitionBudget())
 
   /// What may stand in a set only once.
   private struct Place: Hashable {
@@ -15,11 +17,19 @@ struct CaptureLedger {
 
   init(_ set: DumpSet) { self.set = set }
 
-  /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named.
+  /// Adds what one file holds. Where another file holds a capture of the same place, the later one is named; so is a
+  /// tensor whose reading would never end.
   mutating func add(_ captures: [Capture]) {
     var collision: (capture: Capture, owner: String)?
     var colliding: [String] = []
     for capture in captures {
+      if claims.file != capture.file { claims = (capture.file, RepetitionBudget()) }
+      do throws(DumpError) {
+        try claims.budget.take(capture.tensor)
+      } catch {
+        note(capture.file, error.reason, values: [capture.tensor.name])
+        continue
+      }
       let place = Place(
         rank: capture.rank, layer: capture.layer, stage: capture.stage, call: capture.call,
         tensor: capture.tensor.name)
@@ -29,6 +39,7 @@ struct CaptureLedger {
       } else {
         owners[place] = capture.file
         set.captures.append(capture)
+        if let size = capture.metadata?.statedWorldSize { noteWorldSize(size) }
       }
     }
     if let (capture, owner) = collision {
@@ -39,6 +50,12 @@ struct CaptureLedger {
             + "rank \(capture.rank)) as \(owner), which was taken; keep each side and each run in a directory of its "
             + "own", values: colliding))
     }
+  }
+
+  /// What one file says of how many ranks there are.
+  private mutating func noteWorldSize(_ size: Int) {
+    guard size > 0 else { return }
+    set.statedWorldSize = max(set.statedWorldSize ?? 0, min(size, SchemaSide.worldLimit))
   }
 
   mutating func add(_ values: [PlainCapture]) { set.plain += values }
@@ -54,6 +71,8 @@ struct CaptureLedger {
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }
+    // ATOM's weight files count the ranks of the whole run by it.
+    if case .int(let size) = dump.scalar("_tp_size") { noteWorldSize(size) }
     add(
       dump.tensors.map { tensor in
         var tensor = tensor

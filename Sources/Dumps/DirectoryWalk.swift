@@ -72,7 +72,17 @@ struct DirectoryWalk {
     }
     defer { closedir(directory) }
     var subdirectories: [String] = []
-    while let entry = readdir(directory) {
+    while true {
+      errno = 0
+      guard let entry = readdir(directory) else {
+        // The end, or an error of the file system: then more may stand there.
+        let code = errno
+        if code != 0 {
+          unreadable.append(
+            Unreadable(file: relative, why: "cannot be listed to its end: \(String(cString: strerror(code)))"))
+        }
+        break
+      }
       let decoded = withUnsafePointer(to: &entry.pointee.d_name) { pointer in
         pointer.withMemoryRebound(to: CChar.self, capacity: Int(NAME_MAX) + 1) {
           (valid: String(validatingCString: $0), bytes: [UInt8](UnsafeRawBufferPointer(start: $0, count: strlen($0))))

@@ -75,6 +75,8 @@ public struct DumpSet: Sendable {
   public var areChecksumsVerified = true
   /// Dumped values that are no tensors: request ids, flags, lists of lengths. They are no captures.
   public var plain: [PlainCapture]
+  /// Ranks of the run, as far as its files say: the largest that any of them states; nil where none does.
+  public var statedWorldSize: Int?
   /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
   /// prove nothing equal.
   public var statistics: [StatisticsCapture]

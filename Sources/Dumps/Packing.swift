@@ -54,6 +54,10 @@ extension Packing {
     guard count / Self.largestRatio <= byteCount else {
       throw refuse(.malformed, "\(byteCount) compressed bytes cannot unpack to \(count)")
     }
+    // Nor does one need so many: incompressible bytes stand in blocks as they are, and a character takes two at most.
+    guard byteCount <= (method == .deflate ? count + count / 1000 + 64 : 2 * count) else {
+      throw refuse(.malformed, "\(byteCount) packed bytes are more than \(count) can need")
+    }
     let packed = try file.bytes(at: offset, count: byteCount)
     var bytes = [UInt8](repeating: 0, count: count)
     let isWhole: Bool

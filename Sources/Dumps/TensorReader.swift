@@ -74,13 +74,21 @@ public final class TensorReader: Sendable {
     audit?.note(tensor.storage, (range.lowerBound * size)..<(range.upperBound * size), crc: crc)
   }
 
+  private func check(_ range: Range<Int>) throws(DumpError) {
+    guard range.lowerBound >= 0, range.upperBound <= elementCount else {
+      throw DumpError(
+        code: .malformed, file: tensor.storage.path, at: .key(tensor.name),
+        message: "elements \(range) are asked for, and it has \(elementCount)")
+    }
+  }
+
   /// Reads elements as contiguous little-endian bytes, with the conjugation and negation bits applied.
   ///
   /// - Parameters:
   ///   - range: logical row-major element numbers, inside `0..<elementCount`.
   ///   - bytes: afterwards exactly the elements' bytes; its memory is used again.
   public func read(_ range: Range<Int>, into bytes: inout [UInt8]) throws(DumpError) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    try check(range)
     let byteCount = range.count * tensor.dtype.byteCount
     if bytes.count > byteCount {
       bytes.removeLast(bytes.count - byteCount)
@@ -100,7 +108,7 @@ public final class TensorReader: Sendable {
   ///   - range: logical row-major element numbers, inside `0..<elementCount`.
   ///   - values: afterwards exactly the elements' numbers; its memory is used again.
   public func readDoubles(_ range: Range<Int>, into values: inout [Double]) throws(DumpError) {
-    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    try check(range)
     let dtype = tensor.dtype
     let perElement = dtype.valuesPerElement
     let count = range.count * perElement
@@ -130,7 +138,7 @@ public final class TensorReader: Sendable {
   /// The same into memory of just that size.
   public func read(_ range: Range<Int>, into target: UnsafeMutableRawBufferPointer) throws(DumpError) {
     let size = tensor.dtype.byteCount
-    precondition(range.lowerBound >= 0 && range.upperBound <= elementCount, "range outside the tensor")
+    try check(range)
     precondition(target.count == range.count * size, "memory of another size")
     guard !range.isEmpty else { return }
     if !pieces.isEmpty {

@@ -80,10 +80,14 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
       """, completion: .file())
   var knownGood: [String] = []
 
-  @Option(name: .long, help: "Ranks the reference must have (default: those that are there).")
+  @Option(
+    name: .long,
+    help: "Ranks the reference must have at least (default: as its dumps state, else those that are there).")
   var referenceWorldSize: Int?
 
-  @Option(name: .long, help: "Ranks the target must have (default: those that are there).")
+  @Option(
+    name: .long,
+    help: "Ranks the target must have at least (default: as its dumps state, else those that are there).")
   var targetWorldSize: Int?
 
   @Option(name: .long, help: "Slots of the batch, for --rule atom.")

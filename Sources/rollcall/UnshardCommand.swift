@@ -44,7 +44,9 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "Layout of the dump directory (default: as the files' names say).")
   var layout: DumpLayout?
 
-  @Option(name: .long, help: "Ranks that must be there (default: as many as the highest rank seen says).")
+  @Option(
+    name: .long,
+    help: "Ranks that must be there (default: as many as the dumps state, or the highest rank seen says).")
   var worldSize: Int?
 
   @Flag(name: .long, help: "Print one JSON document on standard output.")
@@ -60,9 +62,13 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     let dumps = try StoredDumps.load(
       directory: directory, layout: layout ?? DumpSetLoader.detectLayout(directory: directory))
     let seen = dumps.set.worldSizeSeen
-    let world = worldSize ?? max(dumps.worldSize ?? 0, seen)
+    let stated = dumps.set.statedWorldSize ?? 0
+    let world = worldSize ?? max(dumps.worldSize ?? 0, seen, stated)
     guard seen <= world else {
       throw UsageError(message: "--world-size is \(world), but rank \(seen - 1) is there")
+    }
+    if world < stated {
+      Console.error("The dumps state a world of \(stated) ranks; only the \(world) of --world-size are demanded.")
     }
     let reference = try reference.map {
       try StoredDumps.load(directory: $0, layout: layout ?? DumpSetLoader.detectLayout(directory: $0)).set
@@ -100,7 +106,8 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     }
     let report = UnshardReport(
       written: joined.isEmpty ? nil : UnshardReport.Written(path: output, tensors: joined.count), rows: rows,
-      unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised)
+      unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised,
+      overlookedCount: dumps.set.overlooked.count)
     print(json ? try JSONText.of(report) : report.text)
     if !report.isComplete { throw ExitCode(2) }
   }
@@ -269,8 +276,12 @@ private struct UnshardReport: Encodable {
   var rows: [UnshardRow]
   var unreadable: [Unreadable]
   var unrecognised: [String]
+  /// Of these, dumps that nobody read.
+  var overlookedCount: Int
 
-  var isComplete: Bool { unreadable.isEmpty && !rows.isEmpty && rows.allSatisfy { $0.why == nil } }
+  var isComplete: Bool {
+    unreadable.isEmpty && overlookedCount == 0 && !rows.isEmpty && rows.allSatisfy { $0.why == nil }
+  }
 
   private enum CodingKeys: String, CodingKey {
     case schema
@@ -292,7 +303,8 @@ private struct UnshardReport: Encodable {
   var text: String {
     var lines = rows.map(\.line)
     lines += unreadable.map { "unreadable: \($0.file): \($0.why)" }
-    lines += unrecognised.map { "not a dump by its name: \($0)" }
+    lines += unrecognised.map { "not a dump of the layout by its name: \($0)" }
+    if overlookedCount > 0 { lines.append("dump files among these that nobody read: \(overlookedCount)") }
     lines.append(
       written.map { "\($0.tensors) of \(rows.count) tensors written to \($0.path)" } ?? "nothing was written")
     return lines.joined(separator: "\n")

@@ -41,6 +41,15 @@ struct LogicalTensorTests {
     #expect(try all(sum, block: size) == whole.map(Double.init))
   }
 
+  @Test("rows are sampled evenly, however many there are", arguments: [(10, 4), (1 << 61, 1 << 10)])
+  func sample(rows: Int, limit: Int) {
+    let sample = TensorSample(shape: [rows, 1], limit: limit)
+    #expect(sample.rows.count == limit && sample.rows.first == 0)
+    let steps = Set(zip(sample.rows.dropFirst(), sample.rows).map { $0 - $1 })
+    #expect(steps.isSubset(of: [rows / limit, rows / limit + 1]), "\(steps)")
+    if rows == 10 { #expect(sample.rows == [0, 2, 5, 7]) }
+  }
+
   @Test("the planner tells slices, sums, replicas and fused blocks apart")
   func planner() throws {
     let files = try TensorFiles()

@@ -96,6 +96,17 @@ struct ShardRuleTests {
     #expect(error?.message.contains(message) == true, "\(error?.description ?? "")")
   }
 
+  @Test("one rank alone of an axis that has two is not the whole")
+  func lonelyRank() throws {
+    for text in ["t h[tp]", "t h # tp:replicated"] {
+      let error = #expect(throws: AlignmentError.self) {
+        _ = try plan([whole], metadata: [Self.place(text, ["tp": (0, 2)])])
+      }
+      #expect(error?.message.contains("tp has 2 ranks; missing: 1") == true, "\(error?.description ?? "")")
+      #expect(try plan([whole], metadata: [Self.place(text, ["tp": (0, 1)])]).plan.kind == .single)
+    }
+  }
+
   @Test("a rule that the data contradict says so, with both numbers")
   func contradicted() throws {
     let fused = blocks([32, 32], ranks: 2)

@@ -66,6 +66,19 @@ struct JudgeTests {
     #expect(judged[1].tokens == [777])
   }
 
+  @Test("one garbage token fails also where there are too many to be kept")
+  func tokenOfTooMany() {
+    var rows = [0.03, 1.4].map { distance in
+      var row = row("MoE", relL2: 0.012)
+      row.measures.worstToken = TokenMeasure(index: 700_001, cos: 0, relL2: distance)
+      return row
+    }
+    rows.append(row("Block", relL2: 0.012, tokens: [0.01, 0.012]))
+    let judged = Judge(policy: .measured(NoiseFloors())).judge(rows)
+    #expect(judged.map(\.verdict) == [.pass, .fail, .pass])
+    #expect(judged[1].tokens == [700_001] && judged[1].why?.contains("token 700001 is off by 1.4") == true)
+  }
+
   @Test("what is not finite never passes under any policy")
   func nonfinite() {
     for policy in [

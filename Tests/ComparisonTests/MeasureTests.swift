@@ -45,6 +45,47 @@ struct MeasureTests {
     }
   }
 
+  @Test("a batch of one has the rows of its tokens", arguments: [[1, 37, 53], [1, 1, 37, 53], [37, 53]])
+  func batchOfOne(shape: [Int]) {
+    let b = values(37 * 53, 1)
+    var a = b
+    a[5 * 53 + 3] = -a[5 * 53 + 3]
+    let found = measures(a, b, shape: shape)
+    #expect(found.tokenRelL2.count == 37 && found.tokenRelL2.filter { $0 > 0 }.count == 1)
+    #expect(found.worstToken?.index == 5)
+  }
+
+  @Test("of more rows than are kept the worst is, however they are cut")
+  func manyRows() throws {
+    let (length, wrong) = (32, 700_001)
+    let shape = [MeasureAccumulator.rowLimit + 3, length]
+    var whole = MeasureAccumulator(shape: shape, valuesPerElement: 1)
+    var merged = whole
+    for chunk in MeasureAccumulator.chunks(shape: shape, valuesPerElement: 1) {
+      // Of ones, in bfloat16.
+      var words = Array(repeating: UInt16(0x3F80), count: chunk.count)
+      // A row of almost nothing is further off against itself, and no part of anything.
+      func set(_ row: Int, _ word: UInt16) {
+        guard chunk.contains(row * length) else { return }
+        for place in 0..<length { words[row * length - chunk.lowerBound + place] = word }
+      }
+      set(9, 0x3080)
+      let reference = words.withUnsafeBytes { Array($0) }
+      set(9, 0x3180)
+      set(wrong, 0xBF80)
+      let target = words.withUnsafeBytes { Array($0) }
+      var part = MeasureAccumulator(shape: shape, valuesPerElement: 1, startingAt: chunk.lowerBound)
+      part.add(.bfloat16, target: target, reference: reference)
+      whole.add(.bfloat16, target: target, reference: reference)
+      merged.merge(part)
+    }
+    for found in [whole.measures, merged.measures] {
+      #expect(found.tokenRelL2.isEmpty && found.elementCount == shape[0] * length)
+      let worst = try #require(found.worstToken)
+      #expect(worst.index == wrong && abs(worst.relL2 - 2) < 1e-9 && abs(worst.cos + 1) < 1e-9, "\(worst)")
+    }
+  }
+
   @Test("agree with PyTorch in double precision to 1e-12")
   func torch() async throws {
     let shape = [37, 53]

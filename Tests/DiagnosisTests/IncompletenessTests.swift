@@ -32,6 +32,50 @@ struct IncompletenessTests {
     #expect(finding.ranks == [1])
   }
 
+  @Test(
+    "a last rank without files is named where the others say how many there are",
+    arguments: [(DumpLayout.sglang, ""), (.sglang, "t h # tp:replicated"), (.weights, "")], [true, false])
+  func statedWorld(form: (layout: DumpLayout, dims: String), isLost: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, sys, torch
+      root, layout, dims, lost = sys.argv[1:]
+      torch.manual_seed(1)
+      value = torch.randn(8, 16)
+      for size in (1, 2):
+          for rank in range(1 if lost == "true" else size):
+              folder = f"{root}/tp{size}"
+              os.makedirs(folder, exist_ok=True)
+              if layout == "weights":
+                  held = {"_tp_rank": rank, "_tp_size": size, "_layer": 0, "model.layers.0.norm.weight": value}
+                  torch.save(held, f"{folder}/weight_rank{rank}_layer0.pt")
+                  continue
+              tags = {"step": 0, "rank": rank, "dump_index": 1, "name": "norm"}
+              meta = dict(tags, world_size=size, sglang_parallel_info={"tp_rank": rank, "tp_size": size})
+              if dims: meta["dims"] = dims
+              name = "___".join(f"{key}={value}" for key, value in tags.items())
+              torch.save({"value": value, "meta": meta}, f"{folder}/{name}.pt")
+      """, [scratch.path, form.layout.rawValue, form.dims, "\(isLost)"])
+    func side(_ size: Int, given: Int? = nil) throws -> ComparisonSide {
+      let set = try DumpSetLoader.load(
+        directory: scratch.path("tp\(size)"), layout: form.layout, verifyChecksums: false)
+      return ComparisonSide(set: set, worldSize: given)
+    }
+    let selection: CallSelection = form.layout == .weights ? .warmUp : .number(0)
+    let report = try await DumpComparer.compare(
+      ComparisonRequest(reference: try side(1), target: try side(2), selection: selection))
+    #expect(report.verdict == (isLost ? .inconclusive : .pass), "\(report.rows) \(report.notes)")
+    #expect(report.target.worldSize == 2 && report.rows.allSatisfy { $0.verdict != .fail })
+    #expect(report.findings.filter { $0.cause == "incomplete-ranks" }.map(\.ranks) == (isLost ? [[1]] : []))
+    // Who says that one rank is enough hears that the dumps say otherwise.
+    let doubted = try await DumpComparer.compare(
+      ComparisonRequest(reference: try side(1), target: try side(2, given: 1), selection: selection))
+    #expect(doubted.verdict == report.verdict)
+    #expect(doubted.notes.contains { $0.contains("state a world of 2 ranks, and 1") } == isLost, "\(doubted.notes)")
+  }
+
   @Test("one file of one rank that is gone")
   func missingFile() async throws {
     let (reference, target) = try await pair("file")
@@ -101,6 +145,29 @@ struct IncompletenessTests {
     try file.close()
   }
 
+  @Test(
+    "views that would take a year to read are named and not read",
+    arguments: [58, 61])
+  func repetition(exponent: Int) async throws {
+    let (source, other) = try await pair("repetition-\(exponent)")
+    let reference = try await Workload.shared.copy(source, name: "repetition-\(exponent)-reference")
+    for side in [reference, other] {
+      try await runPython(
+        """
+        import sys, torch
+        kept = torch.zeros(20, 4, dtype=torch.bfloat16)
+        view = torch.zeros(1, 1, dtype=torch.bfloat16).expand(1 << \(exponent), 1)
+        torch.save({"hidden": kept, "output_fields": {"view": view}}, sys.argv[1])
+        """, ["\(side)/layer01_Wide_rank0_call001.pt"])
+    }
+    let report = try await compare(reference, other)
+    #expect(report.verdict == .inconclusive)
+    let named = report.coverage.unreadable
+    #expect(named.count == 2 && named.allSatisfy { $0.file == "layer01_Wide_rank0_call001.pt" }, "\(named)")
+    #expect(named.allSatisfy { $0.why.contains("which is not read") && $0.values == ["output_fields.view"] })
+    #expect(report.rows.contains { $0.stage == "Wide" && $0.tensor == "hidden" })
+  }
+
   @Test("one value that nobody can take, and nothing else is wrong")
   func opaqueValue() async throws {
     let (reference, target) = try await pair("opaque")
@@ -118,6 +185,30 @@ struct IncompletenessTests {
     #expect(report.coverage.unmatched.isEmpty && report.coverage.unreadable.count == 1)
     let entry = try #require(report.coverage.unreadable.first)
     #expect(entry.file == file && entry.values == ["settings"] && entry.why.contains("argparse.Namespace"))
+  }
+
+  @Test(
+    "a tensor without elements on both sides is equal, and alone proves nothing",
+    arguments: [("float32", true, Verdict.pass), ("float32", false, .inconclusive), ("int32", true, .inconclusive)])
+  func empty(dtype: String, hasOther: Bool, verdict: Verdict) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, sys, torch
+      for side, dtype in (("reference", "float32"), ("target", sys.argv[1])):
+          os.makedirs(side)
+          torch.save({"hidden": torch.empty(0, 4, dtype=getattr(torch, dtype))}, f"{side}/layer00_Draft_rank0.pt")
+          if sys.argv[2] == "true":
+              torch.save({"hidden": torch.ones(3, 4)}, f"{side}/layer00_Block_rank0.pt")
+      """, [dtype, "\(hasOther)"], directory: scratch.path)
+    for policy in [NoisePolicy.measured(NoiseFloors()), .strict] {
+      let report = try await compare(scratch.path("reference"), scratch.path("target")) {
+        ($0.selection, $0.policy) = (.warmUp, policy)
+      }
+      #expect(report.verdict == verdict, "\(report.notes)")
+      #expect(report.rows.count == (hasOther ? 2 : 1))
+    }
   }
 
   @Test("an expected layer that neither side has")

@@ -3,6 +3,8 @@ import Comparison
 import Coordination
 import Diagnosis
 import Dumps
+import Reporting
+import TestSupport
 import Testing
 
 /// What honest noise may be: theory, floors, set-aside tokens, classes of layers.
@@ -141,6 +143,27 @@ struct NoiseTests {
     }
     #expect(verdict(0.4) == .pass)
     #expect(verdict(0.6) == .inconclusive)
+  }
+
+  @Test("a token of a batch of one is judged by itself", arguments: [false, true])
+  func batchOfOne(isWrong: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, torch
+      torch.manual_seed(5)
+      # So many tokens that the whole is off by less than a stage may add.
+      reference = torch.randn(1, 40960, 32)
+      target = reference * (1 + 0.002 * torch.randn_like(reference))
+      if \(isWrong ? 1 : 0): target[0, 1234] = torch.randn(32)
+      for side, hidden in (("reference", reference), ("target", target)):
+          os.makedirs(side)
+          torch.save({"hidden": hidden.bfloat16()}, f"{side}/layer00_MLP_rank0_call000.pt")
+      """, directory: scratch.path)
+    let report = try await compare(scratch.path("reference"), scratch.path("target")) { $0.selection = .number(0) }
+    #expect(report.verdict == (isWrong ? .fail : .pass), "\(report.notes)")
+    if isWrong { #expect(report.rows.first?.why?.contains("token 1234 is off") == true, "\(report.rows)") }
   }
 
   @Test("classes of layers")

@@ -130,4 +130,39 @@ struct ShapeMismatchTests {
       }
     }
   }
+
+  @Test("ranks whose tokens would add up and whose widths differ")
+  func ranksOfUnequalWidth() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, torch
+      for side, parts in (("reference", [(8, 64)]), ("target", [(4, 64), (4, 32)])):
+          os.makedirs(side)
+          for rank, shape in enumerate(parts):
+              hidden = torch.ones(shape)
+              torch.save({"hidden": hidden, "shape": shape}, f"{side}/layer00_Block_rank{rank}_call000.pt")
+      """, directory: scratch.path)
+    let report = try await compare(scratch.path("reference"), scratch.path("target")) { $0.selection = .number(0) }
+    #expect(report.verdict == .fail, "\(report.notes)")
+    #expect(report.rows.first?.why?.contains("[4, 64], [4, 32]") == true, "\(report.rows)")
+  }
+
+  @Test("integers with a sign and without are compared as integers", arguments: [0, 1])
+  func integers(difference: Int) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, torch
+      for side, value, dtype in (("reference", 2 ** 53, torch.int64), ("target", 2 ** 53 + \(difference), torch.uint64)):
+          os.makedirs(side)
+          hidden = torch.tensor([7, value, 9], dtype=torch.int64).to(dtype)
+          torch.save({"hidden": hidden}, f"{side}/layer00_Ids_rank0.pt")
+      """, directory: scratch.path)
+    let report = try await compare(scratch.path("reference"), scratch.path("target")) { $0.selection = .warmUp }
+    #expect((report.verdict == .pass) == (difference == 0), "\(report.rows)")
+    #expect(report.rows.first?.measures?.unequalElements == difference)
+  }
 }

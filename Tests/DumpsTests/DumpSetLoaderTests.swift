@@ -52,6 +52,24 @@ import Testing
       ])
   }
 
+  @Test func manyViewsOfOneFileThatRepeatItsBytesMeetALimit() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    // Each claims 2^38 bytes of four, and fifty may not what four may.
+    try await runPython(
+      """
+      import torch
+      view = torch.ones(1)
+      torch.save({"hidden": view, "output_fields": {f"v{i}": view.expand(1 << 36) for i in range(50)}},
+                 "layer00_Block_rank0.pt")
+      torch.save({"hidden": view.expand(1 << 36)}, "layer01_Block_rank0.pt")
+      """, directory: scratch.path)
+    let set = try DumpSetLoader.load(directory: scratch.path, layout: .atom)
+    #expect(set.captures.count { $0.layer == 0 } == 4 && set.captures.count { $0.layer == 1 } == 1)
+    #expect(set.unreadable.count == 47 && set.unreadable.allSatisfy { $0.why.contains("which is not read") })
+    #expect(set.unreadable.first?.values == ["output_fields.v3"], "\(set.unreadable.first.debugDescription)")
+  }
+
   @Test func takesTimesFromTheManifest() async throws {
     let corpus = try await Corpus("atom")
     let file = "one/layer100_MoE_rank0.pt"

@@ -45,6 +45,21 @@ import Testing
     #expect(rank.ranks == [1])
   }
 
+  @Test func aStepWhoseCallsCannotBeCountedIsACallItself() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import numpy, os
+      for step, count in ((9223372036854, 900000), (1, 2)):
+          folder = f"step{step}/rank0/dump_tensor_data"
+          os.makedirs(folder)
+          numpy.save(f"{folder}/Module.layers.0.mlp.MLP.forward.{count}.output.0.npy", numpy.ones(2))
+      """, directory: scratch.path)
+    let set = try DumpSetLoader.load(directory: scratch.path, layout: .msprobe)
+    #expect(Set(set.captures.map(\.call)) == [9_223_372_036_854, 1_000_002], "\(set.unreadable)")
+  }
+
   @Test("one step: the n-th run of a module is its call; arrays of NumPy stand for tensors")
   func countsCalls() async throws {
     let set = try DumpSetLoader.load(directory: try await folder("calls"), layout: .msprobe)

@@ -122,6 +122,47 @@ import Testing
     #expect(dump.skipped.allSatisfy { $0.why.contains("compressed (method 12)") && $0.why.contains("numpy.savez") })
   }
 
+  @Test("an array whose header is no whole number of elements is checked as the others are", arguments: [false, true])
+  func misalignedHeader(verifyChecksums: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import struct, zipfile
+      with zipfile.ZipFile("odd.npz", "w") as archive:
+          for name in ("a", "b"):
+              header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (4,), }"
+              header += b" " * (-(10 + len(header) + 1) % 8 + 3) + b"\\n"
+              data = b"\\x93NUMPY\\x01\\x00" + struct.pack("<H", len(header)) + header + struct.pack("<4d", 1, 2, 3, 4)
+              archive.writestr(name + ".npy", data)
+      """, directory: scratch.path)
+    let path = scratch.path("odd.npz")
+    let tensors = try DumpFileReader.read(path: path, verifyChecksums: verifyChecksums).tensors
+    #expect(tensors.map(\.name) == ["a", "b"])
+    let storage = try #require(tensors.last?.storage)
+    #expect(storage.checksum == nil && storage.byteCount == 32)
+    var bytes = Array(try Data(contentsOf: URL(filePath: path)))
+    bytes[storage.offset + 9] ^= 1
+    try scratch.write("odd.npz", bytes)
+    let damaged = try DumpFileReader.read(path: path, verifyChecksums: verifyChecksums)
+    #expect(damaged.tensors.map(\.name) == ["a"])
+    #expect(damaged.skipped.map(\.name) == ["b"] && damaged.skipped.first?.why.contains("CRC-32") == true)
+  }
+
+  @Test("packed bytes that are more than their array can need are not read")
+  func packedBeyondNeed() throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("packed", [UInt8](repeating: 0, count: 1 << 20))
+    for method in [Packing.Method.deflate, .latin1] {
+      let storage = StorageRegion(
+        path: scratch.path("packed"), offset: 0, byteCount: 128, packing: Packing(method: method, byteCount: 1 << 20))
+      let tensor = Tensor(name: "t", dtype: .uint8, shape: [128], strides: [1], storageOffset: 0, storage: storage)
+      let error = #expect(throws: DumpError.self) { try TensorReader(tensor) }
+      #expect(error?.message.contains("more than 128") == true, "\(error?.description ?? "")")
+    }
+  }
+
   @Test func aFlippedBitOfAnArchiveIsSaid() async throws {
     let scratch = try Scratch()
     defer { scratch.remove() }

@@ -63,6 +63,26 @@ import Testing
     #expect(dump.skipped.map(\.name) == ["a.b"])
   }
 
+  @Test(
+    "keys that only look alike do not hold one value",
+    arguments: [
+      // é in one piece and in two; two lone surrogates, as Python writes them.
+      [[0xC3, 0xA9], [0x65, 0xCC, 0x81]], [[0xED, 0xA0, 0x80], [0xED, 0xA0, 0x81]],
+    ] as [[[UInt8]]])
+  func similarKeys(keys: [[UInt8]]) throws {
+    var pickle = [0x80, 4] + Array("}".utf8)
+    for (number, key) in keys.enumerated() {
+      pickle += [0x8C, UInt8(key.count)] + key + [UInt8(ascii: "K"), UInt8(number), UInt8(ascii: "s")]
+    }
+    let dump = try read(pickle + [0x2E])
+    #expect(dump.scalars.map(\.value) == [.int(0)])
+    #expect(dump.skipped.map(\.why) == ["a second value of this name"])
+    // The same key again holds its last value.
+    let twice = text("a") + Array("K\u{1}s".utf8) + text("a") + Array("K\u{2}s.".utf8)
+    let again = try read([0x80, 4] + Array("}".utf8) + twice)
+    #expect(again.scalars.map(\.value) == [.int(2)] && again.skipped.isEmpty)
+  }
+
   @Test("zip files whose directory lies", arguments: StoredZip.Lie.allCases)
   func refusesLyingDirectories(lie: StoredZip.Lie) throws {
     let scratch = try Scratch()

@@ -5,7 +5,8 @@ import Testing
 /// Files beside the dumps that no layout places.
 @Suite(.timeLimit(.minutes(2))) struct OverlookedTests {
   @Test(arguments: [
-    ("layer02-Block-rank0.npy", 2), ("more/Block.npz", 2), ("model.safetensors", 2), ("notes.txt", 0), ("run.json", 0),
+    ("layer02-Block-rank0.npy", 2), ("more/Block.npz", 2), ("model.safetensors", 2), ("block.bin", 2),
+    ("block.ckpt", 2), ("notes.txt", 0), ("run.json", 0),
   ])
   func aDumpThatNobodyReadsIsNoPass(_ file: String, status: Int) async throws {
     try await Scratch.with { scratch in

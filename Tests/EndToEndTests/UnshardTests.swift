@@ -131,6 +131,40 @@ import Testing
     }
   }
 
+  @Test func aDumpThatNobodyReadsIsNotComplete() async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        "\(Self.prelude)\ndump('tp1', 0, 'Block', 0, torch.ones(2))\nopen('tp1/notes.txt', 'w')",
+        directory: scratch.path)
+      let words = ["unshard", "tp1", "-o", "out.safetensors"]
+      #expect(try await rollcall.run(words).status == 0)
+      try scratch.write("tp1/block.bin", "x")
+      let outcome = try await rollcall.run(words)
+      #expect(outcome.status == 2 && outcome.output.contains("nobody read: 1"), "\(outcome.output)")
+    }
+  }
+
+  @Test func aLastRankThatTheOthersCountIsMissed() async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        """
+        import os, torch
+        os.makedirs("tp4")
+        for rank in range(3):
+            tags = {"step": 0, "rank": rank, "dump_index": 1, "name": "X"}
+            meta = dict(tags, world_size=4, sglang_parallel_info={"tp_rank": rank, "tp_size": 4})
+            name = "___".join(f"{key}={value}" for key, value in tags.items())
+            torch.save({"value": torch.randn(6, 2), "meta": meta}, f"tp4/{name}.pt")
+        """, directory: scratch.path)
+      let words = ["unshard", "tp4", "-o", "out.safetensors", "--rule", "X=1", "--json"]
+      let lost = try await rollcall.run(words)
+      #expect(lost.status == 2, "\(lost.output)\(lost.errorOutput)")
+      #expect(try rows(lost).compactMap { $0["why"] as? String } == ["rank 3 of 4 is missing"])
+      let given = try await rollcall.run(words + ["--world-size", "3"])
+      #expect(given.status == 0 && given.errorOutput.contains("state a world of 4 ranks"), "\(given.errorOutput)")
+    }
+  }
+
   @Test func aReferenceTellsTheLayoutAndDoubtIsRefused() async throws {
     try await with { rollcall, scratch in
       let script = """

@@ -29,7 +29,7 @@ struct CaptureIndex: Sendable {
       kept.removeAll { $0.modified < start }
     }
     ranks = Set(kept.map(\.rank)).sorted()
-    worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, (side.set.captures.map(\.rank).max() ?? -1) + 1)
+    worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, side.set.worldSizeSeen, side.set.statedWorldSize ?? 0)
     var parts: [CaptureKey: [Int?: [Int: [CaptureKey: Capture]]]] = [:]
     for original in kept.sorted(by: { $0.file < $1.file }) {
       let own = CaptureKey(original)

@@ -300,9 +300,9 @@ struct CaptureMatching: Sendable {
         let ranks = index.captures[key]?[choice.call], ranks.count == index.worldSize
       else { continue }
       let tensors = ranks.keys.sorted().compactMap { ranks[$0]?.tensor }
-      guard tensors.allSatisfy({ $0.shape.count > 1 && $0.shape.first == each && $0.dtype.isFloatingPoint }) else {
-        continue
-      }
+      guard let first = tensors.first, first.shape.count > 1, first.shape[0] == each, first.dtype.isFloatingPoint,
+        tensors.allSatisfy({ $0.shape == first.shape && $0.dtype == first.dtype })
+      else { continue }
       looked += 1
       if let others = try? PairMeasurer.divergent(tensors), others.isEmpty { return false }
     }

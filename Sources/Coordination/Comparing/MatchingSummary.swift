@@ -12,12 +12,19 @@ struct SideSummary: Sendable, Codable {
     var stage: String
   }
 
+  struct WorldSizes: Sendable, Codable {
+    var given: Int
+    var stated: Int
+  }
+
   var root: String
   var worldSize: Int
   /// Ranks with a capture.
   var ranks: [Int]
-  /// The world size was given, not taken from the files.
+  /// The world size was given, or stated by the dumps, not taken from the files that are there.
   var isWorldSizeStated: Bool
+  /// Where what was given and what the dumps state are not the same: both; nil in measures of an earlier version.
+  var worldSizes: WorldSizes?
   var startTime: Int64?
   var stale: [StaleCapture]
   var duplicates: [String]
@@ -30,7 +37,12 @@ struct SideSummary: Sendable, Codable {
     root = index.side.set.root
     worldSize = index.worldSize
     ranks = index.ranks
-    isWorldSizeStated = index.side.worldSize != nil
+    isWorldSizeStated = index.side.worldSize != nil || index.side.set.statedWorldSize != nil
+    if let given = index.side.worldSize, let stated = index.side.set.statedWorldSize, given != stated,
+      max(given, stated) > index.side.set.worldSizeSeen
+    {
+      worldSizes = WorldSizes(given: given, stated: stated)
+    }
     startTime = index.side.startTime
     stale = index.stale.map { StaleCapture(file: $0.file, rank: $0.rank, layer: $0.layer, stage: $0.stage) }
     duplicates = index.duplicates

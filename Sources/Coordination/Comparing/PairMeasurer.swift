@@ -26,7 +26,7 @@ enum PairMeasurer {
       target: try target.makeReader(audit: audit), reference: try reference.makeReader(audit: audit),
       dtype: target.dtype == reference.dtype && !target.isSum && !reference.isSum ? target.dtype : nil,
       targetStart: targetStart, referenceStart: referenceStart,
-      rowLength: shape.count >= 2 ? shape.dropFirst().reduce(1, *) : 1)
+      rowLength: shape.count >= 2 ? TokenRows(shape: shape).length : 1)
     let measure: @Sendable (Range<Int>) throws -> MeasureAccumulator = { chunk in
       var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: chunk.lowerBound)
       try pair.add(chunk, blockBytes: blockBytes, to: &accumulator)
@@ -39,15 +39,39 @@ enum PairMeasurer {
     for part in parts { whole.merge(part) }
     var measures = whole.measures
     if target.dtype != reference.dtype { measures.byteEqual = 0 }
+    let isWide = Set([target.dtype, reference.dtype]) == [.int64, .uint64] && !target.isSum && !reference.isSum
+    if isWide, measures.maxAbs == 0 {
+      let unequal = try unequalIntegers(pair, chunks: chunks)
+      if unequal > 0 { (measures.maxAbs, measures.unequalElements) = (1, unequal) }
+    }
     return measures
   }
 
-  /// Positions of `tensors` whose bytes are not those of the first, over the whole tensor.
+  /// Integers of 64 bits, with a sign and without, that are one as doubles and not the same bits.
+  private static func unequalIntegers(_ pair: OpenPair, chunks: [Range<Int>]) throws -> Int {
+    var (left, right) = (pair.target, pair.reference)
+    var bytes: (left: [UInt8], right: [UInt8]) = ([], [])
+    var unequal = 0
+    for chunk in chunks {
+      for start in stride(from: chunk.lowerBound, to: chunk.upperBound, by: blockBytes / 8) {
+        let end = min(start + blockBytes / 8, chunk.upperBound)
+        try left.readBytes((pair.targetStart + start)..<(pair.targetStart + end), into: &bytes.left)
+        try right.readBytes((pair.referenceStart + start)..<(pair.referenceStart + end), into: &bytes.right)
+        if MeasureAccumulator.areSameBytes(bytes.left, bytes.right) { continue }
+        unequal += stride(from: 0, to: bytes.left.count, by: 8).count {
+          bytes.left[$0..<($0 + 8)] != bytes.right[$0..<($0 + 8)]
+        }
+      }
+    }
+    return unequal
+  }
+
+  /// Positions of `tensors` whose shape, type or bytes are not those of the first, over the whole tensor.
   static func divergent(_ tensors: [Tensor], audit: StorageAudit? = nil) throws -> [Int] {
     guard let first = tensors.first else { return [] }
     let head = try TensorReader(first)
     let others = try tensors.dropFirst().map { try TensorReader($0, audit: audit) }
-    var result: Set<Int> = []
+    var result = Set(tensors.indices.filter { tensors[$0].shape != first.shape || tensors[$0].dtype != first.dtype })
     var left: [UInt8] = []
     var right: [UInt8] = []
     var start = 0

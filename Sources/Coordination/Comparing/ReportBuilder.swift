@@ -82,7 +82,12 @@ struct ReportBuilder {
   /// A world size that nobody stated is what the files say: a lost last rank would not be missed.
   private var worldSizeNotes: [String] {
     [("reference", matching.reference), ("target", matching.target)].compactMap { name, index in
-      guard !index.isWorldSizeStated, request.rank == nil else { return nil }
+      guard request.rank == nil else { return nil }
+      if let sizes = index.worldSizes {
+        return "the \(name)'s dumps state a world of \(sizes.stated) ranks, and \(sizes.given) were said to be there: "
+          + "\(index.worldSize) are expected"
+      }
+      guard !index.isWorldSizeStated else { return nil }
       return "the \(name)'s world size, \(index.worldSize), is taken from the files that are there; state it "
         + "(--\(name)-world-size) to have a missing rank named"
     }
@@ -600,7 +605,7 @@ struct ReportBuilder {
   private func verdict(lines: [Line], coverage: ComparisonReport.Coverage, notes: inout [String]) -> Verdict {
     var verdicts = lines.map(\.judgement.verdict)
     var reasons: [String] = []
-    if coverage.compared == 0 { reasons.append("nothing was compared") }
+    if lines.allSatisfy({ ($0.outcome.measures?.elementCount ?? 0) == 0 }) { reasons.append("nothing was compared") }
     if !coverage.unmatched.isEmpty { reasons.append("\(coverage.unmatched.count) captures have no partner") }
     if !coverage.unreadable.isEmpty { reasons.append("\(coverage.unreadable.count) files or values could not be read") }
     if !matching.callProblems.isEmpty { reasons.append("the call is not certain") }

@@ -117,7 +117,8 @@ struct RoutingWalk {
       note(flips, outcome.key)
     }
     suspect(outcome, noise: noise)
-    guard let first = flipped.min(), let count = outcome.shape.first else { return nil }
+    guard let first = flipped.min(), !outcome.shape.isEmpty else { return nil }
+    let count = TokenRows(shape: outcome.shape).count
     let why =
       isSure
       ? "tokens took another expert at a near-tie of the router's scores"

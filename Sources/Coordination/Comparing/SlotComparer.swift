@@ -188,7 +188,8 @@ private struct SlotReport {
     let unread = request.target.set.overlooked + (single?.set.overlooked ?? [])
     let isComplete =
       unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty && unread.isEmpty
-    if !isComplete || coverage.compared == 0 { verdicts.append(.inconclusive) }
+    let isNothing = stages.allSatisfy { $0.measures.allSatisfy { $0.measures.elementCount == 0 } }
+    if !isComplete || isNothing { verdicts.append(.inconclusive) }
     var notes = ["slots: byte equality decides, cosine only explains"]
     if let first = unread.first {
       notes.append(
@@ -218,7 +219,8 @@ private struct SlotReport {
   }
 
   private func isEqual(_ measures: Measures) -> Bool {
-    measures.byteEqual == 1 && measures.nonfiniteTarget == 0 && measures.nonfiniteReference == 0
+    measures.elementCount == 0
+      || measures.byteEqual == 1 && measures.nonfiniteTarget == 0 && measures.nonfiniteReference == 0
   }
 
   private var firstDivergence: SlotMeasurer.Stage? {
@@ -244,7 +246,7 @@ private struct SlotReport {
     var verdict = isEqual(measures) ? Verdict.pass : .fail
     var why: String?
     if measures.elementCount == 0 {
-      (verdict, why) = (.inconclusive, "the tensor is empty: nothing was compared")
+      (verdict, why) = (.pass, "empty in every slot")
     } else if measures.nonfiniteTarget + measures.nonfiniteReference > 0 {
       why =
         single == nil

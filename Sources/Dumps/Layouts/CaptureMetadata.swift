@@ -16,6 +16,16 @@ public struct CaptureMetadata: Sendable, Hashable, Codable {
   }
 }
 
+extension CaptureMetadata {
+  /// Ranks that the run had: its world size, else its longest parallel axis, so many at least. Nil where neither is
+  /// stated.
+  var statedWorldSize: Int? {
+    if let world = values["world_size"].flatMap({ Int($0) }), world > 0 { return world }
+    // What was computed again, and the stages that one rank holds, make no ranks.
+    return parallel.filter { !["recompute_pseudo", "vpp"].contains($0.key) }.map(\.value.size).max()
+  }
+}
+
 /// A rank's place on one parallel axis.
 public struct ParallelRank: Sendable, Hashable, Codable {
   /// From 0 to `size` - 1.

@@ -16,9 +16,17 @@ enum NPZFile {
           continue
         }
         guard let record = try zip.record(recordName, orElse: "save the arrays with numpy.savez") else { continue }
-        dump.tensors.append(
-          try NPYFile.tensor(
-            name, in: file, offset: record.offset, byteCount: record.byteCount, checksum: record.checksum))
+        let tensor = try NPYFile.tensor(
+          name, in: file, offset: record.offset, byteCount: record.byteCount, checksum: record.checksum)
+        // An array whose header is no whole number of its elements has a storage without the checksum of both.
+        if let recorded = record.checksum, tensor.storage.checksum == nil {
+          let found = try file.checksum(offset: record.offset, byteCount: record.byteCount)
+          guard found == recorded else {
+            throw DumpError.checksumMismatch(
+              file: file.path, offset: record.offset, recorded: recorded, found: found)
+          }
+        }
+        dump.tensors.append(tensor)
       } catch {
         // A key would only repeat the name.
         var why = error.reason

@@ -58,7 +58,7 @@ struct SchemaSide {
   }
 
   /// No larger world is looked through for missing ranks.
-  private static let worldLimit = 1 << 16
+  static let worldLimit = 1 << 16
 
   /// Names of this side may be missing only because a file was not read.
   var hasBrokenFile: Bool { !broken.isEmpty }
@@ -124,11 +124,11 @@ struct SchemaSide {
       if case .int(let size) = part.dump.scalar("_tp_size"), size > 0 {
         statedWorldSize = max(statedWorldSize ?? 0, size)
       }
-      for value in part.dump.skipped where !value.name.hasPrefix("_") {
+      for value in part.dump.skipped where !Self.bookkeeping.contains(value.name) {
         names.lost[part.prefix + Self.bare(value.name), default: []].insert(part.rank)
         names.unreadable.append(Unreadable(file: part.file, why: "\(value.name): \(value.why)"))
       }
-      for tensor in part.dump.tensors where !tensor.name.hasPrefix("_") {
+      for tensor in part.dump.tensors where !Self.bookkeeping.contains(tensor.name) {
         let name = part.prefix + Self.bare(tensor.name)
         if names.tensors[name] == nil { names.order.append(name) }
         if names.tensors[name]?[part.rank] == nil {
@@ -145,6 +145,9 @@ struct SchemaSide {
       Unreadable(
         file: path, why: "the dumps are of a world of \(world) ranks, and rank \(listed(missingRanks)) is not there"))
   }
+
+  /// What ATOM's weight files say of themselves.
+  private static let bookkeeping: Set<String> = ["_tp_rank", "_tp_size", "_layer"]
 
   /// A leading `model.` is not part of a name, also behind `buffer:`.
   private static func bare(_ name: String) -> String {

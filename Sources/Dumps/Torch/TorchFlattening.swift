@@ -75,6 +75,9 @@ struct TorchFlattening {
   }
 
   /// Keys as text, in the order in which they first came; a key set again holds its last value, as in Python.
+  ///
+  /// Keys that are spelt with other bytes are not one, though Unicode calls them equal. What a repaired text was is not
+  /// known: it is one of its own, whose name is taken.
   private mutating func lastEntries(
     _ entries: [(key: PickleValue, value: PickleValue)], of name: String
   ) throws(DumpError) -> [(key: String, value: PickleValue)] {
@@ -85,7 +88,9 @@ struct TorchFlattening {
       budget.take(2 * Self.entryCost)
       if case .string = key {} else { budget.take(text: text.utf8.count) }
       try check(name)
-      if case .string = key, let place = places[text] {
+      if case .string = key, let place = places[text], result[place].key.utf8.elementsEqual(text.utf8),
+        !text.unicodeScalars.contains("\u{FFFD}")
+      {
         result[place].value = value
       } else {
         if case .string = key { places[text] = result.count }

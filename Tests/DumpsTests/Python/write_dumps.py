@@ -250,7 +250,7 @@ def weights(d):
          "model.layers.0.k.weight": torch.randn(4, 4), "buffer:model.layers.0.inv": torch.ones(2),
          "layers.0.fp8": torch.randn(300).to(torch.float8_e4m3fn), "layers.0.scalar": torch.tensor(1.0)}
     other = {k.replace("model.", ""): v.clone() if isinstance(v, torch.Tensor) else v for k, v in w.items()}
-    other["_only_here"] = torch.ones(1)
+    other["_layer"] = torch.ones(1)
     for side in ("a", "same", "different"):
         os.makedirs(f"{d}/{side}")
     torch.save(w, f"{d}/a/weight_rank0_layer0.pt")
@@ -259,6 +259,7 @@ def weights(d):
     other["layers.0.k.weight"] = other["layers.0.k.weight"][:2]
     other["layers.0.fp8"] = torch.randn(300).to(torch.float8_e4m3fnuz)
     other["layers.0.new"] = torch.ones(1)
+    other["_orig_mod.new"] = torch.ones(1)
     del other["buffer:layers.0.inv"]
     torch.save(other, f"{d}/different/atom_rank0_layer0.pt")
 

@@ -71,8 +71,9 @@ enum MSProbeLayout {
       let count = operation.count ?? 0
       guard hasSteps, let step else { return count }
       guard hasCounts else { return step }
-      let (start, overflow) = step.multipliedReportingOverflow(by: callsPerStep)
-      return overflow ? step : start + min(count, callsPerStep - 1)
+      let (start, isLarge) = step.multipliedReportingOverflow(by: callsPerStep)
+      let (call, overflow) = start.addingReportingOverflow(min(count, callsPerStep - 1))
+      return isLarge || overflow ? step : call
     }
   }
 
