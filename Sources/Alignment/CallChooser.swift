@@ -201,7 +201,7 @@ public enum CallChooser {
         else { continue }
         // Sequence parallel: shares of one batch differ by the remainder only.
         let isShare = most.tokens - least.tokens < max(2, stage.count)
-        if !isShare, most.tokens > 2 * least.tokens {
+        if !isShare, most.tokens - least.tokens > least.tokens {
           disagreeing += 1
           if most.tokens > example?.most.tokens ?? -1 { example = (least, most) }
         } else {

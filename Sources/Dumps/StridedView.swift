@@ -20,15 +20,6 @@ struct StridedView {
     // The other counts of an empty view must be sound too: people multiply them.
     guard shape.reduce(1, { Self.product($0, max($1, 1)) }) != nil else { return nil }
     if shape.contains(0) {
-      // Nothing of it is read, but its numbers are added and multiplied as those of others are.
-      var reach: Int? = 0
-      for (count, stride) in zip(shape, strides) {
-        guard let span = Self.product(stride, max(count, 1)), let sum = reach?.addingReportingOverflow(span) else {
-          return nil
-        }
-        reach = sum.overflow ? nil : sum.partialValue
-      }
-      guard let reach, reach <= Self.emptyReach, shape.allSatisfy({ $0 <= Self.emptyExtent }) else { return nil }
       (elementCount, lastOffset) = (0, 0)
       return
     }
@@ -50,9 +41,6 @@ struct StridedView {
     }
     (elementCount, lastOffset) = (elements, last)
   }
-
-  /// Largest extent of a view without elements, which no storage bounds, and the farthest that its strides may lead.
-  private static let (emptyExtent, emptyReach) = (1 << 40, 1 << 61)
 
   private static func product(_ a: Int?, _ b: Int) -> Int? {
     guard let (product, overflow) = a?.multipliedReportingOverflow(by: b), !overflow else { return nil }
@@ -79,7 +67,7 @@ extension Tensor {
     guard let view = StridedView(shape: shape, strides: strides) else {
       throw refuse("shape \(shape) with strides \(strides) is impossible")
     }
-    guard storage.offset >= 0, storage.byteCount >= 0, storageOffset >= 0, storageOffset <= 1 << 61,
+    guard storage.offset >= 0, storage.byteCount >= 0, storageOffset >= 0,
       !storage.offset.addingReportingOverflow(storage.byteCount).overflow
     else { throw refuse("its storage has an impossible place") }
     // Bytes, not only elements, must be countable: a stride of 0 makes a view larger than its storage.

@@ -120,14 +120,12 @@ import Testing
     }
     _ = try TensorReader(tensor([16], [1]))
     _ = try TensorReader(tensor([0, 5], [100, 100]))
-    _ = try TensorReader(tensor([0, 1 << 30, 1 << 20], [1 << 50, 1 << 20, 1], offset: 16))
     for bad in [
       tensor([17], [1]), tensor([16], [1], offset: 1), tensor([2, 2], [15, 1]), tensor([2], [-1], offset: 5),
       tensor([-1], [1]), tensor([2], []), tensor([1 << 62, 4], [0, 0]), tensor([1 << 61], [0]),
       tensor([2], [Int.max]), tensor([3], [Int.max]), tensor([2], [1], offset: Int.max), tensor([2], [1], offset: -1),
       tensor([0, Int.max, Int.max], [1, 1, 1]), tensor([1], [1], bytes: Int.max, at: 1),
-      tensor([1 << 62, 0], [0, 1]), tensor([0, 4], [1, Int.max / 2]), tensor([0], [1], offset: Int.max - 1),
-      tensor([0, 3], [1 << 61, 1 << 60]), tensor([1], [1], at: -4), tensor([1], [1], at: 4), tensor([1], [1], bytes: 3),
+      tensor([1], [1], at: -4), tensor([1], [1], at: 4), tensor([1], [1], bytes: 3),
     ] {
       #expect(throws: DumpError.self, "\(bad.shape) \(bad.strides)") { try TensorReader(bad) }
     }
