@@ -6,13 +6,16 @@ import Planning
 struct HostsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "hosts",
-    abstract: "Check the hosts of the fleet; drain one, or let it take runs again.",
+    abstract: "Check the hosts of the fleet; drain one, let it take runs again, or trust its key.",
     discussion: """
       Examples: rollcall hosts --fleet fleet.yaml
                 rollcall hosts drain gpu3 --why "fan is broken"
                 rollcall hosts resume gpu3
+                rollcall hosts trust gpu3 --fingerprint SHA256:…
       """,
-    subcommands: [HostsCheckCommand.self, HostsDrainCommand.self, HostsResumeCommand.self],
+    subcommands: [
+      HostsCheckCommand.self, HostsDrainCommand.self, HostsResumeCommand.self, HostsTrustCommand.self,
+    ],
     defaultSubcommand: HostsCheckCommand.self)
 }
 
@@ -34,7 +37,7 @@ struct HostsDrainCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
-    try DrainAnswer.check(host, fleet)
+    _ = try fleet.host(named: host)
     try DrainList(store: store.directory).drain(host, why: why.map(shown), now: Date().timeIntervalSince1970)
     try DrainAnswer(host: host, isDrained: true).show(json: store.json, "\(host) takes no new runs.")
   }
@@ -56,7 +59,7 @@ struct HostsResumeCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     let wasDrained = try DrainList(store: store.directory).resume(host)
-    if !wasDrained { try DrainAnswer.check(host, fleet) }
+    if !wasDrained { _ = try fleet.host(named: host) }
     try DrainAnswer(host: host, isDrained: false).show(
       json: store.json, wasDrained ? "\(host) takes runs again." : "\(host) was not drained.")
   }
@@ -76,15 +79,6 @@ private struct DrainAnswer: Encodable {
 
   func show(json: Bool, _ sentence: String) throws {
     Console.print(json ? try JSONOutput.text(self) : sentence)
-  }
-
-  /// A misspelt name would drain nothing, and say nothing.
-  static func check(_ host: String, _ fleet: FleetOptions) throws {
-    let names = try fleet.read().hosts.map(\.name)
-    guard names.contains(host) else {
-      throw UsageError(
-        message: "The fleet has no host \(host.debugDescription); its hosts are: \(names.joined(separator: ", "))")
-    }
   }
 }
 

@@ -48,4 +48,14 @@ struct FleetOptions: ParsableArguments {
   func read() throws -> Fleet {
     try path.map { try FleetReader.read(path: $0) } ?? FleetReader.thisMachine()
   }
+
+  /// - Throws: `UsageError`: a misspelt name would do nothing, and say nothing.
+  func host(named name: String) throws -> Fleet.Host {
+    let hosts = try read().hosts
+    guard let host = hosts.first(where: { $0.name == name }) else {
+      let names = hosts.map(\.name).joined(separator: ", ")
+      throw UsageError(message: "The fleet has no host \(name.debugDescription); its hosts are: \(names)")
+    }
+    return host
+  }
 }

@@ -101,6 +101,26 @@ import Testing
       #expect(outcome.errorOutput.contains("host key"))
       #expect(outcome.errorOutput.contains("SHA256:"))
       #expect(!FileManager.default.fileExists(atPath: scratch.path("work-alpha")), "nothing may reach the host")
+
+      // What it says mends it, for that host alone.
+      let words = try #require(
+        outcome.errorOutput.firstMatch(of: /hosts trust '(\w+)' --fingerprint (SHA256:[A-Za-z0-9+\/]+)/))
+      let (name, fingerprint) = (String(words.1), String(words.2))
+      func state() async throws -> Substring? {
+        let rows = try await rollcall("hosts", "check").output.split(separator: "\n")
+        return rows.first { $0.contains(name) }?.split(separator: " ").dropFirst().first
+      }
+      #expect(try await state() == "NO")
+      let other = try await rollcall(
+        "hosts", "trust", name, "--fingerprint", "SHA256:" + String(repeating: "A", count: 43))
+      #expect(other.status == 69, "\(other.output)")
+      let misspelt = try await rollcall("hosts", "trust", "nobody", "--fingerprint", fingerprint)
+      #expect(misspelt.status == 64)
+      #expect(try await state() == "NO")
+      let trusted = try await rollcall("hosts", "trust", name, "--fingerprint", fingerprint)
+      #expect(trusted.status == 0, "\(trusted.errorOutput)")
+      #expect(trusted.output.contains(fingerprint))
+      #expect(try await state() == "ok")
     }
   }
 

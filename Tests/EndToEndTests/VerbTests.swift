@@ -40,9 +40,12 @@ import Testing
   }
 
   /// Verbs without a store: they look at files alone.
-  private static let storeless: Set<String> = ["plan", "compare", "slots", "schema", "inspect", "unshard"]
+  private static let storeless: Set<String> = [
+    "plan", "compare", "slots", "schema", "inspect", "unshard", "hosts trust",
+  ]
   private static let fleetVerbs: Set<String> = [
-    "run", "plan", "hosts check", "hosts drain", "hosts resume", "playbook run", "playbook evaluate", "playbook triage",
+    "run", "plan", "hosts check", "hosts drain", "hosts resume", "hosts trust", "playbook run", "playbook evaluate",
+    "playbook triage",
     "schedule add",
   ]
 

@@ -19,7 +19,7 @@ struct SSHTransportTests {
         #expect(error.host == "gpu-1")
         let fingerprint = try await server.fingerprint()
         #expect(error.message.contains(fingerprint))
-        #expect(error.message.contains("ssh-keyscan -p \(server.port) '127.0.0.1' >> \(server.knownHostsFile)"))
+        #expect(error.message.contains("rollcall hosts trust 'gpu-1' --fingerprint \(fingerprint)"))
         // Nothing was learnt in secret.
         #expect(try String(contentsOfFile: server.knownHostsFile, encoding: .utf8).isEmpty)
 
@@ -27,11 +27,15 @@ struct SSHTransportTests {
         let second = try await failure(of: server)
         #expect(second.code == .hostKeyUnknown)
 
-        // The command that the message gives mends it.
-        try await runTool(
-          "sh", ["-c", "ssh-keyscan -p \(server.port) '127.0.0.1' >> \(server.knownHostsFile)"])
+        // What the message says mends it.
+        let trust = try await learn(server, fingerprint)
+        #expect(trust.kind == "ssh-ed25519" && trust.knownHostsFile == server.knownHostsFile && !trust.wasKnown)
         let text = try await output(of: server, "echo in")
         #expect(text == "in\n")
+        let before = try String(contentsOfFile: server.knownHostsFile, encoding: .utf8)
+        let again = try await learn(server, fingerprint)
+        #expect(again.wasKnown)
+        #expect(try String(contentsOfFile: server.knownHostsFile, encoding: .utf8) == before)
       }
     }
   }
@@ -45,8 +49,31 @@ struct SSHTransportTests {
         #expect(error.isPermanent)
         let fingerprint = try await server.fingerprint()
         #expect(error.message.contains(fingerprint))
+
+        // Another key than the one that was confirmed is not learnt, and the old one stays.
+        let stranger = "SHA256:" + String(fingerprint.dropFirst(7).reversed())
+        let before = try String(contentsOfFile: server.knownHostsFile, encoding: .utf8)
+        let refusal = await #expect(throws: TransportError.self) { try await learn(server, stranger) }
+        #expect(refusal?.code == .hostKeyChanged)
+        #expect(try String(contentsOfFile: server.knownHostsFile, encoding: .utf8) == before)
+
+        // The confirmed one takes its place; those of other hosts stay.
+        try ("[127.0.0.9]:22 " + before.split(separator: " ").dropFirst().joined(separator: " ") + before).write(
+          toFile: server.knownHostsFile, atomically: true, encoding: .utf8)
+        let trust = try await learn(server, fingerprint)
+        #expect(!trust.wasKnown)
+        let text = try await output(of: server, "echo in")
+        #expect(text == "in\n")
+        let lines = try String(contentsOfFile: server.knownHostsFile, encoding: .utf8).split(separator: "\n")
+        #expect(lines.count == 2)
+        #expect(lines.first?.hasPrefix("[127.0.0.9]:22 ") == true)
       }
     }
+  }
+
+  private func learn(_ server: LoopbackSSHD, _ fingerprint: String) async throws -> HostKeyTrust {
+    try await HostKeyTrust.learn(
+      alias: server.alias, configurationFile: server.configurationFile, name: "gpu-1", fingerprint: fingerprint)
   }
 
   @Test func `nobody listens`() async throws {

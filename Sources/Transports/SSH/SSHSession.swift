@@ -16,6 +16,11 @@ struct SSHTarget: Sendable {
     return "ssh \(file)\(shellQuote(alias))"
   }
 
+  /// What takes a confirmed key into the known hosts.
+  func trusting(_ fingerprint: String) -> String {
+    "rollcall hosts trust \(shellQuote(name)) --fingerprint \(fingerprint)"
+  }
+
   func error(_ code: TransportError.Code, _ message: String) -> TransportError {
     TransportError(code: code, host: name, message: message)
   }
@@ -138,7 +143,7 @@ final class SSHSession {
 
   // MARK: - Connecting
 
-  private static func configure(_ session: ssh_session, _ target: SSHTarget) throws {
+  static func configure(_ session: ssh_session, _ target: SSHTarget) throws {
     var yes: Int32 = 1
     var no: Int32 = 0
     var seconds: Int = 15
@@ -177,20 +182,18 @@ final class SSHSession {
     let file = option(session, SSH_OPTIONS_KNOWNHOSTS) ?? "~/.ssh/known_hosts"
     switch state {
     case SSH_KNOWN_HOSTS_CHANGED, SSH_KNOWN_HOSTS_OTHER:
-      let host = knownHostsName(session)
       throw target.error(
         .hostKeyChanged,
         """
         \(place(session)) shows another host key than \(file) holds: \(kind) \(fingerprint). Either the host was set up \
-        anew, or somebody stands in between. If its owner confirms this fingerprint: ssh-keygen -R \
-        \(shellQuote(host)) -f \(file), then \(keyscan(session)) >> \(file)
+        anew, or somebody stands in between. If its owner confirms this fingerprint: \(target.trusting(fingerprint))
         """)
     case SSH_KNOWN_HOSTS_UNKNOWN, SSH_KNOWN_HOSTS_NOT_FOUND:
       throw target.error(
         .hostKeyUnknown,
         """
         the host key of \(place(session)) is not in \(file): \(kind) \(fingerprint). If this is the host's fingerprint: \
-        \(keyscan(session)) >> \(file), or log in once by hand: \(target.command)
+        \(target.trusting(fingerprint)), or log in once by hand: \(target.command)
         """)
     default:
       throw target.error(.configuration, "the known hosts in \(file) cannot be used: \(message(session))")
@@ -230,7 +233,7 @@ final class SSHSession {
     return message.isEmpty ? "no reason given" : message
   }
 
-  private static func option(_ session: ssh_session, _ option: ssh_options_e) -> String? {
+  static func option(_ session: ssh_session, _ option: ssh_options_e) -> String? {
     var value: UnsafeMutablePointer<CChar>?
     guard ssh_options_get(session, option, &value) == SSH_OK, let value else { return nil }
     defer { ssh_string_free_char(value) }
@@ -243,22 +246,18 @@ final class SSHSession {
     return (option(session, SSH_OPTIONS_HOST) ?? "?", port)
   }
 
-  private static func place(_ session: ssh_session) -> String {
+  static func place(_ session: ssh_session) -> String {
     let (host, port) = address(session)
     return "\(host) port \(port)"
   }
 
-  private static func knownHostsName(_ session: ssh_session) -> String {
+  /// The host as known hosts spell it.
+  static func knownHostsName(_ session: ssh_session) -> String {
     let (host, port) = address(session)
     return port == 22 ? host : "[\(host)]:\(port)"
   }
 
-  private static func keyscan(_ session: ssh_session) -> String {
-    let (host, port) = address(session)
-    return "ssh-keyscan -p \(port) \(shellQuote(host))"
-  }
-
-  private static func serverKey(_ session: ssh_session) -> (kind: String, fingerprint: String) {
+  static func serverKey(_ session: ssh_session) -> (kind: String, fingerprint: String) {
     var key: ssh_key?
     guard ssh_get_server_publickey(session, &key) == SSH_OK, let key else { return ("key", "without fingerprint") }
     defer { ssh_key_free(key) }
