@@ -15,7 +15,7 @@ struct Gather {
   private var window: [UInt8] = []
 
   /// Gaps up to this many bytes are read along: a call costs about as much as copying them.
-  private static let smallGap = 16 << 10
+  private static let smallGap = 4 << 10
 
   init(file: FileHandle, elementBytes: Int, firstByte: Int, target: UnsafeMutableRawBufferPointer) {
     self.file = file

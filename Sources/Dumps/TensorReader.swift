@@ -21,12 +21,22 @@ public final class TensorReader: Sendable {
   /// Opens the tensor's file and checks that the storage lies inside it and the view inside the storage.
   ///
   /// - Parameter audit: is told the checksum of what the caller reads and gives to ``note(_:crc:)``.
-  public init(_ tensor: Tensor, audit: StorageAudit? = nil) throws(DumpError) {
+  public convenience init(_ tensor: Tensor, audit: StorageAudit? = nil) throws(DumpError) {
+    try self.init(tensor, opened: nil, audit)
+  }
+
+  /// - Parameter opened: the tensor's storage, where it is open.
+  private init(
+    _ tensor: Tensor, opened: (file: FileHandle, start: Int)?, _ audit: StorageAudit?
+  ) throws(DumpError) {
     if !tensor.pieces.isEmpty {
       var pieces: [(reader: TensorReader, start: Int)] = []
       var start = 0
+      // Thousands may be cut from one storage, which is opened, and unpacked, once.
+      var storages: [StorageRegion: (file: FileHandle, start: Int)] = [:]
       for piece in tensor.pieces {
-        let reader = try TensorReader(piece)
+        let reader = try TensorReader(piece, opened: storages[piece.storage], nil)
+        if piece.pieces.isEmpty { storages[piece.storage] = (reader.file, reader.start) }
         pieces.append((reader, start))
         start += reader.elementCount
       }
@@ -37,7 +47,7 @@ public final class TensorReader: Sendable {
     }
     pieces = []
     view = try tensor.checkedView()
-    (file, start) = try tensor.storage.open()
+    if let opened { (file, start) = opened } else { (file, start) = try tensor.storage.open() }
     guard start + tensor.storage.byteCount <= file.size else {
       throw DumpError(
         code: .truncated, file: file.path, at: .byte(file.size),
@@ -73,6 +83,9 @@ public final class TensorReader: Sendable {
     let size = tensor.dtype.byteCount
     audit?.note(tensor.storage, (range.lowerBound * size)..<(range.upperBound * size), crc: crc)
   }
+
+  /// Whether elements stand behind one another, in their order.
+  public var isContiguous: Bool { pieces.isEmpty ? view.isContiguous : pieces.allSatisfy(\.reader.isContiguous) }
 
   private func check(_ range: Range<Int>) throws(DumpError) {
     guard range.lowerBound >= 0, range.upperBound <= elementCount else {

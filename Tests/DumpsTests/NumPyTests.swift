@@ -32,6 +32,27 @@ import Testing
     #expect(fortran?.strides == [1, 3, 12])
   }
 
+  /// A padded batch whose prompts are strung together has as many pieces as prompts.
+  @Test("thousands of pieces of one file are read through one descriptor")
+  func manyPieces() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    let values = (0..<(3000 * 4 * 2)).map { Int32($0) }
+    try scratch.write("raw", values.flatMap { value in withUnsafeBytes(of: value.littleEndian) { Array($0) } })
+    let batch = Tensor(
+      name: "t", dtype: .int32, shape: [3000, 3, 2], strides: [8, 2, 1], storageOffset: 0,
+      storage: StorageRegion(path: scratch.path("raw"), offset: 0, byteCount: 4 * values.count))
+    let whole = try #require(batch.flattened)
+    #expect(whole.shape == [9000, 2])
+    func descriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+    let before = try descriptors()
+    let reader = try TensorReader(whole)
+    #expect(try descriptors() - before < 1000)
+    var found: [Double] = []
+    try reader.readDoubles(0..<reader.elementCount, into: &found)
+    #expect(found == values.filter { $0 % 8 < 6 }.map(Double.init))
+  }
+
   @Test("archives, as they stand and compressed", arguments: ["arrays.npz", "packed.npz"], [true, false])
   func readsArchives(name: String, verifyChecksums: Bool) async throws {
     let corpus = try await Corpus(otherFormat: "numpy")

@@ -100,4 +100,34 @@ import Testing
       try expect(try outcome.json(), equals: oracle.output)
     }
   }
+
+  /// Weights are often kept transposed: what they are does not depend on how they lie in the file.
+  @Test(.timeLimit(.minutes(3))) func transposedTensorsHaveTheSameFiguresToTheBit() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        torch.manual_seed(0)
+        x = torch.randn(6000, 1100)
+        y = x + 1e-3 * torch.randn(6000, 1100)
+        for name, value in [("x", x), ("y", y), ("xt", x.t().contiguous().t()), ("yt", y.t().contiguous().t())]:
+            os.mkdir(name)
+            torch.save({"hidden": value}, f"{name}/layer00_Block_rank0_call000.pt")
+        """, directory: scratch.path)
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      func rows(_ reference: String, _ target: String) async throws -> [String] {
+        let outcome = try await rollcall("compare", reference, target, "--select", "0", "--json")
+        let rows = try #require(try outcome.json()["rows"] as? [[String: Any]])
+        return try rows.map {
+          String(decoding: try JSONSerialization.data(withJSONObject: $0, options: .sortedKeys), as: UTF8.self)
+        }
+      }
+      let plain = try await rows("x", "y")
+      #expect(plain.count == 1)
+      for (reference, target) in [("xt", "yt"), ("x", "yt"), ("xt", "y")] {
+        let found = try await rows(reference, target)
+        #expect(found == plain, "\(reference) \(target)")
+      }
+    }
+  }
 }

@@ -7,6 +7,9 @@ import Synchronization
 enum PairMeasurer {
   /// Bytes of one side that are read at a time: both sides', and what they are copied from, stay in a core's own cache.
   private static let blockBytes = 128 << 10
+  /// The same of elements that do not stand behind one another, as of a transposed weight: each piece of it is read
+  /// along with what lies between, and the more is wanted at once, the less lies between.
+  private static let windowBytes = 16 << 20
 
   /// - Parameters:
   ///   - shape: shape of what is compared.
@@ -27,16 +30,24 @@ enum PairMeasurer {
       dtype: target.dtype == reference.dtype && !target.isSum && !reference.isSum ? target.dtype : nil,
       targetStart: targetStart, referenceStart: referenceStart,
       rowLength: shape.count >= 2 ? TokenRows(shape: shape).length : 1)
-    let measure: @Sendable (Range<Int>) throws -> MeasureAccumulator = { chunk in
-      var accumulator = MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: chunk.lowerBound)
-      try pair.add(chunk, blockBytes: blockBytes, to: &accumulator)
-      return accumulator
+    let measure: @Sendable (ArraySlice<Range<Int>>) throws -> [MeasureAccumulator] = { chunks in
+      var parts = chunks.map { MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: $0.lowerBound) }
+      if let strided = pair.strided {
+        try strided.add(chunks, to: &parts)
+      } else {
+        for (index, chunk) in chunks.enumerated() {
+          try pair.add(chunk, blockBytes: blockBytes, to: &parts[index])
+        }
+      }
+      return parts
     }
     let chunks = MeasureAccumulator.chunks(shape: shape, valuesPerElement: values)
+    let atOnce = pair.strided.map { max(1, windowBytes / max(1, (chunks.first?.count ?? 0) * $0.dtype.byteCount)) } ?? 1
+    let windows = stride(from: 0, to: chunks.count, by: atOnce).map { chunks[$0..<min($0 + atOnce, chunks.count)] }
     // One chunk is not worth a task of its own.
-    let parts = chunks.count > 1 ? try await Bounded.map(chunks, measure) : try chunks.map(measure)
+    let parts = windows.count > 1 ? try await Bounded.map(windows, measure) : try windows.map(measure)
     var whole = MeasureAccumulator(shape: shape, valuesPerElement: values)
-    for part in parts { whole.merge(part) }
+    for part in parts.joined() { whole.merge(part) }
     var measures = whole.measures
     if target.dtype != reference.dtype { measures.byteEqual = 0 }
     let isWide = Set([target.dtype, reference.dtype]) == [.int64, .uint64] && !target.isSum && !reference.isSum
@@ -107,6 +118,15 @@ private struct OpenPair: Sendable {
   var referenceStart: Int
   /// Elements of one token row.
   var rowLength: Int
+
+  /// Where a side of one tensor does not stand as it is read.
+  var strided: StridedPair? {
+    guard let dtype, let left = target.plainReader, let right = reference.plainReader,
+      !left.isContiguous || !right.isContiguous
+    else { return nil }
+    return StridedPair(
+      target: left, reference: right, dtype: dtype, targetStart: targetStart, referenceStart: referenceStart)
+  }
 
   /// Reads the elements of `chunk` and adds them.
   func add(_ chunk: Range<Int>, blockBytes: Int, to accumulator: inout MeasureAccumulator) throws {
@@ -181,6 +201,43 @@ private struct OpenPair: Sendable {
     }
     left.note((targetStart + chunk.lowerBound)..<(targetStart + chunk.upperBound), crc: crc.left)
     right.note((referenceStart + chunk.lowerBound)..<(referenceStart + chunk.upperBound), crc: crc.right)
+  }
+}
+
+/// Two tensors of one type that are read many chunks at a time.
+private struct StridedPair: Sendable {
+  var target: TensorReader
+  var reference: TensorReader
+  var dtype: DType
+  var targetStart: Int
+  var referenceStart: Int
+
+  /// Reads the elements of neighbouring chunks and adds each to its own accumulator.
+  func add(_ chunks: ArraySlice<Range<Int>>, to accumulators: inout [MeasureAccumulator]) throws {
+    guard let first = chunks.first?.lowerBound, let end = chunks.last?.upperBound else { return }
+    var (left, right): ([UInt8], [UInt8]) = ([], [])
+    try target.read((targetStart + first)..<(targetStart + end), into: &left)
+    try reference.read((referenceStart + first)..<(referenceStart + end), into: &right)
+    for (index, chunk) in chunks.enumerated() {
+      let bytes = ((chunk.lowerBound - first) * dtype.byteCount)..<((chunk.upperBound - first) * dtype.byteCount)
+      left.withUnsafeBytes { left in
+        right.withUnsafeBytes { right in
+          let (a, b) = (
+            UnsafeRawBufferPointer(rebasing: left[bytes]), UnsafeRawBufferPointer(rebasing: right[bytes])
+          )
+          _ = accumulators[index].add(dtype, target: a, reference: b)
+          if target.notesChecksums {
+            target.note(
+              (targetStart + chunk.lowerBound)..<(targetStart + chunk.upperBound), crc: TensorReader.checksum(of: a))
+          }
+          if reference.notesChecksums {
+            reference.note(
+              (referenceStart + chunk.lowerBound)..<(referenceStart + chunk.upperBound),
+              crc: TensorReader.checksum(of: b))
+          }
+        }
+      }
+    }
   }
 }
 
