@@ -684,7 +684,9 @@ find_avoided() {
   scontrol show hostnames "$avoided" >"$stage" 2>/dev/null
   partition=$(printf '%s' "$options" | sed -n "s/.*'--partition=\([^']*\)'.*/\1/p")
   kind=$(printf '%s' "$options" | sed -n "s/.*'--\(gpus-per-node=\|gres=gpu:\)\([^:']*\):[0-9]*'.*/\2/p")
-  others=$(sinfo -h -a -N -t idle,mixed,allocated,completing ${partition:+--partition="$partition"} -o '%N %G' 2>/dev/null |
+  # Whoever names a partition is told of it, hidden or not.
+  if [ -n "$partition" ]; then set -- --partition="$partition"; else set -- -a; fi
+  others=$(sinfo -h "$@" -N -t idle,mixed,allocated,completing -o '%N %G' 2>/dev/null |
     awk -v kind="$kind" 'kind == "" || index($2, ":" kind ":") { print $1 }' | sort -u | grep -cvxF -f "$stage")
   [ "${others:-0}" -ge "$nodes" ] || avoided=
   [ -z "$avoided" ] || printf '%s\n' "$avoided" >"$dir/avoided"
