@@ -2,12 +2,26 @@ extension DumpSet {
   /// Files that hold tensors by their names and that the layout could not place: what they hold was not looked at.
   ///
   /// None where the user's own pattern says which files count; nor files of prepared weights, which have a layout of their
-  /// own.
+  /// own; nor those of names that anybody may use (`.bin`) and that do not begin as torch's do.
   public var overlooked: [String] {
     guard layout != .custom else { return [] }
     return unrecognised.filter { path in
       let name = path.split(separator: "/").last.map(String.init) ?? path
-      return DumpFolder.suffixes.contains { name.hasSuffix($0) } && DumpFileName(weights: name) == nil
+      guard let suffix = DumpFolder.suffixes.first(where: name.hasSuffix), DumpFileName(weights: name) == nil else {
+        return false
+      }
+      return ![".bin", ".ckpt"].contains(suffix) || mayBeTorch(path)
+    }
+  }
+
+  /// A zip archive, or a pickle; what cannot be read may be one.
+  private func mayBeTorch(_ path: String) -> Bool {
+    do throws(DumpError) {
+      let file = try FileHandle(path: root + "/" + path)
+      let head = try file.bytes(at: 0, count: min(2, file.size))
+      return head == Array("PK".utf8) || head.first == 0x80
+    } catch {
+      return true
     }
   }
 }
