@@ -14,12 +14,12 @@ extension DumpSet {
     }
   }
 
-  /// A zip archive, or a pickle; what cannot be read may be one.
+  /// A zip archive, or a pickle of protocol 2 to 5; what cannot be read may be one.
   private func mayBeTorch(_ path: String) -> Bool {
     do throws(DumpError) {
       let file = try FileHandle(path: root + "/" + path)
       let head = try file.bytes(at: 0, count: min(2, file.size))
-      return head == Array("PK".utf8) || head.first == 0x80
+      return head == Array("PK".utf8) || head.count == 2 && head[0] == 0x80 && (2...5).contains(head[1])
     } catch {
       return true
     }
