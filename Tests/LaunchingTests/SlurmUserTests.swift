@@ -6,6 +6,7 @@ import Transports
 
 /// A real Slurm, as somebody sees it who is not root.
 @Suite(
+  .serialized,
   .enabled(
     if: SlurmCluster.isAvailable,
     "needs Slurm and root; as root: Deploy/slurm/cluster install"))
