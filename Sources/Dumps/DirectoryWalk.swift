@@ -55,7 +55,10 @@ struct DirectoryWalk {
 
   private func leadsInside(_ link: String) -> Bool {
     guard let inside = realpath(root, nil), let place = realpath("\(root)/\(link)", nil) else { return false }
-    defer { (free(inside), free(place)) }
+    defer {
+      free(inside)
+      free(place)
+    }
     let (folder, found) = (String(cString: inside), String(cString: place))
     return found == folder || found.hasPrefix(folder == "/" ? folder : folder + "/")
   }
