@@ -21,6 +21,18 @@ import Transports
     }
   }
 
+  /// Answers the next poll of a host: what runs there has ended.
+  private func end(
+    _ bench: inout Bench, on host: String,
+    _ record: ExitRecord = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
+  ) {
+    bench.pass(1)
+    bench.answer { command in
+      guard case .poll(let ids) = command.action, command.host == host else { return nil }
+      return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
+    }
+  }
+
   private func facts(free bytes: Int) -> HostFacts {
     var facts = Bench.facts
     facts.freeDiskBytes = bytes
@@ -70,12 +82,7 @@ import Transports
     for host in ["a", "b", "c"] { bench.enrol(host) }
     for host in ["a", "b", "c"] { launch(&bench, on: host, .started) }
     func end(_ host: String, code: Int = 0) {
-      bench.pass(1)
-      bench.answer { command in
-        guard case .poll(let ids) = command.action, command.host == host else { return nil }
-        let record = ExitRecord(code: code, signal: nil, started: 1, ended: 2, reason: nil)
-        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
-      }
+      self.end(&bench, on: host, ExitRecord(code: code, signal: nil, started: 1, ended: 2, reason: nil))
     }
     func gather(_ host: String, _ answer: Answer) {
       bench.answer { command in
@@ -124,12 +131,7 @@ import Transports
     for host in ["a", "b", "c"] { bench.enrol(host) }
     for host in ["a", "b", "c"] { launch(&bench, on: host, .started) }
     for host in ["a", "b"] {
-      bench.pass(1)
-      bench.answer { command in
-        guard case .poll(let ids) = command.action, command.host == host else { return nil }
-        let record = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
-        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
-      }
+      end(&bench, on: host)
       bench.answer { if case .gather = $0.action { .storeFull("no room") } else { nil } }
     }
     #expect(bench.states.filter(\.isFinal).isEmpty)
@@ -138,12 +140,7 @@ import Transports
     #expect(bench.whys.last == "the store had no room for its files, which stay at b")
     // The third is stopped first, and then tried once.
     bench.answer { if case .stop = $0.action { .stopped } else { nil } }
-    bench.pass(1)
-    bench.answer { command in
-      guard case .poll(let ids) = command.action, command.host == "c" else { return nil }
-      let record = ExitRecord(code: 143, signal: 15, started: 1, ended: 2, reason: "cancelled")
-      return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
-    }
+    end(&bench, on: "c", ExitRecord(code: 143, signal: 15, started: 1, ended: 2, reason: "cancelled"))
     #expect(bench.last.finished.isEmpty)
     bench.answer { if case .gather = $0.action { .storeFull("no room") } else { nil } }
     #expect(bench.last.finished == ["s"])
@@ -159,12 +156,7 @@ import Transports
     for host in ["a", "b"] { bench.enrol(host) }
     for host in ["a", "b"] { launch(&bench, on: host, .started) }
     for host in ["a", "b"] {
-      bench.pass(1)
-      bench.answer { command in
-        guard case .poll(let ids) = command.action, command.host == host else { return nil }
-        let record = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
-        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .exited(record)) }))
-      }
+      end(&bench, on: host)
       bench.answer { command in
         guard case .gather = command.action, command.host == host else { return nil }
         return host == "a" ? .storeFull("no room") : .gathered(.init(count: 1, bytes: 1, missing: []))

@@ -33,7 +33,7 @@ enum PairMeasurer {
     let measure: @Sendable (ArraySlice<Range<Int>>) throws -> [MeasureAccumulator] = { chunks in
       var parts = chunks.map { MeasureAccumulator(shape: shape, valuesPerElement: values, startingAt: $0.lowerBound) }
       if let strided = pair.strided {
-        try strided.add(chunks, to: &parts)
+        try pair.add(chunks, strided.dtype, strided.left, strided.right, to: &parts)
       } else {
         for (index, chunk) in chunks.enumerated() {
           try pair.add(chunk, blockBytes: blockBytes, to: &parts[index])
@@ -119,13 +119,39 @@ private struct OpenPair: Sendable {
   /// Elements of one token row.
   var rowLength: Int
 
-  /// Where a side of one tensor does not stand as it is read.
-  var strided: StridedPair? {
+  /// The type and both tensors where one of them does not stand in its file as it is read.
+  var strided: (dtype: DType, left: TensorReader, right: TensorReader)? {
     guard let dtype, let left = target.plainReader, let right = reference.plainReader,
       !left.isContiguous || !right.isContiguous
     else { return nil }
-    return StridedPair(
-      target: left, reference: right, dtype: dtype, targetStart: targetStart, referenceStart: referenceStart)
+    return (dtype, left, right)
+  }
+
+  /// Reads the elements of neighbouring chunks of `strided` at once, and adds each chunk to its own accumulator.
+  func add(
+    _ chunks: ArraySlice<Range<Int>>, _ dtype: DType, _ left: TensorReader, _ right: TensorReader,
+    to accumulators: inout [MeasureAccumulator]
+  ) throws {
+    guard let first = chunks.first?.lowerBound, let end = chunks.last?.upperBound else { return }
+    var bytes: (left: [UInt8], right: [UInt8]) = ([], [])
+    try left.read((targetStart + first)..<(targetStart + end), into: &bytes.left)
+    try right.read((referenceStart + first)..<(referenceStart + end), into: &bytes.right)
+    for (index, chunk) in chunks.enumerated() {
+      let part = ((chunk.lowerBound - first) * dtype.byteCount)..<((chunk.upperBound - first) * dtype.byteCount)
+      func note(_ reader: TensorReader, _ start: Int, _ bytes: UnsafeRawBufferPointer) {
+        guard reader.notesChecksums else { return }
+        reader.note(
+          (start + chunk.lowerBound)..<(start + chunk.upperBound), crc: TensorReader.checksum(of: bytes))
+      }
+      bytes.left.withUnsafeBytes { a in
+        bytes.right.withUnsafeBytes { b in
+          let (a, b) = (UnsafeRawBufferPointer(rebasing: a[part]), UnsafeRawBufferPointer(rebasing: b[part]))
+          accumulators[index].add(dtype, target: a, reference: b)
+          note(left, targetStart, a)
+          note(right, referenceStart, b)
+        }
+      }
+    }
   }
 
   /// Reads the elements of `chunk` and adds them.
@@ -201,43 +227,6 @@ private struct OpenPair: Sendable {
     }
     left.note((targetStart + chunk.lowerBound)..<(targetStart + chunk.upperBound), crc: crc.left)
     right.note((referenceStart + chunk.lowerBound)..<(referenceStart + chunk.upperBound), crc: crc.right)
-  }
-}
-
-/// Two tensors of one type that are read many chunks at a time.
-private struct StridedPair: Sendable {
-  var target: TensorReader
-  var reference: TensorReader
-  var dtype: DType
-  var targetStart: Int
-  var referenceStart: Int
-
-  /// Reads the elements of neighbouring chunks and adds each to its own accumulator.
-  func add(_ chunks: ArraySlice<Range<Int>>, to accumulators: inout [MeasureAccumulator]) throws {
-    guard let first = chunks.first?.lowerBound, let end = chunks.last?.upperBound else { return }
-    var (left, right): ([UInt8], [UInt8]) = ([], [])
-    try target.read((targetStart + first)..<(targetStart + end), into: &left)
-    try reference.read((referenceStart + first)..<(referenceStart + end), into: &right)
-    for (index, chunk) in chunks.enumerated() {
-      let bytes = ((chunk.lowerBound - first) * dtype.byteCount)..<((chunk.upperBound - first) * dtype.byteCount)
-      left.withUnsafeBytes { left in
-        right.withUnsafeBytes { right in
-          let (a, b) = (
-            UnsafeRawBufferPointer(rebasing: left[bytes]), UnsafeRawBufferPointer(rebasing: right[bytes])
-          )
-          _ = accumulators[index].add(dtype, target: a, reference: b)
-          if target.notesChecksums {
-            target.note(
-              (targetStart + chunk.lowerBound)..<(targetStart + chunk.upperBound), crc: TensorReader.checksum(of: a))
-          }
-          if reference.notesChecksums {
-            reference.note(
-              (referenceStart + chunk.lowerBound)..<(referenceStart + chunk.upperBound),
-              crc: TensorReader.checksum(of: b))
-          }
-        }
-      }
-    }
   }
 }
 

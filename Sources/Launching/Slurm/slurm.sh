@@ -875,7 +875,7 @@ slurm_check() {
   list reason sinfo -h -a -R -o '%N|%t|%E'
   # What sbatch would say of each run is told before there are any.
   timeout 20 sbatch --test-only --job-name=rollcall-check --output=/dev/null "$@" --wrap=true >/dev/null 2>"$stage" </dev/null ||
-    say failed "a job with the fleet file's options would be refused: $(one_line <"$stage")"
+    say failed "sbatch --test-only, so each run would be refused: $(one_line <"$stage")"
   list own squeue -h -a --me -r -o '%T|%r'
   if command -v sacct >/dev/null 2>&1 && ! told=$(sacct -X -n -S now-1minutes 2>&1 >/dev/null); then
     case $told in *'accounting storage is disabled'*) ;; *) say accounting-failed "$(printf '%s' "$told" | one_line)" ;; esac
