@@ -23,8 +23,6 @@ newline='
 boot_id() { { read -r id </proc/sys/kernel/random/boot_id; } 2>/dev/null && echo "$id" || stat -c %Y /proc/1 2>/dev/null; }
 { read -r this_boot </proc/sys/kernel/random/boot_id; } 2>/dev/null || this_boot=$(boot_id)
 
-uptime_seconds() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
-
 # Sets uptime: hundredths of a second since boot.
 look_at_uptime() {
   read -r uptime _ </proc/uptime

@@ -3,6 +3,9 @@
 
 say() { printf '@%s %s\n' "$nonce" "$*"; }
 
+# Seconds since boot, whatever is done to the clock.
+uptime_seconds() { read -r up _ </proc/uptime; echo "${up%%.*}"; }
+
 # One line, without control characters.
 one_line() { tr -s '\n\t\r' '   ' | tr -d '\000-\037' | head -c 300; }
 

@@ -27,9 +27,6 @@
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
 #   failed-on  the nodes of a job that ended before it began anything
 
-# Seconds, whatever is done to the clock.
-steady() { read -r seconds _ </proc/uptime && echo "${seconds%.*}"; }
-
 # What a person has set for his own look at the queue is not for ours.
 forget_settings() {
   for name in $(env | sed -n 's/^\(SQUEUE_[A-Z_]*\|SACCT_[A-Z_]*\|SINFO_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
@@ -816,14 +813,14 @@ slurm_stop() {
   exec 9>&-
   began='' killed='' pause=1
   while [ -s "$stage.keys" ]; do
-    asked=$(steady)
+    asked=$(uptime_seconds)
     # A number is only that of a row with the name of the attempt, asked for just now.
     queue "$stage" %i >"$stage.jobs" || unavailable "$stage"
     # A state that is not known here is not the end.
     select_jobs "$stage.keys" "$stage.jobs" |
       grep -vE '^[^|]*\|(COMPLETED|FAILED|CANCELLED|TIMEOUT|DEADLINE|OUT_OF_MEMORY|NODE_FAIL|BOOT_FAIL|LAUNCH_FAILED|RECONFIG_FAIL|PREEMPTED|REVOKED)[ +|]' >"$stage.left"
     [ -s "$stage.left" ] || break
-    now=$(steady)
+    now=$(uptime_seconds)
     # A controller that is slow is asked less often.
     [ "$((now - asked))" -lt 2 ] || [ "$pause" -ge 16 ] || pause=$((pause * 2))
     if [ -z "$began" ]; then
