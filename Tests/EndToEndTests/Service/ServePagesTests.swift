@@ -65,6 +65,7 @@ import Testing
       wait(lambda: "hello from 1" in get(log), "the log of a run that goes on")
       events = re.search('data-events="([^"]+)"', get(log)).group(1).replace("&amp;", "&")
       stream = browser.open(url + events, timeout=60)
+      wait(lambda: any(one["state"] == "running" for one in state(sweep)["runs"]), "a run that is known to go on")
       matrix = browser.open(url + f"/sweeps/{sweep}/events", timeout=60)
       open(scratch + "/go", "w").close()
       text = stream.read().decode()
