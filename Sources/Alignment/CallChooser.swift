@@ -17,13 +17,17 @@ public struct CallObservation: Sendable, Hashable {
   public var stage: String
   /// nil where the file name has no call (one-shot).
   public var call: Int?
+  /// Whether a file without a call holds the last one, as where each call wrote it anew; else it holds the first.
+  public var isLast: Bool
   /// Size of dimension 0 of the stage's output.
   public var tokens: Int
   public var content: Content
 
   public init(
-    rank: Int, layer: Int?, stage: String, call: Int?, tokens: Int, content: Content = .unread
+    rank: Int, layer: Int?, stage: String, call: Int?, tokens: Int, content: Content = .unread,
+    isLast: Bool = false
   ) {
+    self.isLast = isLast
     self.rank = rank
     self.layer = layer
     self.stage = stage
@@ -131,11 +135,29 @@ public enum CallChooser {
   public static func auto(
     reference: [CallObservation], target: [CallObservation], selection: CallSelection, slots: Int?
   ) -> (reference: Result<CallChoice, CallProblem>, target: Result<CallChoice, CallProblem>) {
-    let left = auto(reference, selection: selection, slots: slots)
-    let right = auto(target, selection: selection, slots: slots)
+    var left = auto(reference, selection: selection, slots: slots)
+    var right = auto(target, selection: selection, slots: slots)
+    if selection != .warmUp, holdsLastCall(reference) {
+      let partner = Partner(target, right, slots: slots)
+      left = lastCall(reference, selection: selection, partner: partner, slots: slots)
+    }
+    if selection != .warmUp, holdsLastCall(target) {
+      let partner = Partner(reference, left, slots: slots)
+      right = lastCall(target, selection: selection, partner: partner, slots: slots)
+    }
     guard selection == .prefill, case .success(let leftChoice) = left, case .success(let rightChoice) = right,
       leftChoice.call != nil, rightChoice.call != nil
     else { return (left, right) }
+    // The same calls on both sides: what one side's lost files said of them, the other's still say.
+    if leftChoice.calls != rightChoice.calls {
+      let calls = [reference, target].map { side in summaries(side.filter { $0.call != nil }, slots: slots) }
+      let outlines = calls.map { side in side.map { [$0.number, $0.tokens] } }
+      if outlines[0] == outlines[1] {
+        let both = (reference + target).filter { $0.call != nil }
+        let common = choose(summaries(both, slots: slots), selection: selection, slots: slots)
+        if case .success = common { return (common, common) }
+      }
+    }
     let leftSpans = spans(reference, from: leftChoice, slots: slots)
     let rightSpans = spans(target, from: rightChoice, slots: slots)
     guard let l = leftSpans.chosen, let r = rightSpans.chosen,
@@ -151,10 +173,23 @@ public enum CallChooser {
       }
     }
     guard let best else { return (left, right) }
+    // The same calls where both sides have them, not one side's first for what the other lost.
+    if leftSpans.all[best.left].calls != rightSpans.all[best.right].calls {
+      if let same = span(of: rightChoice, target, in: reference, slots: slots) {
+        return (.success(refitted(leftChoice, same)), right)
+      }
+      if let same = span(of: leftChoice, reference, in: target, slots: slots) {
+        return (left, .success(refitted(rightChoice, same)))
+      }
+    }
     return (
       .success(refitted(leftChoice, leftSpans.all[best.left])),
       .success(refitted(rightChoice, rightSpans.all[best.right]))
     )
+  }
+
+  private static func holdsLastCall(_ observations: [CallObservation]) -> Bool {
+    !observations.isEmpty && observations.allSatisfy { $0.call == nil && $0.isLast }
   }
 
   private static func refitted(_ choice: CallChoice, _ span: (calls: [Int], tokens: Int)) -> CallChoice {
@@ -186,6 +221,18 @@ public enum CallChooser {
       all.append((calls, tokens))
     }
     return (all, all.firstIndex { $0.calls == choice.calls.compactMap { $0 } })
+  }
+
+  /// The calls that one side chose, on the other side, where that has them with as many tokens each.
+  private static func span(
+    of choice: CallChoice, _ own: [CallObservation], in other: [CallObservation], slots: Int?
+  ) -> (calls: [Int], tokens: Int)? {
+    let calls = choice.calls.compactMap { $0 }
+    let sides = [own, other].map { side in
+      summaries(side.filter { calls.contains($0.call ?? -1) }, slots: slots).map { [$0.number, $0.tokens] }
+    }
+    guard sides[0] == sides[1], sides[0].count == calls.count else { return nil }
+    return (calls, sides[0].reduce(0) { $0.addingReportingOverflow($1[1]).partialValue })
   }
 
   /// Ranks that disagree about what a call is: data-parallel ranks run batches of their own.
@@ -267,6 +314,52 @@ public enum CallChooser {
 
   private static func listed(_ parts: [String]) -> String {
     parts.count <= 8 ? parts.joined(separator: ", ") : parts.prefix(8).joined(separator: ", ") + ", …"
+  }
+
+  /// What a numbered side chose, for a side whose files hold the last call alone.
+  private struct Partner {
+    var tokens: Int
+    /// Whether no call follows what was chosen.
+    var isLast: Bool
+
+    init?(_ observations: [CallObservation], _ result: Result<CallChoice, CallProblem>, slots: Int?) {
+      guard case .success(let choice) = result, choice.call != nil else { return nil }
+      let all = summaries(observations.filter { $0.call != nil }, slots: slots)
+      let chosen = all.filter { choice.calls.contains($0.number) }
+      tokens = chosen.reduce(0) { $0.addingReportingOverflow($1.tokens).partialValue }
+      isLast = all.last?.number == chosen.last?.number
+    }
+  }
+
+  /// Files that each call wrote anew hold the last call, whichever that was: the one that was asked for, where its
+  /// values are no dummy's and it has as many tokens as what the other side chose.
+  private static func lastCall(
+    _ observations: [CallObservation], selection: CallSelection, partner: Partner?, slots: Int?
+  ) -> Result<CallChoice, CallProblem> {
+    let tokens = summaries(observations, slots: slots).first?.tokens ?? 0
+    let isLong = tokens > slots ?? 1
+    let held = "the files have no call numbers and hold the last call alone, \(tokens) tokens"
+    var refusal: String?
+    if nature(observations) == .dummy {
+      refusal = "their token rows are all alike, as a dummy batch's"
+    } else if let partner {
+      if partner.tokens != tokens {
+        refusal = "the other side's call has \(partner.tokens)"
+      } else if !isLong, !partner.isLast {
+        refusal = "a decode step, and other calls follow the other side's"
+      }
+    } else if selection == .prefill ? !isLong : selection != .decode || isLong {
+      refusal = "nothing says that it is the call that was asked for"
+    }
+    guard let refusal else {
+      return .success(
+        CallChoice(
+          call: nil, rule: .auto, why: held + (partner == nil ? "" : ", as many as what the other side's call has")))
+    }
+    return .failure(
+      CallProblem(
+        code: .wrongCall,
+        message: "\(held): \(refusal); dump a run that ends with the prefill (one new token) on both sides"))
   }
 
   /// A file without a call number is ATOM's one-shot mode: it holds the first call, the warm-up.

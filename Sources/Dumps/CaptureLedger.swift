@@ -81,7 +81,7 @@ struct CaptureLedger {
         tensor.name = place.tensor
         return Capture(
           rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor, file: entry.path,
-          modified: modified, metadata: metadata)
+          modified: modified, metadata: metadata, holdsLastCall: name.holdsLastCall)
       })
     // A file without its main value says less than its name; a damaged value is named above.
     if set.layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),

@@ -8,6 +8,8 @@ public struct Capture: Sendable, Hashable {
   public var stage: String
   /// The n-th time the stage ran, from the file name; nil where the layout has no call (one-shot, weights).
   public var call: Int?
+  /// Whether a file without a call number holds the last call (each call wrote it anew), not the first.
+  public var holdsLastCall = false
   /// The tensor; its `name` is its key in the file (`hidden`, `input`, `output_fields.x_prev`).
   public var tensor: Tensor
   /// Path relative to the set's root, for messages.
@@ -19,12 +21,13 @@ public struct Capture: Sendable, Hashable {
 
   public init(
     rank: Int, layer: Int?, stage: String, call: Int?, tensor: Tensor, file: String, modified: Int64,
-    metadata: CaptureMetadata? = nil
+    metadata: CaptureMetadata? = nil, holdsLastCall: Bool = false
   ) {
     self.rank = rank
     self.layer = layer
     self.stage = stage
     self.call = call
+    self.holdsLastCall = holdsLastCall
     self.tensor = tensor
     self.file = file
     self.modified = modified

@@ -74,6 +74,37 @@ struct CallChooserTests {
     #expect((try? CallChooser.auto(oneShot, selection: .warmUp, slots: 4).get()) != nil)
   }
 
+  @Test("files that hold the last call are the one of as many tokens")
+  func lastCall() {
+    func last(_ tokens: Int, content: CallObservation.Content = .rowsDiffer) -> [CallObservation] {
+      [CallObservation(rank: 0, layer: 0, stage: "Block", call: nil, tokens: tokens, content: content, isLast: true)]
+    }
+    func isTaken(
+      _ kept: [CallObservation], _ other: [CallObservation], _ selection: CallSelection = .prefill
+    ) -> Bool {
+      (try? CallChooser.auto(reference: kept, target: other, selection: selection, slots: nil).reference.get()) != nil
+    }
+    let whole = observed([0: 64, 1: 52, 2: 4, 3: 4], content: [0: .rowsAlike, 1: .rowsDiffer])
+    #expect(isTaken(last(52), whole))
+    #expect(!isTaken(last(4), whole) && !isTaken(last(64), whole))
+    #expect(!isTaken(last(52, content: .rowsAlike), whole))
+    #expect(isTaken(last(52), last(52)) && !isTaken(last(1), last(1)) && isTaken(last(1), last(1), .decode))
+    #expect(!isTaken(last(4), whole, .number(1)) && isTaken(last(52), whole, .number(1)))
+  }
+
+  @Test("both sides take the same calls where they have the same")
+  func sameCalls() throws {
+    // The values of one side's first call were lost.
+    let reference = observed([1: 16, 2: 16], content: [1: .rowsDiffer, 2: .rowsDiffer])
+    let target = observed([1: 16, 2: 16], content: [1: .rowsAlike, 2: .rowsDiffer])
+    let pair = CallChooser.auto(reference: reference, target: target, selection: .prefill, slots: nil)
+    #expect(try pair.reference.get().calls == pair.target.get().calls)
+    // One side has no more of a prefill in two chunks than the second.
+    let rest = observed([2: 16], content: [2: .rowsDiffer])
+    let left = CallChooser.auto(reference: reference, target: rest, selection: .prefill, slots: nil)
+    #expect(try left.reference.get().calls == [2])
+  }
+
   @Test("a stage that loops over sequences is given to the passes by its tokens")
   func loops() throws {
     let passes = [(call: 0, tokens: 64), (call: 1, tokens: 40), (call: 2, tokens: 4)]

@@ -66,7 +66,7 @@ enum CallResolver {
 
   /// Layouts that know no calls hold what their user dumped: weights, or one forward pass.
   private static func onlyCall(_ index: CaptureIndex, _ selection: CallSelection) -> CallChoice? {
-    guard [.weights, .safetensors, .npy, .huggingFace].contains(index.side.set.layout), selection == .prefill,
+    guard [.weights, .safetensors, .npy, .huggingFace, .custom].contains(index.side.set.layout), selection == .prefill,
       index.captures.values.allSatisfy({ $0.keys.allSatisfy { $0 == nil } })
     else { return nil }
     return CallChoice(call: nil, rule: .auto, why: "the \(index.side.set.layout.rawValue) layout has no calls")
@@ -89,6 +89,8 @@ enum CallResolver {
     /// Of the stages whose call numbers are the usual ones, the first calls' values looked at.
     var observations: [CallObservation]
     private var others: [ResolvedCalls.StagePlace: [CallObservation]] = [:]
+    /// Each stage's calls in most layers.
+    private var whole: [String: Set<Int?>] = [:]
 
     init(_ index: CaptureIndex) {
       observations = index.observations()
@@ -98,7 +100,8 @@ enum CallResolver {
       // The usual calls are those of most stages.
       var votes: [Set<Int?>: Int] = [:]
       let sets = places.mapValues { Set($0.map(\.call)) }
-      for set in sets.values { votes[set, default: 0] += 1 }
+      whole = Self.whole(sets)
+      for (place, set) in sets { votes[nominal(set, place), default: 0] += 1 }
       // With as many votes the fewer calls, then the earlier: never the order of a table.
       func isBehind(_ left: (calls: Set<Int?>, votes: Int), _ right: (calls: Set<Int?>, votes: Int)) -> Bool {
         guard (left.votes, -left.calls.count) == (right.votes, -right.calls.count) else {
@@ -110,7 +113,7 @@ enum CallResolver {
       let usual = votes.max { isBehind(($0.key, $0.value), ($1.key, $1.value)) }?.key ?? []
       let passes = Dictionary(
         uniqueKeysWithValues: Self.tokens(
-          of: places.filter { sets[$0.key] == usual }.flatMap(\.value)
+          of: places.filter { nominal(sets[$0.key] ?? [], $0.key) == usual }.flatMap(\.value)
         ).map { ($0.call, $0.tokens) })
       // Lost files make no stage one with numbers of its own: what is left still has the usual tokens.
       others = places.filter { place, files in
@@ -136,6 +139,24 @@ enum CallResolver {
       }
     }
 
+    /// A stage runs as often in each layer: what most have, the more of two that are as frequent; files get lost.
+    private static func whole(_ sets: [ResolvedCalls.StagePlace: Set<Int?>]) -> [String: Set<Int?>] {
+      Dictionary(grouping: sets) { $0.key.stage }.mapValues { layers in
+        var votes: [Set<Int?>: Int] = [:]
+        for layer in layers { votes[layer.value, default: 0] += 1 }
+        func rank(_ one: (key: Set<Int?>, value: Int)) -> [Int] {
+          [one.value, one.key.count] + one.key.map { -($0 ?? -1) }.sorted()
+        }
+        return votes.max { rank($0).lexicographicallyPrecedes(rank($1)) }?.key ?? []
+      }
+    }
+
+    /// The calls that this place had before files were lost.
+    private func nominal(_ set: Set<Int?>, _ place: ResolvedCalls.StagePlace) -> Set<Int?> {
+      guard let whole = whole[place.stage], set.isSubset(of: whole) else { return set }
+      return whole
+    }
+
     func resolved(_ common: Result<CallChoice, CallProblem>) -> ResolvedCalls {
       var result = ResolvedCalls()
       result.common = common
@@ -156,6 +177,14 @@ enum CallResolver {
       }
       for (place, files) in others {
         let stage = Self.tokens(of: files)
+        let own = Set(files.map(\.call))
+        let lost = nominal(own, place).subtracting(own).compactMap { $0 }.sorted()
+        guard lost.isEmpty else {
+          let calls = lost.prefix(8).map(String.init).joined(separator: ", ")
+          result.byStage[place] = .failure(
+            CallProblem(code: .unknown, message: "\(place.stage) lacks calls that other layers have (\(calls))"))
+          continue
+        }
         guard let assigned = CallChooser.assignment(stage: stage, passes: passes) else {
           result.byStage[place] = .failure(
             CallProblem(

@@ -125,7 +125,7 @@ struct CaptureIndex: Sendable {
       var stage: String
       var call: Int?
     }
-    var tokens: [Place: (tensor: String, tokens: Int)] = [:]
+    var tokens: [Place: (tensor: String, tokens: Int, isLast: Bool)] = [:]
     for (key, calls) in captures where key.role == .output {
       for (call, ranks) in calls {
         for (rank, capture) in ranks {
@@ -133,14 +133,15 @@ struct CaptureIndex: Sendable {
           let known = tokens[place]
           // `hidden` counts; else the first output by name.
           if known == nil || key.tensor == "hidden" || (known?.tensor != "hidden" && key.tensor < known?.tensor ?? "") {
-            tokens[place] = (key.tensor, capture.tensor.shape.first ?? 1)
+            tokens[place] = (key.tensor, capture.tensor.shape.first ?? 1, capture.holdsLastCall)
           }
         }
       }
     }
     return tokens.map { place, value in
       CallObservation(
-        rank: place.rank, layer: place.layer, stage: place.stage, call: place.call, tokens: value.tokens)
+        rank: place.rank, layer: place.layer, stage: place.stage, call: place.call, tokens: value.tokens,
+        isLast: value.isLast)
     }
     .sorted {
       ($0.call ?? -1, $0.layer ?? -1, $0.stage, $0.rank) < ($1.call ?? -1, $1.layer ?? -1, $1.stage, $1.rank)

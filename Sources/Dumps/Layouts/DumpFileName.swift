@@ -15,6 +15,9 @@ struct DumpFileName: Equatable {
   /// The module's class; `weights` for weight files.
   var stage: String
   var call: Int?
+  /// Whether every call writes this file anew, so that it holds the last one; else a file without a call number is the
+  /// first call's.
+  var holdsLastCall = false
   /// What the tensor `hidden` of this file is called in a capture: `hidden`, or `input` for what went in.
   var hiddenName = "hidden"
   var tensors = Tensors.values
@@ -69,7 +72,7 @@ extension DumpFileName {
     if stem.hasSuffix("_fwd") {
       stem = stem.dropLast("_fwd".count)
       guard let rank = stem.trimSuffix("_rank"), ["atom", "ref"].contains(stem) else { return nil }
-      self.init(rank: rank, layer: nil, stage: "", call: nil, tensors: .stages)
+      self.init(rank: rank, layer: nil, stage: "", call: nil, holdsLastCall: true, tensors: .stages)
       return
     }
     let call = stem.trimSuffix("_call")
@@ -95,11 +98,10 @@ extension DumpFileName {
     let owner = String(characters[..<split])
     let stage = String(characters[(split + 2)...])
     guard owner.isIdentifier, stage.isIdentifier else { return nil }
-    switch stage {
-    case "hidden_out", "out": self.init(rank: rank, layer: layer, stage: owner, call: nil)
-    case "hidden_in": self.init(rank: rank, layer: layer, stage: owner, call: nil, hiddenName: "input")
-    default: self.init(rank: rank, layer: layer, stage: "\(owner).\(stage)", call: nil)
-    }
+    let isBuiltIn = ["hidden_out", "out", "hidden_in"].contains(stage)
+    self.init(
+      rank: rank, layer: layer, stage: isBuiltIn ? owner : "\(owner).\(stage)", call: nil, holdsLastCall: true,
+      hiddenName: stage == "hidden_in" ? "input" : "hidden")
   }
 
   /// A weight dump: `weight_rank{R}_layer{L}.pt`, or with `atom` or `ref` in the place of `weight`.
