@@ -28,6 +28,9 @@ struct PairOutcome: Sendable, Codable {
   var routerChanges: RouterChanges?
   /// The grids that both sides' values lie on, where the distance is that of a rounding.
   var grids: SideGrids?
+  /// What both sides' values were rounded to before they were stored in a finer type, where their distance is more than
+  /// that type's own rounding.
+  var roundedTo: DType?
   /// Why there are no measures, and the verdict for it.
   var problem: Problem?
   /// Ranks below the world size without this capture.
@@ -50,6 +53,7 @@ struct PairOutcome: Sendable, Codable {
 
   /// The type whose rounding is the coarser.
   var noisyType: DType {
+    if let roundedTo { return roundedTo }
     guard let reference = references.first?.dtype, reference.isFloatingPoint else { return dtype }
     return Judge.roundingFloor(reference) > Judge.roundingFloor(dtype) ? reference : dtype
   }
@@ -119,6 +123,7 @@ extension PairOutcome {
     guard measures != nil else { return }
     routerChanges = RoutingProbe.changes(self)
     grids = try GridProbe.grids(self)
+    roundedTo = try PrecisionProbe.type(self)
     guard let tokens, !divergentRanks.isEmpty, let rows = shape.first, rows > tokens else { return }
     let heads = targets.compactMap { $0.rows(0..<tokens) }
     guard heads.count == targets.count else { return }

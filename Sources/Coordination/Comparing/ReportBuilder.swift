@@ -32,7 +32,7 @@ struct ReportBuilder {
   }
 
   func report(unreadable: [Unreadable]) throws -> ComparisonReport {
-    var notes: [String] = policyNotes + worldSizeNotes
+    var notes: [String] = policyNotes + worldSizeNotes + roundingNotes
     var findings: [Finding] = []
     var lines = judged(notes: &notes, suspects: &findings)
     findings += stopOnInputs(&lines)
@@ -145,6 +145,17 @@ struct ReportBuilder {
       next: "Dump the router of this layer: a near-tie of its scores is rounding, anything else is a fault.")
   }
 
+  /// Tensors that are judged by a coarser type than the one they are stored in.
+  private var roundingNotes: [String] {
+    let rounded = outcomes.filter { $0.roundedTo != nil }
+    return Set(rounded.compactMap(\.roundedTo)).sorted { $0.rawValue < $1.rawValue }.map { type in
+      let own = rounded.filter { $0.roundedTo == type }
+      return
+        "\(own.count) tensors are stored in a finer type, but all their values are those of \(type.rawValue) on both "
+        + "sides (first \(own[0].key)): judged by its rounding"
+    }
+  }
+
   private func judged(notes: inout [String], suspects: inout [Finding]) -> [Line] {
     let measured = outcomes.indices.filter { outcomes[$0].measures != nil }
     var routing = RoutingWalk(slots: request.slots, outcomes: outcomes)
@@ -221,6 +232,8 @@ struct ReportBuilder {
     else { return [] }
     let key = first.outcome.key
     let tokens = rows.indices.filter { rows[$0] != 0 }
+    // Equal values in other bytes (another type, a zero's sign) are the same input.
+    guard !tokens.isEmpty else { return [] }
     for index in lines.indices where lines[index].judgement.verdict == .fail {
       lines[index].judgement.verdict = .inconclusive
       lines[index].judgement.why =
