@@ -1,11 +1,12 @@
 import Alignment
 import Comparison
 
-/// Only large values changed, and all of them grew.
+/// Only large values changed, and all of them grew, by no common factor (which rounding hides in many values).
 enum ClampFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     guard let changed = evidence.changedShare, let grown = evidence.grownShare, changed > 0, changed < 0.5,
-      grown > 0.97, evidence.judgement.tokens.count * 4 < evidence.measures.tokenRelL2.count * 3 || changed < 0.2
+      grown > 0.97, evidence.measures.residual > evidence.measures.relL2 / 3,
+      evidence.judgement.tokens.count * 4 < evidence.measures.tokenRelL2.count * 3 || changed < 0.2
     else { return [] }
     return [
       evidence.finding(

@@ -115,9 +115,25 @@ enum OrderFamily {
     // One shift of all rows is told by the token family.
     guard runs.count > 2, runs.count <= max(4, found.count / 2) else { return [] }
     let moved = found.indices.filter { found[$0] != $0 }
+    let lengths = runs.indices.map { ($0 + 1 < runs.count ? runs[$0 + 1].start : found.count) - runs[$0].start }
+    let movedLengths = runs.indices.filter { runs[$0].start != runs[$0].source }.map { lengths[$0] }
+    if evidence.key.stage == "weights" || movedLengths.allSatisfy({ $0 == 1 }) {
+      let isWeight = evidence.key.stage == "weights"
+      return [
+        evidence.finding(
+          isWeight ? "weight-shuffle" : "row-shift", .likely, tokens: isWeight ? [] : Array(moved.prefix(64)),
+          evidence: ["moved_rows": Double(moved.count)],
+          summary:
+            "\(evidence.place): rows \(listed(moved)) of the target are rows \(listed(moved.map { found[$0] })) of "
+            + "the reference; put back, all agree.",
+          next: isWeight
+            ? "Check the order in which the loader lays out the rows of this weight."
+            : "Check the gather of token ids and positions, and what sorts or permutes tokens before this stage.")
+      ]
+    }
     return [
       evidence.finding(
-        "chunk-order", .certain, tokens: Array(moved.prefix(64)),
+        "chunk-order", Set(movedLengths).count == 1 ? .certain : .likely, tokens: Array(moved.prefix(64)),
         evidence: ["runs": Double(runs.count), "moved_tokens": Double(moved.count)],
         summary:
           "\(evidence.place): every token row of the target is a row of the reference, in \(runs.count) runs that "

@@ -6,8 +6,9 @@ enum ScaleFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     let measures = evidence.measures
     let alpha = measures.alpha
-    guard alpha.isFinite, measures.residual <= evidence.tolerance, abs(alpha - 1) > 3 * evidence.tolerance,
-      evidence.divergentRanks.isEmpty
+    // What the factor leaves here says how exactly it is known.
+    guard alpha.isFinite, measures.residual <= evidence.tolerance,
+      abs(alpha - 1) > 3 * max(measures.residual, evidence.noise, 1e-6), evidence.divergentRanks.isEmpty
     else { return [] }
     let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
     if evidence.isNorm { return [ofNorm(evidence, numbers)] }
@@ -25,6 +26,13 @@ enum ScaleFamily {
           alpha < 1 ? "missing-scale" : "repeated-scale", .possible, evidence: numbers,
           summary: "A factor of two \(alpha < 1 ? "missing" : "applied twice") would look the same.",
           next: "Run another world size and compare the weights: what stays constant is no reduce."),
+      ]
+    }
+    if alpha < 0 {
+      return [
+        evidence.finding(
+          "missing-scale", .possible, evidence: numbers, summary: "The sign is turned: \(seen).",
+          next: "Look for a subtraction in the place of an addition, a negated weight, or a rotation the other way.")
       ]
     }
     let cause = alpha < 1 ? "missing-scale" : "repeated-scale"
