@@ -52,6 +52,9 @@ struct CaptureLedger {
     }
   }
 
+  /// A rank by which a file is named: it wrote, whether or not that can be read.
+  mutating func note(rank: Int) { set.namedWorldSize = max(set.namedWorldSize, rank + 1) }
+
   /// What one file says of how many ranks there are.
   private mutating func noteWorldSize(_ size: Int) {
     guard size > 0 else { return }

@@ -18,6 +18,7 @@ enum HuggingFaceLayout {
     var used: Set<String> = []
     var tails: [String: [String: String]] = [:]
     for entry in trees {
+      ledger.note(rank: RankMark(entry.folder).rank)
       do throws(DumpError) {
         let tree = try HuggingFaceTree(path: "\(root)/\(entry.path)")
         for problem in tree.problems { ledger.note(entry.path, problem) }

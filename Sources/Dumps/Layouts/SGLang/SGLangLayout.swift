@@ -36,6 +36,7 @@ enum SGLangLayout {
     number(&files)
     var known: Set<CaptureMetadata> = []
     for file in files {
+      ledger.note(rank: file.name.rank)
       do throws(DumpError) {
         let dump = try DumpFileReader.read(path: "\(root)/\(file.entry.path)", verifyChecksums: verifyChecksums)
         let modified = times[file.entry.path] ?? file.entry.modified
@@ -45,6 +46,7 @@ enum SGLangLayout {
       }
     }
     for (entry, name) in passes {
+      ledger.note(rank: name.rank)
       do throws(DumpError) {
         let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
         ledger.add(dump, of: name, file: entry.path, modified: times[entry.path] ?? entry.modified)
