@@ -39,9 +39,9 @@ public enum DumpSetLoader {
         DumpSet(
           root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
           unrecognised: contents.unrecognised))
-      for rank in contents.ranks { ledger.note(rank: rank) }
       for file in contents.files { ledger.add(file, modified: times[file.entry.path] ?? file.entry.modified) }
       loaded = ledger.set
+      loaded.namedWorldSize = (contents.ranks.max() ?? -1) + 1
       loaded.files = contents.paths
     }
     loaded.areChecksumsVerified = verifyChecksums
@@ -103,6 +103,10 @@ public enum DumpSetLoader {
         continue
       }
       isEmpty = false
+      if let why = DumpSet.refusal(rank: name.rank) {
+        contents.broken.append(Unreadable(file: entry.path, why: why))
+        continue
+      }
       contents.ranks.insert(name.rank)
       do throws(DumpError) {
         let dump: DumpFile
@@ -122,7 +126,7 @@ public enum DumpSetLoader {
 
   /// By which directories that cannot be opened, and links that lead nowhere, are named.
   private static func ranks(unreadable walk: DirectoryWalk) -> Set<Int> {
-    Set(walk.unreadable.map { RankMark($0.file.withoutExtension).rank })
+    Set(walk.unreadable.map { RankMark($0.file.withoutExtension).rank }.filter { DumpSet.refusal(rank: $0) == nil })
   }
 
   static func withoutTrailingSlashes(_ path: String) -> String {
@@ -210,6 +214,11 @@ extension DumpSetLoader.Contents {
 }
 
 extension DumpSet {
+  /// Why a file of this rank, by its name, is not read; nil where it is.
+  static func refusal(rank: Int) -> String? {
+    rank < worldLimit ? nil : "its name says rank \(rank), and no more than \(worldLimit) ranks are taken; rename it"
+  }
+
   /// Ranks that wrote at least one capture, in order.
   public var ranks: [Int] { Set(captures.map(\.rank)).sorted() }
 

@@ -132,6 +132,8 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
+    try WorldSizeOption.check(referenceWorldSize, "--reference-world-size")
+    try WorldSizeOption.check(targetWorldSize, "--target-world-size")
     guard knownGood.isEmpty || noise == .measured else {
       throw ValidationError("--known-good gives floors to --noise measured alone.")
     }
@@ -224,6 +226,15 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
         worldSize: dumps.worldSize, progress: progress)
     }
     try options.show(report)
+  }
+}
+
+/// The options that say how many ranks there must be.
+enum WorldSizeOption {
+  /// - Throws: `ValidationError` for what is no number of ranks, or more than are looked through for missing ones.
+  static func check(_ size: Int?, _ name: String) throws {
+    guard let size, !(1...DumpSet.worldLimit).contains(size) else { return }
+    throw ValidationError("\(name) must be a number of ranks from 1 to \(DumpSet.worldLimit).")
   }
 }
 

@@ -55,7 +55,7 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { json }
 
   func validate() throws {
-    if let worldSize, worldSize < 1 { throw ValidationError("--world-size must be 1 or more.") }
+    try WorldSizeOption.check(worldSize, "--world-size")
   }
 
   func run() async throws {

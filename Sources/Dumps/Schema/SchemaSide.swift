@@ -57,9 +57,6 @@ struct SchemaSide {
     try takeTorchFiles(opening)
   }
 
-  /// No larger world is looked through for missing ranks.
-  static let worldLimit = 1 << 16
-
   /// Names of this side may be missing only because a file was not read.
   var hasBrokenFile: Bool { !broken.isEmpty }
 
@@ -103,7 +100,11 @@ struct SchemaSide {
           part.rank = name.rank
           part.prefix = layer + "\(name.stage)." + (name.call.map { "call\($0)." } ?? "")
         }
-        parts.append(part)
+        if let why = DumpSet.refusal(rank: part.rank) {
+          broken.append(Unreadable(file: entry.path, why: why))
+        } else {
+          parts.append(part)
+        }
       } catch {
         broken.append(Unreadable(file: entry.path, why: error.reason))
       }
@@ -139,7 +140,7 @@ struct SchemaSide {
       }
     }
     guard !isFile, let world = statedWorldSize else { return }
-    missingRanks = (0..<min(world, Self.worldLimit)).filter { !ranks.contains($0) }
+    missingRanks = (0..<min(world, DumpSet.worldLimit)).filter { !ranks.contains($0) }
     guard !missingRanks.isEmpty else { return }
     names.unreadable.append(
       Unreadable(

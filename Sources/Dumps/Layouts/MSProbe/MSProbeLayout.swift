@@ -35,8 +35,8 @@ enum MSProbeLayout {
       let rank: Int
       switch folder.owner {
       case .rank(let number):
+        guard ledger.admits(rank: number, of: folder.path) else { continue }
         rank = number
-        ledger.note(rank: rank)
       case .unnamed: rank = 0
       case .process:
         guard perStep[folder.step] == 1 else {
