@@ -134,6 +134,9 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   func validate() throws {
     try WorldSizeOption.check(referenceWorldSize, "--reference-world-size")
     try WorldSizeOption.check(targetWorldSize, "--target-world-size")
+    guard (1...SlotsCommand.limit).contains(slots) else {
+      throw ValidationError("--slots must be a number from 1 to \(SlotsCommand.limit).")
+    }
     guard knownGood.isEmpty || noise == .measured else {
       throw ValidationError("--known-good gives floors to --noise measured alone.")
     }
@@ -198,6 +201,9 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
     abstract: "Compare slot 0 of a batch with every other slot, bitwise: is the engine batch-invariant?",
     discussion: "Example: rollcall slots dumps/e1-4xsame --slots 4")
 
+  /// Sequences in one batch, as in a job file.
+  static let limit = 65_536
+
   @Argument(help: "The dump directory of a run with the same prompt in every slot.", completion: .directory)
   var directory: String
 
@@ -212,8 +218,9 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
-    guard slots >= 2 else {
-      throw ValidationError("--slots must be 2 or more: one slot has nothing to be compared with.")
+    guard (2...Self.limit).contains(slots) else {
+      throw ValidationError(
+        "--slots must be a number from 2 to \(Self.limit): one slot has nothing to be compared with.")
     }
   }
 

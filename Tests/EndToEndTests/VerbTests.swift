@@ -147,6 +147,8 @@ import Testing
   @Test(arguments: [
     "compare a b --target-world-size 9999999999", "compare a b --target-world-size=0",
     "compare a b --reference-world-size=-1", "unshard a -o out.safetensors --world-size 9999999999",
+    "compare a b --slots 4611686018427387904", "compare a b --slots=0", "slots a --slots 9223372036854775807",
+    "slots a --slots 65537",
   ])
   func aCountThatNoRunHasIsAUsageError(_ words: String) async throws {
     try await with { rollcall, _ in
