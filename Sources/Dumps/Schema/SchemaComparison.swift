@@ -6,6 +6,10 @@ struct SchemaComparison {
   private(set) var report: SchemaReport
   /// Tensors and ranks by what they were seen to be, in the order of the first.
   private var observations: [(what: SchemaObservation, tensors: [String], ranks: Set<Int>)] = []
+  /// Names that a side holds on other ranks only, by the rank that lacks them.
+  private var lacking: (reference: [Int: [String]], target: [Int: [String]]) = ([:], [:])
+  /// Entries of `onlyReference` and `onlyTarget` that a lost file of a rank explains.
+  private var explainedByLoss: Set<String> = []
   private var read = 0
   private var total = 0
 
@@ -56,6 +60,7 @@ struct SchemaComparison {
     if a.ranks == b.ranks { return .rankByRank }
     guard min(a.ranks.count, b.ranks.count) == 1 else { return .rankByRank }
     let (whole, parts) = a.ranks.count == 1 ? (a, b) : (b, a)
+    guard whole.missingRanks.isEmpty else { return .rankByRank }
     if whole.isFile, let stated = whole.statedWorldSize, stated > 1 {
       throw DumpError(
         code: .unsupported, file: whole.path,
@@ -87,7 +92,10 @@ struct SchemaComparison {
       for name in left.order {
         guard let a = left.tensors[name]?[rank.reference] else { continue }
         guard let b = right.tensors[name]?[rank.target] else {
-          if right.lost[name]?.contains(rank.target) != true { report.onlyReference.append(rank.name + name) }
+          if right.lost[name]?.contains(rank.target) != true {
+            report.onlyReference.append(rank.name + name)
+            if right.tensors[name] != nil { noteLack(of: name, rank.target, rank.name + name, isInTarget: true) }
+          }
           continue
         }
         report.common.append(rank.name + name)
@@ -100,10 +108,31 @@ struct SchemaComparison {
       for name in right.order where right.tensors[name]?[rank.target] != nil {
         if left.tensors[name]?[rank.reference] == nil, left.lost[name]?.contains(rank.reference) != true {
           report.onlyTarget.append(rank.name + name)
+          if left.tensors[name] != nil { noteLack(of: name, rank.reference, rank.name + name, isInTarget: false) }
         }
       }
     }
     if ranks.count > 1 { findOtherRanks() }
+  }
+
+  /// A rank lacks what others of its side hold.
+  private mutating func noteLack(of name: String, _ rank: Int, _ entry: String, isInTarget: Bool) {
+    explainedByLoss.insert(entry)
+    if isInTarget {
+      lacking.target[rank, default: []].append(name)
+    } else {
+      lacking.reference[rank, default: []].append(name)
+    }
+  }
+
+  /// A shape tells nothing where a rank that may hold the rest is not there.
+  private mutating func noteShapes(_ mismatch: SchemaReport.Mismatch) {
+    guard let side = [sides.reference, sides.target].first(where: { !$0.missingRanks.isEmpty }) else {
+      return report.mismatched.append(mismatch)
+    }
+    report.unreadable.append(
+      Unreadable(
+        file: side.path, why: "\(mismatch.name) cannot be compared without rank \(listed(side.missingRanks))"))
   }
 
   /// Whether the ranks of the target hold what other ranks of the reference do.
@@ -160,7 +189,7 @@ struct SchemaComparison {
     _ a: Tensor, _ b: Tensor, _ name: String, in baseName: String, rank: Int?
   ) throws(DumpError) {
     if a.shape != b.shape {
-      report.mismatched.append(.init(name: name, reference: .shape(a.shape), target: .shape(b.shape)))
+      noteShapes(.init(name: name, reference: .shape(a.shape), target: .shape(b.shape)))
     }
     if a.dtype != b.dtype {
       report.mismatched.append(.init(name: name, reference: .dtype(a.dtype), target: .dtype(b.dtype)))
@@ -307,7 +336,10 @@ struct SchemaComparison {
       if absent.count == sliced.ranks.count {
         onlyWhole.append(name)
       } else {
-        onlyWhole += absent.map { "rank\($0)/\(name)" }
+        for rank in absent {
+          onlyWhole.append("rank\(rank)/\(name)")
+          noteLack(of: name, rank, "rank\(rank)/\(name)", isInTarget: isReferenceWhole)
+        }
       }
       guard parts.count == sliced.ranks.count else { continue }
       report.common.append(name)
@@ -340,14 +372,7 @@ struct SchemaComparison {
     }
     let layouts = SliceLayout.candidates(whole: whole.shape, parts: parts.map(\.shape))
     guard let plainest = layouts.first else {
-      let missing = (isReferenceWhole ? sides.target : sides.reference).missingRanks
-      guard missing.isEmpty else {
-        let why = "\(name) cannot be compared without rank \(listed(missing))"
-        return report.unreadable.append(
-          Unreadable(file: (isReferenceWhole ? sides.target : sides.reference).path, why: why))
-      }
-      report.mismatched.append(mismatch(.shape(whole.shape), .shape(first.shape)))
-      return
+      return noteShapes(mismatch(.shape(whole.shape), .shape(first.shape)))
     }
     guard values != .ignore else {
       report.shards.append(.init(name: name, plainest, ranks: ranks.count, isProven: false))
@@ -509,19 +534,29 @@ struct SchemaComparison {
     for side in [sides.reference, sides.target] {
       for rank in side.missingRanks where !side.isFile { observe(.ranksMissing, side.path, rank) }
     }
-    if !sides.target.hasBrokenFile {
-      for name in report.onlyReference { observe(.absent, name, nil) }
+    for (side, lacking) in [(sides.reference, lacking.reference), (sides.target, lacking.target)] {
+      for (rank, names) in lacking.sorted(by: { $0.key < $1.key }) {
+        report.unreadable.append(
+          Unreadable(
+            file: side.path,
+            why: "rank \(rank) lacks \(names.count) tensors that other ranks hold: "
+              + names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", …" : "")))
+        for name in names { observe(.ranksLack, name, rank) }
+      }
     }
-    report.findings = observations.map { $0.what.finding($0.tensors, ranks: $0.ranks) }
     // A name is surely missing only where every file of that side was read.
-    let surelyMissing =
-      (!report.onlyReference.isEmpty && !sides.target.hasBrokenFile)
-      || (!report.onlyTarget.isEmpty && !sides.reference.hasBrokenFile)
+    let missing = (
+      reference: sides.reference.hasLostFile ? [] : report.onlyTarget.filter { !explainedByLoss.contains($0) },
+      target: sides.target.hasLostFile ? [] : report.onlyReference.filter { !explainedByLoss.contains($0) }
+    )
+    for name in missing.target { observe(.absent, name, nil) }
+    report.findings = observations.map { $0.what.finding($0.tensors, ranks: $0.ranks) }
     let mismatched =
       values == .require ? report.mismatched.filter { !report.equalAfterCast.contains($0.name) } : report.mismatched
     let doubts = report.findings.filter { $0.confidence == .possible && $0.cause != "dtype-change" }
     let faults = report.findings.filter { $0.confidence != .possible && $0.cause != "incomplete-ranks" }
-    if surelyMissing || !mismatched.isEmpty || !faults.isEmpty || values == .require && !report.unequal.isEmpty {
+    let isAnyMissing = !missing.reference.isEmpty || !missing.target.isEmpty
+    if isAnyMissing || !mismatched.isEmpty || !faults.isEmpty || values == .require && !report.unequal.isEmpty {
       report.verdict = .fail
     } else if !report.unreadable.isEmpty || report.common.isEmpty || !doubts.isEmpty || !report.unequal.isEmpty {
       report.verdict = .inconclusive

@@ -36,6 +36,7 @@ enum SchemaObservation: Hashable {
   case zero
   case absent
   case ranksMissing
+  case ranksLack
   case duplicateShard
   case headMap
   case rankOrder([Int])
@@ -129,8 +130,13 @@ enum SchemaObservation: Hashable {
       )
     case .ranksMissing:
       return (
-        "incomplete-ranks", .certain, "ranks of the world that the dumps state are not there",
+        "incomplete-ranks", .certain, "ranks of its world are not there, or cannot be read",
         "Gather the files of these ranks, or find out why they did not write."
+      )
+    case .ranksLack:
+      return (
+        "incomplete-ranks", .likely, "ranks lack what others of their side hold",
+        "Gather the files of these ranks again; where they are whole, the loader did not fill these names there."
       )
     case .duplicateShard:
       return (
