@@ -96,6 +96,10 @@ public enum DumpSetLoader {
       root: root, files: [], broken: walk.unreadable, unrecognised: walk.others, paths: walk.files.map(\.path),
       ranks: ranks(unreadable: walk))
     let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
+    if layout == .safetensors {
+      let single = walk.files.filter { indexes[$0.path] == nil && $0.name.hasSuffix(".safetensors") }
+      contents.broken += ShardGaps.unreadable(single.map(\.path))
+    }
     var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
       guard let name = parse(entry) else {

@@ -86,7 +86,10 @@ struct SchemaSide {
 
   private mutating func takeTorchFiles(_ opening: (String) -> Void) throws(DumpError) {
     let walk = try DirectoryWalk(path)
-    broken = walk.unreadable
+    broken =
+      walk.unreadable
+      + ShardGaps.unreadable(
+        walk.files.filter { DumpFolder.torchSuffixes.contains(where: $0.name.hasSuffix) }.map(\.path))
     unrecognised = walk.others
     var parts: [Part] = []
     for entry in walk.files {
