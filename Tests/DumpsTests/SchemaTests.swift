@@ -166,4 +166,46 @@ import Testing
       #expect(report.onlyReference == ["layers.1.o", "layers.1.norm"])
     }
   }
+
+  /// The bits of one NaN or infinity of each type, as torch writes them.
+  @Test(
+    "NaN is no pass, on either side and on both",
+    arguments: [
+      "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
+      "float8_e5m2fnuz", "float8_e8m0fnu", "complex64",
+    ], ["nan", "inf", "-inf"])
+  func nonfinite(type: String, value: String) async throws {
+    // No infinity in these.
+    let kinds = ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
+    if kinds.contains(type), value != "nan" { return }
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        whole = torch.tensor([1.0, 0.5, 128.0, 2.0] * 4)
+        for name, value in (("finite", 4.0), ("bad", float("\(value)"))):
+            t = whole.clone()
+            t[6] = value
+            torch.save({"w": t.to(torch.\(type))}, name + ".pt")
+            for rank in range(2):
+                part = {"_tp_rank": rank, "_tp_size": 2, "_layer": 0, "w": t.to(torch.\(type))[8 * rank:8 * rank + 8].clone()}
+                os.makedirs(name, exist_ok=True)
+                torch.save(part, f"{name}/weight_rank{rank}_layer0.pt")
+        """, directory: scratch.path)
+      let (finite, bad) = (scratch.path("finite.pt"), scratch.path("bad.pt"))
+      #expect(try SchemaReport.compare(reference: finite, target: finite, values: .require).verdict == .pass)
+      for (a, b, words) in [
+        (bad, bad, "both sides hold"), (finite, bad, "the target holds"), (bad, finite, "the reference holds"),
+        (bad, scratch.path("bad"), "both sides hold"), (scratch.path("finite"), bad, "the target holds"),
+      ] {
+        for values in [SchemaReport.Values.report, .require] {
+          let report = try SchemaReport.compare(reference: a, target: b, values: values)
+          #expect(report.verdict == .fail, "\(report)")
+          let finding = report.findings.first { $0.cause == "non-finite" }
+          #expect(finding?.tensors == ["w"] && finding?.summary.contains(words) == true, "\(report)")
+        }
+      }
+      #expect(try SchemaReport.compare(reference: bad, target: bad, values: .ignore).verdict == .pass)
+    }
+  }
 }

@@ -203,22 +203,33 @@ struct SchemaComparison {
     }
     if a.dtype != b.dtype {
       try explainTypes(a, b, name, in: baseName, rank: rank)
-    } else if try areEqual(a, b, name) {
+    } else if case let bytes = try areEqual(a, b, name), bytes.areEqual {
       report.byteEqual.append(name)
+      if bytes.hasNonfinite { observe(.nonfinite(reference: true, target: true), name, rank) }
     } else {
       try explain(a, b, name, rank: rank)
     }
   }
 
-  private mutating func areEqual(_ a: Tensor, _ b: Tensor, _ name: String) throws(DumpError) -> Bool {
+  private mutating func areEqual(
+    _ a: Tensor, _ b: Tensor, _ name: String
+  ) throws(DumpError) -> (areEqual: Bool, hasNonfinite: Bool) {
     var done = read
+    var hasNonfinite = false
     let (total, progress) = (total, progress)
-    let isEqual = try a.hasBytes(of: b) { count in
-      done &+= count
+    let areEqual = try a.hasBytes(of: b) { bytes in
+      done &+= bytes.count
+      hasNonfinite = hasNonfinite || a.dtype.hasNonfinite(bytes)
       progress(SchemaReport.Step(what: name, done: done, total: total))
     }
     read &+= a.byteEstimate
-    return isEqual
+    return (areEqual, hasNonfinite)
+  }
+
+  /// Weights that are not finite are no weights, whatever else the two sides have in common.
+  private mutating func noteNonfinite(_ facts: PairFacts, _ name: String, _ rank: Int?) {
+    let (reference, target) = facts.nonfiniteSides
+    if reference || target { observe(.nonfinite(reference: reference, target: target), name, rank) }
   }
 
   /// Two tensors of one shape and type that are not equal.
@@ -229,6 +240,7 @@ struct SchemaComparison {
   ) throws(DumpError) {
     progress(SchemaReport.Step(what: "\(name), which differs", done: read, total: total))
     let facts = try PairFacts(a, b)
+    noteNonfinite(facts, name, rank)
     if let order {
       observe(.inKnownOrder(order, isTarget: true), name, rank)
     } else if facts.isSameMultiset {
@@ -266,7 +278,10 @@ struct SchemaComparison {
     _ a: Tensor, _ b: Tensor, _ name: String, in baseName: String, rank: Int?
   ) throws(DumpError) {
     let scales = Self.asScale(a, b, name)
-    if scales.0.dtype != a.dtype || scales.1.dtype != b.dtype, try PairFacts(scales.0, scales.1).unequal == 0 {
+    if scales.0.dtype != a.dtype || scales.1.dtype != b.dtype, case let facts = try PairFacts(scales.0, scales.1),
+      facts.unequal == 0
+    {
+      noteNonfinite(facts, name, rank)
       observe(.cast(scales.0.dtype, scales.1.dtype), name, rank)
       report.equalAfterCast.append(name)
       return
@@ -274,7 +289,7 @@ struct SchemaComparison {
     if a.dtype.byteCount == b.dtype.byteCount {
       var renamed = b
       renamed.dtype = a.dtype
-      if try areEqual(a, renamed, name) {
+      if try areEqual(a, renamed, name).areEqual {
         let kinds: Set<DType> = [a.dtype, b.dtype]
         if kinds == [.float8E4M3FN, .float8E4M3FNUZ] || kinds == [.float8E5M2, .float8E5M2FNUZ] {
           observe(.otherFloat8(a.dtype, b.dtype, isScaleEqual: try isScaleEqual(baseName, rank: rank)), name, rank)
@@ -285,6 +300,7 @@ struct SchemaComparison {
       }
     }
     let facts = try PairFacts(a, b)
+    noteNonfinite(facts, name, rank)
     if facts.unequal == 0 {
       observe(.cast(a.dtype, b.dtype), name, rank)
       report.equalAfterCast.append(name)
@@ -384,14 +400,17 @@ struct SchemaComparison {
     var done = read
     let (total, progress) = (total, progress)
     for layout in layouts {
-      let fits = try layout.fits(whole, parts) { count in
-        done &+= count
+      var hasNonfinite = false
+      let fits = try layout.fits(whole, parts) { bytes in
+        done &+= bytes.count
+        hasNonfinite = hasNonfinite || whole.dtype.hasNonfinite(bytes)
         progress(SchemaReport.Step(what: name, done: min(done, total), total: total))
       }
       guard fits else { continue }
       read &+= whole.byteEstimate
       report.shards.append(.init(name: name, layout, ranks: ranks.count, isProven: true))
       report.byteEqual.append(name)
+      if hasNonfinite { observe(.nonfinite(reference: true, target: true), name, nil) }
       if layout.isPlain, layout.axis == 0, ["gate_up", "w13"].contains(where: name.contains) {
         observe(.contiguousFusion, name, nil)
       }

@@ -42,6 +42,7 @@ enum SchemaObservation: Hashable {
   case rankOrder([Int])
   case contiguousFusion
   case replicasDiffer
+  case nonfinite(reference: Bool, target: Bool)
 
   /// The finding without its tensors.
   private var text: (cause: String, confidence: SchemaFinding.Confidence, what: String, next: String) {
@@ -161,6 +162,13 @@ enum SchemaObservation: Hashable {
     case .replicasDiffer:
       return (
         "replica-divergence", .likely, "ranks hold copies that differ", "Compare what these ranks loaded, and when."
+      )
+    case .nonfinite(let reference, let target):
+      let sides = reference && target ? "both sides hold" : "the \(target ? "target" : "reference") holds"
+      return (
+        "non-finite", .certain, "\(sides) NaN or infinity",
+        "Look for them in the checkpoint first, then at what the loader does to these weights: casts, scales, memory "
+          + "that nothing fills."
       )
     }
   }
