@@ -512,7 +512,7 @@ public enum CallChooser {
   /// decode fewer tokens a call, and every group is of one kind.
   private static func sequenceLoop(_ calls: [Summary], slots: Int) -> [[Summary]]? {
     let real = calls.filter { $0.content != .dummy }
-    guard slots > 1, real.count >= 2 * slots, real.count % slots == 0 || calls.count % slots == 0 else { return nil }
+    guard slots > 1, real.count / 2 >= slots, real.count % slots == 0 || calls.count % slots == 0 else { return nil }
     let list = real.count % slots == 0 ? real : calls
     let groups = stride(from: 0, to: list.count, by: slots).map { Array(list[$0..<($0 + slots)]) }
     guard let last = groups.last, last.allSatisfy({ $0.tokens == last[0].tokens && $0.tokens < slots }) else {
@@ -570,7 +570,8 @@ public enum CallChooser {
       guard calls.count > 1, let last = after.last else { return 0 }
       return last <= calls[calls.count - 2].tokens / 2 ? last : 0
     }
-    let most = slots.multipliedReportingOverflow(by: 4).partialValue
+    let (fourfold, isLarge) = slots.multipliedReportingOverflow(by: 4)
+    let most = isLarge ? .max : fourfold
     if let usual, usual <= most { return max(slots, usual) }
     // One step only: short, a whole number of tokens a sequence, and far shorter than what it follows.
     if calls.count > 1, let last = after.last, last <= most, last % slots == 0, last == calls[calls.count - 1].tokens,

@@ -49,7 +49,7 @@ public actor DumpSource {
     let root = try artifacts.runDirectory(sweep: sweep, run: run)
     let manifest = try artifacts.manifest(sweep: sweep, run: run)
     self.init(
-      root: root, layout: layout, worldSize: manifest.entries.compactMap(\.rank).max().map { $0 + 1 },
+      root: root, layout: layout, worldSize: StoredDumps.worldSize(of: manifest),
       name: "\(sweep)/\(run)"
     ) {
       if let change = try StoredListing.change(of: manifest, in: root) { throw NothingToCompare(message: change) }

@@ -52,10 +52,15 @@ public enum StoredDumps {
     }
     let artifacts = try ArtifactStore(root: place.store)
     let (sweepName, run) = (place.sweep, place.run)
-    let ranks = try artifacts.manifest(sweep: sweepName, run: run).entries.compactMap(\.rank)
+    let worldSize = worldSize(of: try artifacts.manifest(sweep: sweepName, run: run))
     let set = try load(
       artifacts, sweep: sweepName, run: run, layout: layout, pattern: pattern, verifyChecksums: verifyChecksums)
-    return (set, ranks.max().map { $0 + 1 })
+    return (set, worldSize)
+  }
+
+  /// Ranks that a manifest names, without those that no world has; nil where it names none.
+  static func worldSize(of manifest: Manifest) -> Int? {
+    manifest.entries.compactMap(\.rank).filter { $0 < DumpSet.worldLimit }.max().map { $0 + 1 }
   }
 
   /// The store, sweep and run whose directory this is; nil for any other directory.

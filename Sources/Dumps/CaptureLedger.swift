@@ -52,10 +52,22 @@ struct CaptureLedger {
     }
   }
 
+  /// A rank by which a file is named: it wrote, whether or not that can be read.
+  ///
+  /// - Returns: false, and names the file, where no world is as large as that.
+  mutating func admits(rank: Int, of file: String) -> Bool {
+    if let why = DumpSet.refusal(rank: rank) {
+      note(file, why)
+      return false
+    }
+    set.namedWorldSize = max(set.namedWorldSize, rank + 1)
+    return true
+  }
+
   /// What one file says of how many ranks there are.
   private mutating func noteWorldSize(_ size: Int) {
     guard size > 0 else { return }
-    set.statedWorldSize = max(set.statedWorldSize ?? 0, min(size, SchemaSide.worldLimit))
+    set.statedWorldSize = max(set.statedWorldSize ?? 0, min(size, DumpSet.worldLimit))
   }
 
   mutating func add(_ values: [PlainCapture]) { set.plain += values }

@@ -80,6 +80,10 @@ public struct DumpSet: Sendable {
   public var plain: [PlainCapture]
   /// Ranks of the run, as far as its files say: the largest that any of them states; nil where none does.
   public var statedWorldSize: Int?
+  /// No larger world is looked through for missing ranks.
+  public static let worldLimit = 1 << 16
+  /// One more than the largest rank by which a file is named, whether or not it could be read.
+  public var namedWorldSize = 0
   /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
   /// prove nothing equal.
   public var statistics: [StatisticsCapture]

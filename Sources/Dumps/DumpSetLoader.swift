@@ -31,6 +31,7 @@ public enum DumpSetLoader {
         }
       guard let set else { throw nothingFound(root, layout, walk) }
       loaded = set
+      loaded.namedWorldSize = max(set.namedWorldSize, (ranks(unreadable: walk).max() ?? -1) + 1)
       loaded.files = walk.files.map(\.path)
     case .atom, .weights, .safetensors, .npy, .custom:
       let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
@@ -40,6 +41,7 @@ public enum DumpSetLoader {
           unrecognised: contents.unrecognised))
       for file in contents.files { ledger.add(file, modified: times[file.entry.path] ?? file.entry.modified) }
       loaded = ledger.set
+      loaded.namedWorldSize = (contents.ranks.max() ?? -1) + 1
       loaded.files = contents.paths
     }
     loaded.areChecksumsVerified = verifyChecksums
@@ -61,6 +63,8 @@ public enum DumpSetLoader {
     var unrecognised: [String]
     /// Of all regular files.
     var paths: [String]
+    /// By which files are named, also those that gave nothing.
+    var ranks: Set<Int> = []
   }
 
   /// The layout's files under a directory, in the order of their paths.
@@ -89,8 +93,13 @@ public enum DumpSetLoader {
     let root = withoutTrailingSlashes(directory)
     let walk = try DirectoryWalk(root)
     var contents = Contents(
-      root: root, files: [], broken: walk.unreadable, unrecognised: walk.others, paths: walk.files.map(\.path))
+      root: root, files: [], broken: walk.unreadable, unrecognised: walk.others, paths: walk.files.map(\.path),
+      ranks: ranks(unreadable: walk))
     let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
+    if layout == .safetensors {
+      let single = walk.files.filter { indexes[$0.path] == nil && $0.name.hasSuffix(".safetensors") }
+      contents.broken += ShardGaps.unreadable(single.map(\.path))
+    }
     var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
       guard let name = parse(entry) else {
@@ -98,6 +107,11 @@ public enum DumpSetLoader {
         continue
       }
       isEmpty = false
+      if let why = DumpSet.refusal(rank: name.rank) {
+        contents.broken.append(Unreadable(file: entry.path, why: why))
+        continue
+      }
+      contents.ranks.insert(name.rank)
       do throws(DumpError) {
         let dump: DumpFile
         if case .shard(let index, let shard) = indexes[entry.path] {
@@ -112,6 +126,11 @@ public enum DumpSetLoader {
     }
     guard !isEmpty else { throw nothingFound(root, layout, walk) }
     return contents
+  }
+
+  /// By which directories that cannot be opened, and links that lead nowhere, are named.
+  private static func ranks(unreadable walk: DirectoryWalk) -> Set<Int> {
+    Set(walk.unreadable.map { RankMark($0.file.withoutExtension).rank }.filter { DumpSet.refusal(rank: $0) == nil })
   }
 
   static func withoutTrailingSlashes(_ path: String) -> String {
@@ -199,10 +218,15 @@ extension DumpSetLoader.Contents {
 }
 
 extension DumpSet {
+  /// Why a file of this rank, by its name, is not read; nil where it is.
+  static func refusal(rank: Int) -> String? {
+    rank < worldLimit ? nil : "its name says rank \(rank), and no more than \(worldLimit) ranks are taken; rename it"
+  }
+
   /// Ranks that wrote at least one capture, in order.
   public var ranks: [Int] { Set(captures.map(\.rank)).sorted() }
 
-  /// One more than the largest rank seen; 0 for an empty set. Ranks that wrote nothing are not seen: what must be
-  /// there is for the job to say.
-  public var worldSizeSeen: Int { (captures.map(\.rank).max() ?? -1) + 1 }
+  /// One more than the largest rank that a capture or the name of a file has; 0 for an empty set. Ranks that wrote
+  /// nothing are not seen: what must be there is for the job to say.
+  public var worldSizeSeen: Int { max((captures.map(\.rank).max() ?? -1) + 1, namedWorldSize) }
 }

@@ -132,6 +132,11 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
+    try WorldSizeOption.check(referenceWorldSize, "--reference-world-size")
+    try WorldSizeOption.check(targetWorldSize, "--target-world-size")
+    guard (1...SlotsCommand.limit).contains(slots) else {
+      throw ValidationError("--slots must be a number from 1 to \(SlotsCommand.limit).")
+    }
     guard knownGood.isEmpty || noise == .measured else {
       throw ValidationError("--known-good gives floors to --noise measured alone.")
     }
@@ -196,6 +201,9 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
     abstract: "Compare slot 0 of a batch with every other slot, bitwise: is the engine batch-invariant?",
     discussion: "Example: rollcall slots dumps/e1-4xsame --slots 4")
 
+  /// Sequences in one batch, as in a job file.
+  static let limit = 65_536
+
   @Argument(help: "The dump directory of a run with the same prompt in every slot.", completion: .directory)
   var directory: String
 
@@ -210,8 +218,9 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { options.json }
 
   func validate() throws {
-    guard slots >= 2 else {
-      throw ValidationError("--slots must be 2 or more: one slot has nothing to be compared with.")
+    guard (2...Self.limit).contains(slots) else {
+      throw ValidationError(
+        "--slots must be a number from 2 to \(Self.limit): one slot has nothing to be compared with.")
     }
   }
 
@@ -224,6 +233,15 @@ struct SlotsCommand: AsyncParsableCommand, HasJSONOutput {
         worldSize: dumps.worldSize, progress: progress)
     }
     try options.show(report)
+  }
+}
+
+/// The options that say how many ranks there must be.
+enum WorldSizeOption {
+  /// - Throws: `ValidationError` for what is no number of ranks, or more than are looked through for missing ones.
+  static func check(_ size: Int?, _ name: String) throws {
+    guard let size, !(1...DumpSet.worldLimit).contains(size) else { return }
+    throw ValidationError("\(name) must be a number of ranks from 1 to \(DumpSet.worldLimit).")
   }
 }
 

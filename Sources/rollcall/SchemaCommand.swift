@@ -12,7 +12,8 @@ struct SchemaCommand: AsyncParsableCommand, HasJSONOutput {
       has one rank and the other several, their slices are looked for in the whole tensors.
 
       Exit code 0 where the weights are the same, 1 where names, shapes or types differ or a finding names a fault, \
-      2 where something could not be read, or values differ and no finding says why. --values ignore reads no \
+      2 where something could not be read, a rank lacks what others of its side hold, or values differ and no finding \
+      says why. --values ignore reads no \
       values; --values require fails where they differ, and takes a type that differs without loss.
 
       Example: rollcall schema reference/weights target/weights

@@ -3,6 +3,7 @@ import ArgumentParser
 import Coordination
 import Dumps
 import Foundation
+import Glibc
 
 /// `rollcall unshard DIR -o OUT`: the logical tensors of a sharded run, as one safetensors file.
 struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
@@ -55,10 +56,11 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { json }
 
   func validate() throws {
-    if let worldSize, worldSize < 1 { throw ValidationError("--world-size must be 1 or more.") }
+    try WorldSizeOption.check(worldSize, "--world-size")
   }
 
   func run() async throws {
+    for folder in [directory] + [reference].compactMap(\.self) { try checkOutput(isNoFileOf: folder) }
     let dumps = try StoredDumps.load(
       directory: directory, layout: layout ?? DumpSetLoader.detectLayout(directory: directory))
     let seen = dumps.set.worldSizeSeen
@@ -110,6 +112,20 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
       overlookedCount: dumps.set.overlooked.count)
     print(json ? try JSONText.of(report) : report.text)
     if !report.isComplete { throw ExitCode(2) }
+  }
+
+  /// - Throws: `UsageError` where the output is, by whatever path, a file that is read here or beside those.
+  private func checkOutput(isNoFileOf folder: String) throws {
+    var place = stat()
+    guard stat(output, &place) == 0 else { return }
+    let found = try DumpFolder(folder)
+    for file in found.files + found.indexes + found.others {
+      var other = stat()
+      guard stat("\(folder)/\(file)", &other) == 0, other.st_dev == place.st_dev, other.st_ino == place.st_ino else {
+        continue
+      }
+      throw UsageError(message: "-o \(output) is \(file) of \(folder), which would be lost; name another file")
+    }
   }
 
   /// Block by block, so that memory stays flat whatever the tensors' sizes.

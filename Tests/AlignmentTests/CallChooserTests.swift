@@ -61,6 +61,11 @@ struct CallChooserTests {
     #expect(call(CallChooser.auto(observed([0: 60, 1: 52, 2: 4], content: rows), selection: .prefill, slots: 4)) == 1)
   }
 
+  @Test("more slots than any batch has are no more than a reason to choose nothing", arguments: [1 << 62, .max])
+  func manySlots(slots: Int) {
+    #expect(call(CallChooser.auto(observed([0: 64, 1: 52, 2: 4, 3: 4]), selection: .prefill, slots: slots)) == nil)
+  }
+
   @Test("what is not certain is not chosen")
   func unknown() {
     #expect(call(CallChooser.auto(observed([0: 4, 1: 4]), selection: .prefill, slots: 4)) == nil)

@@ -129,6 +129,49 @@ import Testing
     #expect(set.unreadable.map(\.file) == ["layer0_Block_rank0.pt"])
   }
 
+  /// A layout, and what a file of rank # is called in it.
+  private static let ranked: [(DumpLayout, String)] = [
+    (.atom, "layer00_MLP_rank#_call001.pt"), (.weights, "weight_rank#_layer0.pt"), (.npy, "rank#.npz"),
+    (.safetensors, "rank#/model.safetensors"), (.custom, "of-rank#.npy"),
+    (.sglang, "step=0___rank=#___dump_index=1___name=a.pt"), (.sglang, "TP1_PP0_Rank#_pid7/Pass00001.pt"),
+    (.msprobe, "step0/rank#/dump.json"), (.huggingFace, "rank#/Model_debug_tree_FULL_TENSORS.json"),
+  ]
+
+  @Test(arguments: ranked)
+  func aRankOfWhichNothingCanBeReadIsSeen(layout: DumpLayout, name: String) throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("dumps/" + name.replacingOccurrences(of: "#", with: "3"), "cut")
+    let set = try DumpSetLoader.load(
+      directory: scratch.path("dumps"), layout: layout, pattern: layout == .custom ? "of-rank(?<rank>[0-9]+).npy" : nil)
+    #expect(set.captures.isEmpty && !set.unreadable.isEmpty)
+    #expect(set.worldSizeSeen == 4)
+  }
+
+  /// Whoever asks which ranks are missing looks at every one.
+  @Test(arguments: ranked, ["65536", "99999999"])
+  func aRankThatNoWorldHasIsNoneOfThisOne(named: (DumpLayout, String), rank: String) throws {
+    let (layout, name) = named
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("dumps/" + name.replacingOccurrences(of: "#", with: rank), "cut")
+    let set = try DumpSetLoader.load(
+      directory: scratch.path("dumps"), layout: layout, pattern: layout == .custom ? "of-rank(?<rank>[0-9]+).npy" : nil)
+    #expect(set.worldSizeSeen == 0)
+    #expect(set.unreadable.contains { $0.why.contains("rank \(rank)") }, "\(set.unreadable)")
+  }
+
+  /// Not as rank 0, which another file may be.
+  @Test func aRankBeyondAllNumbersIsNoneOfThisOne() throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    let name = "rank99999999999999999999.npy"
+    try scratch.write(name, "cut")
+    let set = try DumpSetLoader.load(directory: scratch.path, layout: .npy)
+    #expect(set.unreadable.map(\.file) == [name])
+    #expect(set.worldSizeSeen == 0)
+  }
+
   @Test func namesThatAreNoUTF8AreToldApart() async throws {
     try await Scratch.with { scratch in
       try await runPython(

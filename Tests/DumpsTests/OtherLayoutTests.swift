@@ -108,4 +108,34 @@ import Testing
     #expect(error?.code == .noDumps)
     #expect(error?.message.contains("no .safetensors file") == true)
   }
+
+  /// Two sides that lost the same shard hold the same names.
+  @Test(arguments: ["safetensors", "bin"], [0, 1])
+  func aShardThatNoIndexNamesIsMissed(suffix: String, first: Int) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, sys, torch
+        from safetensors.torch import save_file
+        for i in range(3):
+            name = f"{{}}/model-{i + \(first):05d}-of-00003.\(suffix)"
+            for folder in ("whole", "cut"):
+                os.makedirs(folder, exist_ok=True)
+                write = save_file if "\(suffix)" == "safetensors" else torch.save
+                if folder == "whole" or i != 1:
+                    write({f"layers.{i}.w": torch.ones(4)}, name.format(folder))
+        """, directory: scratch.path)
+      let (whole, cut) = (scratch.path("whole"), scratch.path("cut"))
+      #expect(try SchemaReport.compare(reference: whole, target: whole).verdict == .pass)
+      let lost = "model-0000\(1 + first)-of-00003.\(suffix)"
+      for sides in [(cut, cut), (whole, cut), (cut, whole)] {
+        let report = try SchemaReport.compare(reference: sides.0, target: sides.1)
+        #expect(report.verdict == .inconclusive, "\(report)")
+        #expect(report.unreadable.allSatisfy { $0.file == lost } && !report.unreadable.isEmpty, "\(report)")
+      }
+      guard suffix == "safetensors" else { return }
+      #expect(try DumpSetLoader.load(directory: whole, layout: .safetensors).unreadable.isEmpty)
+      #expect(try DumpSetLoader.load(directory: cut, layout: .safetensors).unreadable.map(\.file) == [lost])
+    }
+  }
 }

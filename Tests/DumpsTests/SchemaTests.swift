@@ -71,7 +71,8 @@ import Testing
       try scratch.write(file, bytes)
     }
     let report = try SchemaReport.compare(reference: scratch.path("a"), target: scratch.path("b"))
-    #expect(report.verdict == .fail)
+    #expect(report.verdict == .inconclusive)
+    #expect(report.findings.map(\.cause) == ["incomplete-ranks"] && report.findings.first?.ranks == [1])
     #expect(report.onlyReference.count == 5 && report.onlyReference.allSatisfy { $0.hasPrefix("rank1/") })
     #expect(report.common.allSatisfy { $0.hasPrefix("rank0/") })
     // A file of its own says nothing of ranks: it is the whole, and these ranks are its copies.
@@ -103,5 +104,108 @@ import Testing
     #expect(report.onlyReference.isEmpty)
     #expect(report.unreadable.count == 1)
     #expect(!report.byteEqual.contains(tensor.name))
+  }
+
+  /// Weights of one rank and of two, as ATOM's files and, without a word of the world's size, as safetensors.
+  private static let oneAndTwoRanks = """
+    import os, torch
+    from safetensors.torch import save_file
+    for folder in ("pt1", "pt2", "st1", "st2"):
+        os.makedirs(folder)
+    layers = [{f"layers.{i}.o": torch.randn(8, 8), f"layers.{i}.norm": torch.randn(8)} for i in range(2)]
+    for size in (1, 2):
+        for rank in range(size):
+            def part(t):
+                return t.chunk(size, -1)[rank].clone() if t.dim() > 1 else t.clone()
+            for i, layer in enumerate(layers):
+                own = {"_tp_rank": rank, "_tp_size": size, "_layer": i, **{k: part(t) for k, t in layer.items()}}
+                torch.save(own, f"pt{size}/weight_rank{rank}_layer{i}.pt")
+            save_file({k: part(t) for layer in layers for k, t in layer.items()}, f"st{size}/rank{rank}.safetensors")
+    """
+
+  @Test(
+    "what a lost file of a rank explains is neither missing nor of another shape",
+    arguments: [
+      ("pt", ["weight_rank1_layer1.pt"], false), ("pt", ["weight_rank1_layer1.pt"], true),
+      ("pt", ["weight_rank1_layer0.pt", "weight_rank1_layer1.pt"], false),
+      ("pt", ["weight_rank1_layer0.pt", "weight_rank1_layer1.pt"], true), ("st", ["rank1.safetensors"], true),
+    ])
+  func lostFiles(kind: String, files: [String], isCut: Bool) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(Self.oneAndTwoRanks, directory: scratch.path)
+      let (one, two) = (scratch.path(kind + "1"), scratch.path(kind + "2"))
+      #expect(try SchemaReport.compare(reference: one, target: two).verdict == .pass)
+      try FileManager.default.copyItem(atPath: two, toPath: scratch.path("whole"))
+      for file in files {
+        if isCut {
+          try scratch.write("\(kind)2/\(file)", "cut")
+        } else {
+          try FileManager.default.removeItem(atPath: "\(two)/\(file)")
+        }
+      }
+      for (a, b) in [(one, two), (two, one), (scratch.path("whole"), two), (two, scratch.path("whole"))] {
+        let report = try SchemaReport.compare(reference: a, target: b)
+        #expect(report.verdict == .inconclusive, "\(report)")
+        #expect(report.findings.allSatisfy { $0.cause == "incomplete-ranks" && $0.ranks == [1] }, "\(report)")
+        #expect(!report.findings.isEmpty || isCut && files.count == 1, "\(report)")
+        #expect(report.mismatched.isEmpty && !report.unreadable.isEmpty, "\(report)")
+      }
+    }
+  }
+
+  @Test("what no rank holds is missing")
+  func missingOnAllRanks() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(Self.oneAndTwoRanks, directory: scratch.path)
+      for rank in 0..<2 {
+        try FileManager.default.removeItem(atPath: scratch.path("pt2/weight_rank\(rank)_layer1.pt"))
+      }
+      let report = try SchemaReport.compare(reference: scratch.path("pt1"), target: scratch.path("pt2"))
+      #expect(report.verdict == .fail)
+      #expect(report.findings.map(\.cause) == ["missing-weight"])
+      #expect(report.onlyReference == ["layers.1.o", "layers.1.norm"])
+    }
+  }
+
+  /// The bits of one NaN or infinity of each type, as torch writes them.
+  @Test(
+    "NaN is no pass, on either side and on both",
+    arguments: [
+      "float64", "float32", "float16", "bfloat16", "float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz",
+      "float8_e5m2fnuz", "float8_e8m0fnu", "complex64",
+    ], ["nan", "inf", "-inf"])
+  func nonfinite(type: String, value: String) async throws {
+    // No infinity in these.
+    let kinds = ["float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"]
+    if kinds.contains(type), value != "nan" { return }
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        whole = torch.tensor([1.0, 0.5, 128.0, 2.0] * 4)
+        for name, value in (("finite", 4.0), ("bad", float("\(value)"))):
+            t = whole.clone()
+            t[6] = value
+            torch.save({"w": t.to(torch.\(type))}, name + ".pt")
+            for rank in range(2):
+                part = {"_tp_rank": rank, "_tp_size": 2, "_layer": 0, "w": t.to(torch.\(type))[8 * rank:8 * rank + 8].clone()}
+                os.makedirs(name, exist_ok=True)
+                torch.save(part, f"{name}/weight_rank{rank}_layer0.pt")
+        """, directory: scratch.path)
+      let (finite, bad) = (scratch.path("finite.pt"), scratch.path("bad.pt"))
+      #expect(try SchemaReport.compare(reference: finite, target: finite, values: .require).verdict == .pass)
+      for (a, b, words) in [
+        (bad, bad, "both sides hold"), (finite, bad, "the target holds"), (bad, finite, "the reference holds"),
+        (bad, scratch.path("bad"), "both sides hold"), (scratch.path("finite"), bad, "the target holds"),
+      ] {
+        for values in [SchemaReport.Values.report, .require] {
+          let report = try SchemaReport.compare(reference: a, target: b, values: values)
+          #expect(report.verdict == .fail, "\(report)")
+          let finding = report.findings.first { $0.cause == "non-finite" }
+          #expect(finding?.tensors == ["w"] && finding?.summary.contains(words) == true, "\(report)")
+        }
+      }
+      #expect(try SchemaReport.compare(reference: bad, target: bad, values: .ignore).verdict == .pass)
+    }
   }
 }

@@ -57,4 +57,36 @@ import Testing
       #expect(unnamed.status == 2 && unnamed.output.contains("UTF-8"), "\(unnamed.output) \(unnamed.errorOutput)")
     }
   }
+
+  /// Without it, half of a tensor would be held against the whole.
+  @Test(arguments: [0, 100, nil])
+  func aRankOfWhichNothingCanBeReadIsMissed(length: Int?) async throws {
+    try await Scratch.with { scratch in
+      try scratch.directory("reference")
+      try scratch.directory("target")
+      try await runPython(
+        """
+        import numpy
+        whole = numpy.random.default_rng(1).standard_normal((4, 8), dtype=numpy.float32)
+        numpy.save("reference/layer00_Block_rank0.npy", whole)
+        for rank, half in enumerate(numpy.split(whole, 2, 1)):
+            numpy.save(f"target/layer00_Block_rank{rank}.npy", half)
+        """, directory: scratch.path)
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      let words = ["compare", "reference", "target", "--select", "warm-up"]
+      let whole = try await rollcall.run(words)
+      #expect(whole.status == 0, "\(whole.output) \(whole.errorOutput)")
+
+      let file = scratch.path("target/layer00_Block_rank1.npy")
+      if let length {
+        try Data(contentsOf: URL(filePath: file)).prefix(length).write(to: URL(filePath: file))
+      } else {
+        try FileManager.default.removeItem(atPath: file)
+        try FileManager.default.createSymbolicLink(atPath: file, withDestinationPath: "gone.npy")
+      }
+      let cut = try await rollcall.run(words)
+      #expect(cut.status == 2, "\(cut.output) \(cut.errorOutput)")
+      #expect(cut.output.contains("incomplete-ranks"), "\(cut.output)")
+    }
+  }
 }

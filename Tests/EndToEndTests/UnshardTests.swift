@@ -299,4 +299,27 @@ import Testing
       #expect(left.isEmpty)
     }
   }
+
+  @Test(arguments: ["tp1/layer00_Block_rank0.pt", "tp1/notes.txt", "whole/layer00_Block_rank0.pt", "link", "hard"])
+  func aFileOfTheInputIsNoOutput(_ output: String) async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        """
+        \(Self.prelude)
+        for folder in ("tp1", "whole"):
+            dump(folder, 0, "Block", 0, torch.ones(2))
+        open("tp1/notes.txt", "w")
+        os.symlink("tp1/layer00_Block_rank0.pt", "link")
+        os.link("whole/layer00_Block_rank0.pt", "hard")
+        """, directory: scratch.path)
+      let before = try Data(contentsOf: URL(filePath: scratch.path(output)))
+      let words = ["unshard", "tp1", "--reference", "./whole/", "-o"]
+      let refused = try await rollcall.run(words + [output])
+      #expect(refused.status == 64, "\(refused.output) \(refused.errorOutput)")
+      #expect(refused.errorOutput.contains(output), "\(refused.errorOutput)")
+      #expect(try Data(contentsOf: URL(filePath: scratch.path(output))) == before)
+      // What it wrote itself it may write again.
+      for _ in 0..<2 { #expect(try await rollcall.run(words + ["out.safetensors"]).status == 0) }
+    }
+  }
 }

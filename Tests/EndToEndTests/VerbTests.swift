@@ -143,6 +143,21 @@ import Testing
     }
   }
 
+  /// Before a file is looked at: none of these directories is there.
+  @Test(arguments: [
+    "compare a b --target-world-size 9999999999", "compare a b --target-world-size=0",
+    "compare a b --reference-world-size=-1", "unshard a -o out.safetensors --world-size 9999999999",
+    "compare a b --slots 4611686018427387904", "compare a b --slots=0", "slots a --slots 9223372036854775807",
+    "slots a --slots 65537",
+  ])
+  func aCountThatNoRunHasIsAUsageError(_ words: String) async throws {
+    try await with { rollcall, _ in
+      let outcome = try await rollcall.run(words.split(separator: " ").map(String.init))
+      #expect(outcome.status == 64, "\(outcome.output) \(outcome.errorOutput)")
+      #expect(outcome.errorOutput.contains("to 65536"), "\(outcome.errorOutput)")
+    }
+  }
+
   @Test func planShowsEveryCellAndStartsNothing() async throws {
     try await with { rollcall, scratch in
       let job = RollcallBinary.repository + "/Jobs/tp-sweep.yaml"

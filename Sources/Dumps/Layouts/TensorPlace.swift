@@ -96,9 +96,9 @@ struct RankMark {
       var digits = start + 4
       if digits < bytes.count, [UInt8(ascii: "="), UInt8(ascii: "_")].contains(bytes[digits]) { digits += 1 }
       let end = bytes[digits...].firstIndex { !$0.isDigit } ?? bytes.count
-      guard end > digits, end == bytes.count || !isWord(bytes[end]),
-        let rank = Int(String(decoding: bytes[digits..<end], as: UTF8.self))
-      else { continue }
+      guard end > digits, end == bytes.count || !isWord(bytes[end]) else { continue }
+      // A number that is none of a rank is not rank 0 either.
+      let rank = Int(String(decoding: bytes[digits..<end], as: UTF8.self)) ?? .max
       var head = bytes[..<start]
       var tail = bytes[end...]
       let separators = "_-.".utf8

@@ -105,7 +105,9 @@ extension Tensor {
   }
 
   /// Whether two tensors of one type hold the same bytes in the order of their elements, whatever their shapes.
-  func hasBytes(of other: Tensor, read: (Int) -> Void = { _ in }) throws(DumpError) -> Bool {
+  ///
+  /// - Parameter read: is given each block of them, until one differs.
+  func hasBytes(of other: Tensor, read: ([UInt8]) -> Void = { _ in }) throws(DumpError) -> Bool {
     try checkRepetition()
     let (left, right) = (try TensorReader(self), try TensorReader(other))
     guard dtype == other.dtype, left.elementCount == right.elementCount else { return false }
@@ -116,7 +118,7 @@ extension Tensor {
       let end = min(start + step, left.elementCount)
       try left.read(start..<end, into: &leftBytes)
       try right.read(start..<end, into: &rightBytes)
-      read((end - start) * dtype.byteCount)
+      read(leftBytes)
       guard leftBytes == rightBytes else { return false }
       start = end
     }

@@ -4,6 +4,8 @@ struct PairFacts {
   var count = 0
   var unequal = 0
   var nonfinite = 0
+  /// Which sides have NaN or infinity.
+  private(set) var nonfiniteSides = (reference: false, target: false)
   /// Numbers that differ by more than rounding to the coarser of the two types.
   var beyondRounding = 0
   /// True where both sides hold the same elements, bit by bit, in some order (by two 64-bit sums of hashes).
@@ -42,6 +44,8 @@ struct PairFacts {
   private mutating func add(_ x: [Double], _ y: [Double], _ epsilon: Double) {
     count += x.count
     for (x, y) in zip(x, y) {
+      if !x.isFinite { nonfiniteSides.reference = true }
+      if !y.isFinite { nonfiniteSides.target = true }
       if x != y {
         if x.isNaN, y.isNaN {
           nonfinite += 1

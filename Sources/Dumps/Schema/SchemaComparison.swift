@@ -6,6 +6,10 @@ struct SchemaComparison {
   private(set) var report: SchemaReport
   /// Tensors and ranks by what they were seen to be, in the order of the first.
   private var observations: [(what: SchemaObservation, tensors: [String], ranks: Set<Int>)] = []
+  /// Names that a side holds on other ranks only, by the rank that lacks them.
+  private var lacking: (reference: [Int: [String]], target: [Int: [String]]) = ([:], [:])
+  /// Entries of `onlyReference` and `onlyTarget` that a lost file of a rank explains.
+  private var explainedByLoss: Set<String> = []
   private var read = 0
   private var total = 0
 
@@ -56,6 +60,7 @@ struct SchemaComparison {
     if a.ranks == b.ranks { return .rankByRank }
     guard min(a.ranks.count, b.ranks.count) == 1 else { return .rankByRank }
     let (whole, parts) = a.ranks.count == 1 ? (a, b) : (b, a)
+    guard whole.missingRanks.isEmpty else { return .rankByRank }
     if whole.isFile, let stated = whole.statedWorldSize, stated > 1 {
       throw DumpError(
         code: .unsupported, file: whole.path,
@@ -87,7 +92,10 @@ struct SchemaComparison {
       for name in left.order {
         guard let a = left.tensors[name]?[rank.reference] else { continue }
         guard let b = right.tensors[name]?[rank.target] else {
-          if right.lost[name]?.contains(rank.target) != true { report.onlyReference.append(rank.name + name) }
+          if right.lost[name]?.contains(rank.target) != true {
+            report.onlyReference.append(rank.name + name)
+            if right.tensors[name] != nil { noteLack(of: name, rank.target, rank.name + name, isInTarget: true) }
+          }
           continue
         }
         report.common.append(rank.name + name)
@@ -100,10 +108,31 @@ struct SchemaComparison {
       for name in right.order where right.tensors[name]?[rank.target] != nil {
         if left.tensors[name]?[rank.reference] == nil, left.lost[name]?.contains(rank.reference) != true {
           report.onlyTarget.append(rank.name + name)
+          if left.tensors[name] != nil { noteLack(of: name, rank.reference, rank.name + name, isInTarget: false) }
         }
       }
     }
     if ranks.count > 1 { findOtherRanks() }
+  }
+
+  /// A rank lacks what others of its side hold.
+  private mutating func noteLack(of name: String, _ rank: Int, _ entry: String, isInTarget: Bool) {
+    explainedByLoss.insert(entry)
+    if isInTarget {
+      lacking.target[rank, default: []].append(name)
+    } else {
+      lacking.reference[rank, default: []].append(name)
+    }
+  }
+
+  /// A shape tells nothing where a rank that may hold the rest is not there.
+  private mutating func noteShapes(_ mismatch: SchemaReport.Mismatch) {
+    guard let side = [sides.reference, sides.target].first(where: { !$0.missingRanks.isEmpty }) else {
+      return report.mismatched.append(mismatch)
+    }
+    report.unreadable.append(
+      Unreadable(
+        file: side.path, why: "\(mismatch.name) cannot be compared without rank \(listed(side.missingRanks))"))
   }
 
   /// Whether the ranks of the target hold what other ranks of the reference do.
@@ -160,7 +189,7 @@ struct SchemaComparison {
     _ a: Tensor, _ b: Tensor, _ name: String, in baseName: String, rank: Int?
   ) throws(DumpError) {
     if a.shape != b.shape {
-      report.mismatched.append(.init(name: name, reference: .shape(a.shape), target: .shape(b.shape)))
+      noteShapes(.init(name: name, reference: .shape(a.shape), target: .shape(b.shape)))
     }
     if a.dtype != b.dtype {
       report.mismatched.append(.init(name: name, reference: .dtype(a.dtype), target: .dtype(b.dtype)))
@@ -174,22 +203,33 @@ struct SchemaComparison {
     }
     if a.dtype != b.dtype {
       try explainTypes(a, b, name, in: baseName, rank: rank)
-    } else if try areEqual(a, b, name) {
+    } else if case let bytes = try areEqual(a, b, name), bytes.areEqual {
       report.byteEqual.append(name)
+      if bytes.hasNonfinite { observe(.nonfinite(reference: true, target: true), name, rank) }
     } else {
       try explain(a, b, name, rank: rank)
     }
   }
 
-  private mutating func areEqual(_ a: Tensor, _ b: Tensor, _ name: String) throws(DumpError) -> Bool {
+  private mutating func areEqual(
+    _ a: Tensor, _ b: Tensor, _ name: String
+  ) throws(DumpError) -> (areEqual: Bool, hasNonfinite: Bool) {
     var done = read
+    var hasNonfinite = false
     let (total, progress) = (total, progress)
-    let isEqual = try a.hasBytes(of: b) { count in
-      done &+= count
+    let areEqual = try a.hasBytes(of: b) { bytes in
+      done &+= bytes.count
+      hasNonfinite = hasNonfinite || a.dtype.hasNonfinite(bytes)
       progress(SchemaReport.Step(what: name, done: done, total: total))
     }
     read &+= a.byteEstimate
-    return isEqual
+    return (areEqual, hasNonfinite)
+  }
+
+  /// Weights that are not finite are no weights, whatever else the two sides have in common.
+  private mutating func noteNonfinite(_ facts: PairFacts, _ name: String, _ rank: Int?) {
+    let (reference, target) = facts.nonfiniteSides
+    if reference || target { observe(.nonfinite(reference: reference, target: target), name, rank) }
   }
 
   /// Two tensors of one shape and type that are not equal.
@@ -200,6 +240,7 @@ struct SchemaComparison {
   ) throws(DumpError) {
     progress(SchemaReport.Step(what: "\(name), which differs", done: read, total: total))
     let facts = try PairFacts(a, b)
+    noteNonfinite(facts, name, rank)
     if let order {
       observe(.inKnownOrder(order, isTarget: true), name, rank)
     } else if facts.isSameMultiset {
@@ -237,7 +278,10 @@ struct SchemaComparison {
     _ a: Tensor, _ b: Tensor, _ name: String, in baseName: String, rank: Int?
   ) throws(DumpError) {
     let scales = Self.asScale(a, b, name)
-    if scales.0.dtype != a.dtype || scales.1.dtype != b.dtype, try PairFacts(scales.0, scales.1).unequal == 0 {
+    if scales.0.dtype != a.dtype || scales.1.dtype != b.dtype, case let facts = try PairFacts(scales.0, scales.1),
+      facts.unequal == 0
+    {
+      noteNonfinite(facts, name, rank)
       observe(.cast(scales.0.dtype, scales.1.dtype), name, rank)
       report.equalAfterCast.append(name)
       return
@@ -245,7 +289,7 @@ struct SchemaComparison {
     if a.dtype.byteCount == b.dtype.byteCount {
       var renamed = b
       renamed.dtype = a.dtype
-      if try areEqual(a, renamed, name) {
+      if try areEqual(a, renamed, name).areEqual {
         let kinds: Set<DType> = [a.dtype, b.dtype]
         if kinds == [.float8E4M3FN, .float8E4M3FNUZ] || kinds == [.float8E5M2, .float8E5M2FNUZ] {
           observe(.otherFloat8(a.dtype, b.dtype, isScaleEqual: try isScaleEqual(baseName, rank: rank)), name, rank)
@@ -256,6 +300,7 @@ struct SchemaComparison {
       }
     }
     let facts = try PairFacts(a, b)
+    noteNonfinite(facts, name, rank)
     if facts.unequal == 0 {
       observe(.cast(a.dtype, b.dtype), name, rank)
       report.equalAfterCast.append(name)
@@ -307,7 +352,10 @@ struct SchemaComparison {
       if absent.count == sliced.ranks.count {
         onlyWhole.append(name)
       } else {
-        onlyWhole += absent.map { "rank\($0)/\(name)" }
+        for rank in absent {
+          onlyWhole.append("rank\(rank)/\(name)")
+          noteLack(of: name, rank, "rank\(rank)/\(name)", isInTarget: isReferenceWhole)
+        }
       }
       guard parts.count == sliced.ranks.count else { continue }
       report.common.append(name)
@@ -340,14 +388,7 @@ struct SchemaComparison {
     }
     let layouts = SliceLayout.candidates(whole: whole.shape, parts: parts.map(\.shape))
     guard let plainest = layouts.first else {
-      let missing = (isReferenceWhole ? sides.target : sides.reference).missingRanks
-      guard missing.isEmpty else {
-        let why = "\(name) cannot be compared without rank \(listed(missing))"
-        return report.unreadable.append(
-          Unreadable(file: (isReferenceWhole ? sides.target : sides.reference).path, why: why))
-      }
-      report.mismatched.append(mismatch(.shape(whole.shape), .shape(first.shape)))
-      return
+      return noteShapes(mismatch(.shape(whole.shape), .shape(first.shape)))
     }
     guard values != .ignore else {
       report.shards.append(.init(name: name, plainest, ranks: ranks.count, isProven: false))
@@ -359,14 +400,17 @@ struct SchemaComparison {
     var done = read
     let (total, progress) = (total, progress)
     for layout in layouts {
-      let fits = try layout.fits(whole, parts) { count in
-        done &+= count
+      var hasNonfinite = false
+      let fits = try layout.fits(whole, parts) { bytes in
+        done &+= bytes.count
+        hasNonfinite = hasNonfinite || whole.dtype.hasNonfinite(bytes)
         progress(SchemaReport.Step(what: name, done: min(done, total), total: total))
       }
       guard fits else { continue }
       read &+= whole.byteEstimate
       report.shards.append(.init(name: name, layout, ranks: ranks.count, isProven: true))
       report.byteEqual.append(name)
+      if hasNonfinite { observe(.nonfinite(reference: true, target: true), name, nil) }
       if layout.isPlain, layout.axis == 0, ["gate_up", "w13"].contains(where: name.contains) {
         observe(.contiguousFusion, name, nil)
       }
@@ -509,19 +553,29 @@ struct SchemaComparison {
     for side in [sides.reference, sides.target] {
       for rank in side.missingRanks where !side.isFile { observe(.ranksMissing, side.path, rank) }
     }
-    if !sides.target.hasBrokenFile {
-      for name in report.onlyReference { observe(.absent, name, nil) }
+    for (side, lacking) in [(sides.reference, lacking.reference), (sides.target, lacking.target)] {
+      for (rank, names) in lacking.sorted(by: { $0.key < $1.key }) {
+        report.unreadable.append(
+          Unreadable(
+            file: side.path,
+            why: "rank \(rank) lacks \(names.count) tensors that other ranks hold: "
+              + names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", …" : "")))
+        for name in names { observe(.ranksLack, name, rank) }
+      }
     }
-    report.findings = observations.map { $0.what.finding($0.tensors, ranks: $0.ranks) }
     // A name is surely missing only where every file of that side was read.
-    let surelyMissing =
-      (!report.onlyReference.isEmpty && !sides.target.hasBrokenFile)
-      || (!report.onlyTarget.isEmpty && !sides.reference.hasBrokenFile)
+    let missing = (
+      reference: sides.reference.hasLostFile ? [] : report.onlyTarget.filter { !explainedByLoss.contains($0) },
+      target: sides.target.hasLostFile ? [] : report.onlyReference.filter { !explainedByLoss.contains($0) }
+    )
+    for name in missing.target { observe(.absent, name, nil) }
+    report.findings = observations.map { $0.what.finding($0.tensors, ranks: $0.ranks) }
     let mismatched =
       values == .require ? report.mismatched.filter { !report.equalAfterCast.contains($0.name) } : report.mismatched
     let doubts = report.findings.filter { $0.confidence == .possible && $0.cause != "dtype-change" }
     let faults = report.findings.filter { $0.confidence != .possible && $0.cause != "incomplete-ranks" }
-    if surelyMissing || !mismatched.isEmpty || !faults.isEmpty || values == .require && !report.unequal.isEmpty {
+    let isAnyMissing = !missing.reference.isEmpty || !missing.target.isEmpty
+    if isAnyMissing || !mismatched.isEmpty || !faults.isEmpty || values == .require && !report.unequal.isEmpty {
       report.verdict = .fail
     } else if !report.unreadable.isEmpty || report.common.isEmpty || !doubts.isEmpty || !report.unequal.isEmpty {
       report.verdict = .inconclusive

@@ -36,11 +36,13 @@ enum SchemaObservation: Hashable {
   case zero
   case absent
   case ranksMissing
+  case ranksLack
   case duplicateShard
   case headMap
   case rankOrder([Int])
   case contiguousFusion
   case replicasDiffer
+  case nonfinite(reference: Bool, target: Bool)
 
   /// The finding without its tensors.
   private var text: (cause: String, confidence: SchemaFinding.Confidence, what: String, next: String) {
@@ -129,8 +131,13 @@ enum SchemaObservation: Hashable {
       )
     case .ranksMissing:
       return (
-        "incomplete-ranks", .certain, "ranks of the world that the dumps state are not there",
+        "incomplete-ranks", .certain, "ranks of its world are not there, or cannot be read",
         "Gather the files of these ranks, or find out why they did not write."
+      )
+    case .ranksLack:
+      return (
+        "incomplete-ranks", .likely, "ranks lack what others of their side hold",
+        "Gather the files of these ranks again; where they are whole, the loader did not fill these names there."
       )
     case .duplicateShard:
       return (
@@ -155,6 +162,13 @@ enum SchemaObservation: Hashable {
     case .replicasDiffer:
       return (
         "replica-divergence", .likely, "ranks hold copies that differ", "Compare what these ranks loaded, and when."
+      )
+    case .nonfinite(let reference, let target):
+      let sides = reference && target ? "both sides hold" : "the \(target ? "target" : "reference") holds"
+      return (
+        "non-finite", .certain, "\(sides) NaN or infinity",
+        "Look for them in the checkpoint first, then at what the loader does to these weights: casts, scales, memory "
+          + "that nothing fills."
       )
     }
   }

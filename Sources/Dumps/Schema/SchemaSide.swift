@@ -26,7 +26,7 @@ struct SchemaSide {
   private(set) var ranks: [Int] = [0]
   /// The world size that the dumps themselves state (`_tp_size` of ATOM's weight files).
   private(set) var statedWorldSize: Int?
-  /// Ranks of that world that wrote nothing here.
+  /// Ranks of that world, or by which broken files are named, of which nothing is here.
   private(set) var missingRanks: [Int] = []
   private(set) var names = Names()
   /// Files that gave nothing at all; what they held is not known.
@@ -57,14 +57,15 @@ struct SchemaSide {
     try takeTorchFiles(opening)
   }
 
-  /// No larger world is looked through for missing ranks.
-  static let worldLimit = 1 << 16
+  /// By which the files are named, also those that gave nothing.
+  private var namedRanks: Set<Int> = []
 
-  /// Names of this side may be missing only because a file was not read.
-  var hasBrokenFile: Bool { !broken.isEmpty }
+  /// Names of this side may be missing only because a file was not read, or is not here.
+  var hasLostFile: Bool { !broken.isEmpty || !missingRanks.isEmpty }
 
   private mutating func take(_ contents: DumpSetLoader.Contents, _ layout: DumpLayout) {
     broken = contents.broken
+    namedRanks = contents.ranks
     for file in contents.unrecognised {
       if DumpFolder.suffixes.contains(where: file.hasSuffix) {
         broken.append(
@@ -85,7 +86,10 @@ struct SchemaSide {
 
   private mutating func takeTorchFiles(_ opening: (String) -> Void) throws(DumpError) {
     let walk = try DirectoryWalk(path)
-    broken = walk.unreadable
+    broken =
+      walk.unreadable
+      + ShardGaps.unreadable(
+        walk.files.filter { DumpFolder.torchSuffixes.contains(where: $0.name.hasSuffix) }.map(\.path))
     unrecognised = walk.others
     var parts: [Part] = []
     for entry in walk.files {
@@ -94,13 +98,18 @@ struct SchemaSide {
         continue
       }
       opening(entry.path)
+      let name = DumpFileName(forward: entry.name).flatMap { $0.tensors == .values ? $0 : nil }
+      let rank = name?.rank ?? RankMark(entry.path.withoutExtension).rank
+      if let why = DumpSet.refusal(rank: rank) {
+        broken.append(Unreadable(file: entry.path, why: why))
+        continue
+      }
+      namedRanks.insert(rank)
       do throws(DumpError) {
         var part = Part(
-          rank: RankMark(entry.path.withoutExtension).rank, file: entry.path,
-          dump: try DumpFileReader.read(path: "\(path)/\(entry.path)"))
-        if let name = DumpFileName(forward: entry.name), name.tensors == .values {
+          rank: rank, file: entry.path, dump: try DumpFileReader.read(path: "\(path)/\(entry.path)"))
+        if let name {
           let layer = name.layer.map { "layer\($0)." } ?? ""
-          part.rank = name.rank
           part.prefix = layer + "\(name.stage)." + (name.call.map { "call\($0)." } ?? "")
         }
         parts.append(part)
@@ -138,12 +147,15 @@ struct SchemaSide {
         }
       }
     }
-    guard !isFile, let world = statedWorldSize else { return }
-    missingRanks = (0..<min(world, Self.worldLimit)).filter { !ranks.contains($0) }
-    guard !missingRanks.isEmpty else { return }
+    guard !isFile else { return }
+    let world = statedWorldSize ?? 0
+    missingRanks = namedRanks.union(0..<min(world, DumpSet.worldLimit)).subtracting(ranks).sorted()
+    // Of the others the files are named that cannot be read.
+    let absent = missingRanks.filter { !namedRanks.contains($0) }
+    guard !absent.isEmpty else { return }
     names.unreadable.append(
       Unreadable(
-        file: path, why: "the dumps are of a world of \(world) ranks, and rank \(listed(missingRanks)) is not there"))
+        file: path, why: "the dumps are of a world of \(world) ranks, and rank \(listed(absent)) is not there"))
   }
 
   /// What ATOM's weight files say of themselves.

@@ -101,7 +101,9 @@ struct SliceLayout: Hashable {
   }
 
   /// Whether every rank holds exactly what this layout says.
-  func fits(_ whole: Tensor, _ parts: [Tensor], read: (Int) -> Void) throws(DumpError) -> Bool {
+  ///
+  /// - Parameter read: is given each block of it, until one differs.
+  func fits(_ whole: Tensor, _ parts: [Tensor], read: ([UInt8]) -> Void) throws(DumpError) -> Bool {
     for (rank, part) in parts.enumerated() {
       for pair in pairs(whole, part, rank: rank) {
         guard try pair.whole.hasBytes(of: pair.part, read: read) else { return false }

@@ -17,7 +17,7 @@ enum HuggingFaceLayout {
       DumpSet(root: root, layout: .huggingFace, captures: [], unreadable: walk.unreadable, unrecognised: walk.others))
     var used: Set<String> = []
     var tails: [String: [String: String]] = [:]
-    for entry in trees {
+    for entry in trees where ledger.admits(rank: RankMark(entry.folder).rank, of: entry.path) {
       do throws(DumpError) {
         let tree = try HuggingFaceTree(path: "\(root)/\(entry.path)")
         for problem in tree.problems { ledger.note(entry.path, problem) }

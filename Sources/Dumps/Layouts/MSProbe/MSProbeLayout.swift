@@ -34,7 +34,9 @@ enum MSProbeLayout {
     for folder in folders {
       let rank: Int
       switch folder.owner {
-      case .rank(let number): rank = number
+      case .rank(let number):
+        guard ledger.admits(rank: number, of: folder.path) else { continue }
+        rank = number
       case .unnamed: rank = 0
       case .process:
         guard perStep[folder.step] == 1 else {

@@ -35,7 +35,7 @@ enum SGLangLayout {
       DumpSet(root: root, layout: .sglang, captures: [], unreadable: walk.unreadable, unrecognised: unrecognised))
     number(&files)
     var known: Set<CaptureMetadata> = []
-    for file in files {
+    for file in files where ledger.admits(rank: file.name.rank, of: file.entry.path) {
       do throws(DumpError) {
         let dump = try DumpFileReader.read(path: "\(root)/\(file.entry.path)", verifyChecksums: verifyChecksums)
         let modified = times[file.entry.path] ?? file.entry.modified
@@ -44,7 +44,7 @@ enum SGLangLayout {
         ledger.note(file.entry.path, error.reason)
       }
     }
-    for (entry, name) in passes {
+    for (entry, name) in passes where ledger.admits(rank: name.rank, of: entry.path) {
       do throws(DumpError) {
         let dump = try DumpFileReader.read(path: "\(root)/\(entry.path)", verifyChecksums: verifyChecksums)
         ledger.add(dump, of: name, file: entry.path, modified: times[entry.path] ?? entry.modified)
