@@ -80,6 +80,8 @@ struct MatchingSummary: Sendable, Codable {
   /// Tokens of the target's chosen call.
   var tokens: Int?
   var namesNote: String?
+  /// What the two sides state otherwise beside their tensors; nil in measures of an earlier version.
+  var plain: [PlainDifference]?
 
   /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
   init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
@@ -91,6 +93,7 @@ struct MatchingSummary: Sendable, Codable {
     callProblems = matching.callProblems.map { StageProblem(problem: $0.problem, stage: $0.stage) }
     namesNote = matching.namesNote
     (rowCalls, tokens) = (matching.rowCalls, matching.tokens)
+    plain = PlainDifference.all(matching, rank: rank)
     ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
   }
 }
