@@ -56,7 +56,7 @@ struct ReportBuilder {
     findings += try paddingFindings(lines)
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
-    if let note = matching.namesNote { notes.append(note) }
+    notes += [matching.namesNote, matching.batchNote].compactMap { $0 }
     if let pattern = layerPattern(lines) { notes.append(pattern) }
     let broken = matching.reference.unreadable + matching.target.unreadable + unreadable
     let coverage = ComparisonReport.Coverage(
