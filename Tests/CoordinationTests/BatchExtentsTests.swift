@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Batches whose sequences and tokens are two dimensions are judged token by token.
-@Suite(.timeLimit(.minutes(5))) struct BatchExtentsTests {
+@Suite(.timeLimit(.minutes(30))) struct BatchExtentsTests {
   /// Two ranks against one: `[3, 5, 8]`, with a fault in one token of the last sequence.
   private func report(
     _ scratch: Scratch, ids: String, rule: ShardRule = .auto

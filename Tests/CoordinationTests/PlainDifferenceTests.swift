@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Numbers, texts and flags that stand beside the tensors of a dump: listed, and told where they are not alike.
-@Suite(.timeLimit(.minutes(5))) struct PlainDifferenceTests {
+@Suite(.timeLimit(.minutes(30))) struct PlainDifferenceTests {
   /// Writes `ref` and `tgt` with one tensor that is the same in both, and what each states beside it.
   private func report(
     _ scratch: Scratch, _ left: String, _ right: String, file: String = "layer00_MoE_rank0_call001.pt",

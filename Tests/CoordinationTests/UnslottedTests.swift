@@ -7,7 +7,7 @@ import TestSupport
 import Testing
 
 /// Tensors of a batch that are not by token have no slots; the others are judged without them.
-@Suite(.timeLimit(.minutes(5))) struct UnslottedTests {
+@Suite(.timeLimit(.minutes(30))) struct UnslottedTests {
   /// A batch of four sequences of five tokens, the same in each, and `more` beside it.
   private func report(_ scratch: Scratch, _ more: String, tokens: Int = 20) async throws -> ComparisonReport {
     try await runPython(
