@@ -7,7 +7,8 @@ public enum Diagnostician {
   public static func findings(_ evidence: RowEvidence) -> [Finding] {
     var result: [Finding] = []
     for family in [
-      PaddingFamily.findings, NonFiniteFamily.findings, QuantisationFamily.sure, PartialFamily.findings,
+      PaddingFamily.findings, CodeFamily.findings, NonFiniteFamily.findings, QuantisationFamily.sure,
+      PartialFamily.findings,
       ReplicaFamily.findings,
       ScaleFamily.findings, OrderFamily.findings, ChunkFamily.findings, TokenFamily.findings, ColumnFamily.findings,
       ClampFamily.findings, SubsetFamily.sure, RepetitionFamily.findings, StatisticsFamily.findings,

@@ -253,6 +253,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var difference: TensorSketch?
   /// The grids that both sides' values lie on; nil where they were not looked at.
   public var grids: SideGrids?
+  /// How the codes of 8-bit floats belong together; nil for other types.
+  public var codes: CodeRelation?
 
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,

@@ -78,8 +78,6 @@ struct CaptureLedger {
     set.unreadable.append(Unreadable(file: file, why: why, values: values))
   }
 
-  /// A file that is no dump of tensors, with the reason in brackets.
-
   mutating func add(_ file: DumpSetLoader.File, modified: Int64) {
     let (entry, name, dump) = (file.entry, file.name, file.dump)
     for value in dump.skipped { note(entry.path, "\(value.name): \(value.why)", values: [value.name]) }
@@ -94,6 +92,15 @@ struct CaptureLedger {
         return Capture(
           rank: name.rank, layer: place.layer, stage: place.stage, call: name.call, tensor: tensor, file: entry.path,
           modified: modified, metadata: metadata, holdsLastCall: name.holdsLastCall)
+      })
+    add(
+      dump.scalars.compactMap { scalar in
+        // ATOM writes the shape of `hidden` beside it: nothing that the tensor does not say.
+        if set.layout == .atom, scalar.name.hasPrefix("shape[") { return nil }
+        let place = name.place(of: scalar.name)
+        return PlainCapture(
+          rank: name.rank, layer: place.layer, stage: place.stage, call: name.call,
+          name: name.tensors == .stages ? scalar.name : place.tensor, value: scalar.value, file: entry.path)
       })
     // A file without its main value says less than its name; a damaged value is named above.
     if set.layout == .atom, name.tensors == .values, !dump.tensors.contains(where: { $0.name == "hidden" }),

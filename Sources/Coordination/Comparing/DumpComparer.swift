@@ -58,7 +58,12 @@ public enum DumpComparer {
     progress: MeasuringProgress? = nil
   ) async throws -> (outcomes: [PairOutcome], unreadable: [Unreadable]) {
     let counter = MeasuringCounter(matching.pairs, progress)
-    var results = try await Bounded.map(matching.pairs) { pair in
+    let batch = BatchExtents(matching.pairs)
+    // A stated rule counts the dimensions as they are.
+    let pairs = matching.pairs.map { pair in
+      rules.rule(for: pair.key.stage) == .auto ? batch?.flattened(pair) ?? pair : pair
+    }
+    var results = try await Bounded.map(pairs) { pair in
       let result = await make(pair, rules: rules, usual: nil, tokens: matching.tokens, audit: audit)
       counter.finished(pair)
       return result
@@ -72,7 +77,7 @@ public enum DumpComparer {
     }
     let usual = UsualLayouts(results.map(\.outcome))
     let again = open.compactMap { index in
-      usual[index].map { (index: index, pair: matching.pairs[index], usual: $0) }
+      usual[index].map { (index: index, pair: pairs[index], usual: $0) }
     }
     let repeated = try await Bounded.map(again) {
       await make($0.pair, rules: rules, usual: $0.usual, tokens: matching.tokens, audit: audit)

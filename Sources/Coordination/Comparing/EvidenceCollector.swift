@@ -23,6 +23,7 @@ enum EvidenceCollector {
   ) throws -> RowEvidence {
     guard let decision = outcome.decision, outcome.dtype.isFloatingPoint else { return base }
     var evidence = base
+    evidence.codes = try CodeProbe.relation(decision)
     let sample = TensorSample(shape: decision.reference.shape, limit: limit)
     let reference = try sample.values(of: decision.reference)
     var target = try sample.values(of: decision.target)

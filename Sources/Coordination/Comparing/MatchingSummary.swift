@@ -80,6 +80,10 @@ struct MatchingSummary: Sendable, Codable {
   /// Tokens of the target's chosen call.
   var tokens: Int?
   var namesNote: String?
+  /// What the two sides state otherwise beside their tensors; nil in measures of an earlier version.
+  var plain: [PlainDifference]?
+  /// How the token rows of a batch in two dimensions are counted; nil where there is none.
+  var batchNote: String?
 
   /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
   init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
@@ -91,6 +95,10 @@ struct MatchingSummary: Sendable, Codable {
     callProblems = matching.callProblems.map { StageProblem(problem: $0.problem, stage: $0.stage) }
     namesNote = matching.namesNote
     (rowCalls, tokens) = (matching.rowCalls, matching.tokens)
+    if let batch = BatchExtents(matching.pairs), matching.pairs.contains(where: { batch.flattened($0) != nil }) {
+      batchNote = batch.note
+    }
+    plain = PlainDifference.all(matching, rank: rank)
     ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
   }
 }

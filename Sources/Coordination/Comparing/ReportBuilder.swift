@@ -56,7 +56,7 @@ struct ReportBuilder {
     findings += try paddingFindings(lines)
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
-    if let note = matching.namesNote { notes.append(note) }
+    notes += [matching.namesNote, matching.batchNote].compactMap { $0 }
     if let pattern = layerPattern(lines) { notes.append(pattern) }
     let broken = matching.reference.unreadable + matching.target.unreadable + unreadable
     let coverage = ComparisonReport.Coverage(
@@ -634,6 +634,11 @@ struct ReportBuilder {
     }
     let open = lines.count { $0.judgement.verdict == .inconclusive }
     if open > 0 { reasons.append("\(open) rows are open") }
+    let (figures, others) = plainDifferences(lines)
+    if !figures.isEmpty {
+      reasons.append("figures that stand in the place of tensors differ: " + PlainDifference.list(figures))
+    }
+    if !others.isEmpty { notes.append("stated beside the tensors and not alike: " + PlainDifference.list(others)) }
     if !reasons.isEmpty {
       verdicts.append(.inconclusive)
       notes.insert("not a PASS: " + reasons.joined(separator: "; "), at: 0)
@@ -642,6 +647,21 @@ struct ReportBuilder {
       notes.append("\(side.root): \(side.unrecognisedCount) files have names that the layout does not know")
     }
     return Verdict.combined(verdicts)
+  }
+
+  /// What the sides state otherwise: figures beyond what rounding explains, which no floor is known for, and the rest.
+  private func plainDifferences(_ lines: [Line]) -> (figures: [PlainDifference], others: [PlainDifference]) {
+    let rounding =
+      lines.filter { $0.outcome.measures != nil && $0.outcome.noisyType.isFloatingPoint }
+      .map { Judge.roundingFloor($0.outcome.noisyType) }.max() ?? 0
+    let limit: Double =
+      switch request.policy {
+      case .strict: 0
+      case .thresholds(_, let rel?): rel
+      default: rounding
+      }
+    let all = matching.plain ?? []
+    return (all.filter { $0.gap.map { $0 > limit } ?? false }, all.filter { $0.gap == nil })
   }
 
   /// Certain before likely before possible; otherwise as found.

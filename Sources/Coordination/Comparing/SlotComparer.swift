@@ -8,7 +8,8 @@ extension DumpComparer {
   /// Compares slot 0 of a batch with every other slot, on every stage: batch invariance, a bitwise question.
   ///
   /// Slots are equal parts of dimension 0. As in ATOM's `compare_slots`, a is slot 0 and b the other slot, so `rel`
-  /// is relative to the other slot's largest value. Ranks that are replicas count once; other ranks are taken side
+  /// is relative to the other slot's largest value. What is no tensor of tokens (experts' loads, offsets of sequences)
+  /// has no slots: it is listed, and judges nothing. Ranks that are replicas count once; other ranks are taken side
   /// by side. The verdict is byte equality; cosine only explains. Slots with different token ids cannot be compared:
   /// INCONCLUSIVE.
   ///
@@ -44,7 +45,7 @@ extension DumpComparer {
     let counter = MeasuringCounter(matching.pairs, progress)
     let audit = set.areChecksumsVerified ? nil : StorageAudit()
     let measured = try await Bounded.map(matching.pairs) { pair in
-      var measurer = SlotMeasurer(pair: pair, slots: slots, audit: audit)
+      var measurer = SlotMeasurer(pair: pair, slots: slots, tokens: matching.tokens, audit: audit)
       if let single { measurer.single = (others?[pair.key] ?? [:], single.slot) }
       let stage = await measurer.measure()
       counter.finished(pair)
@@ -58,6 +59,8 @@ extension DumpComparer {
 private struct SlotMeasurer {
   var pair: CaptureMatching.Pair
   var slots: Int
+  /// Of the batch, where known.
+  var tokens: Int?
   var audit: StorageAudit?
   /// The captures of a run of one sequence, and the slot that is compared with it.
   var single: (captures: [Int: Capture], slot: Int)?
@@ -71,6 +74,8 @@ private struct SlotMeasurer {
     /// By slot, from 1.
     var measures: [(slot: Int, measures: Measures)]
     var unmatched: String?
+    /// Why it has no slots.
+    var unslotted: String?
     var unreadable: Unreadable?
   }
 
@@ -85,6 +90,10 @@ private struct SlotMeasurer {
       for storage in tensors.flatMap(\.storages) { try audit?.verify(storage) }
       let layout = try layout(tensors, plan: &stage.plan)
       let logical = try LogicalTensor(parts: tensors, layout: layout, place: pair.key.description)
+      if let tokens, !isByToken(logical.shape, tokens, shares: tensors.map { $0.shape.first ?? 0 }) {
+        stage.unslotted = "\(pair.key): shape \(logical.shape) is not by token (the batch has \(tokens))"
+        return stage
+      }
       guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {
         stage.unmatched = "\(pair.key): shape \(logical.shape) cannot be cut into \(slots) slots along dimension 0"
         return stage
@@ -109,6 +118,16 @@ private struct SlotMeasurer {
       stage.unmatched = "\(pair.key): \(error)"
     }
     return stage
+  }
+
+  /// Whether dimension 0 may count the tokens: all of them, so many of each or of each sequence, some of them as
+  /// padding, or the ranks' shares. One dimension alone is by token or by sequence.
+  private func isByToken(_ shape: [Int], _ tokens: Int, shares: [Int]) -> Bool {
+    guard let rows = shape.first else { return false }
+    guard tokens > 0, rows > 0 else { return true }
+    if rows == slots || rows % tokens == 0 || rows > tokens && rows - tokens < tokens { return true }
+    let whole = shares.reduce(0) { $0.addingReportingOverflow($1).partialValue }
+    return whole == tokens || shape.count > 1 && rows % slots == 0
   }
 
   /// The tensor of the run of one sequence.
@@ -188,6 +207,7 @@ private struct SlotReport {
     let unread = request.target.set.overlooked + (single?.set.overlooked ?? [])
     let isComplete =
       unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty && unread.isEmpty
+    let unslotted = stages.compactMap(\.unslotted)
     let isNothing = stages.allSatisfy { $0.measures.allSatisfy { $0.measures.elementCount == 0 } }
     if !isComplete || isNothing { verdicts.append(.inconclusive) }
     var notes = ["slots: byte equality decides, cosine only explains"]
@@ -195,6 +215,12 @@ private struct SlotReport {
       notes.append(
         "\(unread.count) dump files have names that the layout does not know (\(first)), so nobody read them")
     }
+    if !unslotted.isEmpty {
+      notes.append(
+        "not comparable by slot, and judged by nothing: " + unslotted.prefix(8).joined(separator: "; ")
+          + (unslotted.count > 8 ? "; … (\(unslotted.count) in all, each in the ledger)" : ""))
+    }
+    if isNothing { notes.insert("not a PASS: nothing could be compared by slot", at: 0) }
     if !isComplete {
       notes.insert("not a PASS: captures, files or ranks are missing, or the call is not certain", at: 0)
     }
@@ -213,7 +239,7 @@ private struct SlotReport {
   private var ledger: CoverageLedger {
     let open = stages.filter(\.measures.isEmpty)
     let unmeasured = Dictionary(
-      open.map { ($0.pair.key, $0.unmatched ?? $0.unreadable?.why ?? "not measured") },
+      open.map { ($0.pair.key, $0.unmatched ?? $0.unslotted ?? $0.unreadable?.why ?? "not measured") },
       uniquingKeysWith: { first, _ in first })
     return CoverageAccount.ledger(matching, rank: request.rank, unmeasured: unmeasured)
   }

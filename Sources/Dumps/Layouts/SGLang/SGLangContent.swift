@@ -122,7 +122,7 @@ struct SGLangContent {
 
 extension Scalar {
   /// As Python prints it.
-  var text: String {
+  public var text: String {
     switch self {
     case .none: "None"
     case .bool(let flag): flag ? "True" : "False"

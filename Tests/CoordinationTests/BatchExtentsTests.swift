@@ -1,0 +1,71 @@
+import Alignment
+import Comparison
+import Coordination
+import Dumps
+import Reporting
+import TestSupport
+import Testing
+
+/// Batches whose sequences and tokens are two dimensions are judged token by token.
+@Suite(.timeLimit(.minutes(30))) struct BatchExtentsTests {
+  /// Two ranks against one: `[3, 5, 8]`, with a fault in one token of the last sequence.
+  private func report(
+    _ scratch: Scratch, ids: String, rule: ShardRule = .auto
+  ) async throws -> ComparisonReport {
+    try await runPython(
+      """
+      import numpy, sys
+      random = numpy.random.default_rng(3)
+      clean = random.standard_normal((3, 5, 8)).astype("f4")
+      faulty = clean.copy()
+      faulty[2, 1] *= 1.02
+      ids = numpy.arange(15).reshape(3, 5)[\(ids)]
+      for folder, hidden, ranks in ((sys.argv[1], clean, 1), (sys.argv[2], faulty, 2)):
+          for rank in range(ranks):
+              width = 8 // ranks
+              numpy.savez(f"{folder}/all_rank{rank}.npz", **{
+                  "model.input_ids": ids, "layers.0.mlp.out": hidden,
+                  "layers.0.gate.out": hidden[:, :, rank * width:(rank + 1) * width]})
+      """, [try scratch.directory("ref"), try scratch.directory("tgt")])
+    let sides = try [("ref", 1), ("tgt", 2)].map {
+      ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0.0), layout: .npy), worldSize: $0.1)
+    }
+    return try await DumpComparer.compare(
+      ComparisonRequest(reference: sides[0], target: sides[1], selection: .warmUp, shardRule: rule))
+  }
+
+  @Test func everyTokenOfEverySequenceIsARow() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, ids: ":")
+      #expect(report.verdict == .fail)
+      let rows = report.rows.filter { $0.layer == 0 }
+      #expect(rows.count == 2)
+      for row in rows {
+        #expect(row.measures?.tokenRelL2.count == 15, "\(row.stage) \(row.shape)")
+        #expect(row.measures?.worstToken?.index == 11, "\(row.stage)")
+        #expect(row.measures?.tokenRelL2.enumerated().allSatisfy { ($0.element == 0) == ($0.offset != 11) } == true)
+        #expect(row.shape == [15, 8])
+      }
+      #expect(report.notes.contains { $0.contains("3 sequences of 5 tokens") }, "\(report.notes)")
+    }
+  }
+
+  /// Without ids of that shape a first dimension may be the tokens', and the second the heads'.
+  @Test(arguments: [":, 0", ":1", ":2, :"])
+  func nothingIsGuessed(_ ids: String) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, ids: ids)
+      #expect(report.rows.filter { $0.layer == 0 }.allSatisfy { $0.measures?.tokenRelL2.count == 3 })
+      #expect(!report.notes.contains { $0.contains("sequences of") })
+    }
+  }
+
+  @Test func aStatedRuleCountsTheDimensionsAsTheyAre() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, ids: ":", rule: .concat(axis: 2))
+      let row = report.rows.first { $0.stage.contains("gate") }
+      #expect(row?.measures?.tokenRelL2.count == 3)
+      #expect(row?.shape == [3, 5, 8])
+    }
+  }
+}
