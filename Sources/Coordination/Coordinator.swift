@@ -158,6 +158,7 @@ public actor Coordinator {
         for command in output.commands { group.addTask { await Self.perform(command, actions, mailbox) } }
         for id in output.finished {
           open[id] = nil
+          plans.remove(id)
           ended(id)
         }
         if open.isEmpty { break }

@@ -145,5 +145,8 @@ final class SweepPlans: Sendable {
     entries.withLock { $0[sweep] = (plan, cells) }
   }
 
+  /// A sweep has ended: nothing of it is launched or gathered any more.
+  func remove(_ sweep: String) { _ = entries.withLock { $0.removeValue(forKey: sweep) } }
+
   subscript(sweep: String) -> Entry? { entries.withLock { $0[sweep] } }
 }

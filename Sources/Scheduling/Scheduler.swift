@@ -16,8 +16,8 @@ public struct Scheduler: Sendable {
   private var usage: [String: Int] = [:]
   /// Run → its sweep and hosts.
   private var held: [String: (sweep: String, hosts: [Int])] = [:]
-  /// Cell → the hosts that its repeats were given, while any run waits.
-  private var hostsOfCells: [String: Set<String>] = [:]
+  /// Sweep → cell → the hosts that its repeats were given, while any run waits.
+  private var hostsOfCells: [String: [String: Set<String>]] = [:]
   /// Hosts that can ever take a shape, whichever hosts a run of it avoids, and how many of them are of one kind at most.
   private var able: [Shape: (hosts: BitSet, most: Int)] = [:]
 
@@ -56,7 +56,11 @@ public struct Scheduler: Sendable {
       usage[sweep, default: 0] -= table.holdings[host].first { $0.run == id }.map { max(1, $0.gpus) } ?? 0
       table.release(id, on: host)
     }
+    if usage[sweep] == 0 { usage[sweep] = nil }
   }
+
+  /// A sweep has ended: nothing of it waits or is held.
+  public mutating func forget(sweep: String) { hostsOfCells[sweep] = nil }
 
   /// Adds a host, or says how it stands now; what its runs hold is kept.
   public mutating func set(_ host: Placement.Host) { set([host]) }
@@ -211,7 +215,7 @@ extension Scheduler {
   /// Where to look for room first, and last among all that are usable.
   private func preferences(_ run: Placement.QueuedRun, _ usable: BitSet) -> [BitSet] {
     var preferences: [BitSet] = []
-    let others = run.cell.flatMap { hostsOfCells[$0] } ?? []
+    let others = run.cell.flatMap { hostsOfCells[run.sweep]?[$0] } ?? []
     if !others.isEmpty { preferences.append(usable.subtracting(numbers(of: others.union(run.avoidedHosts)))) }
     if !run.avoidedHosts.isEmpty { preferences.append(usable.subtracting(numbers(of: run.avoidedHosts))) }
     return preferences + [usable]
@@ -276,7 +280,9 @@ extension Scheduler {
     _ run: Placement.QueuedRun, _ shape: Shape, on hosts: [Int], _ keeps: inout Keeps, now: Double
   ) {
     queue.remove(run.id)
-    if let cell = run.cell { hostsOfCells[cell, default: []].formUnion(hosts.map { table.hosts[$0].name }) }
+    if let cell = run.cell {
+      hostsOfCells[run.sweep, default: [:]][cell, default: []].formUnion(hosts.map { table.hosts[$0].name })
+    }
     let end = run.timeLimit.map { now + $0 }
     for host in hosts {
       // What outlasts the start of the run that the host is kept for takes of what that one leaves over.

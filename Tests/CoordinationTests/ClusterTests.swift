@@ -4,7 +4,9 @@ import Ledger
 import OrderedCollections
 import Planning
 import Scheduling
+import TestSupport
 import Testing
+import Transports
 
 @testable import Coordination
 
@@ -29,10 +31,22 @@ import Testing
     private var firstWaiting = 0
     private var running: Set<String> = []
     private var random: UInt64 = 88_172_645_463_325_252
+    /// Parts of the submissions and polls that have no answer.
+    var lostSubmissions = 0.0
+    var lostPolls = 0.0
+    private(set) var losses = 0
+    private var chance = SplitMix64(seed: 7)
 
     init(places: Int, limit: Int = .max) {
       self.places = places
       self.limit = limit
+    }
+
+    /// Whether a call has no answer, and if so, whether it arrives all the same.
+    mutating func loses(_ part: Double) -> (isLost: Bool, arrives: Bool) {
+      guard part > 0, Double.random(in: 0..<1, using: &chance) < part else { return (false, true) }
+      losses += 1
+      return (true, Bool.random(using: &chance))
     }
 
     /// Jobs in the queue or running.
@@ -74,17 +88,17 @@ import Testing
       }
     }
 
-    /// It forgets what has ended, as Slurm does.
-    mutating func status(of id: String) -> AttemptStatus {
+    func status(of id: String) -> AttemptStatus {
       switch states[id] {
       case nil: return .absent
       case .waiting: return .waiting("job waits in Slurm: Priority")
       case .running: return .running(outputBytes: 0)
-      case .ended:
-        states[id] = nil
-        return .exited(ExitRecord(code: 0, signal: nil, started: 0, ended: 1, reason: nil))
+      case .ended: return .exited(ExitRecord(code: 0, signal: nil, started: 0, ended: 1, reason: nil))
       }
     }
+
+    /// Its exit record was all that stood of it.
+    mutating func forget(_ id: String) { states[id] = nil }
   }
 
   private static let facts = HostFacts(
@@ -130,6 +144,9 @@ import Testing
     return (words?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE)))
   }
 
+  private static let trouble = Answer.trouble(
+    TransportError(code: .timedOut, host: "slurm", message: "no answer of the controller"))
+
   private static func drive(_ core: inout CoordinatorCore, _ rows: SweepRows, _ slurm: inout ModelledSlurm) -> Course {
     var course = Course()
     var steps = 0
@@ -151,13 +168,18 @@ import Testing
         case .poll(let asked):
           course.polls += 1
           course.largestPoll = max(course.largestPoll, asked.count)
-          answer = .statuses(Dictionary(uniqueKeysWithValues: asked.map { ($0, slurm.status(of: $0)) }))
+          answer =
+            slurm.loses(slurm.lostPolls).isLost
+            ? trouble : .statuses(Dictionary(uniqueKeysWithValues: asked.map { ($0, slurm.status(of: $0)) }))
         case .launch(let attempt, _):
-          let outcome = slurm.submit(attempt.id)
+          let (isLost, arrives) = slurm.loses(slurm.lostSubmissions)
+          let outcome = arrives ? slurm.submit(attempt.id) : .submitted
           if outcome == nil { course.tokensSubmittedTwice += 1 }
           course.lastNumber = max(course.lastNumber, attempt.number)
-          answer = .launched(outcome ?? .submitted, directory: "/w/attempts/\(attempt.id)")
-        case .gather: answer = .gathered(GatheredFiles(count: 0, bytes: 0, missing: []))
+          answer = isLost ? trouble : .launched(outcome ?? .submitted, directory: "/w/attempts/\(attempt.id)")
+        case .gather(let attempt, _, _):
+          slurm.forget(attempt.id)
+          answer = .gathered(GatheredFiles(count: 0, bytes: 0, missing: []))
         case .stop: answer = .stopped
         case .release: answer = .released
         }
@@ -181,15 +203,22 @@ import Testing
     let before = Self.residentBytes()
     var (core, rows) = Self.core(runs: count, maxJobs: maxJobs)
     var slurm = ModelledSlurm(places: 400)
+    slurm.lostSubmissions = 0.001
+    slurm.lostPolls = 0.05
     let course = Self.drive(&core, rows, &slurm)
     #expect(course.ends.count == count)
     #expect(course.ends.allSatisfy { $0 == .succeeded })
-    #expect(slurm.submitted == count)
+    #expect(slurm.losses > 50)
+    #expect(slurm.submitted == count, "one job a run, whatever was not heard of it")
     #expect(course.tokensSubmittedTwice == 0, "one submission an attempt")
+    #expect(course.lastNumber == 1)
     #expect(slurm.longestQueue <= maxJobs)
     #expect(course.largestPoll <= maxJobs, "one question for what is open, and no more")
     // One a poll interval at most, whatever happens in between; never one a job.
-    #expect(Double(course.polls) <= course.time / 5 + 2, "\(course.polls) polls in \(course.time) s")
+    // After trouble, at once.
+    #expect(
+      Double(course.polls) <= course.time / 5 + 2 + Double(slurm.losses),
+      "\(course.polls) polls in \(course.time) s, \(slurm.losses) without an answer")
     #expect(course.polls < count / 10)
     // What the core holds for its commands does not grow with the sweep.
     #expect(course.mostPending <= 4 * maxJobs)

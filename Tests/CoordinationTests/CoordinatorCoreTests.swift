@@ -540,13 +540,14 @@ import Transports
     #expect(bench.state(of: "r0") == .failed)
     #expect(bench.last.finished == ["s"])
 
+    let plan = try #require(bench.core.sweeps[0]?.plan)
     var run = bench.core.runs[0].record
     run.state = .queued
     bench.commands = []
     bench.tell(
       .added(
         SweepRows(
-          sweep: SweepRecord(id: "s", job: "s", state: .active, created: 0), plan: bench.core.sweeps[0].plan,
+          sweep: SweepRecord(id: "s", job: "s", state: .active, created: 0), plan: plan,
           runs: [run], attempts: bench.core.attempts.map(\.record))))
     let attempt = try #require(bench.launches.first)
     #expect(attempt.number == 2)

@@ -43,7 +43,9 @@ struct CoreBench {
           plan: Plan(name: "s", baseDirectory: "/", axes: [], cells: cells), runs: runs, attempts: attempts)))
   }
 
-  mutating func tell(_ events: Event..., wall: Double? = nil) {
+  mutating func tell(_ events: Event..., wall: Double? = nil) { tell(events, wall: wall) }
+
+  mutating func tell(_ events: [Event], wall: Double? = nil) {
     last = core.step(events, at: Moment(wall: wall ?? 1e9 + time, steady: time)) { writes += $0 }
     commands += last.commands
     alarms += last.progress.compactMap {

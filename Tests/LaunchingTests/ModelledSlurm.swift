@@ -66,6 +66,10 @@ struct ModelledSlurm: Sendable {
       """,
       "scontrol": """
       [ "$2" != hostnames ] || echo "$3"
+      if [ "$1" = hold ] && [ -e quick ]; then
+        rm quick
+        awk -F '|' -v OFS='|' -v number="$2" '$1 == number { $4 = "RUNNING" } { print }' queue >queue.new && mv queue.new queue
+      fi
       [ "$2" != config ] || printf '%s = %s\\n' MaxArraySize "$(cat max_array_size 2>/dev/null || echo 1001)" ClusterName model MaxJobCount 10000
       """,
       "sinfo": "case \" $* \" in *' -N '*'%G'*) printf '%s\\n' 'n1 gpu:h200:2' 'n2 gpu:a100:2' 'n3 gpu:a100:2' ;; esac",
@@ -88,7 +92,8 @@ struct ModelledSlurm: Sendable {
 
   /// What the controller is: `max_array_size`, `largest` (elements that it takes at once), `refusal` (what it says in
   /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it), `accounting`
-  /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times).
+  /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times), `quick` (a job begins before it is
+  /// held).
   func set(_ name: String, _ text: String = "") throws { try scratch.write(name, text) }
 
   func forgetCalls() throws { try scratch.write("calls", "") }

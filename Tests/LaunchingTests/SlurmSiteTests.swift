@@ -134,6 +134,76 @@ import Testing
     }
   }
 
+  /// sbatch gave up, and the controller took both its tries. Each row: how the job that sbatch told of stands, how the
+  /// late one does, the claim, and how both stand after a look.
+  @Test(
+    .timeLimit(.minutes(2)),
+    arguments: [
+      ("PENDING", "PENDING", "", ["PENDING", "CANCELLED"]), ("RUNNING", "PENDING", "", ["RUNNING", "CANCELLED"]),
+      ("PENDING", "RUNNING", "", ["PENDING", "RUNNING"]), ("FAILED", "PENDING", "", ["FAILED", "PENDING"]),
+      ("PENDING", "RUNNING", "2 0 n1 5\n", ["CANCELLED", "RUNNING"]),
+      ("RUNNING", "PENDING", "1 0 n1 5\n", ["RUNNING", "CANCELLED"]),
+      // It is there, and its words are not: files of shared file systems come late.
+      ("PENDING", "PENDING", "\n", ["PENDING", "PENDING"]),
+    ] as [(String, String, String, [String])])
+  func aJobThatCameLateIsCancelledAndNeverTheOneThatBegan(
+    _ own: String, _ late: String, _ claim: String, _ states: [String]
+  ) async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      for id in ["a1", "a2"] { _ = try await launcher.launch(spec(id), files: []) }
+      // That of another attempt has nothing to do with it.
+      try scratch.write("queue", "1|1||\(own)|a1.t|n1\n2|2||\(late)|a1.t|n1\n3|3||PENDING|a2.t|\n")
+      try scratch.write("shared/attempts/a2/job", "3\n")
+      if claim == "\n" {
+        try FileManager.default.createDirectory(
+          atPath: scratch.path("shared/attempts/a1/claim"), withIntermediateDirectories: true)
+      } else if !claim.isEmpty {
+        try scratch.write("shared/attempts/a1/claim/job", claim)
+      }
+      let isCancelled = states.contains("CANCELLED")
+      let first = try await launcher.status(of: ["a1", "a2"])["a1"]
+      #expect(slurm.jobs.map(\.state) == states + ["PENDING"])
+      let second = try await launcher.status(of: ["a1", "a2"])["a1"]
+      if isCancelled {
+        switch (states.first { $0 != "CANCELLED" }, first) {
+        case ("PENDING", .waiting(let why)): #expect(why.contains("job 1 "))
+        case ("RUNNING", .running): break
+        default: Issue.record("\(first.map { "\($0)" } ?? "not known")")
+        }
+        #expect(first == second)
+        // What was cancelled does not tell how the attempt ended.
+        let number = states[0] == "CANCELLED" ? "2" : "1"
+        let ends = ["1", "2"].map { "\($0)|\($0)||\($0 == number ? "NODE_FAIL" : "CANCELLED")|a1.t|n1\n" }
+        try scratch.write("queue", ends.joined())
+        guard case .lost(let why) = try await launcher.status(of: ["a1"])["a1"] else {
+          Issue.record("the attempt's own job was taken")
+          return
+        }
+        #expect(why.contains("NODE_FAIL of job \(number)"))
+      }
+      #expect(slurm.calls("scancel").count == (isCancelled ? 1 : 0))
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func aLateJobThatBeginsBeforeItIsHeldGoesOn() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try scratch.write("queue", "1|1||PENDING|a1.t|\n2|2||PENDING|a1.t|\n")
+      try slurm.set("quick")
+      _ = try await launcher.status(of: ["a1"])
+      #expect(slurm.jobs.map(\.state) == ["PENDING", "RUNNING"], "what it claims is the attempt's")
+      try scratch.write("shared/attempts/a1/claim/job", "2 0 n1 5\n")
+      let status = try await launcher.status(of: ["a1"])["a1"]
+      guard case .running = status else {
+        Issue.record("\(status.map { "\($0)" } ?? "not known")")
+        return
+      }
+      #expect(slurm.jobs.map(\.state) == ["CANCELLED", "RUNNING"])
+    }
+  }
+
   /// A node on which no job begins anything is idle at once, and would get every try.
   @Test(.timeLimit(.minutes(2)), arguments: [(nil, true), ("a100", true), ("h200", false)] as [(String?, Bool)])
   func aNodeThatBeginsNothingIsAvoidedWhereThereAreOthers(_ gpuType: String?, _ isAvoided: Bool) async throws {

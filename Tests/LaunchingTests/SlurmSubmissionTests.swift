@@ -145,6 +145,7 @@ struct SlurmSubmissionTests {
     }
     #expect(scratch.text("book") == "ran\n", "it ran once")
     try await avoid(scratch, launcher(), cluster)
+    try await arriveTwice(scratch, cluster)
     try await refuse(scratch, cluster)
     let ends = try await launcher().status(of: ["a1", "a2", "a3", "a4"])
     #expect(ends["a4"] == .absent)
@@ -183,6 +184,35 @@ struct SlurmSubmissionTests {
       #expect(found == expected, "\(id)")
     }
     for (id, _, _, _) in cases { try await launcher.stop(id, reason: "cancelled") }
+  }
+
+  /// Of the first of two jobs nobody heard.
+  private func arriveTwice(_ scratch: Scratch, _ cluster: SlurmCluster) async throws {
+    let folder = try scratch.directory("commands")
+    let twice = "#!/bin/sh\nPATH=${PATH#*:}\nsbatch \"$@\" >/dev/null\nexec sbatch \"$@\"\n"
+    try scratch.write("commands/sbatch", twice, permissions: 0o755)
+    let launcher = SlurmLauncher(
+      transport: cluster.login(commands: folder), workdir: scratch.path("shared"),
+      options: SlurmLauncher.Options(words: ["--partition=main", "--begin=now+1hour"]), name: "cluster")
+    func waiting() async throws -> [String] {
+      try await cluster.jobs().filter { $0.name.hasPrefix("d1.") && $0.state == "PENDING" }.map(\.number)
+    }
+    let outcome = try await launcher.launch(spec("d1"), files: [])
+    #expect(outcome == .submitted)
+    let both = try await waiting()
+    #expect(both.count == 2)
+    let told = try #require(scratch.text("shared/attempts/d1/job"))
+    for _ in 0..<2 {
+      let status = try await launcher.status(of: ["d1"])["d1"]
+      guard case .waiting(let why) = status else {
+        Issue.record("\(status.map { "\($0)" } ?? "not known")")
+        continue
+      }
+      #expect(why.contains("BeginTime"), "\(why)")
+      let left = try await waiting()
+      #expect(left.map { $0 + "\n" } == [told])
+    }
+    try await launcher.stop("d1", reason: "cancelled")
   }
 
   /// What sbatch says when it takes no job: later, never, or nobody knows.

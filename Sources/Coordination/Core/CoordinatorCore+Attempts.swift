@@ -106,6 +106,7 @@ extension CoordinatorCore {
     let record = attempts[index].record
     output.writes.append(.attempt(record))
     note(record.sweep, record.run, record.id, "fenced", "nothing of it lives at \(record.host)")
+    mayHaveRoom(attempts[index].host)
     unwatch(index)
   }
 
@@ -257,17 +258,13 @@ extension CoordinatorCore {
     attempts[index].record.isFenced = hasExited || (state == .failed && !attempts[index].isInDoubt)
     if attempts[index].record.isFenced {
       attempts[index].need = nil
+      mayHaveRoom(attempts[index].host)
       unwatch(index)
     } else {
       attempts[index].need = .stop
       attempts[index].notBefore = 0
     }
     output.writes.append(.attempt(attempts[index].record))
-  }
-
-  private mutating func unwatch(_ index: Int) {
-    mayHaveRoom(attempts[index].host)
-    hosts[attempts[index].host].watched.removeAll { $0 == index }
   }
 
   func name(_ host: Int) -> String { hosts[host].host.name }

@@ -338,6 +338,7 @@ extension CoordinatorCore {
 
   private mutating func give(_ action: Command.Action, _ kind: Pending.Kind, _ host: Int) {
     lastCommand += 1
+    for attempt in kind.attempts { tie(attempt, by: 1) }
     pending[lastCommand] = Pending(kind: kind, host: host, given: now.steady)
     output.commands.append(Command(id: lastCommand, host: hosts[host].host.name, action: action))
   }

@@ -37,6 +37,7 @@ extension CoordinatorCore {
     }
     guard isPlacingAllowed else { return }
     tellScheduler()
+    forgetFinished()
     // What ends while the store is full fills the hosts.
     guard isPlacingDue, room.refusals == 0 else { return }
     isPlacingDue = false
@@ -120,7 +121,7 @@ extension CoordinatorCore {
 
   /// A host that has not told who it is may be what the run needs.
   private func mayStillBeTaken(_ run: Int) -> Bool {
-    guard let labels = sweeps[runs[run].sweep].cells[runs[run].record.cell]?.run.hosts else { return false }
+    guard let labels = cell(of: run)?.run.hosts else { return false }
     return unknown.contains { host in
       isInPlay(host) && labels.allSatisfy { hosts[host].host.labels[$0.key] == $0.value }
     }
@@ -158,14 +159,13 @@ extension CoordinatorCore {
 
   // MARK: - What the scheduler sees
 
-  private func cell(of run: Int) -> Cell? { sweeps[runs[run].sweep].cells[runs[run].record.cell] }
-
   private func queuedRun(_ run: Int) -> Placement.QueuedRun? {
-    guard let cell = cell(of: run) else { return nil }
+    let sweep = runs[run].sweep
+    guard let age = sweeps[sweep]?.age, let plan = sweeps[sweep]?.plan, let cell = cell(of: run) else { return nil }
     return SchedulerInput.run(
-      runs[run].record, id: String(run), cell: cell, plan: sweeps[runs[run].sweep].plan,
+      runs[run].record, id: String(run), cell: cell, plan: plan,
       attempts: runs[run].attempts.map { attempts[$0].record },
-      order: run, isCluster: isCluster)
+      order: age << 32 + PagedArray<Run>.place(of: run), isCluster: isCluster)
   }
 
   func placementHost(_ host: Int) -> Placement.Host {
@@ -192,9 +192,11 @@ extension CoordinatorCore {
   /// Comparison → the hardware that its first attempt took.
   private var pinnedHardware: [String: String] {
     var pinned: [String: String] = [:]
-    for sweep in sweeps.indices where sweeps[sweep].openRuns > 0 && sweeps[sweep].plan.compare.sameHardware {
-      guard let pin = sweeps[sweep].pin else { continue }
-      pinned[sweeps[sweep].id] = SchedulerInput.pinned([attempts[pin].record]) { _ in hosts[attempts[pin].host].facts }
+    for sweep in sweeps.indices {
+      guard let openRuns = sweeps[sweep]?.openRuns, openRuns > 0, sweeps[sweep]?.plan.compare.sameHardware == true,
+        let id = sweeps[sweep]?.id, let pin = sweeps[sweep]?.pin
+      else { continue }
+      pinned[id] = SchedulerInput.pinned([attempts[pin].record]) { _ in hosts[attempts[pin].host].facts }
     }
     return pinned
   }
@@ -203,19 +205,20 @@ extension CoordinatorCore {
   private mutating func pin(after attempt: Int) {
     guard let run = attempts[attempt].run else { return }
     let sweep = runs[run].sweep
-    let former = sweeps[sweep].pin
+    let former = sweeps[sweep]?.pin
     if attempts[attempt].mayPin {
       if let former, let first = attempts[former].run, (first, former) <= (run, attempt) { return }
-      sweeps[sweep].pin = attempt
+      sweeps[sweep]?.pin = attempt
     } else if attempt == former {
       // None before it did.
-      sweeps[sweep].pin = firstPin(from: run, of: sweep)
+      let first = firstPin(from: run, of: sweep)
+      sweeps[sweep]?.pin = first
     }
-    isPlacingDue = isPlacingDue || sweeps[sweep].pin != former
+    isPlacingDue = isPlacingDue || sweeps[sweep]?.pin != former
   }
 
   /// The first attempt of a run or of the sweep's later ones that may pin.
   func firstPin(from run: Int, of sweep: Int) -> Int? {
-    (run..<sweeps[sweep].runs.upperBound).lazy.flatMap { runs[$0].attempts }.first { attempts[$0].mayPin }
+    (run..<runs.indices(of: sweep).upperBound).lazy.flatMap { runs[$0].attempts }.first { attempts[$0].mayPin }
   }
 }

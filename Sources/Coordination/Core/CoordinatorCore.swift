@@ -23,10 +23,14 @@ struct CoordinatorCore: Sendable {
     let id: String
     let plan: Plan
     let cells: [String: Cell]
+    /// Later ones came later.
+    let age: Int
     var runs: Range<Int>
     var openRuns: Int
     var isCancelling: Bool
     var isFinished = false
+    /// Its attempts that are watched, and those that a command under way names, once for each.
+    var ties = 0
     /// The first attempt of its first run that has one which neither failed nor was lost: the others keep to its hardware.
     var pin: Int?
   }
@@ -96,13 +100,18 @@ struct CoordinatorCore: Sendable {
   let started: Double
 
   /// By name.
-  var hosts: NotedArray<Host>
+  var hosts: Noted<[Host]>
   let hostIndex: [String: Int]
   /// The one host is a cluster, which places runs by itself.
   let isCluster: Bool
-  var sweeps: [Sweep] = []
-  var runs: [Run] = []
-  var attempts = NotedArray<Attempt>()
+  /// nil: a free place; see `forgetFinished()`.
+  var sweeps: [Sweep?] = []
+  /// Sweeps that ever came.
+  var sweepCount = 0
+  /// A page a sweep, by its place.
+  var runs = PagedArray<Run>()
+  /// Those that only are to be stopped on the first page, then a page a sweep.
+  var attempts = Noted(PagedArray<Attempt>())
   var attemptIndex: [String: Int] = [:]
   /// Runs that wait for a place, in the order of the sweeps and of their positions.
   var queue: Set<Int> = []
@@ -149,6 +158,14 @@ struct CoordinatorCore: Sendable {
         case .gather(let attempt): (attempt, .gather)
         }
       }
+
+      var attempts: [Int] {
+        switch self {
+        case .enrol: []
+        case .poll(let attempts): attempts
+        case .launch(let attempt), .release(let attempt), .stop(let attempt), .gather(let attempt): [attempt]
+        }
+      }
     }
 
     var kind: Kind
@@ -166,7 +183,7 @@ struct CoordinatorCore: Sendable {
     self.now = now
     started = now.steady
     let known = hosts.sorted { $0.name < $1.name }.map { Host($0, now: now.steady) }
-    self.hosts = NotedArray(known)
+    self.hosts = Noted(known)
     isCluster = known.contains { $0.host.slurm != nil }
     hostIndex = Dictionary(known.enumerated().map { ($1.host.name, $0) }) { first, _ in first }
     for record in stragglers where attemptIndex[record.id] == nil { add(record, run: nil) }
@@ -203,7 +220,7 @@ struct CoordinatorCore: Sendable {
     switch event {
     case .added(let rows): add(rows)
     case .cancelRequested(let id):
-      if let sweep = sweeps.lastIndex(where: { $0.id == id }) { cancel(sweep) }
+      if let sweep = sweeps.firstIndex(where: { $0?.id == id && $0?.isFinished == false }) { cancel(sweep) }
     case .answered(let id, let answer): take(answer, to: id)
     case .drained(let names):
       for name in names.symmetricDifference(drained) {
@@ -218,6 +235,7 @@ struct CoordinatorCore: Sendable {
   private mutating func take(_ answer: Answer, to id: Int) {
     guard let command = pending.removeValue(forKey: id) else { return }
     hosts[command.host].restsUntil = -.infinity
+    for attempt in command.kind.attempts { tie(attempt, by: -1) }
     release(command)
     if case .trouble(let trouble) = answer {
       failed(command, trouble)
@@ -266,25 +284,21 @@ struct CoordinatorCore: Sendable {
 
   private mutating func add(_ rows: SweepRows) {
     // One that has ended and was opened again stands once more, as its rows are now.
-    guard !sweeps.contains(where: { $0.id == rows.sweep.id && !$0.isFinished }) else { return }
-    let sweep = sweeps.count
-    let first = runs.count
-    sweeps.append(
-      Sweep(
-        id: rows.sweep.id, plan: rows.plan,
-        cells: Dictionary(rows.plan.cells.map { ($0.id, $0) }) { first, _ in first },
-        runs: first..<(first + rows.runs.count), openRuns: rows.runs.count { !$0.state.isFinal },
-        isCancelling: false))
+    guard !sweeps.contains(where: { $0?.id == rows.sweep.id && $0?.isFinished == false }) else { return }
+    let sweep = sweeps.firstIndex { $0 == nil } ?? sweeps.count
+    if sweep == sweeps.count { sweeps.append(nil) }
+    sweepCount += 1
     var index: [String: Int] = [:]
-    for record in rows.runs {
-      index[record.name] = runs.count
-      runs.append(Run(record: record, sweep: sweep))
-    }
+    for record in rows.runs { index[record.name] = runs.append(Run(record: record, sweep: sweep), to: sweep) }
+    let places = runs.indices(of: sweep)
+    sweeps[sweep] = Sweep(
+      id: rows.sweep.id, plan: rows.plan, cells: Dictionary(rows.plan.cells.map { ($0.id, $0) }) { first, _ in first },
+      age: sweepCount, runs: places, openRuns: rows.runs.count { !$0.state.isFinal }, isCancelling: false)
     for record in rows.attempts {
       if let run = index[record.run] { add(record, run: run) }
     }
-    for run in first..<runs.count { settleGang(of: run) }
-    for run in first..<runs.count where !runs[run].record.state.isFinal {
+    for run in places { settleGang(of: run) }
+    for run in places where !runs[run].record.state.isFinal {
       // Attempt and run are committed together, so this is the run of an attempt that is over, or of none.
       if !runs[run].attempts.contains(where: { attempts[$0].record.state.isOpen }) { enqueue(run) }
     }
@@ -310,16 +324,15 @@ struct CoordinatorCore: Sendable {
     } else if !record.isFenced {
       attempt.need = .stop
     }
-    let index = attempts.count
     if let known = attemptIndex[record.id] {
       // A straggler whose sweep is driven now.
-      hosts[host].watched.removeAll { $0 == known }
+      unwatch(known)
       attempts[known].isReplaced = true
     }
-    attempts.append(attempt)
+    let index = attempts.append(attempt, to: run.map { runs[$0].sweep + 1 } ?? 0)
     attemptIndex[record.id] = index
     if let run { runs[run].attempts.append(index) }
-    if attempt.isWatched { hosts[host].watched.append(index) }
+    if attempt.isWatched { watch(index) }
     if record.state.isOpen, record.unheard > 0 {
       hosts[host].formerSilence = hosts[host].formerSilence.map { max($0, record.unheard) }
       hosts[host].notedSilence = max(hosts[host].notedSilence, record.unheard)
@@ -340,10 +353,11 @@ struct CoordinatorCore: Sendable {
 
   // MARK: - Runs
 
-  func isCancelling(_ run: Int) -> Bool { sweeps[runs[run].sweep].isCancelling }
+  func isCancelling(_ run: Int) -> Bool { sweeps[runs[run].sweep]?.isCancelling ?? false }
+  func cell(of run: Int) -> Cell? { sweeps[runs[run].sweep]?.cells[runs[run].record.cell] }
 
   func retryPolicy(of run: Int) -> RetryPolicy {
-    RetryPolicy(retries: sweeps[runs[run].sweep].cells[runs[run].record.cell]?.run.retries ?? 0)
+    RetryPolicy(retries: cell(of: run)?.run.retries ?? 0)
   }
 
   /// Writes a run's new state with the line of the diary that says why.
@@ -353,7 +367,7 @@ struct CoordinatorCore: Sendable {
     let wasFinal = runs[run].record.state.isFinal
     runs[run].record.state = state
     runs[run].record.why = why
-    if state.isFinal, !wasFinal { sweeps[runs[run].sweep].openRuns -= 1 }
+    if state.isFinal, !wasFinal { sweeps[runs[run].sweep]?.openRuns -= 1 }
     let record = runs[run].record
     output.writes.append(.run(sweep: record.sweep, name: record.name, state: state, why: why))
     note(record.sweep, record.name, attempt, kind, detail ?? why ?? "")
@@ -367,13 +381,13 @@ struct CoordinatorCore: Sendable {
 
   /// Ends what waits; what runs is stopped at its host.
   private mutating func cancel(_ sweep: Int) {
-    guard !sweeps[sweep].isCancelling else { return }
-    sweeps[sweep].isCancelling = true
-    for run in sweeps[sweep].runs where runs[run].record.state == .queued {
+    guard let places = sweeps[sweep]?.runs, sweeps[sweep]?.isCancelling == false else { return }
+    sweeps[sweep]?.isCancelling = true
+    for run in places where runs[run].record.state == .queued {
       dequeue(run)
       set(run, .cancelled, why: "cancelled before it started", host: nil, attempt: nil, kind: "cancelled")
     }
-    for run in sweeps[sweep].runs {
+    for run in places {
       for attempt in runs[run].attempts where attempts[attempt].command == nil { stopIfCancelled(attempt) }
     }
   }
@@ -382,7 +396,7 @@ struct CoordinatorCore: Sendable {
   /// host is waited for, and given up when its time is up.
   private var hopelessness: TransportError? {
     guard troubled.count == hosts.count, unknown.count == hosts.count || hosts.allSatisfy(\.isBlocked),
-      sweeps.contains(where: { $0.openRuns > 0 }),
+      sweeps.contains(where: { ($0?.openRuns ?? 0) > 0 }),
       !hosts.contains(where: { $0.watched.contains { attempts[$0].record.state.isOpen } })
     else { return nil }
     return hosts.first?.trouble
@@ -390,7 +404,7 @@ struct CoordinatorCore: Sendable {
 
   /// The sweeps that are over.
   private mutating func conclude() {
-    for sweep in sweeps.indices where sweeps[sweep].openRuns == 0 && !sweeps[sweep].isFinished {
+    for sweep in sweeps.indices where sweeps[sweep]?.openRuns == 0 && sweeps[sweep]?.isFinished == false {
       let isBusy = hosts.indices.contains { host in
         hosts[host].watched.contains { index in
           guard let run = attempts[index].run, runs[run].sweep == sweep else { return false }
@@ -398,9 +412,9 @@ struct CoordinatorCore: Sendable {
           return hosts[host].trouble == nil && attempts[index].stopTries < settings.stopTries
         }
       }
-      if !isBusy {
-        sweeps[sweep].isFinished = true
-        output.finished.append(sweeps[sweep].id)
+      if !isBusy, let id = sweeps[sweep]?.id {
+        sweeps[sweep]?.isFinished = true
+        output.finished.append(id)
       }
     }
   }

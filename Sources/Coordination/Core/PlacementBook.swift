@@ -38,6 +38,13 @@ struct PlacementBook: Sendable {
     scheduler.add(run)
   }
 
+  /// Takes out what is left of a sweep whose runs neither wait nor hold anything.
+  mutating func forget(_ sweep: String, runs: Range<Int>) {
+    changedRuns = changedRuns.filter { !runs.contains($0) }
+    for run in runs { set(run, nil) }
+    scheduler.forget(sweep: sweep)
+  }
+
   /// - Parameters:
   ///   - holding: What an attempt holds; nil: nothing.
   ///   - isLimited: Whether a time limit ends it.

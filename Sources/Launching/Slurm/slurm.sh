@@ -26,6 +26,7 @@
 #   uncopied why not all of them could be brought, or why there was no place for them
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
 #   failed-on  the nodes of a job that ended before it began anything
+#   doubles  the numbers of jobs that came late beside another one of the attempt, and were cancelled
 
 # What a person has set for his own look at the queue is not for ours.
 forget_settings() {
@@ -702,6 +703,8 @@ slurm_status() {
   : >"$stage.keys"
   : >"$stage.gangs"
   : >"$stage.arrays"
+  : >"$stage.own"
+  : >"$stage.doubles"
   while read -r id; do
     dir=$workdir/attempts/$id
     if [ ! -d "$dir" ]; then
@@ -736,13 +739,18 @@ slurm_status() {
     [ -z "$avoided" ] || say avoided "$id" "$avoided"
     key_of "$id" || continue
     printf '%s\n' "$key" >>"$stage.keys"
+    printf '%s %s %s\n' "$key" "$job" "${claim%% *}" >>"$stage.own"
+    [ ! -e "$dir/doubles" ] || sed "s/^/$key /" "$dir/doubles" >>"$stage.doubles"
     [ ! -d "$dir/nodes" ] || printf '%s\n' "$key" >>"$stage.gangs"
     array=
     { read -r array <"$dir/intent"; } 2>/dev/null
     [ -z "$array" ] || printf '%s %s\n' "$key" "$array" >>"$stage.arrays"
   done
   # Afterwards: a job that waits cannot have begun before, unless it was put back.
-  queue "$stage" >"$stage.jobs" || unavailable "$stage"
+  queue "$stage" >"$stage.rows" || unavailable "$stage"
+  find_doubles
+  [ ! -s "$stage.late" ] || cancel_doubles
+  without_doubles "$stage.rows" >"$stage.jobs"
   select_jobs "$stage.keys" "$stage.jobs" | while IFS= read -r line; do say queue "$line"; done
   # Before a job has to make room it may be told to, and what its ranks make of that is not their own end.
   if [ -s "$stage.gangs" ] && select_jobs "$stage.gangs" "$stage.jobs" | grep -qE '^[^|]*\|(FAILED|COMPLETED)\|'; then
@@ -760,16 +768,53 @@ slurm_status() {
     awk -F '|' 'FILENAME == ARGV[1] { known[$NF]; next } FILENAME == ARGV[2] { lost[$0]; next }
       { split($0, word, " ") } word[2] in known && word[1] in lost { sub(/\..*/, "", word[1]); print word[1] }' \
       "$stage.queue" "$stage.lost" "$stage.arrays" >"$stage.left"
-    account "$stage" "$stage.names" >"$stage.jobs" || say accounting-failed "$(one_line <"$stage")"
+    account "$stage" "$stage.names" >"$stage.rows" || say accounting-failed "$(one_line <"$stage")"
     if [ -s "$stage.left" ]; then
       # So may one that ended before it began anything: whoever keeps those is asked, and for how long Slurm itself does.
       config=${config:-$(scontrol show config 2>"$stage")}
       shown=$(setting MinJobAge)
       while read -r id; do say left-out "$id" "${has_memory:-0} $shown"; done <"$stage.left"
     fi
+    without_doubles "$stage.rows" >"$stage.jobs"
     select_jobs "$stage.lost" "$stage.jobs" | while IFS= read -r line; do say accounting "$line"; done
   fi
   say end
+}
+
+# Writes lines "NUMBER KEY" to stage.late: jobs that wait though another one is the attempt's, since Slurm took a
+# submission late of which sbatch did not hear. That which has begun is the attempt's; while none has, the one that sbatch
+# told of, as long as it is there. Elements of arrays bear the name of theirs, and are left alone.
+find_doubles() {
+  awk -F '|' '
+    FILENAME == ARGV[1] {
+      split($0, word, " ")
+      begun[word[1]] = word[3] != "-"
+      own[word[1]] = begun[word[1]] ? word[3] : word[2]
+      next
+    }
+    !($NF in own) || own[$NF] !~ /^[0-9]+$/ { next }
+    $1 == own[$NF] && $2 ~ /^(PENDING|CONFIGURING|RUNNING)$/ { stands[$NF] }
+    $1 != own[$NF] && $2 == "PENDING" { late[$1] = $NF }
+    END { for (number in late) if (begun[late[number]] || late[number] in stands) print number, late[number] }
+  ' "$stage.own" "$stage.queue" >"$stage.late"
+}
+
+# Cancels the jobs of stage.late that are sure not to begin: those that still wait when they are held. Whatever fails is
+# done at the next look.
+cancel_doubles() {
+  cut -d ' ' -f 1 "$stage.late" | xargs -n 1 scontrol hold >/dev/null 2>&1
+  queue "$stage" >"$stage.rows" || unavailable "$stage"
+  find_doubles
+  while read -r number key; do
+    printf '%s\n' "$number" >>"$workdir/attempts/${key%%.*}/doubles" || continue
+    printf '%s %s\n' "$key" "$number" >>"$stage.doubles"
+    scancel --quiet --user="$(id -un)" "$number"
+  done <"$stage.late" 2>/dev/null
+}
+
+# Rows but those of what we have cancelled so: it says nothing of the attempt. Argument: a file of rows.
+without_doubles() {
+  awk -F '|' 'FILENAME == ARGV[1] { gone[$0]; next } !(($NF " " $1) in gone)' "$stage.doubles" "$1"
 }
 
 # The rows of the jobs with one of the names. Our names hold no |.

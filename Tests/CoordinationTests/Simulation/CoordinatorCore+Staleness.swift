@@ -28,9 +28,27 @@ extension CoordinatorCore {
         found.append("the scheduler was told otherwise of what \(id(index)) holds")
       }
     }
-    for sweep in sweeps.indices
-    where core.sweeps[sweep].pin != firstPin(from: sweeps[sweep].runs.lowerBound, of: sweep) {
-      found.append("\(sweeps[sweep].id) keeps to the hardware of another attempt than its first")
+    for place in sweeps.indices {
+      guard let sweep = sweeps[place] else {
+        if runs.indices(of: place).count + attempts.indices(of: place + 1).count > 0 {
+          found.append("something is left of the sweep that was at \(place)")
+        }
+        continue
+      }
+      if core.sweeps[place]?.pin != firstPin(from: sweep.runs.lowerBound, of: place) {
+        found.append("\(sweep.id) keeps to the hardware of another attempt than its first")
+      }
+      let own = attempts.indices(of: place + 1)
+      let watches = hosts.flatMap(\.watched).count { own.contains($0) }
+      let commands = pending.values.flatMap(\.kind.attempts).count { own.contains($0) }
+      if sweep.ties != watches + commands { found.append("\(sweep.ties) ties of \(sweep.id) are counted wrongly") }
+    }
+    let open = Set(runs.indices.filter { !runs[$0].record.state.isFinal })
+    if !queue.union(delayed).isSubset(of: open) {
+      found.append("runs wait that are not to be placed")
+    }
+    if !Set(attempts.indices).isSuperset(of: attemptIndex.values) {
+      found.append("attempts are known that are forgotten")
     }
     return found
   }
