@@ -70,7 +70,8 @@ extension ArtifactStore {
     try manifest(sweep: sweep, run: run).modificationTimes(offsets: offsets)
   }
 
-  /// Reads every file of a run again and names those that are missing, changed, or not in the manifest.
+  /// Reads every file of a run again and names those that are missing, changed, or not in the manifest. An object whose
+  /// bytes are wrong is set aside, so that the next gather that needs its content fetches it.
   ///
   /// Files that share an object are read once.
   /// - Returns: Empty where all is well.
@@ -113,7 +114,13 @@ extension ArtifactStore {
           hash = try SHA256Digest.hex(descriptor: descriptor, path: path)
           hashes[identity] = hash
         }
-        if hash != entry.sha256 { damage(.changed, "its bytes changed since it was gathered") }
+        if hash != entry.sha256 {
+          let isAside = try setAside(entry.sha256, where: identity)
+          damage(
+            .changed,
+            "its bytes changed since it was gathered"
+              + (isAside ? "; the disk may be failing. Run the job again: its content is fetched anew then" : ""))
+        }
       } catch {
         damage(.unreadable, error.message)
       }
@@ -125,6 +132,16 @@ extension ArtifactStore {
           path: path, rank: nil, kind: .unexpected, message: "\(printable(path)): not gathered with this run"))
     }
     return damages
+  }
+
+  /// - Returns: Whether the file is the object, which is set aside then.
+  private func setAside(_ sha256: String, where file: FileIdentity) throws(GatheringError) -> Bool {
+    let object = objectPath(sha256)
+    guard let facts = try FileSystem.status(object),
+      FileIdentity(device: facts.st_dev, inode: facts.st_ino) == file
+    else { return false }
+    // A store that is read-only is read all the same.
+    return rename(object, asidePath(sha256)) == 0
   }
 
   // MARK: Laying out

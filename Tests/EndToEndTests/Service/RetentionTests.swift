@@ -135,6 +135,25 @@ import Testing
       #expect(short.status == 65)
       #expect(short.errorOutput.contains("its object \(name) is missing"))
       #expect(!FileManager.default.fileExists(atPath: elsewhere))
+
+      // A store with one damaged object is copied without it, and so is that copy.
+      let damaged = sweep.rollcall.store + "/objects/" + name
+      try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: damaged)
+      try Data("other".utf8).write(to: URL(fileURLWithPath: damaged))
+      let rest = sweep.scratch.path("rest")
+      let part = try await sweep.rollcall("backup", "-o", rest, "--json")
+      #expect(part.status == 65)
+      #expect(part.errorOutput.contains("objects/\(name): is damaged"), "\(part.errorOutput)")
+      #expect(try part.json()["objects"] as? Int == count - 1)
+      #expect(!FileManager.default.fileExists(atPath: damaged))
+      let whole = sweep.scratch.path("whole")
+      let known = try await sweep.rollcall("restore", rest, "--store", whole)
+      #expect(known.status == 65)
+      #expect(known.errorOutput.contains("its object \(name) was damaged"), "\(known.errorOutput)")
+      #expect(try await sweep.rollcall("report", id, "--store", whole).status == 0)
+      // A gather of the same content mends it.
+      _ = try await night(sweep)
+      #expect(try await sweep.rollcall("backup", "-o", sweep.scratch.path("mended")).status == 0)
     }
   }
 }
