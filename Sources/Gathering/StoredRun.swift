@@ -248,17 +248,10 @@ extension ArtifactStore {
     return files.sorted()
   }
 
-  private func dumpDirectories(in directory: String) throws(GatheringError) -> [String] {
-    guard let stream = opendir(directory) else { throw FileSystem.failure("open the directory", directory) }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
-      guard let name = String(validating: bytes, as: UTF8.self) else { continue }
-      if name == "shared" || (name.hasPrefix("rank") && Int(name.dropFirst(4)) != nil) { names.append(name) }
-    }
+  func dumpDirectories(in directory: String) throws(GatheringError) -> [String] {
     var directories: [String] = []
-    for name in names {
+    for name in try FileSystem.names(in: directory)
+    where name == "shared" || (name.hasPrefix("rank") && Int(name.dropFirst(4)) != nil) {
       if let facts = try FileSystem.status("\(directory)/\(name)"), FileSystem.isDirectory(facts) {
         directories.append(name)
       }

@@ -11,7 +11,8 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
     discussion: """
       Reports, logs, measures and history stay. Kept are: baselines (golden), the newest sweep and the newest PASS of \
       each job, sweeps that have not ended, and evidence: sweeps that failed, unless --verdict names fail. A sweep \
-      that another report refers to is named.
+      that another report refers to is named. With --apply, what no run holds goes, too, after a day: files of \
+      gathers that never ended.
 
       Examples: rollcall prune --older-than 30d
                 rollcall prune --max-size 500G --apply
@@ -83,7 +84,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
           + "\(ByteProgress.size(entry.bytes))\(referrers)")
     }
     for (sweep, why) in selection.kept { Console.error("rollcall: kept \(sweep): \(why)") }
-    if selection.pruned.isEmpty {
+    if selection.pruned.isEmpty, freed == 0 {
       Console.print("Nothing to prune.")
     } else if apply {
       Console.print("\(ByteProgress.size(freed)) are free now.")
@@ -199,7 +200,7 @@ struct Retention {
       let bytes = artifacts.byteCount(of: hash) ?? 0
       if try artifacts.removeObject(hash) { freed += bytes }
     }
-    return freed
+    return try freed + artifacts.removeOrphans(before: now - 86_400)
   }
 
   static func bytes(_ text: String) -> Int? {

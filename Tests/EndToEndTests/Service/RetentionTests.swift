@@ -85,6 +85,25 @@ import Testing
     }
   }
 
+  @Test func whatPruningLeftWhenItWasKilledGoesWithTheNext() async throws {
+    try await BookedSweep.with(Self.form) { sweep in
+      let first = try await night(sweep)
+      let before = try objects(sweep)
+      try change(sweep, to: 2)
+      _ = try await night(sweep)
+      let directory = sweep.rollcall.store + "/sweeps/" + first
+      for run in try FileManager.default.contentsOfDirectory(atPath: directory) {
+        let manifest = "\(directory)/\(run)/manifest"
+        try FileManager.default.moveItem(atPath: manifest + ".json", toPath: manifest + ".pruned.json")
+      }
+      // It was killed there.
+      #expect(try objects(sweep) == 2 * before)
+      let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json").json()
+      #expect((done["freed"] as? Int ?? 0) > 0)
+      #expect(try objects(sweep) == before)
+    }
+  }
+
   @Test func aSweepThatAnotherReportRefersToIsNamed() async throws {
     try await BookedSweep.with(Self.form) { sweep in
       let job = try #require(sweep.scratch.text("job.yaml"))
