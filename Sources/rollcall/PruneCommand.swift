@@ -58,7 +58,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
   }
 
   func run() throws {
-    let (ledger, artifacts) = try store.open()
+    let (ledger, artifacts) = try store.open(usingReserve: apply)
     let retention = Retention(
       olderThan: olderThan.flatMap(DurationText.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
       verdicts: Set(verdict), job: job)
@@ -189,10 +189,17 @@ struct Retention {
 
   /// - Returns: Bytes that are free now.
   func remove(_ selection: Selection, _ ledger: SweepLedger, _ artifacts: ArtifactStore, now: Double) throws -> Int {
+    var untold: [EventRecord] = []
     for entry in selection.pruned {
       let count = entry.contents.count
-      try ledger.append(
-        EventRecord(at: now, sweep: entry.sweep.id, kind: "pruned", detail: "\(count) contents, \(entry.bytes) bytes"))
+      let event = EventRecord(
+        at: now, sweep: entry.sweep.id, kind: "pruned", detail: "\(count) contents, \(entry.bytes) bytes")
+      // On a full disk there is room for the word afterwards.
+      do {
+        try ledger.append(event, usingReserve: true)
+      } catch let error as LedgerError where error.code == .diskFull {
+        untold.append(event)
+      }
       for run in try ledger.runs(of: entry.sweep.id) { try artifacts.prune(sweep: entry.sweep.id, run: run.name) }
     }
     var freed = 0
@@ -200,7 +207,9 @@ struct Retention {
       let bytes = artifacts.byteCount(of: hash) ?? 0
       if try artifacts.removeObject(hash) { freed += bytes }
     }
-    return try freed + artifacts.removeOrphans(before: now - 86_400)
+    freed += try artifacts.removeOrphans(before: now - 86_400)
+    for event in untold { try ledger.append(event) }
+    return freed
   }
 
   static func bytes(_ text: String) -> Int? {

@@ -104,6 +104,36 @@ import Testing
     }
   }
 
+  /// With the reserve, and where that is used up already and the database still open somewhere, without.
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade), arguments: [true, false])
+  func aFullDiskIsPruned(withReserve: Bool) async throws {
+    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+      var form = Self.form
+      form.store = disk + "/store"
+      try await BookedSweep.with(form, in: scratch) { sweep in
+        let first = try await night(sweep)
+        try change(sweep, to: 2)
+        _ = try await night(sweep)
+        try #require(FileManager.default.fileExists(atPath: disk + "/store/reserve"))
+        try await runTool("sh", ["-c", "cat /dev/zero > '\(disk)/filler' || true"], mustSucceed: false)
+        if !withReserve {
+          // Room for what SQLite needs to open it, and for nothing else.
+          try FileManager.default.removeItem(atPath: disk + "/store/reserve")
+          try await runTool("truncate", ["-s", "-40K", disk + "/filler"])
+        }
+        let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json")
+        #expect(done.status == 0, "\(done.errorOutput)")
+        #expect((try done.json()["freed"] as? Int ?? 0) > 0)
+        try FileManager.default.removeItem(atPath: disk + "/filler")
+        let told = try await runPython(
+          "import sqlite3, sys\n"
+            + "print(sqlite3.connect(sys.argv[1]).execute(\"SELECT sweep FROM event WHERE kind='pruned'\").fetchall())",
+          [disk + "/store/rollcall.db"])
+        #expect(told.output.contains(first))
+      }
+    }
+  }
+
   @Test func aSweepThatAnotherReportRefersToIsNamed() async throws {
     try await BookedSweep.with(Self.form) { sweep in
       let job = try #require(sweep.scratch.text("job.yaml"))
