@@ -19,7 +19,7 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .shortAndLong, help: "Directory of the copy; it must not be there yet.", completion: .directory)
   var output: String
 
-  @Flag(name: .long, help: "Without the gathered files: verdicts, reports, measures and history.")
+  @Flag(name: .long, help: "Without the gathered files: verdicts, reports, measures, history and drained hosts.")
   var databaseOnly = false
 
   @OptionGroup var store: StoreOptions
@@ -31,6 +31,7 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
     let copy = try StoreCopy(from: store.directory, to: output)
     try await copy.make { staging in
       try ledger.backup(to: staging + "/rollcall.db")
+      try await copy.directories(["drained"], into: staging)
       guard !databaseOnly else { return StoreCheck() }
       let check = try await copy.files(into: staging)
       try ArtifactStore(root: staging).setAside(check.lost)
@@ -64,6 +65,7 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
     try await copy.make { staging in
       // Checks the backup's database as a whole, and leaves it as it is.
       try SweepLedger.restore(source + "/rollcall.db", to: staging + "/rollcall.db")
+      try await copy.directories(["drained"], into: staging)
       let check = try await copy.files(into: staging)
       if let first = check.damages.first {
         let others = check.damages.count > 1 ? ", and \(check.damages.count - 1) more" : ""
@@ -111,11 +113,17 @@ private final class StoreCopy {
 
   /// Copies objects, runs, reports and notes, links as links; reads every object again.
   func files(into staging: String) async throws -> StoreCheck {
-    let manager = FileManager.default
     // Objects last: what a manifest names stands before it.
-    let names = ["sweeps", "playbooks", "objects"].filter { manager.fileExists(atPath: source + "/" + $0) }
-    guard !names.isEmpty else { return StoreCheck() }
-    // In one go, so that what is one file here is one there.
+    guard try await directories(["sweeps", "playbooks", "objects"], into: staging) else { return StoreCheck() }
+    return try ArtifactStore(root: staging).check()
+  }
+
+  /// Copies directories of the store, in one go, so that what is one file here is one there.
+  /// - Returns: False where none of them stands.
+  @discardableResult
+  func directories(_ names: [String], into staging: String) async throws -> Bool {
+    let names = names.filter { FileManager.default.fileExists(atPath: source + "/" + $0) }
+    guard !names.isEmpty else { return false }
     let words = names.map { shellQuote(source + "/" + $0) }.joined(separator: " ")
     let result = try await LocalTransport().run(
       "exec cp -a -- \(words) \(shellQuote(staging))", input: [], limit: 1 << 16, timeout: .seconds(86_400))
@@ -123,7 +131,7 @@ private final class StoreCopy {
       let why = String(decoding: result.errorOutput.suffix(500), as: UTF8.self)
       throw OutputError(message: "The files could not be copied to \(staging): \(why)")
     }
-    return try ArtifactStore(root: staging).check()
+    return true
   }
 
   private struct Document: Encodable {

@@ -148,6 +148,21 @@ import Testing
     }
   }
 
+  @Test(arguments: [[], ["--database-only"]])
+  func aHostIsDrainedInTheBackup(_ options: [String]) async throws {
+    try await Scratch.with { scratch in
+      var rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      try scratch.write("fleet.yaml", "hosts: [{name: gpu1, local: true}]\n")
+      rollcall.environment["ROLLCALL_FLEET"] = scratch.path("fleet.yaml")
+      #expect(try await rollcall("hosts", "drain", "gpu1", "--why", "fan").status == 0)
+      let made = try await rollcall.run(["backup", "-o", scratch.path("backup")] + options)
+      #expect(made.status == 0, "\(made.errorOutput)")
+      let restored = try await rollcall("restore", scratch.path("backup"), "--store", scratch.path("other"))
+      #expect(restored.status == 0, "\(restored.errorOutput)")
+      #expect(scratch.text("other/drained/gpu1")?.contains("fan") == true)
+    }
+  }
+
   @Test func aBackupIsWholeAndIsAStoreAgain() async throws {
     try await BookedSweep.with(Self.form) { sweep in
       let id = try await night(sweep)
