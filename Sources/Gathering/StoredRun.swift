@@ -176,8 +176,17 @@ extension ArtifactStore {
       try FileSystem.makeDirectory(path, below: directory)
       for log in logs { try FileSystem.replace("\(path)/\(log.name)", with: log.bytes) }
     }
-    guard !isSame else { return }
-    try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
+    if !isSame {
+      try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
+    }
+    // What was pruned is here again.
+    let pruned = "\(directory)/\(Self.prunedManifest)"
+    guard unlink(pruned) == 0 || errno == ENOENT else { throw FileSystem.failure("remove", pruned) }
+  }
+
+  /// Whether a file of a run's directory, by its path relative to that, is the store's own and no dump.
+  public static func isOwn(_ path: String) -> Bool {
+    path == "manifest.json" || path == prunedManifest || path.hasPrefix("attempts/")
   }
 
   func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {

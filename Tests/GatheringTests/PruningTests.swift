@@ -80,6 +80,24 @@ struct PruningTests {
     }
   }
 
+  @Test func `a run that is gathered again was not pruned`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport())
+      try Self.prune(store, "r1", beside: [])
+      let directory = try store.runDirectory(sweep: "s1", run: "r1")
+      let pruned = directory + "/" + ArtifactStore.prunedManifest
+      #expect(access(pruned, F_OK) == 0)
+      _ = try await attempt.gather(over: LocalTransport())
+      #expect(access(pruned, F_OK) != 0)
+      // All that is not a dump is known as the store's.
+      let files = try FileSystem.contents(of: directory).files
+      #expect(files.filter { !ArtifactStore.isOwn($0) } == ["rank0/layer00_Block_rank0.pt"])
+    }
+  }
+
   @Test func `what no run holds is removed, what a gather may still name is not`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
