@@ -122,8 +122,7 @@ enum StoredListing {
     }
     let known = Set(manifest.entries.map(\.storedPath))
     for path in try paths(in: root) {
-      let isOwn = path == "manifest.json" || path.hasPrefix("attempts/")
-      if !isOwn, !known.contains(path) { return "\(path) was not gathered with this run" }
+      if !ArtifactStore.isOwn(path), !known.contains(path) { return "\(path) was not gathered with this run" }
     }
     return nil
   }

@@ -33,9 +33,8 @@ public enum StoredDumps {
     set.plain.removeAll { damaged.contains($0.file) }
     set.statistics.removeAll { damaged.contains($0.file) }
     set.unreadable += damages.map { Unreadable(file: $0.path, why: $0.message) }
-    let isOurs = { (path: String) in path == "manifest.json" || path.hasPrefix("attempts/") }
-    set.unrecognised.removeAll(where: isOurs)
-    set.files.removeAll(where: isOurs)
+    set.unrecognised.removeAll(where: ArtifactStore.isOwn)
+    set.files.removeAll(where: ArtifactStore.isOwn)
     return (set, damages)
   }
 

@@ -4,6 +4,7 @@ import Glibc
 ///
 /// ```
 /// objects/<sha256>                              read-only, whole, on disk before its name stands
+/// objects/<sha256>.damaged                      what is left of an object whose bytes are no longer right
 /// incoming/<name>.part                          cut transfers, to be gone on with
 /// sweeps/<sweep>/<run>/rank<k>/<path>           hard link to the object (symbolic where links are refused)
 /// sweeps/<sweep>/<run>/shared/<path>            files whose names give no rank

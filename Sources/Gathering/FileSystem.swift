@@ -138,6 +138,24 @@ enum FileSystem {
     }
   }
 
+  /// What stands in a directory itself; nothing where it is none. Names that are not UTF-8 are none of ours.
+  static func names(in directory: String) throws(GatheringError) -> [String] {
+    guard let stream = opendir(directory) else {
+      if errno == ENOTDIR || errno == ENOENT { return [] }
+      throw failure("open the directory", directory)
+    }
+    defer { closedir(stream) }
+    var names: [String] = []
+    errno = 0
+    while let entry = readdir(stream) {
+      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
+      if let name = String(validating: bytes, as: UTF8.self), name != ".", name != ".." { names.append(name) }
+      errno = 0
+    }
+    if errno != 0 { throw failure("read the directory", directory) }
+    return names
+  }
+
   /// Everything below a directory that is not a directory, and the directories, deepest last; relative paths.
   static func contents(of directory: String) throws(GatheringError) -> (files: [String], directories: [String]) {
     var files: [String] = []

@@ -137,6 +137,30 @@ final class PartFile {
     "\(store.incomingPath)/\(name).part"
   }
 
+  private static func otherPath(_ name: String, _ store: ArtifactStore) -> String {
+    partPath("\(name).\(String(UInt64.random(in: .min ... .max), radix: 16))", store)
+  }
+
+  /// Removes a part unless a gather has it open.
+  /// - Returns: False where one has, or where the file system does not tell.
+  static func removeUnused(_ path: String) throws(GatheringError) -> Bool {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+    guard descriptor >= 0 else {
+      if errno == ENOENT { return true }
+      throw FileSystem.failure("open", path)
+    }
+    defer { close(descriptor) }
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else { return false }
+    defer { flock(descriptor, LOCK_UN) }
+    var mine = stat()
+    // Who had it may have renamed it between our open and our lock.
+    guard fstat(descriptor, &mine) == 0, let now = try FileSystem.status(path), now.st_ino == mine.st_ino else {
+      return true
+    }
+    guard unlink(path) == 0 || errno == ENOENT else { throw FileSystem.failure("remove", path) }
+    return true
+  }
+
   /// - Returns: The open file, its path, and the bytes it holds.
   private static func openLocked(
     _ name: String, store: ArtifactStore
@@ -145,13 +169,14 @@ final class PartFile {
     for _ in 0..<8 {
       let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o644)
       guard descriptor >= 0 else {
-        // A crash between making it read-only and its rename leaves one that cannot be opened again.
-        if errno == EACCES, unlink(path) == 0 { continue }
-        throw FileSystem.failure("open", path)
+        // Sealed: by a gather that is about to rename it, or by one that a crash ended before its rename.
+        guard errno == EACCES else { throw FileSystem.failure("open", path) }
+        if try !removeUnused(path) { path = otherPath(name, store) }
+        continue
       }
       guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
         close(descriptor)
-        path = "\(store.incomingPath)/\(name).\(String(UInt64.random(in: .min ... .max), radix: 16)).part"
+        path = otherPath(name, store)
         continue
       }
       // Another gather may have renamed it between our open and our lock.

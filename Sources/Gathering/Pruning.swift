@@ -5,11 +5,18 @@ extension ArtifactStore {
   /// What a pruned run's manifest is called: it tells what there was.
   static let prunedManifest = "manifest.pruned.json"
 
-  /// What a run holds, in bytes by content; empty where it is not gathered or pruned already. Shares of a gang that
+  /// What a run holds, in bytes by content; empty where it is not gathered or pruned to the end. Shares of a gang that
   /// were fetched hold theirs before there is a run.
   public func contents(sweep: String, run: String) throws(GatheringError) -> [String: Int] {
     var contents: [String: Int] = [:]
-    for path in try [manifestPath(sweep: sweep, run: run)] + shareManifests(sweep: sweep, run: run) {
+    var manifest = try manifestPath(sweep: sweep, run: run)
+    if try FileSystem.status(manifest) == nil {
+      let directory = try runDirectory(sweep: sweep, run: run)
+      let pruned = "\(directory)/\(Self.prunedManifest)"
+      // Pruning was cut after the manifest, and goes on with the rest.
+      if try FileSystem.status(pruned) != nil, try !dumpDirectories(in: directory).isEmpty { manifest = pruned }
+    }
+    for path in try [manifest] + shareManifests(sweep: sweep, run: run) {
       guard try FileSystem.status(path) != nil else { continue }
       for entry in try storedManifest(path, missing: "").entries { contents[entry.sha256] = entry.byteCount }
     }
@@ -45,6 +52,41 @@ extension ArtifactStore {
     guard Manifest.isSHA256(sha256), let facts = try FileSystem.status(path), facts.st_nlink <= 1 else { return false }
     guard unlink(path) == 0 || errno == ENOENT else { throw FileSystem.failure("remove", path) }
     return true
+  }
+
+  /// Removes what nobody needs: objects that no run links to and no manifest names, and parts that no gather has open.
+  /// Within `pruning`.
+  ///
+  /// What came, or was let go of, later than `time` stays: a gather names what it brought only at its end.
+  /// - Parameter time: Seconds since 1970.
+  /// - Returns: Bytes that are free now.
+  public func removeOrphans(before time: Double) throws(GatheringError) -> Int {
+    var needed: Set<String> = []
+    for sweep in try FileSystem.names(in: "\(root)/sweeps") {
+      for run in try FileSystem.names(in: "\(root)/sweeps/\(sweep)") {
+        needed.formUnion(try contents(sweep: sweep, run: run).keys)
+      }
+    }
+    var freed = 0
+    func old(_ path: String) throws(GatheringError) -> stat? {
+      guard let facts = try FileSystem.status(path), FileSystem.isRegular(facts), facts.st_nlink <= 1,
+        Double(facts.st_ctim.tv_sec) < time
+      else { return nil }
+      return facts
+    }
+    for name in try FileSystem.names(in: objectsPath) {
+      let hash = name.hasSuffix(Self.asideSuffix) ? String(name.dropLast(Self.asideSuffix.count)) : name
+      let path = "\(objectsPath)/\(name)"
+      guard Manifest.isSHA256(hash), !needed.contains(hash), let facts = try old(path) else { continue }
+      guard unlink(path) == 0 || errno == ENOENT else { throw FileSystem.failure("remove", path) }
+      freed += Int(facts.st_size)
+    }
+    for name in try FileSystem.names(in: incomingPath) where name.hasSuffix(".part") {
+      let path = "\(incomingPath)/\(name)"
+      guard let facts = try old(path), try PartFile.removeUnused(path) else { continue }
+      freed += Int(facts.st_size)
+    }
+    return freed
   }
 
   /// Removes a tree of ours; links are removed, not followed.

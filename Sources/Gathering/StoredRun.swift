@@ -70,7 +70,8 @@ extension ArtifactStore {
     try manifest(sweep: sweep, run: run).modificationTimes(offsets: offsets)
   }
 
-  /// Reads every file of a run again and names those that are missing, changed, or not in the manifest.
+  /// Reads every file of a run again and names those that are missing, changed, or not in the manifest. An object whose
+  /// bytes are wrong is set aside, so that the next gather that needs its content fetches it.
   ///
   /// Files that share an object are read once.
   /// - Returns: Empty where all is well.
@@ -113,7 +114,13 @@ extension ArtifactStore {
           hash = try SHA256Digest.hex(descriptor: descriptor, path: path)
           hashes[identity] = hash
         }
-        if hash != entry.sha256 { damage(.changed, "its bytes changed since it was gathered") }
+        if hash != entry.sha256 {
+          let isAside = try setAside(entry.sha256, where: identity)
+          damage(
+            .changed,
+            "its bytes changed since it was gathered"
+              + (isAside ? "; the disk may be failing. Run the job again: its content is fetched anew then" : ""))
+        }
       } catch {
         damage(.unreadable, error.message)
       }
@@ -125,6 +132,16 @@ extension ArtifactStore {
           path: path, rank: nil, kind: .unexpected, message: "\(printable(path)): not gathered with this run"))
     }
     return damages
+  }
+
+  /// - Returns: Whether the file is the object, which is set aside then.
+  private func setAside(_ sha256: String, where file: FileIdentity) throws(GatheringError) -> Bool {
+    let object = objectPath(sha256)
+    guard let facts = try FileSystem.status(object),
+      FileIdentity(device: facts.st_dev, inode: facts.st_ino) == file
+    else { return false }
+    // A store that is read-only is read all the same.
+    return rename(object, asidePath(sha256)) == 0
   }
 
   // MARK: Laying out
@@ -159,8 +176,17 @@ extension ArtifactStore {
       try FileSystem.makeDirectory(path, below: directory)
       for log in logs { try FileSystem.replace("\(path)/\(log.name)", with: log.bytes) }
     }
-    guard !isSame else { return }
-    try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
+    if !isSame {
+      try FileSystem.replace(manifestPath, with: try StoredManifest.bytes(manifest, path: manifestPath))
+    }
+    // What was pruned is here again.
+    let pruned = "\(directory)/\(Self.prunedManifest)"
+    guard unlink(pruned) == 0 || errno == ENOENT else { throw FileSystem.failure("remove", pruned) }
+  }
+
+  /// Whether a file of a run's directory, by its path relative to that, is the store's own and no dump.
+  public static func isOwn(_ path: String) -> Bool {
+    path == "manifest.json" || path == prunedManifest || path.hasPrefix("attempts/")
   }
 
   func manifestPath(sweep: String, run: String) throws(GatheringError) -> String {
@@ -231,17 +257,10 @@ extension ArtifactStore {
     return files.sorted()
   }
 
-  private func dumpDirectories(in directory: String) throws(GatheringError) -> [String] {
-    guard let stream = opendir(directory) else { throw FileSystem.failure("open the directory", directory) }
-    defer { closedir(stream) }
-    var names: [String] = []
-    while let entry = readdir(stream) {
-      let bytes = withUnsafeBytes(of: &entry.pointee.d_name) { Array($0.prefix { $0 != 0 }) }
-      guard let name = String(validating: bytes, as: UTF8.self) else { continue }
-      if name == "shared" || (name.hasPrefix("rank") && Int(name.dropFirst(4)) != nil) { names.append(name) }
-    }
+  func dumpDirectories(in directory: String) throws(GatheringError) -> [String] {
     var directories: [String] = []
-    for name in names {
+    for name in try FileSystem.names(in: directory)
+    where name == "shared" || (name.hasPrefix("rank") && Int(name.dropFirst(4)) != nil) {
       if let facts = try FileSystem.status("\(directory)/\(name)"), FileSystem.isDirectory(facts) {
         directories.append(name)
       }

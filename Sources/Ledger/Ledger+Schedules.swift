@@ -127,12 +127,33 @@ extension SweepLedger {
     }
   }
 
+  /// Sets schedules back to now that are decided or alarmed more than a day ahead of it: by a clock that was wrong.
+  /// - Returns: Their names.
+  public func bringBack(schedulesAheadOf now: Double) throws -> [String] {
+    let ahead = try read {
+      try String.fetchAll(
+        $0, sql: "SELECT name FROM schedule WHERE max(decided_through, alarmed_through) > ? ORDER BY name",
+        arguments: [now + 86_400])
+    }
+    guard !ahead.isEmpty else { return [] }
+    try write(events: []) { database in
+      for name in ahead {
+        try database.execute(
+          sql: """
+            UPDATE schedule SET decided_through = min(decided_through, :now),
+              alarmed_through = min(alarmed_through, :now) WHERE name = :name
+            """, arguments: ["now": now, "name": name])
+      }
+    }
+    return ahead
+  }
+
   /// Its times go with it; its sweeps stay.
   public func remove(schedule name: String) throws {
     try write(events: []) { try $0.execute(sql: "DELETE FROM schedule WHERE name = ?", arguments: [name]) }
   }
 
-  /// Stores what became of the times up to a moment, all or nothing: a time is decided once, whatever happens.
+  /// Stores what became of the times up to a moment, all or nothing: a time has one sweep, whatever happens.
   ///
   /// - Parameter overtaken: Nominal times that wait no longer.
   public func decide(
@@ -157,10 +178,13 @@ extension SweepLedger {
     }
   }
 
+  /// A time that stands keeps what became of it. One that was skipped, by a clock that was ahead, may yet have its turn.
   private static func insert(_ firing: FiringRecord, _ database: Database) throws {
     try database.execute(
       sql: """
         INSERT INTO firing (schedule, nominal, last, count, manual, state, why) VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (schedule, nominal) DO UPDATE SET last = excluded.last, count = excluded.count,
+          manual = excluded.manual, state = excluded.state, why = excluded.why WHERE state = 'skipped'
         """,
       arguments: [
         firing.schedule, firing.nominal, firing.last, firing.count, firing.isManual, firing.state.rawValue, firing.why,

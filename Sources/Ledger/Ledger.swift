@@ -13,8 +13,9 @@ public struct SweepLedger: Sendable {
   private let reserve: StoreReserve
 
   /// Opens `<store>/rollcall.db`, making and migrating it if need be.
+  /// - Parameter usingReserve: Where the disk is full, the store's reserve is used up for it.
   /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
-  public init(store: String) throws(LedgerError) {
+  public init(store: String, usingReserve: Bool = false) throws(LedgerError) {
     do {
       try Self.makeDirectory(store)
     } catch {
@@ -22,10 +23,19 @@ public struct SweepLedger: Sendable {
     }
     reserve = StoreReserve(store: store)
     do {
+      pool = try Self.open(store)
+    } catch where error.code == .diskFull && usingReserve && reserve.release() {
+      pool = try Self.open(store)
+    }
+    reserve.keep()
+  }
+
+  private static func open(_ store: String) throws(LedgerError) -> DatabasePool {
+    do {
       var configuration = Configuration()
       configuration.foreignKeysEnabled = true
       configuration.busyMode = .timeout(10)
-      pool = try StoreLock.whileOpening(store) {
+      return try StoreLock.whileOpening(store) {
         Self.makePrivate(store + "/rollcall.db")
         let pool = try DatabasePool(path: store + "/rollcall.db", configuration: configuration)
         // A pool sets synchronous back to NORMAL while it opens; the writer must be set afterwards.
@@ -52,7 +62,6 @@ public struct SweepLedger: Sendable {
     } catch {
       throw Self.wrap(error, store)
     }
-    reserve.keep()
   }
 
   /// Makes a store's directory with all above it, for its owner alone: plans hold what their runs have in their
@@ -152,20 +161,25 @@ public struct SweepLedger: Sendable {
 
   /// Asks whoever coordinates the sweep to stop it. Where the disk is full, the store's reserve is used up for it.
   public func requestCancel(sweep: String, now: Double) throws {
-    func request(_ database: Database) throws {
+    try writeUsingReserve { database in
       try database.execute(
         sql: "UPDATE sweep SET state = 'cancelling' WHERE id = ? AND state = 'active'", arguments: [sweep])
       try append(EventRecord(at: now, sweep: sweep, kind: "cancel-requested"), database)
     }
-    do {
-      try write(request)
-    } catch let error as LedgerError where error.code == .diskFull && reserve.release() {
-      try write(request)
-    }
   }
 
-  public func append(_ event: EventRecord) throws {
-    try write { try append(event, $0) }
+  /// - Parameter usingReserve: As in `init`.
+  public func append(_ event: EventRecord, usingReserve: Bool = false) throws {
+    func append(_ database: Database) throws { try self.append(event, database) }
+    if usingReserve { try writeUsingReserve(append) } else { try write(append) }
+  }
+
+  private func writeUsingReserve(_ body: (Database) throws -> Void) throws {
+    do {
+      try write(body)
+    } catch let error as LedgerError where error.code == .diskFull && reserve.release() {
+      try write(body)
+    }
   }
 
   // MARK: Reading

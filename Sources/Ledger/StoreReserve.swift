@@ -1,6 +1,7 @@
 import Glibc
 
-/// Room that is kept for a person's word, `<store>/reserve`: a sweep can be cancelled while its store is full.
+/// Room that is kept for a person's word, `<store>/reserve`: a sweep can be cancelled, and room be made, while the
+/// store is full.
 struct StoreReserve: Sendable {
   private static let byteCount = 4 << 20
   /// Bytes that must be free before it is made.

@@ -10,7 +10,8 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
     abstract: "Copy the store while it is in use, and check the copy.",
     discussion: """
       The database is copied as of one moment; then all gathered files, each of which is read again and held against \
-      its SHA-256.
+      its SHA-256. Files that are damaged in the store are named and left out, and the command ends with 65; the rest \
+      can be restored.
 
       Example: rollcall backup -o /backup/rollcall-2026-05-01
       """)
@@ -18,7 +19,7 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
   @Option(name: .shortAndLong, help: "Directory of the copy; it must not be there yet.", completion: .directory)
   var output: String
 
-  @Flag(name: .long, help: "Without the gathered files: verdicts, reports, measures and history.")
+  @Flag(name: .long, help: "Without the gathered files: verdicts, reports, measures, history and drained hosts.")
   var databaseOnly = false
 
   @OptionGroup var store: StoreOptions
@@ -26,12 +27,17 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
-    let (ledger, _) = try store.open()
+    let (ledger, artifacts) = try store.open()
     let copy = try StoreCopy(from: store.directory, to: output)
     try await copy.make { staging in
       try ledger.backup(to: staging + "/rollcall.db")
-      guard !databaseOnly else { return 0 }
-      return try await copy.files(into: staging)
+      try await copy.directories(["drained"], into: staging)
+      guard !databaseOnly else { return StoreCheck() }
+      let check = try await copy.files(into: staging)
+      try ArtifactStore(root: staging).setAside(check.lost)
+      // The next gather that needs them fetches them anew.
+      try artifacts.setAside(damagedOf: check.lost)
+      return check
     }
     try copy.report("backup", json: store.json)
   }
@@ -59,7 +65,13 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
     try await copy.make { staging in
       // Checks the backup's database as a whole, and leaves it as it is.
       try SweepLedger.restore(source + "/rollcall.db", to: staging + "/rollcall.db")
-      return try await copy.files(into: staging)
+      try await copy.directories(["drained"], into: staging)
+      let check = try await copy.files(into: staging)
+      if let first = check.damages.first {
+        let others = check.damages.count > 1 ? ", and \(check.damages.count - 1) more" : ""
+        throw InputError(message: "\(source): \(first.message)\(others)")
+      }
+      return check
     }
     try copy.report("restore", json: store.json)
   }
@@ -69,7 +81,7 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
 private final class StoreCopy {
   let source: String
   let target: String
-  private(set) var objects = 0
+  private var check = StoreCheck()
 
   init(from source: String, to target: String) throws {
     self.source = source
@@ -80,14 +92,14 @@ private final class StoreCopy {
     }
   }
 
-  /// - Parameter fill: Fills the directory that is renamed at the end, and gives how many objects it holds.
-  func make(_ fill: (_ staging: String) async throws -> Int) async throws {
+  /// - Parameter fill: Fills the directory that is renamed at the end, and gives what it holds.
+  func make(_ fill: (_ staging: String) async throws -> StoreCheck) async throws {
     let staging = target + ".part"
     try? FileManager.default.removeItem(atPath: staging)
     do {
       try FileManager.default.createDirectory(
         atPath: staging, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-      objects = try await fill(staging)
+      check = try await fill(staging)
       try? FileManager.default.removeItem(atPath: target)
       try FileManager.default.moveItem(atPath: staging, toPath: target)
     } catch {
@@ -100,12 +112,18 @@ private final class StoreCopy {
   }
 
   /// Copies objects, runs, reports and notes, links as links; reads every object again.
-  func files(into staging: String) async throws -> Int {
-    let manager = FileManager.default
+  func files(into staging: String) async throws -> StoreCheck {
     // Objects last: what a manifest names stands before it.
-    let names = ["sweeps", "playbooks", "objects"].filter { manager.fileExists(atPath: source + "/" + $0) }
-    guard !names.isEmpty else { return 0 }
-    // In one go, so that what is one file here is one there.
+    guard try await directories(["sweeps", "playbooks", "objects"], into: staging) else { return StoreCheck() }
+    return try ArtifactStore(root: staging).check()
+  }
+
+  /// Copies directories of the store, in one go, so that what is one file here is one there.
+  /// - Returns: False where none of them stands.
+  @discardableResult
+  func directories(_ names: [String], into staging: String) async throws -> Bool {
+    let names = names.filter { FileManager.default.fileExists(atPath: source + "/" + $0) }
+    guard !names.isEmpty else { return false }
     let words = names.map { shellQuote(source + "/" + $0) }.joined(separator: " ")
     let result = try await LocalTransport().run(
       "exec cp -a -- \(words) \(shellQuote(staging))", input: [], limit: 1 << 16, timeout: .seconds(86_400))
@@ -113,25 +131,34 @@ private final class StoreCopy {
       let why = String(decoding: result.errorOutput.suffix(500), as: UTF8.self)
       throw OutputError(message: "The files could not be copied to \(staging): \(why)")
     }
-    let check = try ArtifactStore(root: staging).check()
-    if let first = check.damages.first {
-      let others = check.damages.count > 1 ? ", and \(check.damages.count - 1) more" : ""
-      throw InputError(message: "\(source): \(first.message)\(others)")
-    }
-    return check.objects
+    return true
   }
 
   private struct Document: Encodable {
     var schema: String
     var path: String
+    /// Whole ones.
     var objects: Int
+    var damaged: [StoreDamage]
   }
 
+  /// - Throws: `ExitCode` where the copy lacks files.
   func report(_ what: String, json: Bool) throws {
+    let damages = check.damages + check.known
+    let objects = check.objects - check.damages.count { $0.path.hasPrefix("objects/") }
     if json {
-      Console.print(try JSONOutput.text(Document(schema: "rollcall.\(what)/1", path: target, objects: objects)))
+      Console.print(
+        try JSONOutput.text(
+          Document(schema: "rollcall.\(what)/1", path: target, objects: objects, damaged: damages)))
     } else {
       Console.print("\(target): database and \(objects) files, all of them checked.")
     }
+    guard !damages.isEmpty else { return }
+    for damage in damages.prefix(20) { Console.error("rollcall: \(damage.message)") }
+    let others = damages.count > 20 ? "\(damages.count - 20) more are damaged. " : ""
+    Console.error(
+      "rollcall: \(others)The copy lacks these files and holds all others. The disk may be failing; run the job again "
+        + "and its dumps are gathered anew, or prune the sweep.")
+    throw ExitCode(Failure.unreadableInput)
   }
 }

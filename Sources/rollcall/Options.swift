@@ -26,9 +26,10 @@ struct StoreOptions: ParsableArguments {
     return URL(fileURLWithPath: path).standardizedFileURL.path
   }
 
-  func open() throws -> (ledger: SweepLedger, artifacts: ArtifactStore) {
+  /// - Parameter usingReserve: As in `SweepLedger.init`.
+  func open(usingReserve: Bool = false) throws -> (ledger: SweepLedger, artifacts: ArtifactStore) {
     let directory = directory
-    return (try SweepLedger(store: directory), try ArtifactStore(root: directory))
+    return (try SweepLedger(store: directory, usingReserve: usingReserve), try ArtifactStore(root: directory))
   }
 }
 

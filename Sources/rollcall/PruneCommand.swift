@@ -11,7 +11,8 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
     discussion: """
       Reports, logs, measures and history stay. Kept are: baselines (golden), the newest sweep and the newest PASS of \
       each job, sweeps that have not ended, and evidence: sweeps that failed, unless --verdict names fail. A sweep \
-      that another report refers to is named.
+      that another report refers to is named. With --apply, what no run holds goes, too, after a day: files of \
+      gathers that never ended.
 
       Examples: rollcall prune --older-than 30d
                 rollcall prune --max-size 500G --apply
@@ -57,7 +58,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
   }
 
   func run() throws {
-    let (ledger, artifacts) = try store.open()
+    let (ledger, artifacts) = try store.open(usingReserve: apply)
     let retention = Retention(
       olderThan: olderThan.flatMap(DurationText.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
       verdicts: Set(verdict), job: job)
@@ -83,7 +84,7 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
           + "\(ByteProgress.size(entry.bytes))\(referrers)")
     }
     for (sweep, why) in selection.kept { Console.error("rollcall: kept \(sweep): \(why)") }
-    if selection.pruned.isEmpty {
+    if selection.pruned.isEmpty, freed == 0 {
       Console.print("Nothing to prune.")
     } else if apply {
       Console.print("\(ByteProgress.size(freed)) are free now.")
@@ -188,10 +189,17 @@ struct Retention {
 
   /// - Returns: Bytes that are free now.
   func remove(_ selection: Selection, _ ledger: SweepLedger, _ artifacts: ArtifactStore, now: Double) throws -> Int {
+    var untold: [EventRecord] = []
     for entry in selection.pruned {
       let count = entry.contents.count
-      try ledger.append(
-        EventRecord(at: now, sweep: entry.sweep.id, kind: "pruned", detail: "\(count) contents, \(entry.bytes) bytes"))
+      let event = EventRecord(
+        at: now, sweep: entry.sweep.id, kind: "pruned", detail: "\(count) contents, \(entry.bytes) bytes")
+      // On a full disk there is room for the word afterwards.
+      do {
+        try ledger.append(event, usingReserve: true)
+      } catch let error as LedgerError where error.code == .diskFull {
+        untold.append(event)
+      }
       for run in try ledger.runs(of: entry.sweep.id) { try artifacts.prune(sweep: entry.sweep.id, run: run.name) }
     }
     var freed = 0
@@ -199,6 +207,8 @@ struct Retention {
       let bytes = artifacts.byteCount(of: hash) ?? 0
       if try artifacts.removeObject(hash) { freed += bytes }
     }
+    freed += try artifacts.removeOrphans(before: now - 86_400)
+    for event in untold { try ledger.append(event) }
     return freed
   }
 

@@ -65,6 +65,81 @@ struct PruningTests {
     }
   }
 
+  @Test func `pruning that was cut after the manifest goes on`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport(), run: "r0")
+      let manifest = try store.runDirectory(sweep: "s1", run: "r0") + "/manifest"
+      try #require(rename(manifest + ".json", manifest + ".pruned.json") == 0)
+      #expect(try Array(store.contents(sweep: "s1", run: "r0").values) == [5000])
+      try Self.prune(store, "r0", beside: [])
+      #expect(try store.contents(sweep: "s1", run: "r0").isEmpty)
+      #expect(attempt.objects.isEmpty)
+    }
+  }
+
+  @Test func `a run that is gathered again was not pruned`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport())
+      try Self.prune(store, "r1", beside: [])
+      let directory = try store.runDirectory(sweep: "s1", run: "r1")
+      let pruned = directory + "/" + ArtifactStore.prunedManifest
+      #expect(access(pruned, F_OK) == 0)
+      _ = try await attempt.gather(over: LocalTransport())
+      #expect(access(pruned, F_OK) != 0)
+      // All that is not a dump is known as the store's.
+      let files = try FileSystem.contents(of: directory).files
+      #expect(files.filter { !ArtifactStore.isOwn($0) } == ["rank0/layer00_Block_rank0.pt"])
+    }
+  }
+
+  @Test func `what no run holds is removed, what a gather may still name is not`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport(), run: "r0")
+      let named = try #require(attempt.objects.first)
+      // On a file system without hard links, the manifest alone keeps it.
+      let link = try store.runDirectory(sweep: "s1", run: "r0") + "/rank0/layer00_Block_rank0.pt"
+      try #require(unlink(link) == 0 && symlink("../../../../objects/\(named)", link) == 0)
+      // Named by no manifest: alone, and linked by a run whose gather was cut.
+      let lone = String(repeating: "a", count: 64)
+      let linked = String(repeating: "b", count: 64)
+      for name in [lone, linked, "notes"] { try scratch.write("store/objects/\(name)", "1234567") }
+      try #require(Glibc.link(store.objectPath(linked), scratch.path("store/sweeps/\(linked)")) == 0)
+      for name in ["cut.part", "open.part", "notes"] { try scratch.write("store/incoming/\(name)", "123") }
+      let open = open(scratch.path("store/incoming/open.part"), O_RDWR | O_CLOEXEC)
+      defer { close(open) }
+      try #require(flock(open, LOCK_EX | LOCK_NB) == 0)
+
+      let now = Date().timeIntervalSince1970
+      #expect(try store.pruning { try store.removeOrphans(before: now - 3600) } == 0)
+      #expect(attempt.objects.count == 4 && attempt.leftovers.count == 3)
+      #expect(try store.pruning { try store.removeOrphans(before: now + 3600) } == 10)
+      #expect(attempt.objects == [named, linked, "notes"].sorted())
+      #expect(attempt.leftovers.sorted() == ["notes", "open.part"])
+      #expect(try store.verify(sweep: "s1", run: "r0").isEmpty)
+    }
+  }
+
+  @Test func `what a share of a gang brought is held by its manifest`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      try await Gatherer().fetchShare(
+        attemptDirectory: attempt.directory, transport: LocalTransport(), store: store, sweep: "s1", run: "r1")
+      #expect(try store.pruning { try store.removeOrphans(before: .infinity) } == 0)
+      #expect(attempt.objects.count == 1)
+    }
+  }
+
   @Test func `a manifest is not written while something is pruned`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)

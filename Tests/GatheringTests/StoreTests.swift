@@ -54,6 +54,38 @@ struct StoreTests {
     }
   }
 
+  @Test func `an object with a changed byte is set aside, and the next gather fetches it`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let bytes = SplitMix64.bytes(5000, seed: 1)
+      try attempt.dump("layer00_Block_rank0.pt", bytes)
+      _ = try await attempt.gather(over: LocalTransport())
+      let name = attempt.objects[0]
+      let object = attempt.store.objectPath(name)
+      try #require(chmod(object, 0o644) == 0)
+      var damaged = bytes
+      damaged[4999] ^= 1
+      let file = try #require(FileHandle(forWritingAtPath: object))
+      try file.seek(toOffset: 4999)
+      try file.write(contentsOf: damaged.suffix(1))
+      try file.close()
+
+      for _ in 0..<2 {
+        #expect(try attempt.store.verify(sweep: "s1", run: "r1").map(\.kind) == [.changed])
+        #expect(attempt.objects == [name + ".damaged"])
+      }
+      // What was found stays as evidence, and poisons no other run.
+      #expect(try attempt.stored("rank0/layer00_Block_rank0.pt") == damaged)
+      #expect(try attempt.store.check().known.map(\.path) == ["sweeps/s1/r1/rank0/layer00_Block_rank0.pt"])
+      #expect(try await attempt.gather(over: LocalTransport(), run: "r2").bytesTransferred == 5000)
+      #expect(try attempt.store.verify(sweep: "s1", run: "r2").isEmpty)
+      #expect(try attempt.store.check() == StoreCheck(objects: 1))
+      // The first run's file is not the object any more.
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").map(\.kind) == [.changed])
+      #expect(attempt.objects == [name, name + ".damaged"])
+    }
+  }
+
   @Test func `a manifest that is missing, damaged or hostile is refused`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)

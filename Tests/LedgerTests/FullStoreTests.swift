@@ -55,6 +55,41 @@ import Testing
   }
 
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aFullStoreIsOpenedWithItsReserveByWhoMakesRoom() async throws {
+    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+      let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
+      do {
+        try SweepLedger(store: disk).create(
+          sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
+      }
+      try await fill(disk)
+      let error = #expect(throws: LedgerError.self) { try SweepLedger(store: disk) }
+      #expect(error?.code == .diskFull)
+      #expect(FileManager.default.fileExists(atPath: disk + "/reserve"))
+      let ledger = try SweepLedger(store: disk, usingReserve: true)
+      #expect(!FileManager.default.fileExists(atPath: disk + "/reserve"))
+      try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "pruned"), usingReserve: true)
+      #expect(try ledger.events(of: "s1", limit: 1).map(\.kind) == ["pruned"])
+    }
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aWordIsWrittenIntoTheReserve() async throws {
+    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+      let ledger = try SweepLedger(store: disk)
+      let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
+      try ledger.create(sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
+      try await fill(disk)
+      let full = #expect(throws: LedgerError.self) {
+        for _ in 0..<1000 { try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "another")) }
+      }
+      #expect(full?.code == .diskFull)
+      try ledger.append(EventRecord(at: 3, sweep: "s1", kind: "pruned"), usingReserve: true)
+      #expect(try ledger.events(of: "s1", limit: 1).map(\.kind) == ["pruned"])
+    }
+  }
+
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func aSweepOfAFullStoreCanBeCancelled() async throws {
     try await SmallDisk.with(megabytes: 100) { disk, scratch in
       let ledger = try SweepLedger(store: disk)

@@ -31,15 +31,10 @@ import Testing
     try await withSchedule { ledger in
       let firing = FiringRecord(schedule: "nightly", nominal: 200, state: .queued)
       try ledger.decide(schedule: "nightly", through: 200, firings: [firing])
-      #expect(throws: LedgerError.self) {
-        try ledger.decide(
-          schedule: "nightly", through: 999,
-          firings: [FiringRecord(schedule: "nightly", nominal: 900, state: .queued), firing])
-      }
-      #expect(try ledger.schedule(named: "nightly").decidedThrough == 200)
-      #expect(try ledger.firings(of: "nightly", limit: 9).map(\.nominal) == [200])
-
       try begin(firing, "s1", ledger)
+      try ledger.decide(schedule: "nightly", through: 200, firings: [firing])
+      #expect(try ledger.firings(of: "nightly", limit: 9).map(\.nominal) == [200])
+      #expect(try ledger.firings(of: "nightly", limit: 9).map(\.state) == [.running])
       #expect(throws: LedgerError.self) { try begin(firing, "s2", ledger) }
       #expect(try ledger.sweeps(limit: 9).map(\.id) == ["s1"])
       #expect(try ledger.openFirings(of: "nightly").map(\.sweep) == ["s1"])
@@ -47,6 +42,43 @@ import Testing
       #expect(try ledger.firings(of: "nightly", limit: 9).map(\.state) == [.done])
       #expect(try ledger.hasReport(schedule: "nightly", after: 399, through: 400))
       #expect(try !ledger.hasReport(schedule: "nightly", after: 400, through: 500))
+    }
+  }
+
+  @Test func aClockThatWasFarAheadSilencesNoSchedule() async throws {
+    let day = 86_400.0
+    try await withSchedule { ledger in
+      try ledger.save(ScheduleRecord(name: "other", path: "/o.yaml", fleet: nil, added: 100))
+      let ahead = [
+        FiringRecord(schedule: "nightly", nominal: 2 * day, last: 300 * day, count: 299, state: .skipped, why: "missed"),
+        FiringRecord(schedule: "nightly", nominal: 301 * day, state: .queued),
+      ]
+      try ledger.decide(schedule: "nightly", through: 301 * day, firings: ahead)
+      try begin(ahead[1], "s1", ledger)
+      try ledger.decide(schedule: "other", through: 1.9 * day, firings: [])
+      try ledger.alarm(schedule: "other", through: 0.5 * day, notices: [])
+
+      #expect(try ledger.bringBack(schedulesAheadOf: day) == ["nightly"])
+      #expect(try ledger.schedule(named: "nightly").decidedThrough == day)
+      #expect(try ledger.schedule(named: "nightly").alarmedThrough == 100)
+      #expect(try ledger.schedule(named: "other").decidedThrough == 1.9 * day)
+      try ledger.alarm(schedule: "other", through: 9 * day, notices: [])
+      #expect(try ledger.bringBack(schedulesAheadOf: day) == ["other"])
+      #expect(try ledger.schedule(named: "other").alarmedThrough == day)
+      #expect(try ledger.schedule(named: "other").decidedThrough == day)
+      #expect(try ledger.bringBack(schedulesAheadOf: day).isEmpty)
+
+      // What was skipped has its turn; what has run does not run again.
+      try ledger.decide(
+        schedule: "nightly", through: 2 * day,
+        firings: [FiringRecord(schedule: "nightly", nominal: 2 * day, state: .queued)])
+      try ledger.decide(
+        schedule: "nightly", through: 301 * day,
+        firings: [FiringRecord(schedule: "nightly", nominal: 301 * day, state: .queued)])
+      let firings = try ledger.firings(of: "nightly", limit: 9)
+      #expect(firings.map(\.state) == [.queued, .running])
+      #expect(firings.map(\.count) == [1, 1] && firings[0].last == 2 * day)
+      #expect(try ledger.openFirings(of: "nightly").map(\.nominal) == [2 * day, 301 * day])
     }
   }
 

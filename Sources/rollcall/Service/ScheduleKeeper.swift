@@ -26,6 +26,9 @@ struct ScheduleKeeper {
   }
 
   mutating func look(now: Double) async throws {
+    for name in try ledger.bringBack(schedulesAheadOf: now) {
+      log("schedule \(name): the clock was more than a day ahead; it goes on from now")
+    }
     for schedule in try ledger.schedules() {
       let file = read(schedule)
       var open = try ledger.openFirings(of: schedule.name)

@@ -85,6 +85,55 @@ import Testing
     }
   }
 
+  @Test func whatPruningLeftWhenItWasKilledGoesWithTheNext() async throws {
+    try await BookedSweep.with(Self.form) { sweep in
+      let first = try await night(sweep)
+      let before = try objects(sweep)
+      try change(sweep, to: 2)
+      _ = try await night(sweep)
+      let directory = sweep.rollcall.store + "/sweeps/" + first
+      for run in try FileManager.default.contentsOfDirectory(atPath: directory) {
+        let manifest = "\(directory)/\(run)/manifest"
+        try FileManager.default.moveItem(atPath: manifest + ".json", toPath: manifest + ".pruned.json")
+      }
+      // It was killed there.
+      #expect(try objects(sweep) == 2 * before)
+      let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json").json()
+      #expect((done["freed"] as? Int ?? 0) > 0)
+      #expect(try objects(sweep) == before)
+    }
+  }
+
+  /// With the reserve, and where that is used up already and the database still open somewhere, without.
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade), arguments: [true, false])
+  func aFullDiskIsPruned(withReserve: Bool) async throws {
+    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+      var form = Self.form
+      form.store = disk + "/store"
+      try await BookedSweep.with(form, in: scratch) { sweep in
+        let first = try await night(sweep)
+        try change(sweep, to: 2)
+        _ = try await night(sweep)
+        try #require(FileManager.default.fileExists(atPath: disk + "/store/reserve"))
+        try await runTool("sh", ["-c", "cat /dev/zero > '\(disk)/filler' || true"], mustSucceed: false)
+        if !withReserve {
+          // Room for what SQLite needs to open it, and for nothing else.
+          try FileManager.default.removeItem(atPath: disk + "/store/reserve")
+          try await runTool("truncate", ["-s", "-40K", disk + "/filler"])
+        }
+        let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json")
+        #expect(done.status == 0, "\(done.errorOutput)")
+        #expect((try done.json()["freed"] as? Int ?? 0) > 0)
+        try FileManager.default.removeItem(atPath: disk + "/filler")
+        let told = try await runPython(
+          "import sqlite3, sys\n"
+            + "print(sqlite3.connect(sys.argv[1]).execute(\"SELECT sweep FROM event WHERE kind='pruned'\").fetchall())",
+          [disk + "/store/rollcall.db"])
+        #expect(told.output.contains(first))
+      }
+    }
+  }
+
   @Test func aSweepThatAnotherReportRefersToIsNamed() async throws {
     try await BookedSweep.with(Self.form) { sweep in
       let job = try #require(sweep.scratch.text("job.yaml"))
@@ -96,6 +145,21 @@ import Testing
       let entry = try #require((found["pruned"] as? [[String: Any]])?.first)
       #expect(entry["sweep"] as? String == first)
       #expect(entry["referred_by"] as? [String] == [second])
+    }
+  }
+
+  @Test(arguments: [[], ["--database-only"]])
+  func aHostIsDrainedInTheBackup(_ options: [String]) async throws {
+    try await Scratch.with { scratch in
+      var rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      try scratch.write("fleet.yaml", "hosts: [{name: gpu1, local: true}]\n")
+      rollcall.environment["ROLLCALL_FLEET"] = scratch.path("fleet.yaml")
+      #expect(try await rollcall("hosts", "drain", "gpu1", "--why", "fan").status == 0)
+      let made = try await rollcall.run(["backup", "-o", scratch.path("backup")] + options)
+      #expect(made.status == 0, "\(made.errorOutput)")
+      let restored = try await rollcall("restore", scratch.path("backup"), "--store", scratch.path("other"))
+      #expect(restored.status == 0, "\(restored.errorOutput)")
+      #expect(scratch.text("other/drained/gpu1")?.contains("fan") == true)
     }
   }
 
@@ -135,6 +199,25 @@ import Testing
       #expect(short.status == 65)
       #expect(short.errorOutput.contains("its object \(name) is missing"))
       #expect(!FileManager.default.fileExists(atPath: elsewhere))
+
+      // A store with one damaged object is copied without it, and so is that copy.
+      let damaged = sweep.rollcall.store + "/objects/" + name
+      try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: damaged)
+      try Data("other".utf8).write(to: URL(fileURLWithPath: damaged))
+      let rest = sweep.scratch.path("rest")
+      let part = try await sweep.rollcall("backup", "-o", rest, "--json")
+      #expect(part.status == 65)
+      #expect(part.errorOutput.contains("objects/\(name): is damaged"), "\(part.errorOutput)")
+      #expect(try part.json()["objects"] as? Int == count - 1)
+      #expect(!FileManager.default.fileExists(atPath: damaged))
+      let whole = sweep.scratch.path("whole")
+      let known = try await sweep.rollcall("restore", rest, "--store", whole)
+      #expect(known.status == 65)
+      #expect(known.errorOutput.contains("its object \(name) was damaged"), "\(known.errorOutput)")
+      #expect(try await sweep.rollcall("report", id, "--store", whole).status == 0)
+      // A gather of the same content mends it.
+      _ = try await night(sweep)
+      #expect(try await sweep.rollcall("backup", "-o", sweep.scratch.path("mended")).status == 0)
     }
   }
 }
