@@ -103,7 +103,7 @@ private final class StoreCopy {
   func files(into staging: String) async throws -> Int {
     let manager = FileManager.default
     // Objects last: what a manifest names stands before it.
-    let names = ["sweeps", "playbooks", "objects"].filter { manager.fileExists(atPath: source + "/" + $0) }
+    let names = ["sweeps", "playbooks", "files", "objects"].filter { manager.fileExists(atPath: source + "/" + $0) }
     guard !names.isEmpty else { return 0 }
     // In one go, so that what is one file here is one there.
     let words = names.map { shellQuote(source + "/" + $0) }.joined(separator: " ")
