@@ -175,6 +175,11 @@ struct HostCheck: Encodable {
     if case .count(let declared) = host.gpus, declared > facts.gpuIDs.count {
       warnings.append("the fleet file says \(declared) GPUs, the host has \(facts.gpuIDs.count)")
     }
+    if let kind = examination.fileSystem, kind.hasPrefix("nfs") {
+      warnings.append(
+        "\(shown(facts.workdir)) is on a network file system (\(shown(kind))): launches and dumps wait for its server; "
+          + "name a workdir on a disk of the host's own")
+    }
     for gpu in examination.gpus {
       for process in gpu.processes where process.isForeign { warnings.append(Self.stranger(process, "GPU \(gpu.id)")) }
       let isUnexplained = gpu.processes.isEmpty && examination.unplaced.isEmpty

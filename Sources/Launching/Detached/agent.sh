@@ -1260,10 +1260,12 @@ fi
 
 # --- Verbs
 
-# One launch or stop at a time decides. Held until descriptor 9 is closed by all who inherit it.
+# One launch or stop of this host at a time decides; other hosts with the same work directory do not wait for it. Held
+# until descriptor 9 is closed by all who inherit it.
+lock=$workdir/.lock.$(uname -n | tr -c 'A-Za-z0-9.\n-' _)
 lock_workdir() {
   # A failing exec would end the shell: try first.
-  (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
+  (: >>"$lock") 2>/dev/null && exec 9>>"$lock" && flock -w 60 9
 }
 
 # No fault of the run's: a host that hangs may recover.
@@ -1328,7 +1330,10 @@ launch() {
 
   # A launcher that died has let go.
   lock_workdir || {
-    if has_room "$workdir"; then say refused "the lock $workdir/.lock cannot be had"; else say no-space "$workdir"; fi
+    # Who holds it may let go of it: no fault of the run's.
+    if ! has_room "$workdir"; then say no-space "$workdir"; elif [ -f "$lock" ] && [ -w "$lock" ]; then
+      say gpu-busy "the lock $lock is held for more than a minute"
+    else say refused "the lock $lock cannot be had"; fi
     return
   }
   if ! mkdir -m 700 "$dir" 2>/dev/null; then
@@ -1605,7 +1610,7 @@ stop() {
   fi
   # A launch in progress is waited for, so that nothing starts behind our back.
   lock_workdir || {
-    if has_room "$workdir"; then say locked "$workdir/.lock"; else say no-space "$workdir"; fi
+    if has_room "$workdir"; then say locked "$lock"; else say no-space "$workdir"; fi
     return
   }
   if [ ! -d "$dir" ]; then
@@ -1775,6 +1780,7 @@ check() {
     if [ ! -r "$file" ]; then
       say lease "$lease" unknown
     elif (exec 3<"$file" && flock -n 3) 2>/dev/null; then
+  say filesystem "$(stat -f -c %T "$workdir" 2>/dev/null)"
       say lease "$lease" free
     elif (exec 3<"$file" && flock -n -s 3) 2>/dev/null; then
       say lease "$lease" shared

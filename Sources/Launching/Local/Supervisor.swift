@@ -45,6 +45,8 @@ public struct Supervisor {
   private let workdir: String
   private let identity: String
   private let kernel: String
+  /// As the host script names it.
+  private let lockPath: String
   private let baseEnvironment: [String: String]
   private var runs: [String: Run] = [:]
   /// Commands that live, by session.
@@ -67,6 +69,12 @@ public struct Supervisor {
     var system = utsname()
     uname(&system)
     kernel = "\(Self.text(of: system.sysname)) \(Self.text(of: system.release))"
+    let isPlain = { (byte: UInt8) in
+      UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+        || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || ".-".utf8.contains(byte)
+    }
+    let node = Self.text(of: system.nodename).utf8.map { isPlain($0) ? $0 : UInt8(ascii: "_") }
+    lockPath = "\(workdir)/.lock.\(String(decoding: node, as: UTF8.self))"
     baseEnvironment = ProcessInfo.processInfo.environment
   }
 
@@ -152,7 +160,7 @@ public struct Supervisor {
     let attempts = String(cString: resolved)
     free(resolved)
     // One launch or stop at a time decides.
-    let lock = open(workdir + "/.lock", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+    let lock = open(lockPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
     guard lock >= 0 else { return alone }
     defer { close(lock) }
     let end = Self.uptime + 1000
