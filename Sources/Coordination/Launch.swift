@@ -113,14 +113,15 @@ enum Launch {
     ).gaps(in: entries)
   }
 
-  /// GPU model, or CPU model where there is no GPU.
+  /// GPU models, or the CPU's where there is no GPU.
   static func hardware(_ facts: HostFacts?) -> String {
     guard let facts else { return "" }
-    return facts.gpuNames.first ?? facts.versions["cpu"] ?? ""
+    return hardware(fingerprint(facts))
   }
 
   /// The same of an attempt's fingerprint.
   static func hardware(_ fingerprint: [String: String]) -> String {
-    fingerprint["gpus"]?.split(separator: ",").first.map(String.init) ?? fingerprint["cpu"] ?? ""
+    guard let gpus = fingerprint["gpus"] else { return fingerprint["cpu"] ?? "" }
+    return Set(gpus.split(separator: ",").map { String($0.drop { $0 == " " }) }).sorted().joined(separator: ", ")
   }
 }

@@ -107,6 +107,18 @@ import Transports
     }
   }
 
+  @Test func theHardwareOfAHostIsAllOfItsModels() {
+    func facts(_ gpus: [String]) -> HostFacts {
+      HostFacts(
+        bootID: "b", home: "/", workdir: "/w", cpuCount: 1, gpuNames: gpus, gpuIDs: gpus.indices.map(String.init),
+        gpuDriver: nil, freeDiskBytes: 1, clockOffset: 0, versions: ["cpu": "C"])
+    }
+    #expect(Launch.hardware(facts([])) == "C")
+    #expect(Launch.hardware(facts(["A", "A"])) == "A")
+    #expect(Launch.hardware(facts(["B", "A", "B"])) == "A, B")
+    #expect(Launch.hardware(Launch.fingerprint(facts(["A", "B"]))) == Launch.hardware(facts(["B", "A"])))
+  }
+
   @Test(arguments: [LaunchError.Code.alive, .noSpace]) func aStopThatCannotBeDoneIsNotItsHostsTrouble(
     _ code: LaunchError.Code
   ) async throws {
