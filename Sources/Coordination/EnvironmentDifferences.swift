@@ -9,7 +9,7 @@ enum EnvironmentDifferences {
   private static let keys: [(key: String, name: String)] = [
     ("commit", "commit"), ("job_commit", "commit of the job"), ("gpu", "GPUs"), ("gpu_driver", "GPU driver"),
     ("torch", "torch"), ("torch_commit", "commit of torch"), ("cuda", "CUDA"), ("hip", "HIP"), ("python", "Python"),
-    ("kernel", "kernel"),
+    ("kernel", "kernel"), ("cpu", "CPU"),
   ]
 
   /// One sentence for each thing that differs and each way in which it does, with the pairs that it concerns.

@@ -76,7 +76,7 @@ struct HostActions: Sendable {
       guard let (plan, cells) = plans[run.sweep], let cell = cells[run.cell] else {
         throw LaunchPreparationError(message: "the plan has no cell \(run.cell)")
       }
-      let files = try Launch.files(cell, plan)
+      let files = try Launch.files(cell, plan, sweep: run.sweep, in: artifacts)
       let directory = try await launcher.directory(of: attempt.id)
       let spec = Launch.spec(attempt, run: run, cell: cell, host: connection.host, directory: directory)
       return .launched(try await launcher.launch(spec, files: files), directory: directory)

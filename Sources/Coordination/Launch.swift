@@ -5,7 +5,7 @@ import Ledger
 import OrderedCollections
 import Planning
 
-/// A file of the job that could not be read at launch.
+/// A file of the job that could not be had at launch.
 struct LaunchPreparationError: Error {
   var message: String
 }
@@ -72,17 +72,25 @@ enum Launch {
     }
   }
 
-  /// The job's files as they are now.
-  static func files(_ cell: Cell, _ plan: Plan) throws -> [ShippedFile] {
+  /// The job's files as they were when the sweep was made; those of a sweep that kept none as they are now.
+  static func files(_ cell: Cell, _ plan: Plan, sweep: String, in artifacts: ArtifactStore) throws -> [ShippedFile] {
     let written = cell.run.written ?? [:]
+    let kept = try artifacts.jobFiles(of: sweep)
     let shipped = try cell.run.files.filter { written[($0 as NSString).lastPathComponent] == nil }.map { path in
-      let full = path.hasPrefix("/") ? path : plan.baseDirectory + "/" + path
+      let name = (path as NSString).lastPathComponent
+      if let file = kept?[path] {
+        do {
+          return ShippedFile(name: name, contents: try artifacts.contents(of: file), isExecutable: file.isExecutable)
+        } catch {
+          throw LaunchPreparationError(message: "the job's file \(path), as the store keeps it: \(error)")
+        }
+      }
+      let full = SweepFiles.place(of: path, plan)
       guard let contents = FileManager.default.contents(atPath: full) else {
         throw LaunchPreparationError(message: "the job's file \(full) cannot be read any more")
       }
       return ShippedFile(
-        name: (path as NSString).lastPathComponent, contents: [UInt8](contents),
-        isExecutable: FileManager.default.isExecutableFile(atPath: full))
+        name: name, contents: [UInt8](contents), isExecutable: FileManager.default.isExecutableFile(atPath: full))
     }
     return shipped + written.map { ShippedFile(name: $0.key, contents: Array($0.value.utf8), isExecutable: false) }
   }
@@ -105,14 +113,15 @@ enum Launch {
     ).gaps(in: entries)
   }
 
-  /// GPU model, or CPU model where there is no GPU.
+  /// GPU models, or the CPU's where there is no GPU.
   static func hardware(_ facts: HostFacts?) -> String {
     guard let facts else { return "" }
-    return facts.gpuNames.first ?? facts.versions["cpu"] ?? ""
+    return hardware(fingerprint(facts))
   }
 
   /// The same of an attempt's fingerprint.
   static func hardware(_ fingerprint: [String: String]) -> String {
-    fingerprint["gpus"]?.split(separator: ",").first.map(String.init) ?? fingerprint["cpu"] ?? ""
+    guard let gpus = fingerprint["gpus"] else { return fingerprint["cpu"] ?? "" }
+    return Set(gpus.split(separator: ",").map { String($0.drop { $0 == " " }) }).sorted().joined(separator: ", ")
   }
 }

@@ -14,17 +14,22 @@ public struct RunLogs: Sendable {
 
   /// `stdout.log` or `stderr.log`; nil where it was not gathered.
   public func text(of attempt: AttemptRecord, _ name: String) -> String? {
-    guard let directory = try? artifacts.attemptDirectory(sweep: sweep, run: attempt.run, attempt: attempt.id),
-      let data = FileManager.default.contents(atPath: "\(directory)/\(name)")
-    else { return nil }
-    return String(decoding: data, as: UTF8.self)
+    bytes(of: attempt, name).map { String(decoding: $0, as: UTF8.self) }
+  }
+
+  /// The same, byte by byte as the run wrote it.
+  public func bytes(of attempt: AttemptRecord, _ name: String) -> [UInt8]? {
+    guard let directory = try? artifacts.attemptDirectory(sweep: sweep, run: attempt.run, attempt: attempt.id) else {
+      return nil
+    }
+    return FileManager.default.contents(atPath: "\(directory)/\(name)").map { [UInt8]($0) }
   }
 
   /// Bytes that are kept of a log: the last ones.
   static let keptBytes = Gatherer.Limits().logBytes
 
   /// Whether the host may have more of a log than is here.
-  func isCut(of attempt: AttemptRecord, _ name: String) -> Bool {
+  public func isCut(of attempt: AttemptRecord, _ name: String) -> Bool {
     guard let directory = try? artifacts.attemptDirectory(sweep: sweep, run: attempt.run, attempt: attempt.id),
       let facts = try? FileManager.default.attributesOfItem(atPath: "\(directory)/\(name)")
     else { return true }

@@ -6,6 +6,8 @@ import Glibc
 /// objects/<sha256>                              read-only, whole, on disk before its name stands
 /// objects/<sha256>.damaged                      what is left of an object whose bytes are no longer right
 /// incoming/<name>.part                          cut transfers, to be gone on with
+/// files/<sha256>                                the job's files as sweeps were made with them
+/// sweeps/<sweep>/files.json                     which of these its runs are given
 /// sweeps/<sweep>/<run>/rank<k>/<path>           hard link to the object (symbolic where links are refused)
 /// sweeps/<sweep>/<run>/shared/<path>            files whose names give no rank
 /// sweeps/<sweep>/<run>/attempts/<id>/stdout.log logs and records of the attempt

@@ -26,9 +26,18 @@ public final class StoreLock: Sendable {
         message: "Another coordinator (\(owner ?? "owner unknown")) works on the store \(store). "
           + "Wait for it, or use another store with --store.")
     }
-    let owner = "\(isService ? Self.service : "")pid \(getpid())\n"
+    write("\(isService ? Self.service : "")pid \(getpid())")
+  }
+
+  private static let sweep = ", sweep "
+
+  /// Tells others that its owner drives this sweep and no other.
+  public func name(sweep: String) { write("pid \(getpid())\(Self.sweep)\(sweep)") }
+
+  private func write(_ owner: String) {
+    let line = owner + "\n"
     ftruncate(descriptor, 0)
-    _ = owner.withCString { pwrite(descriptor, $0, strlen($0), 0) }
+    _ = line.withCString { pwrite(descriptor, $0, strlen($0), 0) }
   }
 
   /// Waits a little: `isHeld` of another process holds it for a moment, and so does an owner's child that has not yet
@@ -53,6 +62,29 @@ public final class StoreLock: Sendable {
   public static func isServed(store: String) -> Bool {
     guard isHeld(store: store) else { return false }
     return (try? String(contentsOfFile: store + "/coordinator.lock", encoding: .utf8))?.hasPrefix(service) ?? false
+  }
+
+  /// Which sweeps of a store somebody drives now.
+  public enum Driven: Sendable {
+    case none
+    case all
+    case only(String)
+
+    public func contains(_ sweep: String) -> Bool {
+      switch self {
+      case .none: false
+      case .all: true
+      case .only(let driven): driven == sweep
+      }
+    }
+  }
+
+  /// What the owner drives; of one that does not say, everything.
+  public static func driven(store: String) -> Driven {
+    guard isHeld(store: store) else { return .none }
+    let owner = (try? String(contentsOfFile: store + "/coordinator.lock", encoding: .utf8)) ?? ""
+    guard let place = owner.range(of: sweep) else { return .all }
+    return .only(owner[place.upperBound...].trimmingCharacters(in: .whitespacesAndNewlines))
   }
 
   deinit { close(descriptor) }

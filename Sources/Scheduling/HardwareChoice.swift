@@ -34,13 +34,18 @@ enum HardwareChoice {
     }
 
     func rank(_ demands: [RunQueue.Line], _ table: HostTable) -> [Int] {
-      let able = demands.filter { line in members.contains { Self.canTake(table.hosts[$0], line.key.shape) } }
-      return [able.map(\.key.shape.gpus).max() ?? -1, able.reduce(0) { $0 + $1.count }] + ready
+      let able = demands.filter { line in
+        let shape = line.key.shape
+        return members.count { Self.canTake(table.hosts[$0], shape) } >= max(1, shape.nodes)
+      }
+      return [
+        able.map { $0.key.shape.gpus * max(1, $0.key.shape.nodes) }.max() ?? -1, able.reduce(0) { $0 + $1.count },
+      ] + ready
     }
 
+    /// A host that has not told its GPUs yet may never: the known ones do not wait for it.
     private static func canTake(_ host: Placement.Host, _ shape: Shape) -> Bool {
-      guard Explanation.labelMismatch(host, shape.labels) == nil else { return false }
-      return shape.gpus == 0 ? host.cpuSlots > 0 : (host.totalGPUs ?? 0) >= shape.gpus
+      shape.canEver(host) && (shape.gpus == 0 || host.totalGPUs != nil)
     }
   }
 }

@@ -114,7 +114,7 @@ private final class StoreCopy {
   /// Copies objects, runs, reports and notes, links as links; reads every object again.
   func files(into staging: String) async throws -> StoreCheck {
     // Objects last: what a manifest names stands before it.
-    guard try await directories(["sweeps", "playbooks", "objects"], into: staging) else { return StoreCheck() }
+    guard try await directories(["sweeps", "playbooks", "files", "objects"], into: staging) else { return StoreCheck() }
     return try ArtifactStore(root: staging).check()
   }
 

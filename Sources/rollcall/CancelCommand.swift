@@ -25,10 +25,12 @@ struct CancelCommand: AsyncParsableCommand, HasJSONOutput {
       throw UsageError(message: "Sweep \(record.id) has ended already: \(record.state.rawValue).")
     }
     try ledger.requestCancel(sweep: record.id, now: Date().timeIntervalSince1970)
-    if StoreLock.isHeld(store: store.directory) {
+    if StoreLock.driven(store: store.directory).contains(record.id) {
       Console.error("rollcall: its coordinator was asked to stop \(record.id).")
       if wait {
-        while StoreLock.isHeld(store: store.directory), try ledger.sweep(named: record.id).ended == nil {
+        while StoreLock.driven(store: store.directory).contains(record.id),
+          try ledger.sweep(named: record.id).ended == nil
+        {
           try await Task.sleep(for: .milliseconds(200))
         }
         guard try ledger.sweep(named: record.id).ended != nil else {
@@ -38,7 +40,7 @@ struct CancelCommand: AsyncParsableCommand, HasJSONOutput {
       if store.json { Console.print(#"{"schema": "rollcall.cancel/1", "sweep": "\#(record.id)"}"#) }
       return
     }
-    // Nobody drives it: stop the runs ourselves.
+    // Nobody drives it: stop the runs ourselves. While another sweep is driven we may not, and say so.
     try await SweepOutcome.drive(SweepSession(store), sweep: record.id, json: store.json, verbose: false)
   }
 }

@@ -98,7 +98,7 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
     case .place(_, let names, _):
       let place = names.joined(separator: ", ")
       let answer =
-        StoreLock.isHeld(store: store)
+        StoreLock.driven(store: store).contains(record.id)
         ? "may start now on \(place); if it was tried there before, it waits for its next try"
         : "could start on \(place), but nobody drives its sweep: rollcall resume \(record.id)"
       return (answer, hosts)

@@ -175,6 +175,17 @@ struct HostCheck: Encodable {
     if case .count(let declared) = host.gpus, declared > facts.gpuIDs.count {
       warnings.append("the fleet file says \(declared) GPUs, the host has \(facts.gpuIDs.count)")
     }
+    if let kind = examination.fileSystem, kind.hasPrefix("nfs") {
+      warnings.append(
+        "\(shown(facts.workdir)) is on a network file system (\(shown(kind))): launches and dumps wait for its server; "
+          + "name a workdir on a disk of the host's own")
+    }
+    let models = Set(facts.gpuNames).sorted()
+    if models.count > 1 {
+      warnings.append(
+        "its GPUs are of several models (\(models.map { shown($0) }.joined(separator: ", "))): a run may get any "
+          + "of them, and two runs that are compared may differ by that")
+    }
     for gpu in examination.gpus {
       for process in gpu.processes where process.isForeign { warnings.append(Self.stranger(process, "GPU \(gpu.id)")) }
       let isUnexplained = gpu.processes.isEmpty && examination.unplaced.isEmpty

@@ -99,6 +99,11 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
             Console.error("rollcall: host \(error.host): \(shown(error.message))")
           }
           if error.isPermanent || !follow { ended.insert(index) }
+        } catch let error as LaunchError where isLabelled || follow {
+          if troubles.updateValue(error.message, forKey: error.host) != error.message {
+            Console.error("rollcall: host \(error.host): \(shown(error.message))")
+          }
+          if !follow { ended.insert(index) }
         }
         switch piece {
         case .bytes(let bytes, let isNewAttempt):

@@ -5,7 +5,7 @@ import Planning
 import Scheduling
 
 /// `rollcall plan`: the expanded matrix and where it would go. Contacts no host and starts nothing.
-struct PlanCommand: AsyncParsableCommand {
+struct PlanCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
     commandName: "plan",
     abstract: "Print the expanded matrix and where it would go; start nothing.",
@@ -24,6 +24,8 @@ struct PlanCommand: AsyncParsableCommand {
 
   @Flag(help: "Print one JSON document (rollcall.plan/1).")
   var json = false
+
+  var wantsJSON: Bool { json }
 
   @Flag(help: "Print the JSON Schema of job files, for editors.")
   var jsonSchema = false

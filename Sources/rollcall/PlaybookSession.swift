@@ -45,6 +45,7 @@ struct PlaybookSession {
     let plan = try Planner.plan(text: record.text, path: record.path, change: experiment.change)
     let now = Date().timeIntervalSince1970
     let sweep = Naming.sweep(job: "\(record.job)-\(experiment.step)", now: now, random: .random(in: 0...UInt16.max))
+    try SweepFiles.keep(plan, of: sweep, in: session.artifacts)
     try ledger.begin(
       StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
       plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)

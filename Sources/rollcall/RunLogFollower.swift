@@ -66,11 +66,25 @@ struct RunLogFollower {
     do {
       piece = try await host.launcher.log(of: record.id, name: name, offset: offset, limit: 1 << 20)
     } catch let error as LaunchError where error.code == .absent {
-      return record.state.isOpen ? .nothingYet : .end
+      return stored(record, logs) ?? (record.state.isOpen ? .nothingYet : .end)
+    } catch {
+      guard let rest = stored(record, logs) else { throw error }
+      return rest
     }
     offset += piece.count
     if piece.isEmpty { return record.state.isOpen ? .nothingYet : .end }
     return .bytes(piece, isNewAttempt: isNew)
+  }
+
+  /// What the store holds of a gathered log beyond what was read: its host need not be there any more. nil where it may
+  /// not hold the beginning of that.
+  private mutating func stored(_ record: AttemptRecord, _ logs: RunLogs) -> Piece? {
+    guard record.state == .gathered, !logs.isCut(of: record, name), let data = logs.bytes(of: record, name) else {
+      return nil
+    }
+    let rest = data.dropFirst(offset)
+    offset = .max
+    return rest.isEmpty ? .end : .bytes(Array(rest), isNewAttempt: false)
   }
 
   /// The whole lines of a piece, with what was left of the one before.

@@ -32,10 +32,12 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     let ledger = try SweepLedger(store: store.directory)
-    let coordinated = StoreLock.isHeld(store: store.directory)
     guard let name = sweep else {
       let sweeps = try ledger.sweeps(limit: limit)
-      Console.print(store.json ? try StatusDocument(sweeps).json : StatusTable.sweeps(sweeps, coordinated: coordinated))
+      Console.print(
+        store.json
+          ? try StatusDocument(sweeps).json
+          : StatusTable.sweeps(sweeps, driven: StoreLock.driven(store: store.directory)))
       return
     }
     // `last` may be another one soon.
@@ -44,7 +46,8 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
     while true {
       let record = try ledger.sweep(named: id)
       let table = try SweepTable.read(
-        ledger, sweep: record, store: store.directory, isCoordinated: StoreLock.isHeld(store: store.directory))
+        ledger, sweep: record, store: store.directory,
+        isCoordinated: StoreLock.driven(store: store.directory).contains(id))
       let isLast = !watch || record.ended != nil
       if store.json {
         if isLast { Console.print(try StatusDocument(table).json) }
@@ -70,10 +73,13 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
 
 /// Tables of `status`.
 enum StatusTable {
-  static func sweeps(_ sweeps: [SweepRecord], coordinated: Bool) -> String {
+  static func sweeps(_ sweeps: [SweepRecord], driven: StoreLock.Driven) -> String {
     guard !sweeps.isEmpty else { return "No sweeps yet. Start one with: rollcall run JOB" }
     let rows = sweeps.map { sweep in
-      [sweep.id, state(sweep, coordinated), sweep.verdict?.uppercased() ?? "-", time(sweep.created), elapsed(sweep)]
+      [
+        sweep.id, state(sweep, driven.contains(sweep.id)), sweep.verdict?.uppercased() ?? "-", time(sweep.created),
+        elapsed(sweep),
+      ]
     }
     return table([["SWEEP", "STATE", "VERDICT", "STARTED", "ELAPSED"]] + rows)
   }

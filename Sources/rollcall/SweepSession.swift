@@ -36,7 +36,10 @@ struct SweepSession {
 
   /// Runs to the end; nil when Ctrl-C detached it.
   func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
-    if lock != nil { return try await driveHere(sweep: sweep, display: display) }
+    if let lock {
+      lock.name(sweep: sweep)
+      return try await driveHere(sweep: sweep, display: display)
+    }
     let ended: SweepRecord?
     do {
       ended = try await Interruption.race { try await waitForServe(sweep) }
@@ -49,7 +52,7 @@ struct SweepSession {
       return try ReportCommand.stored(ended, ledger)
     }
     // It has gone: nobody drives the sweep now.
-    return try await withExtendedLock { try await driveHere(sweep: sweep, display: display) }
+    return try await withExtendedLock(naming: sweep) { try await driveHere(sweep: sweep, display: display) }
   }
 
   /// The sweep when it has ended; nil when `serve` has gone.
@@ -62,8 +65,11 @@ struct SweepSession {
     }
   }
 
-  private func withExtendedLock<Value>(_ body: () async throws -> Value) async throws -> Value {
+  private func withExtendedLock<Value>(
+    naming sweep: String, _ body: () async throws -> Value
+  ) async throws -> Value {
     let lock = try StoreLock(store: storeDirectory)
+    lock.name(sweep: sweep)
     let value = try await body()
     withExtendedLifetime(lock) {}
     return value

@@ -71,6 +71,54 @@ import Transports
     }
   }
 
+  @Test func aRunIsGivenTheJobsFilesAsTheyWereWhenItsSweepWasMade() async throws {
+    try await Scratch.with { scratch in
+      let script = try scratch.write("job/w.py", "one", permissions: 0o755)
+      let plan = try Planner.plan(
+        text: "name: j\nrun: {command: \"true\", files: [w.py]}", path: scratch.path("job/job.yaml"))
+      let cell = try #require(plan.cells.first)
+      let artifacts = try ArtifactStore(root: scratch.path("store"))
+      try SweepFiles.keep(plan, of: "s1", in: artifacts)
+      let then = ShippedFile(name: "w.py", contents: Array("one".utf8), isExecutable: true)
+
+      try scratch.write("job/w.py", "two")
+      try SweepFiles.keep(plan, of: "s2", in: artifacts)
+      #expect(try Launch.files(cell, plan, sweep: "s1", in: artifacts) == [then])
+      #expect(try Launch.files(cell, plan, sweep: "s2", in: artifacts).map(\.contents) == [Array("two".utf8)])
+      try FileManager.default.removeItem(atPath: script)
+      #expect(try Launch.files(cell, plan, sweep: "s1", in: artifacts) == [then])
+
+      // A sweep that an older release made kept none.
+      try scratch.write("job/w.py", "three")
+      #expect(try Launch.files(cell, plan, sweep: "s0", in: artifacts).map(\.contents) == [Array("three".utf8)])
+
+      // What is not what it was is not run.
+      for name in try FileManager.default.contentsOfDirectory(atPath: scratch.path("store/files")) {
+        try scratch.write("store/files/\(name)", "other")
+      }
+      let error = #expect(throws: LaunchPreparationError.self) {
+        try Launch.files(cell, plan, sweep: "s1", in: artifacts)
+      }
+      #expect(error?.message.contains("w.py") == true)
+      // A new sweep mends it.
+      try scratch.write("job/w.py", "one", permissions: 0o755)
+      try SweepFiles.keep(plan, of: "s3", in: artifacts)
+      #expect(try Launch.files(cell, plan, sweep: "s1", in: artifacts) == [then])
+    }
+  }
+
+  @Test func theHardwareOfAHostIsAllOfItsModels() {
+    func facts(_ gpus: [String]) -> HostFacts {
+      HostFacts(
+        bootID: "b", home: "/", workdir: "/w", cpuCount: 1, gpuNames: gpus, gpuIDs: gpus.indices.map(String.init),
+        gpuDriver: nil, freeDiskBytes: 1, clockOffset: 0, versions: ["cpu": "C"])
+    }
+    #expect(Launch.hardware(facts([])) == "C")
+    #expect(Launch.hardware(facts(["A", "A"])) == "A")
+    #expect(Launch.hardware(facts(["B", "A", "B"])) == "A, B")
+    #expect(Launch.hardware(Launch.fingerprint(facts(["A", "B"]))) == Launch.hardware(facts(["B", "A"])))
+  }
+
   @Test(arguments: [LaunchError.Code.alive, .noSpace]) func aStopThatCannotBeDoneIsNotItsHostsTrouble(
     _ code: LaunchError.Code
   ) async throws {

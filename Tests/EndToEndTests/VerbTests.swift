@@ -158,6 +158,16 @@ import Testing
     }
   }
 
+  @Test func planNamesABadJobInItsDocument() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write("bad.yaml", "name: bad\nrun: {comand: x}\n")
+      let outcome = try await rollcall("plan", "bad.yaml", "--json")
+      #expect(outcome.status == 65)
+      let error = try #require(try outcome.json()["error"] as? [String: String])
+      #expect(error["code"] == "job-file")
+    }
+  }
+
   @Test func planShowsEveryCellAndStartsNothing() async throws {
     try await with { rollcall, scratch in
       let job = RollcallBinary.repository + "/Jobs/tp-sweep.yaml"

@@ -46,6 +46,10 @@ struct EnvironmentTests {
       #expect(clean["commit"] == head)
       #expect(clean["job_commit"] == "0123abc")
       #expect(clean["kernel"]?.hasPrefix("Linux ") == true)
+      let lines = try String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8).split(separator: "\n")
+      let model = lines.first { $0.hasPrefix("model name") }?.split(separator: ": ", maxSplits: 1).last.map(String.init)
+      #expect(clean["cpu"] == model)
+      #expect(try await launcher.enrol().versions["cpu"] == model)
       #expect(!clean.description.contains("hunter2"))
 
       try host.scratch.write("engine/a", "two\n")

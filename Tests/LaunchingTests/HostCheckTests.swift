@@ -41,6 +41,8 @@ struct HostCheckTests {
 
       let told = try await launcher.examine()
       #expect(told.tool == "nvidia-smi")
+      let kind = try await runTool("stat", ["-f", "-c", "%T", host.workdir]).output
+      #expect(told.fileSystem == kind.trimmingCharacters(in: .newlines))
       #expect(told.troubles == [])
       #expect(told.gpus.map(\.id) == ["GPU-aaaa", "GPU-bbbb"])
       #expect(told.gpus.map(\.usedBytes) == [4 << 20, 70_000 << 20])

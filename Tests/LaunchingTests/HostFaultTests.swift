@@ -100,12 +100,48 @@ struct HostFaultTests {
 
   @Test func `a lock that cannot be had keeps one stop, and not its host`() async throws {
     try await Scratch.with { scratch in
-      try scratch.directory("w/.lock")
+      try FileManager.default.createDirectory(
+        atPath: try await launchLock(of: scratch.path("w")), withIntermediateDirectories: true)
       let launcher = DetachedLauncher(
         transport: LocalTransport(), workdir: scratch.path("w"), leaseDir: scratch.path("l"), name: "gpu-1")
       let error = await #expect(throws: LaunchError.self) { try await launcher.stop("a1", reason: "cancelled") }
       #expect(error?.code == .alive)
       #expect(error?.message.contains("/w/.lock") == true)
+    }
+  }
+
+  @Test func `a lock that others hold for long is no fault of the run's`() async throws {
+    try await HostKind.local.with { host in
+      // Stands for one that has waited.
+      try host.scratch.write("bin/flock", "#!/bin/sh\n[ \"$1\" != -w ] || exit 1\n", permissions: 0o755)
+      let prefix = "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "
+      let launcher = host.launcher(transport: PrefixedTransport(prefix: prefix))
+      let outcome = try await launcher.launch(spec("a1", "true"), files: [])
+      guard case .gpuBusy(let why) = outcome else {
+        Issue.record("\(outcome)")
+        return
+      }
+      #expect(why.contains("/.lock."))
+    }
+  }
+
+  @Test func `a launch does not wait for another host's in the same work directory`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      let own = try await launchLock(of: host.workdir)
+      // What another host holds, and an older release.
+      try await runTool(
+        "flock",
+        [
+          host.workdir + "/.lock.another-host", "flock", host.workdir + "/.lock", "sh", "-c",
+          "sleep 300 >/dev/null 2>&1 & echo $! >\"$1\"", "sh", host.scratch.path("holder"),
+        ])
+      let outcome = try await launcher.launch(spec("a1", "true"), files: [])
+      #expect(outcome == .started)
+      #expect(FileManager.default.fileExists(atPath: own))
+      let holder = try #require(host.scratch.text("holder")?.trimmingCharacters(in: .newlines))
+      try await runTool("kill", [holder])
     }
   }
 

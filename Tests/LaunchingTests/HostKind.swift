@@ -115,6 +115,12 @@ struct TestHost {
   }
 }
 
+/// The lock under which one launch or stop at a time decides on this machine.
+func launchLock(of workdir: String) async throws -> String {
+  let node = try await runTool("sh", ["-c", "uname -n | tr -c 'A-Za-z0-9.\\n-' _"]).output
+  return "\(workdir)/.lock.\(node.trimmingCharacters(in: .newlines))"
+}
+
 func spec(
   _ id: String, _ command: String, token: String = "token-1", gpus: Int = 0, timeout: Double = 120,
   stall: Double? = nil, environment: [(String, String)] = []

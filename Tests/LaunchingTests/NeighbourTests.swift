@@ -58,7 +58,9 @@ struct NeighbourTests {
         Issue.record("a run began on a GPU that nobody could see")
         return
       }
-      let free = try await runTool("flock", ["-n", host.workdir + "/.lock", "true"], mustSucceed: false)
+      let lock = try await launchLock(of: host.workdir)
+      try #require(FileManager.default.fileExists(atPath: lock))
+      let free = try await runTool("flock", ["-n", lock, "true"], mustSucceed: false)
       #expect(free.status == 0, "the launch lock is free")
     }
   }

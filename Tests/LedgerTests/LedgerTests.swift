@@ -359,6 +359,19 @@ import Testing
       #expect(!StoreLock.isHeld(store: scratch))
     }
   }
+
+  @Test func anOwnerDrivesTheSweepThatItNamesAlone() async throws {
+    try await Scratch.with { place in
+      #expect(!StoreLock.driven(store: place.path).contains("a"))
+      let lock = try StoreLock(store: place.path)
+      #expect(StoreLock.driven(store: place.path).contains("a"))
+      lock.name(sweep: "a-long-one")
+      lock.name(sweep: "b")
+      #expect(!StoreLock.driven(store: place.path).contains("a-long-one"))
+      #expect(StoreLock.driven(store: place.path).contains("b"))
+      withExtendedLifetime(lock) {}
+    }
+  }
 }
 
 extension Duration {

@@ -318,6 +318,44 @@ func gpuHost(
     #expect(scheduler.decide().contains(.place(run: "y3", hosts: ["b"], gpus: 1)))
   }
 
+  @Test func aComparisonWithAGangTakesTheHardwareThatHasEnoughHosts() {
+    // One large host of one kind, two smaller ones of another.
+    let hosts = [
+      gpuHost("large", 16, hardware: "H200"), gpuHost("a1", 8, hardware: "A100"), gpuHost("a2", 8, hardware: "A100"),
+    ]
+    let runs = [
+      Run(id: "gang", gpus: 8, nodes: 2, order: 1, comparison: "c"),
+      Run(id: "one", gpus: 8, order: 2, comparison: "c"),
+    ]
+    let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
+    #expect(decisions.first == .place(run: "gang", hosts: ["a1", "a2"], gpus: 8))
+  }
+
+  @Test func aComparisonTakesTheHardwareOfTheLargestGangOverItsHosts() {
+    let hosts = [
+      gpuHost("h", 8, labels: ["kind": "x"], hardware: "H200"),
+      gpuHost("a1", 4, labels: ["kind": "y"], hardware: "A100"),
+      gpuHost("a2", 4, labels: ["kind": "y"], hardware: "A100"),
+      gpuHost("a3", 4, labels: ["kind": "y"], hardware: "A100"),
+    ]
+    let runs = [
+      Run(id: "one", gpus: 8, labels: ["kind": "x"], order: 1, comparison: "c"),
+      Run(id: "gang", gpus: 4, nodes: 3, labels: ["kind": "y"], order: 2, comparison: "c"),
+    ]
+    #expect(
+      Placement.decide(.init(runs: runs, hosts: hosts)).contains(
+        .place(run: "gang", hosts: ["a1", "a2", "a3"], gpus: 4)))
+  }
+
+  @Test func aHostThatHasNotToldItsGPUsHoldsUpNoComparison() {
+    let hosts = [gpuHost("small", 2), gpuHost("new", nil, state: .unreachable, hardware: "")]
+    let runs = [
+      Run(id: "large", gpus: 8, order: 1, comparison: "c"), Run(id: "one", gpus: 1, order: 2, comparison: "c"),
+    ]
+    let decisions = Placement.decide(.init(runs: runs, hosts: hosts))
+    #expect(decisions.contains(.place(run: "one", hosts: ["small"], gpus: 1)))
+  }
+
   @Test func hostsComeAndGoAndWhatTheyHoldStays() {
     var scheduler = Scheduler(hosts: [gpuHost("a", 2)])
     scheduler.add(Run(id: "r1", gpus: 2, order: 1))

@@ -163,6 +163,24 @@ struct ConnectingTests {
     }
   }
 
+  @Test(.enabled(if: dlsym(nil, "OPENSSL_atexit") != nil, "libssh computes with another library than OpenSSL"))
+  func `a process that exits while a connection stands ends before OpenSSL cleans up`() async {
+    await #expect(processExitsWith: .exitCode(0)) {
+      let transport = SSHTransport(alias: "127.0.0.1", configurationFile: "/dev/null")
+      transport.prepareToStream()
+      typealias Draw = @convention(c) (UnsafeMutablePointer<UInt8>, Int32) -> Int32
+      typealias Handler = @convention(c) () -> Void
+      typealias Register = @convention(c) (Handler) -> Int32
+      guard let draw = dlsym(nil, "RAND_bytes"), let register = dlsym(nil, "OPENSSL_atexit") else { exit(8) }
+      // The first connection computes; what OpenSSL does in its clean-up comes to light by the exit code.
+      var byte: UInt8 = 0
+      guard unsafeBitCast(draw, to: Draw.self)(&byte, 1) == 1,
+        unsafeBitCast(register, to: Register.self)({ _exit(7) }) == 1
+      else { exit(9) }
+      withExtendedLifetime(transport) { exit(0) }
+    }
+  }
+
   @Test func `a far host may send more ahead than a near one, each within bounds`() {
     let trips: [Duration] = [
       .zero, .microseconds(50), .milliseconds(4), .milliseconds(8), .milliseconds(50), .seconds(9),

@@ -13,6 +13,7 @@ extension HostExamination {
         let bytes = Int(second).flatMap(Self.fromKibibytes)
         if first == "total" { totalMemory = bytes } else { availableMemory = bytes }
       case "user": user = Self.clean(rest)
+      case "filesystem": fileSystem = Self.clean(rest)
       case "tool": tool = Self.clean(rest)
       case "python": python[String(first)] = Self.clean(second)
       case "lease": leases.append(Self.lease(rest))

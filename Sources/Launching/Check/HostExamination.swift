@@ -54,6 +54,8 @@ public struct HostExamination: Sendable, Hashable, Codable {
   public var availableMemory: Int?
   /// Who we are there.
   public var user: String?
+  /// Of the work directory, as `stat -f` names it: `ext2/ext3`, `xfs`, `nfs`, …
+  public var fileSystem: String?
   /// `python`, `torch`, `torch_commit`, `cuda`, `hip` of `python3`.
   public var python: [String: String] = [:]
   /// Tools that failed, with the reason.

@@ -461,11 +461,25 @@ python_of() {
   echo python3
 }
 
+# Sets cpu: the model of the first processor; empty where the kernel has no such line, as on some architectures.
+find_cpu() {
+  cpu=
+  { while IFS= read -r line && [ -n "$line" ]; do
+    case $line in 'model name'*)
+      cpu=${line#*: }
+      return
+      ;;
+    esac
+  done </proc/cpuinfo; } 2>/dev/null
+}
+
 # Lines "KEY VALUE" of what a run finds. In a process of its own, since names may be the user's. Arguments: directory,
 # command, GPU names, GPU kind.
 describe_environment() {
   . "$1/environment.sh"
   echo "kernel $(uname -sr)"
+  find_cpu
+  [ -z "$cpu" ] || echo "cpu $cpu"
   [ -z "$3" ] || echo "gpu $3"
   case $4 in
   nvidia) echo "gpu_driver $(timeout --foreground 10 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>&1 | head -n 1)" ;;
@@ -496,6 +510,8 @@ describe_briefly() {
   { read -r kernel </proc/sys/kernel/ostype && read -r release </proc/sys/kernel/osrelease; } 2>/dev/null || return 1
   {
     echo "kernel $kernel $release"
+    find_cpu
+    [ -z "$cpu" ] || echo "cpu $cpu"
     [ -z "$gpu_names" ] || echo "gpu $gpu_names"
     [ -z "$job_commit" ] || echo "job_commit $job_commit"
   } 2>/dev/null >"$dir/environment"
@@ -1181,6 +1197,9 @@ crew() {
   if { read -r kernel </proc/sys/kernel/ostype && read -r release </proc/sys/kernel/osrelease; } 2>/dev/null; then
     make_plain "$kernel $release"
     kernel="\"kernel\":\"$value\""
+    find_cpu
+    make_plain "$cpu"
+    [ -z "$value" ] || kernel="$kernel,\"cpu\":\"$value\""
   fi
   look_at_uptime
   crew_begin=$uptime
@@ -1260,10 +1279,12 @@ fi
 
 # --- Verbs
 
-# One launch or stop at a time decides. Held until descriptor 9 is closed by all who inherit it.
+# One launch or stop of this host at a time decides; other hosts with the same work directory do not wait for it. Held
+# until descriptor 9 is closed by all who inherit it.
+lock=$workdir/.lock.$(uname -n | tr -c 'A-Za-z0-9.\n-' _)
 lock_workdir() {
   # A failing exec would end the shell: try first.
-  (: >>"$workdir/.lock") 2>/dev/null && exec 9>>"$workdir/.lock" && flock -w 60 9
+  (: >>"$lock") 2>/dev/null && exec 9>>"$lock" && flock -w 60 9
 }
 
 # No fault of the run's: a host that hangs may recover.
@@ -1328,7 +1349,10 @@ launch() {
 
   # A launcher that died has let go.
   lock_workdir || {
-    if has_room "$workdir"; then say refused "the lock $workdir/.lock cannot be had"; else say no-space "$workdir"; fi
+    # Who holds it may let go of it: no fault of the run's.
+    if ! has_room "$workdir"; then say no-space "$workdir"; elif [ -f "$lock" ] && [ -w "$lock" ]; then
+      say gpu-busy "the lock $lock is held for more than a minute"
+    else say refused "the lock $lock cannot be had"; fi
     return
   }
   if ! mkdir -m 700 "$dir" 2>/dev/null; then
@@ -1605,7 +1629,7 @@ stop() {
   fi
   # A launch in progress is waited for, so that nothing starts behind our back.
   lock_workdir || {
-    if has_room "$workdir"; then say locked "$workdir/.lock"; else say no-space "$workdir"; fi
+    if has_room "$workdir"; then say locked "$lock"; else say no-space "$workdir"; fi
     return
   }
   if [ ! -d "$dir" ]; then
@@ -1707,6 +1731,8 @@ enrol() {
   if ends_at_logout; then say logout "$(id -un)"; fi
   say version kernel "$(uname -sr)"
   say version machine "$(uname -m)"
+  find_cpu
+  [ -z "$cpu" ] || say version cpu "$cpu"
   [ ! -r /etc/os-release ] || say version system "$(. /etc/os-release && echo "${PRETTY_NAME-}")"
   say version flock "$(flock --version 2>/dev/null | head -n 1)"
   if command -v nvidia-smi >/dev/null 2>&1; then
@@ -1754,6 +1780,7 @@ check() {
     esac
   done </proc/meminfo; } 2>/dev/null
   say user "$(id -un 2>/dev/null || id -u)"
+  say filesystem "$(stat -f -c %T "$workdir" 2>/dev/null)"
   if command -v nvidia-smi >/dev/null 2>&1; then
     say tool nvidia-smi
     forward nvidia nvidia-smi --query-gpu=uuid,memory.used,memory.total,utilization.gpu,name --format=csv,noheader,nounits

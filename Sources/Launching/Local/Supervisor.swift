@@ -45,6 +45,10 @@ public struct Supervisor {
   private let workdir: String
   private let identity: String
   private let kernel: String
+  /// Its model; empty where the system does not tell.
+  private let cpu: String
+  /// As the host script names it.
+  private let lockPath: String
   private let baseEnvironment: [String: String]
   private var runs: [String: Run] = [:]
   /// Commands that live, by session.
@@ -67,6 +71,13 @@ public struct Supervisor {
     var system = utsname()
     uname(&system)
     kernel = "\(Self.text(of: system.sysname)) \(Self.text(of: system.release))"
+    cpu = Self.cpuModel
+    let isPlain = { (byte: UInt8) in
+      UInt8(ascii: "a")...UInt8(ascii: "z") ~= byte || UInt8(ascii: "A")...UInt8(ascii: "Z") ~= byte
+        || UInt8(ascii: "0")...UInt8(ascii: "9") ~= byte || ".-".utf8.contains(byte)
+    }
+    let node = Self.text(of: system.nodename).utf8.map { isPlain($0) ? $0 : UInt8(ascii: "_") }
+    lockPath = "\(workdir)/.lock.\(String(decoding: node, as: UTF8.self))"
     baseEnvironment = ProcessInfo.processInfo.environment
   }
 
@@ -152,7 +163,7 @@ public struct Supervisor {
     let attempts = String(cString: resolved)
     free(resolved)
     // One launch or stop at a time decides.
-    let lock = open(workdir + "/.lock", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
+    let lock = open(lockPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o666)
     guard lock >= 0 else { return alone }
     defer { close(lock) }
     let end = Self.uptime + 1000
@@ -210,6 +221,7 @@ public struct Supervisor {
     environment["ROLLCALL_GPUS"] = ""
     for (name, value) in hiddenGPUs { environment[name] = value }
     var told = "\"kernel\":\"\(Self.plain(kernel))\""
+    if !cpu.isEmpty { told += ",\"cpu\":\"\(cpu)\"" }
     if !order.jobCommit.isEmpty { told += ",\"job_commit\":\"\(Self.plain(order.jobCommit))\"" }
     let now = Self.uptime
     let process = withCStrings(["/bin/sh", "-c", order.command]) { arguments in
@@ -406,6 +418,14 @@ public struct Supervisor {
       decoding: text.utf8.filter {
         (0x20...0x7E).contains($0) && $0 != UInt8(ascii: "\"") && $0 != UInt8(ascii: "\\")
       }.prefix(200), as: UTF8.self)
+  }
+
+  private static var cpuModel: String {
+    let lines = (LocalFile.read("/proc/cpuinfo", limit: 4 << 20) ?? []).split(separator: UInt8(ascii: "\n"))
+    guard let line = lines.first(where: { $0.starts(with: "model name".utf8) }),
+      let colon = line.firstIndex(of: UInt8(ascii: ":"))
+    else { return "" }
+    return plain(String(decoding: line[colon...].dropFirst().drop { $0 == UInt8(ascii: " ") }, as: UTF8.self))
   }
 
   private static func text<Field>(of field: Field) -> String {

@@ -12,12 +12,28 @@ struct CommandFence: Sendable {
     marker = "rollcall-\(high)-\(low)"
   }
 
-  /// What is sent to the login shell. The shell, whatever it is, only has to read one quoted word.
+  /// What is sent to the login shell. The shell, whatever it is, only has to read one quoted word, in which stands
+  /// nothing that any shell takes for more than itself: csh ends a quote at a line's end and looks for `!` in it, fish
+  /// takes `\\` for one backslash.
   ///
-  /// The command stands on lines of its own, so that the marker is out before the shell reads them.
+  /// The command stands on lines of its own, so that the marker is out before `sh` reads them.
   func wrapped(_ command: String) -> String {
     let preamble = #"printf '\n%s\n' \#(marker); printf '\n%s\n' \#(marker) >&2"#
-    return "exec /bin/sh -c \(shellQuote(preamble + "\n" + command))"
+    return #"exec /bin/sh -c 'eval "$(printf %b "\#(Self.escaped(preamble + "\n" + command))")"'"#
+  }
+
+  /// For `printf %b`, within double quotes that stand in single ones.
+  private static func escaped(_ text: String) -> String {
+    var bytes: [UInt8] = []
+    for byte in text.utf8 {
+      if (0x20..<0x7F).contains(byte), !"!'\"$`\\".utf8.contains(byte) {
+        bytes.append(byte)
+      } else {
+        bytes +=
+          [UInt8(ascii: "\\"), UInt8(ascii: "0")] + [byte >> 6, byte >> 3 & 7, byte & 7].map { $0 + UInt8(ascii: "0") }
+      }
+    }
+    return String(decoding: bytes, as: UTF8.self)
   }
 
   /// A filter for one of the two outputs.

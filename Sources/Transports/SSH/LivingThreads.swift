@@ -9,15 +9,22 @@ import Synchronization
 enum LivingThreads {
   private static let count = Atomic(0)
 
-  /// Handlers run from the last one that was set: OpenSSL has set its own by then.
+  /// Handlers run from the last one that was set. OpenSSL sets its own with the first thing that it computes, so some
+  /// random bytes are drawn before.
   private static let isGuarded: Bool =
     ssh_init() == SSH_OK
+    && drawsBytes()
     && on_exit(
       { status, _ in
         guard LivingThreads.count.load(ordering: .relaxed) > 0 else { return }
         fflush(nil)
         _exit(status)
       }, nil) == 0
+
+  private static func drawsBytes() -> Bool {
+    var byte: UInt8 = 0
+    return ssh_get_random(&byte, 1, 0) == 1
+  }
 
   static func began() {
     _ = isGuarded

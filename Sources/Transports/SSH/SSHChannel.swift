@@ -180,7 +180,9 @@ final class SSHChannel {
       return fail(.connectionLost, "the host closed the channel without saying how the command ended")
     }
     guard output.isOpen else {
-      let said = String(decoding: (output.noise ?? []).suffix(300), as: UTF8.self)
+      // csh says on the one what other shells say on the other.
+      let said = String(
+        decoding: (output.noise ?? []).suffix(300) + (errors.noise ?? []).suffix(300), as: UTF8.self)
       return fail(
         .noReply,
         """

@@ -1,5 +1,6 @@
 import Coordination
 import Foundation
+import Gathering
 import Ledger
 import Planning
 import Scheduling
@@ -7,6 +8,7 @@ import Scheduling
 /// Looks at the schedules: decides what has come due, starts sweeps, stops those whose window has ended, raises alarms.
 struct ScheduleKeeper {
   let ledger: SweepLedger
+  let artifacts: ArtifactStore
   /// One line for the service's log.
   let log: @Sendable (String) -> Void
 
@@ -20,8 +22,9 @@ struct ScheduleKeeper {
 
   private var files: [String: Read] = [:]
 
-  init(ledger: SweepLedger, log: @escaping @Sendable (String) -> Void) {
+  init(ledger: SweepLedger, artifacts: ArtifactStore, log: @escaping @Sendable (String) -> Void) {
     self.ledger = ledger
+    self.artifacts = artifacts
     self.log = log
   }
 
@@ -109,6 +112,7 @@ struct ScheduleKeeper {
       let plan = await JobCommit.noted(in: try Planner.plan(jobFile: schedule.path))
       let fleet = try schedule.fleet.map { try FleetReader.read(path: $0) } ?? FleetReader.thisMachine()
       let sweep = Naming.sweep(job: plan.name, now: now, random: .random(in: 0...UInt16.max))
+      try SweepFiles.keep(plan, of: sweep, in: artifacts)
       try ledger.begin(
         firing, sweep: sweep, plan: plan, fleet: fleet, runs: Naming.runs(of: plan, sweep: sweep), now: now)
       log("schedule \(schedule.name): \(sweep) for \(StatusTable.time(firing.nominal))")

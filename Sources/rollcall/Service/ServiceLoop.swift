@@ -20,7 +20,7 @@ struct ServiceLoop: Sendable {
     await withDiscardingTaskGroup { group in
       group.addTask { await board.keep() }
       group.addTask { await repeatedly(every: 2) { try await NoticeDelivery(ledger: ledger).deliver() } }
-      var keeper = ScheduleKeeper(ledger: ledger, log: log)
+      var keeper = ScheduleKeeper(ledger: ledger, artifacts: artifacts, log: log)
       while !Task.isCancelled {
         let now = Date().timeIntervalSince1970
         do { try await keeper.look(now: now) } catch { log("\(Failure.describe(error).message)") }

@@ -171,6 +171,11 @@ import Testing
       #expect(made.status == 0, "\(made.errorOutput)")
       let count = try #require(try made.json()["objects"] as? Int)
       #expect(count == (try objects(sweep)))
+      // What the job ships is kept as it was, and is in the backup.
+      let files = try FileManager.default.contentsOfDirectory(atPath: sweep.rollcall.store + "/files")
+      #expect(!files.isEmpty)
+      #expect(try Set(FileManager.default.contentsOfDirectory(atPath: target + "/files")) == Set(files))
+      #expect(FileManager.default.fileExists(atPath: "\(target)/sweeps/\(id)/files.json"))
       let twice = try await sweep.rollcall("backup", "-o", target)
       #expect(twice.status == 64)
 
