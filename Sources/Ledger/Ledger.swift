@@ -23,14 +23,15 @@ public struct SweepLedger: Sendable {
     }
     reserve = StoreReserve(store: store)
     do {
-      pool = try Self.open(store)
-    } catch where error.code == .diskFull && usingReserve && reserve.release() {
-      pool = try Self.open(store)
+      pool = try Self.openPool(store)
+    } catch {
+      guard error.code == .diskFull, usingReserve, reserve.release() else { throw error }
+      pool = try Self.openPool(store)
     }
     reserve.keep()
   }
 
-  private static func open(_ store: String) throws(LedgerError) -> DatabasePool {
+  private static func openPool(_ store: String) throws(LedgerError) -> DatabasePool {
     do {
       var configuration = Configuration()
       configuration.foreignKeysEnabled = true

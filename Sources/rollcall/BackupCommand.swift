@@ -32,8 +32,7 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
     try await copy.make { staging in
       try ledger.backup(to: staging + "/rollcall.db")
       try await copy.directories(["drained"], into: staging)
-      guard !databaseOnly else { return StoreCheck() }
-      let check = try await copy.files(into: staging)
+      guard !databaseOnly, let check = try await copy.files(into: staging) else { return nil }
       try ArtifactStore(root: staging).setAside(check.lost)
       // The next gather that needs them fetches them anew.
       try artifacts.setAside(damagedOf: check.lost)
@@ -67,7 +66,7 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
       try SweepLedger.restore(source + "/rollcall.db", to: staging + "/rollcall.db")
       try await copy.directories(["drained"], into: staging)
       let check = try await copy.files(into: staging)
-      if let first = check.damages.first {
+      if let check, let first = check.damages.first {
         let others = check.damages.count > 1 ? ", and \(check.damages.count - 1) more" : ""
         throw InputError(message: "\(source): \(first.message)\(others)")
       }
@@ -81,7 +80,8 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
 private final class StoreCopy {
   let source: String
   let target: String
-  private var check = StoreCheck()
+  /// Of the files; nil where there are none.
+  private var check: StoreCheck?
 
   init(from source: String, to target: String) throws {
     self.source = source
@@ -93,7 +93,7 @@ private final class StoreCopy {
   }
 
   /// - Parameter fill: Fills the directory that is renamed at the end, and gives what it holds.
-  func make(_ fill: (_ staging: String) async throws -> StoreCheck) async throws {
+  func make(_ fill: (_ staging: String) async throws -> StoreCheck?) async throws {
     let staging = target + ".part"
     try? FileManager.default.removeItem(atPath: staging)
     do {
@@ -112,9 +112,9 @@ private final class StoreCopy {
   }
 
   /// Copies objects, runs, reports and notes, links as links; reads every object again.
-  func files(into staging: String) async throws -> StoreCheck {
+  func files(into staging: String) async throws -> StoreCheck? {
     // Objects last: what a manifest names stands before it.
-    guard try await directories(["sweeps", "playbooks", "files", "objects"], into: staging) else { return StoreCheck() }
+    guard try await directories(["sweeps", "playbooks", "files", "objects"], into: staging) else { return nil }
     return try ArtifactStore(root: staging).check()
   }
 
@@ -144,8 +144,9 @@ private final class StoreCopy {
 
   /// - Throws: `ExitCode` where the copy lacks files.
   func report(_ what: String, json: Bool) throws {
-    let damages = check.damages + check.known
-    let objects = check.objects - check.damages.count { $0.path.hasPrefix("objects/") }
+    let fresh = check?.damages ?? []
+    let damages = fresh + (check?.known ?? [])
+    let objects = (check?.objects ?? 0) - fresh.count { $0.path.hasPrefix("objects/") }
     if json {
       Console.print(
         try JSONOutput.text(

@@ -19,7 +19,7 @@ import Testing
     return try body()
   }
 
-  private static func open(_ file: WantedFile, _ bytes: [UInt8], _ store: ArtifactStore) throws -> PartFile {
+  private static func sealed(_ file: WantedFile, _ bytes: [UInt8], _ store: ArtifactStore) throws -> PartFile {
     let part = try PartFile(file, resuming: false, store: store)
     try part.append(bytes[...])
     try part.seal()
@@ -39,8 +39,8 @@ import Testing
 
   @Test func `a sealed part of another gather is left to it`() throws {
     try withStore { store, file, bytes in
-      let first = try Self.open(file, bytes, store)
-      let second = try Self.open(file, bytes, store)
+      let first = try Self.sealed(file, bytes, store)
+      let second = try Self.sealed(file, bytes, store)
       #expect(access("\(store.incomingPath)/\(file.part).part", F_OK) == 0)
       try first.commit(as: file.part, isOnDisk: false)
       try second.commit(as: file.part, isOnDisk: false)
@@ -54,7 +54,7 @@ import Testing
       let path = "\(store.incomingPath)/\(file.part).part"
       try FileSystem.replace(path, with: Array(bytes.prefix(100)))
       try #require(chmod(path, 0o444) == 0)
-      let part = try Self.open(file, bytes, store)
+      let part = try Self.sealed(file, bytes, store)
       #expect(try FileSystem.contents(of: store.incomingPath).files == ["\(file.part).part"])
       try part.commit(as: file.part, isOnDisk: false)
       #expect(store.byteCount(of: file.part) == bytes.count)

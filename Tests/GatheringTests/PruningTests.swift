@@ -114,9 +114,9 @@ struct PruningTests {
       for name in [lone, linked, "notes"] { try scratch.write("store/objects/\(name)", "1234567") }
       try #require(Glibc.link(store.objectPath(linked), scratch.path("store/sweeps/\(linked)")) == 0)
       for name in ["cut.part", "open.part", "notes"] { try scratch.write("store/incoming/\(name)", "123") }
-      let open = open(scratch.path("store/incoming/open.part"), O_RDWR | O_CLOEXEC)
-      defer { close(open) }
-      try #require(flock(open, LOCK_EX | LOCK_NB) == 0)
+      let descriptor = open(scratch.path("store/incoming/open.part"), O_RDWR | O_CLOEXEC)
+      defer { close(descriptor) }
+      try #require(flock(descriptor, LOCK_EX | LOCK_NB) == 0)
 
       let now = Date().timeIntervalSince1970
       #expect(try store.pruning { try store.removeOrphans(before: now - 3600) } == 0)

@@ -50,7 +50,7 @@ import Testing
     try await withSchedule { ledger in
       try ledger.save(ScheduleRecord(name: "other", path: "/o.yaml", fleet: nil, added: 100))
       let ahead = [
-        FiringRecord(schedule: "nightly", nominal: 2 * day, last: 300 * day, count: 299, state: .skipped, why: "missed"),
+        FiringRecord(schedule: "nightly", nominal: 2 * day, last: 300 * day, count: 299, state: .skipped),
         FiringRecord(schedule: "nightly", nominal: 301 * day, state: .queued),
       ]
       try ledger.decide(schedule: "nightly", through: 301 * day, firings: ahead)

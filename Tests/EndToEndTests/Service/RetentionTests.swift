@@ -104,7 +104,7 @@ import Testing
     }
   }
 
-  /// With the reserve, and where that is used up already and the database still open somewhere, without.
+  /// With the reserve; and without it, where the database can be opened since another has it open.
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade), arguments: [true, false])
   func aFullDiskIsPruned(withReserve: Bool) async throws {
     try await SmallDisk.with(megabytes: 100) { disk, scratch in
@@ -112,26 +112,50 @@ import Testing
       form.store = disk + "/store"
       try await BookedSweep.with(form, in: scratch) { sweep in
         let first = try await night(sweep)
+        let holder = withReserve ? nil : try await hold(disk + "/store/rollcall.db", scratch)
+        defer { if let holder { kill(holder, SIGKILL) } }
         try change(sweep, to: 2)
         _ = try await night(sweep)
         try #require(FileManager.default.fileExists(atPath: disk + "/store/reserve"))
         try await runTool("sh", ["-c", "cat /dev/zero > '\(disk)/filler' || true"], mustSucceed: false)
         if !withReserve {
-          // Room for what SQLite needs to open it, and for nothing else.
           try FileManager.default.removeItem(atPath: disk + "/store/reserve")
-          try await runTool("truncate", ["-s", "-40K", disk + "/filler"])
+          try await runTool("sh", ["-c", "cat /dev/zero > '\(disk)/more' || true"], mustSucceed: false)
         }
         let done = try await sweep.rollcall("prune", "--keep", "0", "--apply", "--json")
         #expect(done.status == 0, "\(done.errorOutput)")
         #expect((try done.json()["freed"] as? Int ?? 0) > 0)
         try FileManager.default.removeItem(atPath: disk + "/filler")
         let told = try await runPython(
-          "import sqlite3, sys\n"
-            + "print(sqlite3.connect(sys.argv[1]).execute(\"SELECT sweep FROM event WHERE kind='pruned'\").fetchall())",
-          [disk + "/store/rollcall.db"])
+          """
+          import sqlite3, sys
+          print(sqlite3.connect(sys.argv[1]).execute("SELECT sweep FROM event WHERE kind = 'pruned'").fetchall())
+          """, [disk + "/store/rollcall.db"])
         #expect(told.output.contains(first))
       }
     }
+  }
+
+  /// Starts a reader of the database, for which its log of writes is kept and grows.
+  private func hold(_ database: String, _ scratch: Scratch) async throws -> pid_t {
+    let program = """
+      import sqlite3, sys, time
+      database = sqlite3.connect(sys.argv[1], isolation_level=None)
+      database.execute("UPDATE sweep SET job = job")
+      database.execute("BEGIN")
+      database.execute("SELECT count(*) FROM sweep").fetchall()
+      open(sys.argv[2], "w").close()
+      time.sleep(600)
+      """
+    let held = scratch.path("held")
+    let start = "setsid \"$@\" >/dev/null 2>&1 </dev/null & echo $!"
+    let words = [testPython, try scratch.write("hold.py", program), database, held]
+    let started = try await runTool("sh", ["-c", start, "sh"] + words)
+    for _ in 0..<3000 where !FileManager.default.fileExists(atPath: held) {
+      try await Task.sleep(for: .milliseconds(20))
+    }
+    try #require(FileManager.default.fileExists(atPath: held))
+    return try #require(pid_t(started.output.trimmingCharacters(in: .whitespacesAndNewlines)))
   }
 
   @Test func aSweepThatAnotherReportRefersToIsNamed() async throws {
