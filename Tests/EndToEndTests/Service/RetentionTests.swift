@@ -94,6 +94,7 @@ import Testing
       let directory = sweep.rollcall.store + "/sweeps/" + first
       for run in try FileManager.default.contentsOfDirectory(atPath: directory) {
         let manifest = "\(directory)/\(run)/manifest"
+        guard FileManager.default.fileExists(atPath: manifest + ".json") else { continue }
         try FileManager.default.moveItem(atPath: manifest + ".json", toPath: manifest + ".pruned.json")
       }
       // It was killed there.
@@ -107,7 +108,7 @@ import Testing
   /// With the reserve; and without it, where the database can be opened since another has it open.
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade), arguments: [true, false])
   func aFullDiskIsPruned(withReserve: Bool) async throws {
-    try await SmallDisk.with(megabytes: 100) { disk, scratch in
+    try await SmallDisk.with(megabytes: 400) { disk, scratch in
       var form = Self.form
       form.store = disk + "/store"
       try await BookedSweep.with(form, in: scratch) { sweep in
