@@ -56,6 +56,45 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(4))) func aSweepThatTheStoresCoordinatorDoesNotDriveIsNotSaidToBeStopped() async throws {
+    try await withSlowJob("until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
+      _ = try await interrupt(rollcall, scratch, signal: SIGINT)
+      let listed = try await rollcall("status", "--json").json()
+      let sweep = try #require((listed["sweeps"] as? [[String: Any]])?.first?["id"] as? String)
+      async let other = rollcall("run", "job.yaml")
+      while let owner = scratch.text("store/coordinator.lock"), !owner.contains(", sweep ") || owner.contains(sweep) {
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      let cancelled = try await rollcall("cancel", sweep)
+      #expect(cancelled.status == 69)
+      #expect(cancelled.errorOutput.contains("Another coordinator"))
+      try scratch.write("go", "")
+      _ = try await other
+    }
+  }
+
+  @Test(.timeLimit(.minutes(4))) func aFollowerTakesFromTheStoreWhatTheHostHasNoMore() async throws {
+    try await withSlowJob("echo first; until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
+      async let running = rollcall("run", "job.yaml")
+      while scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
+      async let followed = runTool(
+        "sh",
+        [
+          "-c", #"echo $$ > "$1"; exec "$2" logs --follow > "$3""#, "sh", scratch.path("pid"),
+          try RollcallBinary.path, scratch.path("out"),
+        ], environment: rollcall.variables, mustSucceed: false)
+      while scratch.text("out") != "first\n" { try await Task.sleep(for: .milliseconds(50)) }
+      let pid = try #require(scratch.text("pid").flatMap { Int32($0.trimmingCharacters(in: .newlines)) })
+      kill(pid, SIGSTOP)
+      try scratch.write("go", "")
+      _ = try await running
+      try FileManager.default.removeItem(atPath: scratch.path("work/attempts"))
+      kill(pid, SIGCONT)
+      #expect(try await followed.status == 0)
+      #expect(scratch.text("out") == "first\ndone\n")
+    }
+  }
+
   @Test(.timeLimit(.minutes(2))) func cancelStopsTheCommandAtItsHost() async throws {
     try await withSlowJob { rollcall, scratch in
       _ = try await interrupt(rollcall, scratch, signal: SIGKILL)
