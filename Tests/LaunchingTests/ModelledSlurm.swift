@@ -70,6 +70,11 @@ struct ModelledSlurm: Sendable {
         rm quick
         awk -F '|' -v OFS='|' -v number="$2" '$1 == number { $4 = "RUNNING" } { print }' queue >queue.new && mv queue.new queue
       fi
+      if [ "$1" = hold ] && [ -e gone ]; then
+        grep -v "^$(cat gone)|" queue >queue.new
+        mv queue.new queue
+        rm gone
+      fi
       [ "$2" != config ] || printf '%s = %s\\n' MaxArraySize "$(cat max_array_size 2>/dev/null || echo 1001)" ClusterName model MaxJobCount 10000
       """,
       "sinfo": "case \" $* \" in *' -N '*'%G'*) printf '%s\\n' 'n1 gpu:h200:2' 'n2 gpu:a100:2' 'n3 gpu:a100:2' ;; esac",
@@ -92,7 +97,7 @@ struct ModelledSlurm: Sendable {
 
   /// What the controller is: `max_array_size`, `largest` (elements that it takes at once), `refusal` (what it says in
   /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it), `accounting`
-  /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times), `quick` (a job begins before it is
+  /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times), `gone` (this job is gone when another is held), `quick` (a job begins before it is
   /// held).
   func set(_ name: String, _ text: String = "") throws { try scratch.write(name, text) }
 

@@ -204,6 +204,19 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(2))) func aLateJobWhoseOtherIsGoneMeanwhileMayBegin() async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try scratch.write("queue", "1|1||PENDING|a1.t|\n2|2||PENDING|a1.t|\n")
+      try slurm.set("gone", "1")
+      try slurm.forgetCalls()
+      _ = try await launcher.status(of: ["a1"])
+      #expect(slurm.jobs.map(\.number) == ["2"] && slurm.jobs.map(\.state) == ["PENDING"])
+      #expect(slurm.calls("scontrol").filter { !$0.contains("show") } == ["scontrol hold 2", "scontrol release 2"])
+    }
+  }
+
   /// A node on which no job begins anything is idle at once, and would get every try.
   @Test(.timeLimit(.minutes(2)), arguments: [(nil, true), ("a100", true), ("h200", false)] as [(String?, Bool)])
   func aNodeThatBeginsNothingIsAvoidedWhereThereAreOthers(_ gpuType: String?, _ isAvoided: Bool) async throws {

@@ -802,9 +802,13 @@ find_doubles() {
 # Cancels the jobs of stage.late that are sure not to begin: those that still wait when they are held. Whatever fails is
 # done at the next look.
 cancel_doubles() {
-  cut -d ' ' -f 1 "$stage.late" | xargs -n 1 scontrol hold >/dev/null 2>&1
+  cut -d ' ' -f 1 "$stage.late" >"$stage.held"
+  xargs -n 1 scontrol hold <"$stage.held" >/dev/null 2>&1
   queue "$stage" >"$stage.rows" || unavailable "$stage"
   find_doubles
+  # The other one may have gone meanwhile: then this is the attempt's.
+  awk 'FILENAME == ARGV[1] { late[$1]; next } !($1 in late)' "$stage.late" "$stage.held" |
+    xargs -r -n 1 scontrol release >/dev/null 2>&1
   while read -r number key; do
     printf '%s\n' "$number" >>"$workdir/attempts/${key%%.*}/doubles" || continue
     printf '%s %s\n' "$key" "$number" >>"$stage.doubles"
