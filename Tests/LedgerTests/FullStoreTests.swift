@@ -54,6 +54,19 @@ import Testing
     }
   }
 
+  /// A store with the sweep `s1` on a full disk: nothing can be written any more.
+  private func fullLedger(on disk: String, _ scratch: Scratch) async throws -> SweepLedger {
+    let ledger = try SweepLedger(store: disk)
+    let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
+    try ledger.create(sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
+    try await fill(disk)
+    let full = #expect(throws: LedgerError.self) {
+      for _ in 0..<1000 { try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "another")) }
+    }
+    #expect(full?.code == .diskFull)
+    return ledger
+  }
+
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func aFullStoreIsOpenedWithItsReserveByWhoMakesRoom() async throws {
     try await SmallDisk.with(megabytes: 100) { disk, scratch in
@@ -76,14 +89,7 @@ import Testing
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func aWordIsWrittenIntoTheReserve() async throws {
     try await SmallDisk.with(megabytes: 100) { disk, scratch in
-      let ledger = try SweepLedger(store: disk)
-      let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
-      try ledger.create(sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
-      try await fill(disk)
-      let full = #expect(throws: LedgerError.self) {
-        for _ in 0..<1000 { try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "another")) }
-      }
-      #expect(full?.code == .diskFull)
+      let ledger = try await fullLedger(on: disk, scratch)
       try ledger.append(EventRecord(at: 3, sweep: "s1", kind: "pruned"), usingReserve: true)
       #expect(try ledger.events(of: "s1", limit: 1).map(\.kind) == ["pruned"])
     }
@@ -92,14 +98,7 @@ import Testing
   @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
   func aSweepOfAFullStoreCanBeCancelled() async throws {
     try await SmallDisk.with(megabytes: 100) { disk, scratch in
-      let ledger = try SweepLedger(store: disk)
-      let plan = try Planner.plan(text: "name: small\nrun: {command: \"true\"}\n", path: scratch.path("small.yaml"))
-      try ledger.create(sweep: "s1", plan: plan, fleet: FleetReader.thisMachine(), runs: [], now: 1)
-      try await fill(disk)
-      let full = #expect(throws: LedgerError.self) {
-        for _ in 0..<1000 { try ledger.append(EventRecord(at: 2, sweep: "s1", kind: "another")) }
-      }
-      #expect(full?.code == .diskFull)
+      let ledger = try await fullLedger(on: disk, scratch)
       try ledger.requestCancel(sweep: "s1", now: 3)
       #expect(try ledger.sweep(named: "s1").state == .cancelling)
       #expect(!FileManager.default.fileExists(atPath: disk + "/reserve"))

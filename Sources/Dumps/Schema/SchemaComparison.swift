@@ -205,7 +205,7 @@ struct SchemaComparison {
       try explainTypes(a, b, name, in: baseName, rank: rank)
     } else if case let bytes = try areEqual(a, b, name), bytes.areEqual {
       report.byteEqual.append(name)
-      if bytes.hasNonfinite { observe(.nonfinite(reference: true, target: true), name, rank) }
+      if bytes.holdsNaN { observe(.nonfinite(reference: true, target: true), name, rank) }
     } else {
       try explain(a, b, name, rank: rank)
     }
@@ -213,17 +213,17 @@ struct SchemaComparison {
 
   private mutating func areEqual(
     _ a: Tensor, _ b: Tensor, _ name: String
-  ) throws(DumpError) -> (areEqual: Bool, hasNonfinite: Bool) {
+  ) throws(DumpError) -> (areEqual: Bool, holdsNaN: Bool) {
     var done = read
-    var hasNonfinite = false
+    var holdsNaN = false
     let (total, progress) = (total, progress)
     let areEqual = try a.hasBytes(of: b) { bytes in
       done &+= bytes.count
-      hasNonfinite = hasNonfinite || a.dtype.hasNonfinite(bytes)
+      holdsNaN = holdsNaN || a.dtype.holdsNaN(bytes)
       progress(SchemaReport.Step(what: name, done: done, total: total))
     }
     read &+= a.byteEstimate
-    return (areEqual, hasNonfinite)
+    return (areEqual, holdsNaN)
   }
 
   /// Weights that are not finite are no weights, whatever else the two sides have in common.
@@ -400,17 +400,17 @@ struct SchemaComparison {
     var done = read
     let (total, progress) = (total, progress)
     for layout in layouts {
-      var hasNonfinite = false
+      var holdsNaN = false
       let fits = try layout.fits(whole, parts) { bytes in
         done &+= bytes.count
-        hasNonfinite = hasNonfinite || whole.dtype.hasNonfinite(bytes)
+        holdsNaN = holdsNaN || whole.dtype.holdsNaN(bytes)
         progress(SchemaReport.Step(what: name, done: min(done, total), total: total))
       }
       guard fits else { continue }
       read &+= whole.byteEstimate
       report.shards.append(.init(name: name, layout, ranks: ranks.count, isProven: true))
       report.byteEqual.append(name)
-      if hasNonfinite { observe(.nonfinite(reference: true, target: true), name, nil) }
+      if holdsNaN { observe(.nonfinite(reference: true, target: true), name, nil) }
       if layout.isPlain, layout.axis == 0, ["gate_up", "w13"].contains(where: name.contains) {
         observe(.contiguousFusion, name, nil)
       }
