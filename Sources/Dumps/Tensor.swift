@@ -59,6 +59,22 @@ public struct Tensor: Sendable, Hashable, Codable {
 }
 
 extension Tensor {
+  /// - Throws: `DecodingError` also where pieces have pieces: in a damaged property list a tensor may be its own.
+  public init(from decoder: any Decoder) throws {
+    let values = try decoder.container(keyedBy: CodingKeys.self)
+    self.init(
+      name: try values.decode(String.self, forKey: .name), dtype: try values.decode(DType.self, forKey: .dtype),
+      shape: try values.decode([Int].self, forKey: .shape), strides: try values.decode([Int].self, forKey: .strides),
+      storageOffset: try values.decode(Int.self, forKey: .storageOffset),
+      storage: try values.decode(StorageRegion.self, forKey: .storage),
+      isConjugated: try values.decode(Bool.self, forKey: .isConjugated),
+      isNegated: try values.decode(Bool.self, forKey: .isNegated))
+    guard decoder.codingPath.count(where: { $0.stringValue == CodingKeys.pieces.stringValue }) <= 1 else {
+      throw DecodingError.dataCorruptedError(forKey: .pieces, in: values, debugDescription: "pieces that have pieces")
+    }
+    pieces = try values.decode([Tensor].self, forKey: .pieces)
+  }
+
   /// Every storage that it reads.
   public var storages: [StorageRegion] { pieces.isEmpty ? [storage] : pieces.flatMap(\.storages) }
 
