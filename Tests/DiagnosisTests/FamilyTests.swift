@@ -33,6 +33,37 @@ import Testing
     #expect(!Diagnostician.findings(slow).contains { $0.cause == "drift" }, "one token is far off: no drift")
   }
 
+  @Test func aCommonFactorIsNoMissingClamp() {
+    var scaled = evidence(cos: 0.99996, alpha: 1.05, norm: 1.05, residual: 0.009)
+    scaled.measures.relL2 = 0.051
+    (scaled.changedShare, scaled.grownShare) = (0.2, 1)
+    scaled.noise = 0.0072
+    #expect(Diagnostician.findings(scaled).first?.cause == "repeated-scale")
+    #expect(!Diagnostician.findings(scaled).contains { $0.cause == "missing-clamp" })
+    // What no factor explains is one still.
+    scaled.measures.residual = 0.05
+    #expect(Diagnostician.findings(scaled).contains { $0.cause == "missing-clamp" })
+  }
+
+  @Test func aTurnedSignIsCalledOne() {
+    let found = Diagnostician.findings(evidence(cos: -1, alpha: -1, norm: 1, residual: 0.001)).first
+    #expect(found?.summary.contains("The sign is turned") == true)
+    #expect(found?.confidence == .possible)
+  }
+
+  @Test func rowsThatChangedPlacesAreNoChunks() {
+    var moved = evidence(cos: 0.9, alpha: 0.9, norm: 1, residual: 0.4)
+    var rows = Array(0..<32)
+    rows.swapAt(5, 20)
+    moved.rowSources = rows
+    let swapped = Diagnostician.findings(moved)
+    #expect(swapped.contains { $0.cause == "row-shift" && $0.confidence == .likely && $0.tokens == [5, 20] })
+    #expect(!swapped.contains { $0.cause == "chunk-order" })
+    // Chunks of eight rows, the middle two in each other's place.
+    moved.rowSources = Array(0..<8) + Array(16..<24) + Array(8..<16) + Array(24..<32)
+    #expect(Diagnostician.findings(moved).contains { $0.cause == "chunk-order" && $0.confidence == .certain })
+  }
+
   @Test func anOutputOfZerosIsAWeightThatWasNeverLoaded() {
     let found = Diagnostician.findings(evidence(cos: .nan, alpha: 0, norm: 0, residual: .nan))
     #expect(found.map(\.cause) == ["missing-weight"])

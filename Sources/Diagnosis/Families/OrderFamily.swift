@@ -117,8 +117,8 @@ enum OrderFamily {
     let moved = found.indices.filter { found[$0] != $0 }
     let lengths = runs.indices.map { ($0 + 1 < runs.count ? runs[$0 + 1].start : found.count) - runs[$0].start }
     let movedLengths = runs.indices.filter { runs[$0].start != runs[$0].source }.map { lengths[$0] }
-    if evidence.key.stage == "weights" || movedLengths.allSatisfy({ $0 == 1 }) {
-      let isWeight = evidence.key.stage == "weights"
+    let isWeight = evidence.key.stage == "weights"
+    if isWeight || movedLengths.allSatisfy({ $0 == 1 }) {
       return [
         evidence.finding(
           isWeight ? "weight-shuffle" : "row-shift", .likely, tokens: isWeight ? [] : Array(moved.prefix(64)),
