@@ -319,9 +319,9 @@ func gpuHost(
   }
 
   @Test func aComparisonWithAGangTakesTheHardwareThatHasEnoughHosts() {
-    // One large host of one kind, two smaller ones of another.
+    // One large host of one kind, with the more GPUs, and two smaller ones of another.
     let hosts = [
-      gpuHost("large", 16, hardware: "H200"), gpuHost("a1", 8, hardware: "A100"), gpuHost("a2", 8, hardware: "A100"),
+      gpuHost("large", 32, hardware: "H200"), gpuHost("a1", 8, hardware: "A100"), gpuHost("a2", 8, hardware: "A100"),
     ]
     let runs = [
       Run(id: "gang", gpus: 8, nodes: 2, order: 1, comparison: "c"),
