@@ -217,7 +217,8 @@ let package = Package(
         .product(name: "HTTPTypes", package: "swift-http-types"),
       ],
       exclude: ["browser.py"]),
-    .testTarget(name: "EndToEndTests", dependencies: ["rollcall", "TestSupport"]),
+    .testTarget(
+      name: "EndToEndTests", dependencies: ["rollcall", "Gathering", "Ledger", "Planning", "TestSupport"]),
     // Mutated input: no crash, no hang, no memory beyond a bound.
     .testTarget(name: "FuzzTests", dependencies: ["Dumps", "Planning", "TestSupport"], exclude: ["Python"]),
   ] + wideTwins

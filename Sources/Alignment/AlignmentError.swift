@@ -3,6 +3,8 @@ public struct AlignmentError: Error, Sendable, Hashable, CustomStringConvertible
   public enum Code: String, Sendable, Hashable, Codable {
     /// The ranks' shapes or types do not fit together, or not with the other side.
     case shapeMismatch = "shape-mismatch"
+    /// Both sides are sharded over other numbers of ranks, and no known layout joins them: neither is known to be wrong.
+    case unknownLayout = "unknown-layout"
     /// A shard rule that cannot be applied to these dumps.
     case unsupportedRule = "unsupported-rule"
     /// A dims text that is not in its grammar.

@@ -145,8 +145,8 @@ public enum CallChooser {
       let partner = Partner(reference, left, slots: slots)
       right = lastCall(target, selection: selection, partner: partner, slots: slots)
     }
-    guard selection == .prefill, case .success(let leftChoice) = left, case .success(let rightChoice) = right,
-      leftChoice.call != nil, rightChoice.call != nil
+    guard case .success(let leftChoice) = left, case .success(let rightChoice) = right, leftChoice.call != nil,
+      rightChoice.call != nil
     else { return (left, right) }
     // The same calls on both sides: what one side's lost files said of them, the other's still say.
     if leftChoice.calls != rightChoice.calls {
@@ -157,35 +157,71 @@ public enum CallChooser {
         let common = choose(summaries(both, slots: slots), selection: selection, slots: slots)
         if case .success = common { return (common, common) }
       }
+      // Chunks of one prefill begin with the same call and have the same tokens, whatever numbers are not there.
+      let tokens = zip([leftChoice, rightChoice], calls).map { choice, side in
+        let own = side.filter { choice.calls.contains($0.number) }
+        return own.reduce(0) { $0.addingReportingOverflow($1.tokens).partialValue }
+      }
+      if leftChoice.call != rightChoice.call || tokens[0] != tokens[1] {
+        if let lost = gap(calls[0].map(\.number), rightChoice, "reference") { return (.failure(lost), right) }
+        if let lost = gap(calls[1].map(\.number), leftChoice, "target") { return (left, .failure(lost)) }
+      }
+      if Set(leftChoice.calls).isDisjoint(with: rightChoice.calls),
+        let ofLeft = span(of: leftChoice, reference, in: target, slots: slots),
+        let ofRight = span(of: rightChoice, target, in: reference, slots: slots)
+      {
+        func isReal(_ span: (calls: [Int], tokens: Int), _ side: [Summary]) -> Bool {
+          !side.contains { span.calls.contains($0.number) && $0.content == .dummy }
+        }
+        if isReal(ofLeft, calls[1]) { return (left, .success(refitted(rightChoice, ofLeft))) }
+        if isReal(ofRight, calls[0]) { return (.success(refitted(leftChoice, ofRight)), right) }
+      }
     }
+    guard selection == .prefill else { return (left, right) }
     let leftSpans = spans(reference, from: leftChoice, slots: slots)
     let rightSpans = spans(target, from: rightChoice, slots: slots)
     guard let l = leftSpans.chosen, let r = rightSpans.chosen,
       leftSpans.all[l].tokens != rightSpans.all[r].tokens
     else { return (left, right) }
-    // The pair of equal length that is nearest to what each side says by itself; the longer of two.
+    // Only a decode step can have been taken for a chunk: what is longer stays, or what it holds would go unseen.
+    let leftChunks = chunks(of: leftChoice, reference, facing: target, slots: slots)
+    let rightChunks = chunks(of: rightChoice, target, facing: reference, slots: slots)
+    // The pair of equal length that is nearest to what each side says by itself; the longer of two. Never less than
+    // what was chosen on both sides.
     var best: (left: Int, right: Int, cost: Int)?
-    for (i, a) in leftSpans.all.enumerated() {
+    for (i, a) in leftSpans.all.enumerated() where leftChunks.isSubset(of: a.calls) {
       for (j, b) in rightSpans.all.enumerated() where a.tokens == b.tokens {
+        guard i >= l || j >= r, rightChunks.isSubset(of: b.calls) else { continue }
         let cost = abs(i - l) + abs(j - r)
         if let known = best, (known.cost, -known.left) <= (cost, -i) { continue }
         best = (i, j, cost)
       }
     }
-    guard let best else { return (left, right) }
     // The same calls where both sides have them, not one side's first for what the other lost.
-    if leftSpans.all[best.left].calls != rightSpans.all[best.right].calls {
-      if let same = span(of: rightChoice, target, in: reference, slots: slots) {
+    if best.map({ leftSpans.all[$0.left].calls != rightSpans.all[$0.right].calls }) ?? true {
+      if let same = span(of: rightChoice, target, in: reference, slots: slots), leftChunks.isSubset(of: same.calls) {
         return (.success(refitted(leftChoice, same)), right)
       }
-      if let same = span(of: leftChoice, reference, in: target, slots: slots) {
+      if let same = span(of: leftChoice, reference, in: target, slots: slots), rightChunks.isSubset(of: same.calls) {
         return (left, .success(refitted(rightChoice, same)))
       }
     }
+    guard let best else { return (left, right) }
     return (
       .success(refitted(leftChoice, leftSpans.all[best.left])),
       .success(refitted(rightChoice, rightSpans.all[best.right]))
     )
+  }
+
+  /// The calls of a choice that are longer than a decode step, from the first one on that the other side has.
+  private static func chunks(
+    of choice: CallChoice, _ own: [CallObservation], facing other: [CallObservation], slots: Int?
+  ) -> Set<Int> {
+    let side = summaries(own.filter { $0.call != nil }, slots: slots)
+    let step = decodeSize(side, slots: slots)
+    let first = other.compactMap(\.call).min() ?? 0
+    return Set(
+      side.filter { $0.number >= first && $0.tokens > step && choice.calls.contains($0.number) }.map(\.number))
   }
 
   private static func holdsLastCall(_ observations: [CallObservation]) -> Bool {
@@ -233,6 +269,17 @@ public enum CallChooser {
     }
     guard sides[0] == sides[1], sides[0].count == calls.count else { return nil }
     return (calls, sides[0].reduce(0) { $0.addingReportingOverflow($1[1]).partialValue })
+  }
+
+  /// A call that the other side chose, and that is not there although calls before and after it are.
+  private static func gap(_ numbers: [Int], _ other: CallChoice, _ name: String) -> CallProblem? {
+    guard let first = numbers.first, let last = numbers.last,
+      let lost = other.calls.compactMap({ $0 }).first(where: { first < $0 && $0 < last && !numbers.contains($0) })
+    else { return nil }
+    return CallProblem(
+      code: .unknown,
+      message: "the \(name) has no call \(lost), which was chosen on the other side, but calls before and after it: "
+        + "its files are lost; gather them again, or select a call by its number")
   }
 
   /// Ranks that disagree about what a call is: data-parallel ranks run batches of their own.
@@ -321,6 +368,10 @@ public enum CallChooser {
     var tokens: Int
     /// Whether no call follows what was chosen.
     var isLast: Bool
+    /// Whether a later call has as many tokens.
+    var isRepeated: Bool
+    /// Whether it is what would be chosen as the prefill.
+    var isPrefill: Bool
 
     init?(_ observations: [CallObservation], _ result: Result<CallChoice, CallProblem>, slots: Int?) {
       guard case .success(let choice) = result, choice.call != nil else { return nil }
@@ -328,6 +379,9 @@ public enum CallChooser {
       let chosen = all.filter { choice.calls.contains($0.number) }
       tokens = chosen.reduce(0) { $0.addingReportingOverflow($1.tokens).partialValue }
       isLast = all.last?.number == chosen.last?.number
+      let total = tokens
+      isRepeated = all.contains { $0.number > chosen.last?.number ?? 0 && $0.tokens == total }
+      isPrefill = (try? auto(observations, selection: .prefill, slots: slots).get())?.calls == choice.calls
     }
   }
 
@@ -347,6 +401,10 @@ public enum CallChooser {
         refusal = "the other side's call has \(partner.tokens)"
       } else if !isLong, !partner.isLast {
         refusal = "a decode step, and other calls follow the other side's"
+      } else if partner.isRepeated {
+        refusal = "a call of as many follows the other side's"
+      } else if case .number = selection, !partner.isLast, !partner.isPrefill {
+        refusal = "other calls follow the other side's"
       }
     } else if selection == .prefill ? !isLong : selection != .decode || isLong {
       refusal = "nothing says that it is the call that was asked for"
@@ -445,6 +503,12 @@ public enum CallChooser {
     let prefills = rest.filter { $0.tokens > decodeTokens }
     guard let prefill = prefills.first, let position = rest.firstIndex(where: { $0.number == prefill.number }) else {
       // A run that decodes from the start, or whose prefill was not dumped.
+      if selection == .decode, let step = rest.first {
+        return .success(
+          CallChoice(
+            call: step.number, rule: .auto,
+            why: "first call of at most \(decodeTokens) tokens; no longer one was dumped"))
+      }
       return .failure(
         CallProblem(
           code: .unknown,

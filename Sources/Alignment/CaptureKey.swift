@@ -19,6 +19,13 @@ public struct CaptureKey: Sendable, Hashable, Codable, Comparable, CustomStringC
   /// Whether the tensor went into its module or came out of it.
   public var role: TensorRole { TensorRole(tensor: tensor) }
 
+  /// Whether the last part of the name is that of token ids (`input_ids`, `token_ids`, `ids`), not of positions, experts
+  /// or types of tokens.
+  public var namesTokenIds: Bool {
+    let name = tensor.split(separator: ".").last?.lowercased() ?? ""
+    return ["ids", "input_id", "input_ids", "inputs_ids", "token_ids", "input_tokens"].contains(name)
+  }
+
   public var description: String {
     let layerText = layer.map { "layer \($0) " } ?? ""
     return "\(layerText)\(stage).\(tensor)"

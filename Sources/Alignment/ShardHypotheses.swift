@@ -3,7 +3,7 @@ enum ShardHypotheses {
   /// Packed sequences of one length that are tried where lengths are not known.
   static let sequenceCounts = [2, 3, 4, 6, 8, 16]
   /// Query heads for each key/value head: what published models have, and the odd ones between.
-  private static let queryRatios = 1...16
+  static let queryRatios = 1...16
   /// Pieces of an interleaved layout at most.
   private static let pieceLimit = 512
 

@@ -47,7 +47,37 @@ extension ShardPlanner {
         }
       }
     }
+    if known == nil, references.map(\.kind) != [.replicated] {
+      try addSharedHeads(reference, target, order, to: &result, &probe)
+    }
     return result
+  }
+
+  /// Both sides sharded, and heads that several ranks of one of them hold: of each form the reading with the most copies
+  /// that are copies, else that with the fewest, if it reads all of one side. With fewer it would be the same once more,
+  /// with more it would not look at all that the ranks hold.
+  private func addSharedHeads(
+    _ reference: [Tensor], _ target: [Tensor], _ order: [Int], to result: inout [ShardProbe.Sides],
+    _ probe: inout ShardProbe
+  ) throws {
+    let pairs = ShardHypotheses.sharedHeads(reference.map(\.shape), order.map { target[$0].shape })
+    var settled: Set<ShardHypotheses.SharedHeads.Form> = []
+    for (index, pair) in pairs.enumerated()
+    where result.count < Self.candidateLimit && !settled.contains(pair.form) {
+      let right = pair.right.renumbered(order)
+      let isLast = !pairs[(index + 1)...].contains { $0.form == pair.form }
+      let readsAll = pair.left.copies.isEmpty || pair.right.copies.isEmpty
+      if !(isLast && readsAll) {
+        guard try haveEqualCopies(pair.left, reference, &probe), try haveEqualCopies(right, target, &probe) else {
+          continue
+        }
+      }
+      settled.insert(pair.form)
+      let isKnown = result.contains {
+        $0.reference.layout.pieces == pair.left.pieces && $0.target.layout.pieces == right.pieces
+      }
+      if !isKnown { result.append(try joined(reference, pair.left, target, right)) }
+    }
   }
 
   /// The ranks that hold a part of the tensor, in the order of the one parallel axis that tells them apart: all of them
@@ -90,8 +120,12 @@ extension ShardPlanner {
   func haveEqualCopies(
     _ layout: ShardLayout, _ tensors: [Tensor], _ probe: inout ShardProbe
   ) throws -> Bool {
-    for group in layout.copies where try !probe.areEqual(group.map { tensors[$0.part] }, limit: probeLimit) {
-      return false
+    for group in layout.copies {
+      let copies = group.compactMap { slice in
+        slice.axis.map { tensors[slice.part].narrowed(axis: $0, start: slice.start, count: slice.count) }
+          ?? tensors[slice.part]
+      }
+      guard copies.count == group.count, try probe.areEqual(copies, limit: probeLimit) else { return false }
     }
     return true
   }

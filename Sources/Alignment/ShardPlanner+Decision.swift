@@ -122,7 +122,14 @@ extension ShardPlanner {
       why: "no layout that the shapes allow brings the ranks near the reference; the best, "
         + "\(name(sides[best].target.layout)), leaves \(short(scores[best].relL2))")
     // Fused blocks are a guess; a sum and a replica are equally likely before the data are seen.
-    if sides.contains(where: { $0.target.layout.kind == .partial }) { result.plan.kind = .ambiguous }
+    if sides.contains(where: { $0.target.layout.kind == .partial }) {
+      result.plan.kind = .ambiguous
+    } else if areSharded(sides[plain].reference.parts, sides[plain].target.parts),
+      !sides.contains(where: { $0.reference.layout.kind == .replicated })
+    {
+      result.doubt =
+        "\(result.plan.why); both sides are sharded, over other numbers of ranks: \(Self.nextForShards)"
+    }
     return result
   }
 

@@ -8,6 +8,8 @@ public struct ShardDecision: Sendable, Hashable, Codable {
   public var target: LogicalTensor
   /// False where a rule of the job file, the dump's metadata, or one rank only left nothing to find out.
   public var isInferred: Bool
+  /// Why the layout is open, so that its measures would say nothing: both sides are sharded and nothing joins them.
+  public var doubt: String?
   /// Elements read to decide, of both sides; see ``ShardPlanner/readLimit(ranks:)``.
   public var sampledElements = 0
 }
@@ -96,11 +98,25 @@ public struct ShardPlanner: Sendable {
       return given(sides, ranks: 1, why: "one rank", source: .given)
     }
     let candidates = try candidates(reference, target, &probe)
-    guard !candidates.isEmpty else { throw mismatch(reference, target) }
+    guard !candidates.isEmpty else {
+      guard areSharded(reference, target), try !probe.areEqual(reference, limit: sampleLimit) else {
+        throw mismatch(reference, target)
+      }
+      throw AlignmentError(
+        code: .unknownLayout, place: place,
+        message: "\(mismatch(reference, target).message), and neither side has the whole; \(Self.nextForShards)")
+    }
     return try decide(candidates, reference: reference, target: target, &probe)
   }
 
+  /// Both sides over several ranks, and not as many: neither says what the whole is.
+  func areSharded(_ reference: [Tensor], _ target: [Tensor]) -> Bool {
+    reference.count > 1 && target.count > 1 && reference.count != target.count
+  }
+
   // MARK: words
+
+  static let nextForShards = "compare each with a run on one rank, or give compare.shard for the stage"
 
   func report(_ layout: ShardLayout, ranks: Int) -> ShardPlan {
     ShardPlan(

@@ -110,7 +110,8 @@ public struct StageOrder: Sendable {
       if has("partial", "core", "context", "ctx") { return 30 }
       return 40
     }
-    if ["q", "k", "v"].contains(where: { name.elementsEqual($0.utf8) })
+    let last = name.split(separator: UInt8(ascii: ".")).last ?? []
+    if ["q", "k", "v"].contains(where: { last.elementsEqual($0.utf8) })
       || has("q_proj", "k_proj", "v_proj", "qproj", "kproj", "vproj", "query", "key", "value")
     {
       return 20

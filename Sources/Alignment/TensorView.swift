@@ -17,7 +17,7 @@ extension Tensor {
   }
 
   /// The dimensions in another order; `order[i]` is the dimension that becomes the i-th.
-  func permuted(_ order: [Int]) -> Tensor? {
+  public func permuted(_ order: [Int]) -> Tensor? {
     guard order.sorted() == Array(shape.indices) else { return nil }
     if !pieces.isEmpty { return order.first == 0 ? joined { $0.permuted(order) } : nil }
     var result = self

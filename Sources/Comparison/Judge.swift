@@ -12,10 +12,12 @@ public struct JudgedRow: Sendable, Hashable {
   public var isSum: Bool
   /// Token rows that something already known explains, and what it is: judged without them.
   public var setAside: SetAside?
+  /// It is loaded, not computed.
+  public var isParameter: Bool
 
   public init(
     key: CaptureKey, dtype: DType, measures: Measures, divergentRanks: [Int] = [], isSum: Bool = false,
-    setAside: SetAside? = nil
+    setAside: SetAside? = nil, isParameter: Bool = false
   ) {
     self.key = key
     self.dtype = dtype
@@ -23,6 +25,7 @@ public struct JudgedRow: Sendable, Hashable {
     self.divergentRanks = divergentRanks
     self.isSum = isSum
     self.setAside = setAside
+    self.isParameter = isParameter
   }
 }
 
@@ -219,14 +222,16 @@ public struct Judge: Sendable {
     var beyond: [Int] = []
   }
 
-  /// - Parameter walk: is told how far the excused tokens are off.
-  private func reduced(_ row: JudgedRow, walk: inout Walk) -> Reduced {
+  /// - Parameters:
+  ///   - rounding: the coarsest so far, the row's own included.
+  ///   - walk: is told how far the excused tokens are off.
+  private func reduced(_ row: JudgedRow, rounding: Double, walk: inout Walk) -> Reduced {
     guard let set = row.setAside, row.measures.tokenRelL2.count > 1 else { return Reduced(row: row) }
     let distances = tokenDistances(row.measures)
     let known = set.tokens.union(set.origins).filter(distances.indices.contains)
     // What is off in rows that are nobody's tokens excuses no token.
     if !set.isPadding { walk.excuse(known.map { distances[$0] }.filter(\.isFinite).max() ?? 0, at: row.key.layer) }
-    let limit = max(onset * walk.worstToken, 8 * walk.rounding)
+    let limit = max(onset * walk.worstToken, 8 * rounding)
     let bound = min(walk.excused, Self.followerCeiling)
     var result = Reduced(row: row)
     var aside = set.tokens.filter(distances.indices.contains)
@@ -245,23 +250,49 @@ public struct Judge: Sendable {
     return result
   }
 
+  /// A row without any follower: many that are a little off each stand out together. nil where one of them is further
+  /// off than what it may have seen explains, or too few other rows are left to say that nothing else is wrong.
+  private func withoutFollowers(_ row: JudgedRow, walk: Walk) -> Reduced? {
+    guard let set = row.setAside, !set.followers.isEmpty, !set.isPadding else { return nil }
+    let distances = tokenDistances(row.measures)
+    let aside = set.tokens.union(set.followers).filter(distances.indices.contains)
+    guard (distances.count - aside.count) * 4 >= distances.count else { return nil }
+    let bound = min(walk.excused, Self.followerCeiling)
+    let isExplained = aside.allSatisfy {
+      distances[$0] <= (set.tokens.contains($0) || set.origins.contains($0) ? Self.otherExpertCeiling : bound)
+    }
+    guard isExplained else { return nil }
+    var result = Reduced(row: row, aside: aside)
+    result.row.measures = row.measures.without(aside)
+    return result
+  }
+
   private func measured(_ rows: [JudgedRow], floors: NoiseFloors) -> [Judgement] {
     var walk = Walk()
     return rows.map { whole in
-      if whole.dtype.isFloatingPoint { walk.rounding = max(walk.rounding, Self.roundingFloor(whole.dtype)) }
-      let reduced = reduced(whole, walk: &walk)
-      let (row, aside) = (reduced.row, reduced.aside)
+      if whole.isParameter { return parameter(whole, floors: floors) }
+      let own = whole.dtype.isFloatingPoint ? Self.roundingFloor(whole.dtype) : 0
+      var reduced = reduced(whole, rounding: max(walk.rounding, own), walk: &walk)
+      var (row, aside) = (reduced.row, reduced.aside)
+      walk.rounding = max(walk.rounding, Self.carriedRounding(row.dtype, row.measures))
       if let always = always(whole.setAside?.isPadding == true ? row : whole) { return always }
       if !row.dtype.isFloatingPoint { return integers(row, walk: walk) }
-      let repeated = min(floors.floor(of: row.key) ?? 0, Self.repeatCeiling(row.dtype)) * repeatFactor
-      let known = min(floors.knownGood(row.key, dtype: row.dtype), Self.knownGoodCeiling) * knownGoodFactor
-      let floor = max(walk.rounding, repeated, known)
+      let floor = max(walk.rounding, own, seen(row, floors))
       let base = max(walk.worst * walk.growth(to: row.key.layer), floor, walk.theory(row))
+      if row.measures.relL2 >= onset * base, let wider = withoutFollowers(whole, walk: walk),
+        wider.row.measures.relL2 < onset * base
+      {
+        reduced = wider
+        (row, aside) = (wider.row, wider.aside)
+      }
       let jump = row.measures.relL2 / base
       var result = Judgement(verdict: .pass, floor: floor, jump: jump)
       let tokens = tokens(row, walk: walk, floor: floor)
       if let text = divergence(row) {
         result.verdict = .fail
+        result.why = text
+      } else if let text = outOfRange(row.measures) {
+        result.verdict = .inconclusive
         result.why = text
       } else if jump >= onset || jump.isNaN {
         result.verdict = .fail
@@ -296,7 +327,7 @@ public struct Judge: Sendable {
         }
       }
       if row.key.role == .output { walk.pass(row.key.layer) }
-      if result.verdict == .pass, row.key.role == .output {
+      if result.verdict == .pass, row.key.role == .output, row.dtype != .float8E8M0FNU {
         if row.measures.relL2 >= walk.worst { walk.worstLayer = row.key.layer }
         walk.worst = max(walk.worst, row.measures.relL2)
         walk.worstToken = max(
@@ -304,6 +335,57 @@ public struct Judge: Sendable {
       }
       return result
     }
+  }
+
+  /// Why there is no relative L2 of finite values; nil where there is, or they are too far apart anyway.
+  private func outOfRange(_ measures: Measures) -> String? {
+    guard measures.relL2.isNaN, measures.rel <= ceiling else { return nil }
+    return "the values differ by up to \(short(measures.maxAbs)), and squares of such numbers leave the range of a "
+      + "double: scale the tensor before it is dumped"
+  }
+
+  /// Noise of this row in earlier comparisons; 0 where there were none.
+  private func seen(_ row: JudgedRow, _ floors: NoiseFloors) -> Double {
+    let repeated = min(floors.floor(of: row.key) ?? 0, Self.repeatCeiling(row.dtype)) * repeatFactor
+    let known = min(floors.knownGood(row.key, dtype: row.dtype), Self.knownGoodCeiling) * knownGoodFactor
+    return max(repeated, known)
+  }
+
+  /// Parameters do not flow into each other and are not computed: no rounding adds up in them.
+  private func parameter(_ row: JudgedRow, floors: NoiseFloors) -> Judgement {
+    if let always = always(row) { return always }
+    if !row.dtype.isFloatingPoint { return integers(row, walk: Walk()) }
+    if let table = RotaryTable(row) { return table.judgement }
+    let floor = max(Self.parameterFloor(row.dtype), seen(row, floors))
+    let relL2 = row.measures.relL2
+    var result = Judgement(verdict: .pass, floor: floor, jump: relL2 == 0 ? 0 : relL2 / floor)
+    let distances = tokenDistances(row.measures)
+    result.tokens = distances.indices.filter { !(distances[$0] <= 2 * floor) }
+      .sorted { (distances[$1], $0) < (distances[$0], $1) }
+    // Of many rows, or of one that is a whole expert, a few values are too little; none moves by more than this.
+    let limit = 2 * Self.roundingFloor(row.dtype)
+    var worst = result.tokens.first.map { (index: $0, distance: distances[$0]) }
+    // Too many rows to be kept.
+    if distances.isEmpty, let token = row.measures.worstToken, !(token.relL2 <= 2 * floor) {
+      result.tokens = [token.index]
+      worst = (token.index, token.relL2)
+    }
+    let tail = "more than loading and rounding once change a parameter by (\(short(floor)))"
+    if let text = divergence(row) {
+      (result.verdict, result.why) = (.fail, text)
+    } else if let text = outOfRange(row.measures) {
+      (result.verdict, result.why) = (.inconclusive, text)
+    } else if !(relL2 <= floor) {
+      (result.verdict, result.why) = (.fail, "relative L2 \(short(relL2)) is \(tail)")
+    } else if let worst {
+      (result.verdict, result.why) = (.fail, "row \(worst.index) is off by \(short(worst.distance)), \(tail)")
+    } else if !(row.measures.rel <= max(limit, floor)) {
+      (result.verdict, result.why) = (
+        .fail,
+        "a value is off by \(short(row.measures.rel)) of the largest, more than rounding moves any (\(short(limit)))"
+      )
+    }
+    return result
   }
 
   /// Integers (ids, indices, masks) are equal or not. Where floats before them already differ by noise, a few
@@ -358,6 +440,28 @@ public struct Judge: Sendable {
     switch dtype {
     case .float32, .float64, .complex64, .complex128: 64 * roundingFloor(dtype)
     default: 4 * roundingFloor(dtype)
+    }
+  }
+
+  /// What of a row's rounding the rows after it may be off by, too.
+  ///
+  /// A type of 8 bits or less is what values are stored in, not what is computed in: it brings noise only where both
+  /// sides rounded to different numbers. A scale that is a power of two (e8m0) is no activation and brings none.
+  public static func carriedRounding(_ dtype: DType, _ measures: Measures) -> Double {
+    guard dtype.isFloatingPoint, dtype != .float8E8M0FNU else { return 0 }
+    if dtype.byteCount == 1, measures.isEqual || measures.relL2 == 0 { return 0 }
+    return roundingFloor(dtype)
+  }
+
+  /// What a parameter that was loaded rightly may be off by, as relative L2 of the whole and of each row.
+  ///
+  /// One rounding of a conversion or of a factor that is folded in. Codes of 8 bits and less are stored, not computed:
+  /// quantised anew in the arithmetic of another type, a few in a hundred lie a step apart. A scale that is a power of two is not rounded at all.
+  public static func parameterFloor(_ dtype: DType) -> Double {
+    switch dtype {
+    case .float8E8M0FNU: 0
+    case .float8E4M3FN, .float8E4M3FNUZ, .float8E5M2, .float8E5M2FNUZ, .float4E2M1FNx2: dtype.epsilon / 2
+    default: roundingFloor(dtype)
     }
   }
 

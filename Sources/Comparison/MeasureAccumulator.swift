@@ -250,16 +250,32 @@ public struct MeasureAccumulator: Sendable {
     return nil
   }
 
+  /// Squares that a double cannot hold, or holds with few digits: of numbers beyond 1e154, or all below 1e-140.
+  private var isBeyondSquares: Bool {
+    if maxDifference > 0, max(maxReference, maxDifference) < 1e-140 { return true }
+    return !total.target.isFinite || !total.reference.isFinite
+  }
+
+  /// Of the residual too few digits are left by the sums: the target is nearly the reference times one number.
+  public var needsDirectResidual: Bool {
+    guard nonfiniteReference == 0, nonfiniteTarget == 0, !isBeyondSquares, total.target > 0, total.reference > 0,
+      total.difference > 0
+    else { return false }
+    let (square, whole) = residualSquare(alpha: total.dot / total.reference)
+    return square < 1e-3 * whole
+  }
+
   /// The measures of everything added.
   public var measures: Measures {
     let isFinite = nonfiniteReference == 0 && nonfiniteTarget == 0
     let nan = Double.nan
     let targetNorm = total.target.squareRoot()
     let referenceNorm = total.reference.squareRoot()
-    let hasBoth = targetNorm > 0 && referenceNorm > 0
+    let isInRange = !isBeyondSquares
+    let hasBoth = targetNorm > 0 && referenceNorm > 0 && isInRange
     // Of equal sides exactly 1.
     let norms = total.target == total.reference ? total.target : targetNorm * referenceNorm
-    let alpha = total.reference > 0 ? total.dot / total.reference : nan
+    let alpha = total.reference > 0 && isInRange ? total.dot / total.reference : nan
     let sum = total.target + total.reference
     let worst = keepsRows ? worstRow : worst
     let maxDifference = max(maxDifference, leastDifference)
@@ -267,35 +283,47 @@ public struct MeasureAccumulator: Sendable {
       cos: isFinite && hasBoth ? total.dot / norms : nan,
       maxAbs: isFinite ? maxDifference : nan,
       rel: isFinite ? maxDifference / max(maxReference, 1e-12) : nan,
-      relL2: isFinite ? Self.relative(total.difference, total.reference) : nan,
+      relL2: isFinite ? relL2(isInRange: isInRange) : nan,
       alpha: isFinite ? alpha : nan,
       residual: isFinite && hasBoth ? residual(alpha: alpha) : nan,
-      normRatio: isFinite && referenceNorm > 0 ? targetNorm / referenceNorm : nan,
-      sglangRel: isFinite ? (maxDifference == 0 ? 0 : 1 - 2 * total.dot / sum) : nan,
+      normRatio: isFinite && isInRange && referenceNorm > 0 ? targetNorm / referenceNorm : nan,
+      sglangRel: isFinite && (isInRange || maxDifference == 0)
+        ? (maxDifference == 0 ? 0 : 1 - 2 * total.dot / sum) : nan,
       byteEqual: comparedBytes > 0 ? Double(comparedBytes - unequalBytes) / Double(comparedBytes) : nan,
       nonfiniteReference: nonfiniteReference, nonfiniteTarget: nonfiniteTarget,
       elementCount: (position - start) / valuesPerElement, worstToken: worst,
       tokenRelL2: rows.map { Self.relative($0.difference, $0.reference) },
-      worstCoordinate: self.maxDifference > 0 ? coordinate(of: worstPosition / valuesPerElement) : [],
+      worstCoordinate: self.maxDifference > 0 ? Self.coordinate(of: worstPosition / valuesPerElement, in: shape) : [],
       tokenNorms: rows.map { $0.reference.squareRoot() },
       meanAbs: isFinite && position > start ? total.magnitude / Double(position - start) : nan,
       unequalElements: unequalElements,
-      firstCoordinate: firstPosition.map { coordinate(of: $0 / valuesPerElement) })
+      firstCoordinate: firstPosition.map { Self.coordinate(of: $0 / valuesPerElement, in: shape) },
+      isZeroThroughout: isFinite && position > start && maxReference == 0 && maxDifference == 0)
+  }
+
+  /// Of the whole; NaN where squares do not tell how far the sides are apart.
+  private func relL2(isInRange: Bool) -> Double {
+    if maxDifference == 0 { return 0 }
+    guard isInRange || total.reference.isFinite && maxReference > 1e-140 else { return .nan }
+    return Self.relative(total.difference, total.reference)
   }
 
   /// |a - alpha b| / |a|, from the form that loses fewer digits.
   private func residual(alpha: Double) -> Double {
-    let square =
-      abs(alpha - 1) < 0.5
-      ? total.difference - (alpha - 1) * (alpha - 1) * total.reference
-      : total.target - alpha * total.dot
-    return max(0, square).squareRoot() / total.target.squareRoot()
+    max(0, residualSquare(alpha: alpha).square).squareRoot() / total.target.squareRoot()
   }
 
-  /// |a-b| / |b| from squares: 0 where both are equal, infinite where only b is 0.
+  /// |a - alpha b|², and the sum that it is the rest of.
+  private func residualSquare(alpha: Double) -> (square: Double, whole: Double) {
+    abs(alpha - 1) < 0.5
+      ? (total.difference - (alpha - 1) * (alpha - 1) * total.reference, total.difference)
+      : (total.target - alpha * total.dot, total.target)
+  }
+
+  /// |a-b| / |b| from squares: 0 where both are equal, infinite where only b is 0, NaN where b is beyond squares.
   private static func relative(_ difference: Double, _ reference: Double) -> Double {
     if difference == 0 { return 0 }
-    return (difference / reference).squareRoot()
+    return reference.isFinite ? (difference / reference).squareRoot() : .nan
   }
 
   private var worstRow: TokenMeasure? {
@@ -317,7 +345,8 @@ public struct MeasureAccumulator: Sendable {
     return TokenMeasure(index: worst.index, cos: isFinite ? row.dot / norms : .nan, relL2: worst.relL2)
   }
 
-  private func coordinate(of element: Int) -> [Int] {
+  /// Indices of an element, counted in row-major order.
+  public static func coordinate(of element: Int, in shape: [Int]) -> [Int] {
     var rest = element
     var result = Array(repeating: 0, count: shape.count)
     for axis in shape.indices.reversed() where shape[axis] > 0 {

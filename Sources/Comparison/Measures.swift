@@ -37,17 +37,20 @@ public struct Measures: Sendable, Hashable, Codable {
   public var firstCoordinate: [Int]?
   /// Norm of each row of the reference, beside `tokenRelL2`. Empty where not kept.
   public var tokenNorms: [Double]
-  /// sum|a-b| / number of values: PyTorch's `(a - b).abs().mean()`. Complex elements are two values.
+  /// sum|a-b| / number of values: PyTorch's `(a - b).abs().mean()`, as `maxAbs` and `rel` of magnitudes where elements
+  /// are complex.
   public var meanAbs: Double
   /// Elements that are not the same bits; where a side has no bytes of its own, or another type, whose values are not.
   public var unequalElements: Int
+  /// There are elements, and each of them is zero on both sides.
+  public var isZeroThroughout: Bool
 
   public init(
     cos: Double, maxAbs: Double, rel: Double, relL2: Double, alpha: Double, residual: Double, normRatio: Double,
     sglangRel: Double, byteEqual: Double, nonfiniteReference: Int, nonfiniteTarget: Int, elementCount: Int,
     worstToken: TokenMeasure?, tokenRelL2: [Double], worstCoordinate: [Int],
     tokenNorms: [Double] = [], meanAbs: Double = .nan, unequalElements: Int = 0,
-    firstCoordinate: [Int]? = nil
+    firstCoordinate: [Int]? = nil, isZeroThroughout: Bool = false
   ) {
     self.cos = cos
     self.maxAbs = maxAbs
@@ -68,6 +71,7 @@ public struct Measures: Sendable, Hashable, Codable {
     self.meanAbs = meanAbs
     self.unequalElements = unequalElements
     self.firstCoordinate = firstCoordinate
+    self.isZeroThroughout = isZeroThroughout
   }
 }
 

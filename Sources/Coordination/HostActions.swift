@@ -58,6 +58,8 @@ struct HostActions: Sendable {
       }
       // The store takes the files of others: a path of this run alone is not as it should be.
       return .notGathered("\(error)")
+    } catch let error as GatheringError where error.code == .fileChanged {
+      return .stillWritten("\(error)")
     } catch {
       try Task.checkCancellation()
       guard let error = error as? GatheringError else { return .trouble(HostTrouble.of(error, host: command.host)) }
@@ -76,7 +78,12 @@ struct HostActions: Sendable {
       guard let (plan, cells) = plans[run.sweep], let cell = cells[run.cell] else {
         throw LaunchPreparationError(message: "the plan has no cell \(run.cell)")
       }
-      let files = try Launch.files(cell, plan, sweep: run.sweep, in: artifacts)
+      let files: [ShippedFile]
+      do {
+        files = try Launch.files(cell, plan, sweep: run.sweep, in: artifacts)
+      } catch let error as GatheringError where error.code != .store {
+        throw LaunchPreparationError(message: "the job's files, as the store keeps them: \(error)")
+      }
       let directory = try await launcher.directory(of: attempt.id)
       let spec = Launch.spec(attempt, run: run, cell: cell, host: connection.host, directory: directory)
       return .launched(try await launcher.launch(spec, files: files), directory: directory)

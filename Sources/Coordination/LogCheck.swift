@@ -1,4 +1,3 @@
-import Foundation
 import Ledger
 import Planning
 
@@ -10,8 +9,8 @@ struct LogCheck {
   /// when the job has no rules.
   func violations(attempts: [AttemptRecord], logs: RunLogs) throws -> [String] {
     guard !rules.forbid.isEmpty || !rules.require.isEmpty else { return [] }
-    let forbidden = try rules.forbid.map { ($0, try NSRegularExpression(pattern: $0)) }
-    let required = try rules.require.map { ($0, try NSRegularExpression(pattern: $0)) }
+    let forbidden = try rules.forbid.map(LinePattern.init)
+    let required = try rules.require.map(LinePattern.init)
     var sentences: [String] = []
     for attempt in attempts {
       let texts = ["stdout.log", "stderr.log"].map { (name: $0, text: logs.text(of: attempt, $0)) }
@@ -21,19 +20,25 @@ struct LogCheck {
         let isCut = logs.isCut(of: attempt, name)
         return isCut ? "of its \(name) only the last \(RunLogs.keptBytes >> 20) MiB were kept" : nil
       }
-      func first(_ expression: NSRegularExpression) -> String? {
-        lines.first { expression.firstMatch(in: $0, range: NSRange($0.startIndex..., in: $0)) != nil }
-      }
-      for (pattern, expression) in forbidden {
-        if let line = first(expression) {
-          sentences.append("\(attempt.run): its log has the forbidden line \"\(line.prefix(160))\" (\(pattern))")
-        } else if let gap = gaps.first {
-          sentences.append("\(attempt.run): whether its log has a forbidden line (\(pattern)) is not known: \(gap)")
+      for pattern in forbidden {
+        let answer = pattern.first(of: lines)
+        if case .line(let line) = answer {
+          sentences.append("\(attempt.run): its log has the forbidden line \"\(line.prefix(160))\" (\(pattern.text))")
+        } else if let gap = answer.gap ?? gaps.first {
+          sentences.append(
+            "\(attempt.run): whether its log has a forbidden line (\(pattern.text)) is not known: \(gap)")
         }
       }
-      for (pattern, expression) in required where first(expression) == nil {
-        let gap = gaps.first.map { "; \($0)" } ?? ""
-        sentences.append("\(attempt.run): its log lacks the required line (\(pattern))\(gap)")
+      for pattern in required {
+        switch pattern.first(of: lines) {
+        case .line: break
+        case .none:
+          let gap = gaps.first.map { "; \($0)" } ?? ""
+          sentences.append("\(attempt.run): its log lacks the required line (\(pattern.text))\(gap)")
+        case .unknown(let gap):
+          sentences.append(
+            "\(attempt.run): whether its log has the required line (\(pattern.text)) is not known: \(gap)")
+        }
       }
     }
     return sentences

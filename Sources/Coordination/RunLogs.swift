@@ -26,7 +26,7 @@ public struct RunLogs: Sendable {
   }
 
   /// Bytes that are kept of a log: the last ones.
-  static let keptBytes = Gatherer.Limits().logBytes
+  public static let keptBytes = Gatherer.Limits().logBytes
 
   /// Whether the host may have more of a log than is here.
   public func isCut(of attempt: AttemptRecord, _ name: String) -> Bool {

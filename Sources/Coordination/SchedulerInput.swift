@@ -89,12 +89,13 @@ enum SchedulerInput {
   /// each run that is to end before a head starts would put off that start.
   private static let launchGrace = 60.0
 
-  /// The hardware class that the runs of a comparison keep to: that of its first attempt; nil where there is none.
+  /// The hardware class that the runs of a comparison keep to: that of its first attempt; nil where there is none, or
+  /// none known. Of an attempt whose fingerprint tells none, as of CPUs in older releases, its host tells.
   ///
   /// - Parameter facts: of that attempt's host.
   static func pinned(_ attempts: some Sequence<AttemptRecord>, facts: (AttemptRecord) -> HostFacts?) -> String? {
     guard let used = attempts.first(where: { $0.state != .failed && $0.state != .lost }) else { return nil }
-    let host = facts(used)
-    return used.facts.isEmpty && host != nil ? Launch.hardware(host) : Launch.hardware(used.facts)
+    let isTold = used.facts["gpus"] != nil || used.facts["cpu"] != nil
+    return isTold ? Launch.hardware(used.facts) : facts(used).map { Launch.hardware($0) }
   }
 }

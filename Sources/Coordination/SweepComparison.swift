@@ -383,12 +383,20 @@ public struct SweepComparison: Sendable {
         runs: own.map { run in
           SweepReport.Run(
             id: run.name, repetition: run.repetition, state: run.state.rawValue,
-            attempts: (attempts[run.name] ?? []).map { attempt(of: $0, sweep) }, fileCount: run.fileCount,
+            attempts: (attempts[run.name] ?? []).map { attempt(of: $0, sweep) },
+            cause: Self.cause(of: run, attempts[run.name] ?? []), fileCount: run.fileCount,
             byteCount: run.byteCount, missing: run.missing)
         },
         verdict: judged.isEmpty ? nil : Verdict.combined(judged.map(\.comparison.verdict)),
         isReference: pairs.contains { $0.referenceCell == cell.id && $0.kind == "reference" })
     }
+  }
+
+  /// The share of a gang's last attempt that its end is told of (`CoordinatorCore.gathered`, `lose`).
+  private static func cause(of run: RunRecord, _ attempts: [AttemptRecord]) -> String? {
+    guard let last = attempts.last, last.share != nil, let why = run.why else { return nil }
+    let shares = attempts.filter { $0.number == last.number }
+    return (shares.first { $0.why == why } ?? shares.first { why.hasSuffix(", on \($0.host)") })?.id
   }
 
   private func attempt(of record: AttemptRecord, _ sweep: String) -> SweepReport.Attempt {

@@ -84,27 +84,29 @@ public struct DashboardServer: Sendable {
 
   private func answer(_ request: Request, _ connection: Connection) async -> Response {
     let isHead = request.method == .head
+    let isAPI = request.head.path?.hasPrefix("/api/") == true
+    func form(_ reply: Reply) -> Reply { isAPI ? reply.asDocument : reply }
     // What is left of a body that nobody wants is not read to its end.
     let hangUp: @Sendable () async -> Void = { try? await connection.channel.close(mode: .input) }
     guard Self.length(request.headers) <= Self.bodyLimit else {
-      return Self.tooLarge.response(isHead: isHead, closing: hangUp)
+      return form(Self.tooLarge).response(isHead: isHead, closing: hangUp)
     }
     guard request.head.path?.utf8.count ?? 0 <= Question.longestPath else {
       let reply = Reply.trouble(.uriTooLong, "Too long", "The address is longer than \(Question.longestPath) bytes.")
-      return reply.response(isHead: isHead, closing: hangUp)
+      return form(reply).response(isHead: isHead, closing: hangUp)
     }
     guard
       var question = Question(
         method: request.method, target: request.head.path ?? "", authority: request.head.authority,
         headers: request.headers)
-    else { return Reply.notFound.response(isHead: isHead, closing: nil) }
+    else { return form(.notFound).response(isHead: isHead, closing: nil) }
     do {
       let body = try await Self.body(of: request)
       question.form = Question.fields(body[...])
     } catch let reply as RefusedBody {
-      return (reply.isTooLarge ? Self.tooLarge : Self.tooSlow).response(isHead: isHead, closing: hangUp)
+      return form(reply.isTooLarge ? Self.tooLarge : Self.tooSlow).response(isHead: isHead, closing: hangUp)
     } catch {
-      return Self.tooSlow.response(isHead: isHead, closing: hangUp)
+      return form(Self.tooSlow).response(isHead: isHead, closing: hangUp)
     }
     return await routes.reply(question).response(isHead: isHead, closing: nil)
   }

@@ -116,7 +116,8 @@ public struct JobHistory: Encodable, Sendable {
     var layer: Int32
   }
 
-  /// - Throws: `LedgerError.notFound` for a job without a sweep that has ended.
+  /// - Throws: `LedgerError.notFound` for a job without a sweep that has ended, and for a stage or layer that none of the
+  ///   nights has.
   public init(_ ledger: SweepLedger, job: String, nights count: Int, stage: String? = nil, layer: Int? = nil) throws {
     let sweeps = try ledger.ended(job: job, limit: count).reversed()
     guard !sweeps.isEmpty else {
@@ -131,8 +132,13 @@ public struct JobHistory: Encodable, Sendable {
     self.nights = []
     var layers: [Line: Layer] = [:]
     var figures: [Place: [(sweep: SweepRecord, value: Double)]] = [:]
+    var stages: Set<String> = []
+    var numbers: Set<Int> = []
     for (night, sweep) in sweeps.enumerated() {
-      let series = try ledger.series(of: sweep.id).filter { stage == nil || $0.stage == stage }
+      let all = try ledger.series(of: sweep.id)
+      stages.formUnion(all.map(\.stage))
+      let series = all.filter { stage == nil || $0.stage == stage }
+      numbers.formUnion(series.flatMap(\.points).map { Int($0.layer) })
       var worst: [String: Pair] = [:]
       for record in series {
         for point in record.points where layer == nil || Int(point.layer) == layer {
@@ -153,6 +159,12 @@ public struct JobHistory: Encodable, Sendable {
           verdict: sweep.verdict ?? "-",
           golden: sweep.id == golden, pairs: worst.values.sorted { $0.pair < $1.pair }))
     }
+    // A misspelt one would look like a history without a step.
+    if let stage, !stages.contains(stage) { throw Self.nothing("the stage \"\(stage)\"", stages.sorted()) }
+    if let layer, !numbers.contains(layer) {
+      let place = stage.map { " of the stage \"\($0)\"" } ?? ""
+      throw Self.nothing("layer \(layer)\(place)", numbers.filter { $0 >= 0 }.sorted().map(String.init))
+    }
     self.layers = layers.sorted { ($0.key.pair, $0.key.layer) < ($1.key.pair, $1.key.layer) }.map(\.value)
     steps = figures.compactMap { key, nights in
       guard let found = ChangePoint.find(nights.map(\.value)) else { return nil }
@@ -166,6 +178,12 @@ public struct JobHistory: Encodable, Sendable {
           + "\(Self.figure(Self.finite(found.after))) "
           + "since \(sweep.id) (\(found.index) sweeps before it, \(nights.count - found.index) from it on)")
     }.sorted { ($0.strength, $1.sentence) > ($1.strength, $0.sentence) }
+  }
+
+  private static func nothing(_ name: String, _ known: [String]) -> LedgerError {
+    LedgerError(
+      code: .notFound,
+      message: "No night measured \(name)" + (known.isEmpty ? "." : "; there are: \(known.joined(separator: ", "))."))
   }
 
   private static func finite(_ value: Double) -> Double? { value.isFinite ? value : nil }

@@ -19,6 +19,8 @@ struct Reply: Sendable {
   var policy = pagePolicy
   var caching = "no-store"
   var body: Body = .text("")
+  /// What is wrong, where it is no page that was asked for.
+  var trouble: String?
 
   private static let pagePolicy = """
     default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; form-action 'self'; \
@@ -49,7 +51,27 @@ struct Reply: Sendable {
   static func redirect(_ path: String) -> Reply { Reply(status: .seeOther, headers: [(.location, path)]) }
 
   static func trouble(_ status: HTTPResponse.Status, _ title: String, _ message: String) -> Reply {
-    .page(TroublePage(title: title, message: message).html, status: status)
+    var reply = page(TroublePage(title: title, message: message).html, status: status)
+    reply.trouble = message
+    return reply
+  }
+
+  /// The same for a program: an error as the commands' JSON has it, `{"error": {"code", "message"}}`.
+  var asDocument: Reply {
+    guard let trouble else { return self }
+    let code =
+      switch status {
+      case .notFound: "not-found"
+      case .forbidden: "forbidden"
+      case .methodNotAllowed: "method-not-allowed"
+      case .conflict: "conflict"
+      case .serviceUnavailable: "unavailable"
+      case .internalServerError: "internal"
+      default: "bad-request"
+      }
+    var reply = Reply.json((try? Documents.text(["error": ["code": code, "message": trouble]])) ?? "{}")
+    (reply.status, reply.headers) = (status, headers)
+    return reply
   }
 
   static var notFound: Reply { .trouble(.notFound, "Not there", "There is no such page.") }

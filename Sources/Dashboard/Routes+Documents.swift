@@ -6,6 +6,9 @@ extension Routes {
   func document(_ path: [String], _ question: Question, _ now: Double) async throws -> Reply {
     let name = path.joined(separator: "/")
     switch (path[1], path.count) {
+    case ("schedules", 2):
+      return .json(
+        try await feed.page(name) { try Documents.text(try ScheduleListing(try ledger.schedules(), ledger, now: now)) })
     case ("sweeps", 2): return .json(try await feed.page(name) { try Documents.text(sweeps()) })
     case ("sweeps", 3):
       return .json(

@@ -19,6 +19,11 @@ struct Routes: Sendable {
   static let tailLimit = 64 << 10
 
   func reply(_ question: Question) async -> Reply {
+    let reply = await answer(question)
+    return question.path.first == "api" ? reply.asDocument : reply
+  }
+
+  private func answer(_ question: Question) async -> Reply {
     let now = Date().timeIntervalSince1970
     do {
       try access.checkHost(question)

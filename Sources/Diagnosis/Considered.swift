@@ -79,7 +79,7 @@ extension Diagnostician {
     if let projection = (evidence.projections + evidence.sumProjections).min(by: { $0.residual < $1.residual }) {
       add(
         ["branch-missing-reduce", "branch-repeated", "residual-repeated"], projection.residual,
-        "\(figure(projection.coefficient)) × \(projection.stage).\(projection.tensor), the dumped tensor nearest to the "
+        "\(figure(projection.coefficient)) × \(projection.source), the dumped tensor nearest to the "
           + "difference, leaves \(figure(projection.residual)) of it (noise \(difference))")
     }
     if measures.nonfiniteTarget == 0 { add(["non-finite"], nil, "every value of the target is finite") }

@@ -5,10 +5,11 @@ import Comparison
 public enum Diagnostician {
   /// The findings for a divergence, the best first.
   public static func findings(_ evidence: RowEvidence) -> [Finding] {
+    if evidence.isParameter { return ofParameter(evidence) }
     var result: [Finding] = []
     for family in [
-      PaddingFamily.findings, CodeFamily.findings, NonFiniteFamily.findings, QuantisationFamily.sure,
-      PartialFamily.findings,
+      PaddingFamily.findings, PositionFamily.findings, CodeFamily.findings, NonFiniteFamily.findings,
+      SubsetFamily.silent, QuantisationFamily.sure, PartialFamily.findings, TokenFamily.moved,
       ReplicaFamily.findings,
       ScaleFamily.findings, OrderFamily.findings, ChunkFamily.findings, TokenFamily.findings, ColumnFamily.findings,
       ClampFamily.findings, SubsetFamily.sure, RepetitionFamily.findings, StatisticsFamily.findings,
@@ -20,6 +21,18 @@ public enum Diagnostician {
       // What is only possible and was said by a more specific family is not said again.
       result += family(evidence).filter { new in !result.contains { $0.cause == new.cause } }
       if result.contains(where: { $0.confidence != .possible }) { break }
+    }
+    return result
+  }
+
+  /// Nothing was reduced, clamped or turned yet.
+  private static func ofParameter(_ evidence: RowEvidence) -> [Finding] {
+    var result: [Finding] = []
+    for family in [
+      CodeFamily.findings, NonFiniteFamily.findings, SubsetFamily.silent, QuantisationFamily.sure,
+      ReplicaFamily.findings, OrderFamily.findings, SubsetFamily.sure, SubsetFamily.possible, WeightFamily.differing,
+    ] as [(RowEvidence) -> [Finding]] where !result.contains(where: { $0.confidence != .possible }) {
+      result += family(evidence)
     }
     return result
   }

@@ -22,11 +22,12 @@ enum DifferenceTrend {
       "missing-scale", "repeated-scale", "halves-swapped", "missing-clamp", "rope-style", "position-offset",
       "norm-weight-offset", "float8-variant", "weight-shuffle", "missing-weight", "quantisation-rounding",
       "token-corruption", "row-shift", "chunk-state", "uninitialised-padding", "drift",
+      "weight-differs",
     ],
     .sharding: [
       "duplicate-shard", "fused-shard-layout", "rank-order", "head-map", "shard-local-statistics", "rank-absent",
       "divisibility", "weight-shuffle", "missing-reduce", "branch-missing-reduce", "chunk-order", "replica-divergence",
-      "halves-swapped", "missing-weight",
+      "halves-swapped", "missing-weight", "weight-differs",
     ],
   ]
 

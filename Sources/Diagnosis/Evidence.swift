@@ -21,6 +21,19 @@ public struct Projection: Sendable, Hashable, Codable {
   public var coefficient: Double
   /// |a - b - coefficient · s| / |a - b|
   public var residual: Double
+  /// The layer whose output it is, where that is the stream that the next one adds to; nil for a tensor of the layer.
+  public var streamLayer: Int?
+
+  /// What a branch's output is added to.
+  var isResidual: Bool {
+    tensor.hasPrefix("input") || tensor == "residual" || tensor == "stream" || stage.lowercased().contains("resid")
+  }
+
+  /// In words.
+  var source: String {
+    guard tensor == "stream" else { return "\(stage).\(tensor)" }
+    return streamLayer.map { "\(stage) of layer \($0)" } ?? stage
+  }
 
   public init(stage: String, tensor: String, coefficient: Double, residual: Double) {
     self.stage = stage
@@ -138,6 +151,8 @@ public struct RoutingFlips: Sendable, Hashable, Codable {
   public var tie = 0.0
   /// Tokens whose scores were no near-tie.
   public var beyondTie: [Int] = []
+  /// The router gave the scores of all experts, not the weights of the chosen alone.
+  public var areAllScores = false
 
   public init(layer: Int?, stage: String, rows: Int) {
     self.layer = layer
@@ -145,8 +160,8 @@ public struct RoutingFlips: Sendable, Hashable, Codable {
     self.rows = rows
   }
 
-  /// Few tokens, all at near-ties.
-  public var isRounding: Bool { beyondTie.isEmpty && tokens.count * 5 <= rows }
+  /// Few tokens, all at near-ties. Where the scores of all experts are known these are judged themselves.
+  public var isRounding: Bool { beyondTie.isEmpty && tokens.count * (areAllScores ? 2 : 5) <= rows }
 }
 
 /// A rank's slice that is a slice of another stage in the reference.
@@ -176,6 +191,21 @@ public struct CallDistance: Sendable, Hashable, Codable {
   }
 }
 
+/// Token rows, not all, that are the reference's a few rows on, or those of some ranks alone.
+public struct RowMove: Sendable, Hashable, Codable {
+  /// Row i of the target is row i + shift of the reference.
+  public var shift: Int
+  public var rows: [Int]
+  /// Ranks whose own slices or copies moved; empty where the whole did.
+  public var ranks: [Int]
+
+  public init(shift: Int, rows: [Int], ranks: [Int] = []) {
+    self.shift = shift
+    self.rows = rows
+    self.ranks = ranks
+  }
+}
+
 /// Everything known about one row that may have a cause: measured numbers only, no files.
 public struct RowEvidence: Sendable, Hashable, Codable {
   /// Whether the stages that follow agree with the reference.
@@ -189,6 +219,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var measures: Measures
   public var plan: ShardPlan
   public var judgement: Judgement
+  /// It is loaded, not computed: no family of activations has a say.
+  public var isParameter = false
   /// Ranks of the target.
   public var worldSize: Int
   public var referenceWorldSize: Int
@@ -227,6 +259,9 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   /// Share of values that changed beyond noise, and share of these whose magnitude grew.
   public var changedShare: Double?
   public var grownShare: Double?
+  /// How many changed, and how the others agree.
+  public var changedCount: Int?
+  public var unchanged: Agreement?
   /// Largest |(|a_t| / |b_t|) - 1| over the tokens: small where only directions changed.
   public var tokenNormDeviation: Double?
   /// The ranks differ and are reduced later, so what was compared is their sum, not one of them.
@@ -239,6 +274,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   /// For each token row of the target the row of the reference that it is; nil where none agrees. Empty where rows
   /// were not looked for.
   public var rowSources: [Int?] = []
+  /// A part of the rows, or those of some ranks, that moved by a few places.
+  public var rowMove: RowMove?
   /// By call, where chunks of a prefill were joined.
   public var callDistances: [CallDistance] = []
   /// First token row that is padding, where rows beyond the batch's tokens are there and only these differ.
@@ -253,6 +290,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var difference: TensorSketch?
   /// The grids that both sides' values lie on; nil where they were not looked at.
   public var grids: SideGrids?
+  /// Of positions: by how much they are off at every token, or on each of three axes; nil for anything else.
+  public var positionOffsets: [Int]?
   /// How the codes of 8-bit floats belong together; nil for other types.
   public var codes: CodeRelation?
 
@@ -300,7 +339,16 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   }
 
   /// A norm multiplies by a weight of its own and by nothing else.
-  var isNorm: Bool { key.stage.lowercased().contains("norm") }
+  var isNorm: Bool {
+    let name = key.stage.lowercased()
+    return name.contains("norm") || name.contains("rms") || name.hasPrefix("ln")
+  }
+
+  /// What a norm gives: its output, or the input of a branch, which no block that holds the norm itself takes.
+  var isNormed: Bool {
+    guard key.tensor.hasPrefix("input") else { return isNorm }
+    return !isNorm && [20, 40, 55, 58, 60, 80].contains(StageOrder.heuristic(key.stage))
+  }
 
   func near(_ value: Double, _ wanted: Double) -> Bool {
     abs(value - wanted) <= max(0.02, 3 * noise) * max(abs(wanted), 0.05)

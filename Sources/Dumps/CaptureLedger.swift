@@ -36,6 +36,7 @@ struct CaptureLedger {
       if let owner = owners[place] {
         collision = (capture, owner)
         colliding.append(capture.tensor.name)
+        noteRivals(owner, capture.file)
       } else {
         owners[place] = capture.file
         set.captures.append(capture)
@@ -50,6 +51,11 @@ struct CaptureLedger {
             + "rank \(capture.rank)) as \(owner), which was taken; keep each side and each run in a directory of its "
             + "own", values: colliding))
     }
+  }
+
+  /// Two files, or folders of files (ending in `/`), that hold the same captures.
+  mutating func noteRivals(_ owner: String, _ other: String) {
+    if let rivals = RivalRuns(owner, other) { set.rivals.insert(rivals) }
   }
 
   /// A rank by which a file is named: it wrote, whether or not that can be read.
@@ -107,7 +113,7 @@ struct CaptureLedger {
       !dump.skipped.contains(where: { $0.name == "hidden" })
     {
       note(
-        entry.path, "holds no tensor hidden; was it written by ATOM's hooks?",
+        entry.path, "holds no tensor hidden, as what ATOM's hooks write does; dumps of your own need --layout custom",
         values: dump.tensors.isEmpty && dump.skipped.isEmpty ? nil : ["hidden"])
     } else if dump.tensors.isEmpty, dump.skipped.isEmpty {
       note(entry.path, "holds no tensor")

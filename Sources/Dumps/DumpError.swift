@@ -17,6 +17,8 @@ public struct DumpError: Error, Sendable, Hashable, CustomStringConvertible {
     case limit
     /// A directory without a single dump file of the asked-for layout.
     case noDumps = "no-dumps"
+    /// Directories under one root that hold the same captures.
+    case severalRuns = "several-runs"
   }
 
   /// Where in the file.

@@ -1,11 +1,10 @@
 extension DumpSet {
   /// Files that hold tensors by their names and that the layout could not place: what they hold was not looked at.
   ///
-  /// None where the user's own pattern says which files count; nor files of prepared weights, which have a layout of their
-  /// own; nor those of names that anybody may use (`.bin`) and that do not begin as torch's do.
+  /// Not among them are files of prepared weights, which have a layout of their own, and those of names that anybody may
+  /// use (`.bin`) and that do not begin as torch's do.
   public var overlooked: [String] {
-    guard layout != .custom else { return [] }
-    return unrecognised.filter { path in
+    unrecognised.filter { path in
       let name = path.split(separator: "/").last.map(String.init) ?? path
       guard let suffix = DumpFolder.suffixes.first(where: name.hasSuffix), DumpFileName(weights: name) == nil else {
         return false

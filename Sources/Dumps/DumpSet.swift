@@ -84,9 +84,29 @@ public struct DumpSet: Sendable {
   public static let worldLimit = 1 << 16
   /// One more than the largest rank by which a file is named, whether or not it could be read.
   public var namedWorldSize = 0
+  /// Directories that hold the same captures.
+  var rivals: Set<RivalRuns> = []
   /// Tensors of which only statistics were dumped. Each that has elements is also among `unreadable`: statistics
   /// prove nothing equal.
   public var statistics: [StatisticsCapture]
+
+  /// Whether the captures are parameters: weight files, or safetensors and arrays of which many are named as parameters
+  /// are, and none as what goes into a module or comes out of it.
+  public var isCheckpoint: Bool {
+    if layout == .weights { return true }
+    guard [.safetensors, .npy].contains(layout), captures.allSatisfy({ $0.call == nil && $0.metadata == nil }) else {
+      return false
+    }
+    let names = captures.map { $0.tensor.name.split(separator: ".").last.map(String.init) ?? "" }
+    let isActivation = ["input", "output", "hidden", "hidden_states", "logits", "residual"].contains(
+      where: names.contains)
+    let endings = ["weight", "bias", "scale", "scales", "scale_inv", "qzeros", "g_idx"]
+    let named = names.count { name in endings.contains(where: name.hasSuffix) }
+    guard !isActivation, names.contains(where: { $0.hasSuffix("weight") }) else { return false }
+    // What was computed has a row for each token.
+    let isByToken = Set(captures.compactMap(\.tensor.shape.first)).count == 1
+    return named * (isByToken ? 2 : 4) > names.count
+  }
 
   public init(
     root: String, layout: DumpLayout, captures: [Capture], unreadable: [Unreadable], unrecognised: [String],

@@ -12,7 +12,7 @@ public enum DumpSetLoader {
   ///     `unreadable`. Off, no tensor's bytes are read.
   ///   - pattern: the regular expression of the `custom` layout, with named groups `rank`, `layer`, `stage`, `call`;
   ///     it must match a file's whole name, or its whole path in `directory` where it contains `/`.
-  /// - Throws: where the directory is missing, is a file, or holds no dump of the layout at all.
+  /// - Throws: where the directory is missing, is a file, holds no dump of the layout at all, or those of two runs.
   public static func load(
     directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true,
     pattern: String? = nil
@@ -41,9 +41,11 @@ public enum DumpSetLoader {
           unrecognised: contents.unrecognised))
       for file in contents.files { ledger.add(file, modified: times[file.entry.path] ?? file.entry.modified) }
       loaded = ledger.set
+      loaded.setLastCallsApart()
       loaded.namedWorldSize = (contents.ranks.max() ?? -1) + 1
       loaded.files = contents.paths
     }
+    if let rivals = RivalRuns.first(of: loaded.rivals, among: loaded.files) { throw rivals.error(loaded.root) }
     loaded.areChecksumsVerified = verifyChecksums
     return loaded
   }
@@ -96,9 +98,12 @@ public enum DumpSetLoader {
       root: root, files: [], broken: walk.unreadable, unrecognised: walk.others, paths: walk.files.map(\.path),
       ranks: ranks(unreadable: walk))
     let indexes = layout == .safetensors ? contents.readIndexes(walk) : [:]
+    var strays: Set<String> = []
     if layout == .safetensors {
-      let single = walk.files.filter { indexes[$0.path] == nil && $0.name.hasSuffix(".safetensors") }
-      contents.broken += ShardGaps.unreadable(single.map(\.path))
+      let paths = walk.files.filter { $0.name.hasSuffix(".safetensors") }.map(\.path)
+      let gaps = ShardGaps.unreadable(paths, indexed: Set(indexes.keys))
+      strays = Set(gaps.map(\.file)).intersection(paths)
+      contents.broken += gaps
     }
     var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
@@ -112,6 +117,7 @@ public enum DumpSetLoader {
         continue
       }
       contents.ranks.insert(name.rank)
+      if strays.contains(entry.path) { continue }
       do throws(DumpError) {
         let dump: DumpFile
         if case .shard(let index, let shard) = indexes[entry.path] {

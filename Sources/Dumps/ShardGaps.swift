@@ -1,22 +1,49 @@
-/// Files of a checkpoint that is cut into `NAME-00001-of-00003.safetensors` and no index describes.
+/// Checkpoints that are cut into `NAME-00001-of-00003.safetensors`: which files lack, and which are too many.
 enum ShardGaps {
-  /// What the names of the files that are there say of those that are not: one entry a checkpoint.
-  ///
-  /// - Parameter paths: relative; files that an index names are not to be among them.
-  static func unreadable(_ paths: [String]) -> [Unreadable] {
+  /// What a shard's name says.
+  private struct Name {
     struct Checkpoint: Hashable {
       var stem: String
       var total: String
       var suffix: String
     }
-    var present: [Checkpoint: (numbers: Set<Int>, width: Int)] = [:]
-    for path in paths where path.contains("-of-") {
-      guard let match = path.wholeMatch(of: /(.*)-([0-9]{1,9})-of-([0-9]{1,9})(\.[^\/]+)/), let number = Int(match.2)
-      else { continue }
-      let checkpoint = Checkpoint(stem: String(match.1), total: String(match.3), suffix: String(match.4))
-      present[checkpoint, default: ([], match.2.count)].numbers.insert(number)
+    var checkpoint: Checkpoint
+    var number: Int
+    /// Digits of the number.
+    var width: Int
+
+    init?(_ path: String) {
+      guard path.contains("-of-"),
+        let match = path.wholeMatch(of: /(.*)-([0-9]{1,9})-of-([0-9]{1,9})(\.[^\/]+)/), let number = Int(match.2)
+      else { return nil }
+      checkpoint = Checkpoint(stem: String(match.1), total: String(match.3), suffix: String(match.4))
+      (self.number, width) = (number, match.2.count)
     }
-    let gaps = present.compactMap { checkpoint, found -> Unreadable? in
+  }
+
+  /// What the names of the files that are there say of those that are not, one entry a checkpoint; of a checkpoint that
+  /// an index describes, which files it does not name.
+  ///
+  /// - Parameters:
+  ///   - paths: relative, of all files that are there.
+  ///   - indexed: those that an index names, there or not.
+  static func unreadable(_ paths: [String], indexed: Set<String> = []) -> [Unreadable] {
+    let described = Set(indexed.compactMap { Name($0)?.checkpoint })
+    var present: [Name.Checkpoint: (numbers: Set<Int>, width: Int)] = [:]
+    var result: [Unreadable] = []
+    for path in paths where !indexed.contains(path) {
+      guard let name = Name(path) else { continue }
+      if described.contains(name.checkpoint) {
+        result.append(
+          Unreadable(
+            file: path,
+            why: "the shard is not in the index that names the others: it may be of another checkpoint, or the index "
+              + "is cut short"))
+      } else {
+        present[name.checkpoint, default: ([], name.width)].numbers.insert(name.number)
+      }
+    }
+    result += present.compactMap { checkpoint, found -> Unreadable? in
       guard let total = Int(checkpoint.total) else { return nil }
       // Hugging Face counts from 1, others from 0.
       let first = found.numbers.contains(0) ? 0 : 1
@@ -30,6 +57,6 @@ enum ShardGaps {
         why: "the shard is missing: by their names there are \(total), of which \(count) "
           + "\(count == 1 ? "is" : "are") not there, and no index says what they hold")
     }
-    return gaps.sorted { $0.file.utf8.lexicographicallyPrecedes($1.file.utf8) }
+    return result.sorted { $0.file.utf8.lexicographicallyPrecedes($1.file.utf8) }
   }
 }

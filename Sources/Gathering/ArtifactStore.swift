@@ -7,7 +7,7 @@ import Glibc
 /// objects/<sha256>.damaged                      what is left of an object whose bytes are no longer right
 /// incoming/<name>.part                          cut transfers, to be gone on with
 /// files/<sha256>                                the job's files as sweeps were made with them
-/// sweeps/<sweep>/files.json                     which of these its runs are given
+/// sweeps/<sweep>/files.json                     which of these its runs are given; under a playbook's name, its sweeps
 /// sweeps/<sweep>/<run>/rank<k>/<path>           hard link to the object (symbolic where links are refused)
 /// sweeps/<sweep>/<run>/shared/<path>            files whose names give no rank
 /// sweeps/<sweep>/<run>/attempts/<id>/stdout.log logs and records of the attempt
@@ -18,7 +18,8 @@ public struct ArtifactStore: Sendable {
   /// Directory; absolute, or relative to the working directory.
   public let root: String
 
-  /// Opens the store, making its directories where they are missing.
+  /// Opens the store, making its directories where they are missing. They are their owner's alone, whatever the store's
+  /// own directory lets others see.
   public init(root: String) throws(GatheringError) {
     var root = root[...]
     while root.count > 1, root.last == "/" { root = root.dropLast() }
@@ -27,9 +28,12 @@ public struct ArtifactStore: Sendable {
     }
     self.root = String(root)
     try FileSystem.makeDirectories(self.root)
-    for directory in [objectsPath, incomingPath, "\(self.root)/sweeps"] {
+    for directory in [objectsPath, incomingPath, filesPath, "\(self.root)/sweeps"] {
       try FileSystem.makeDirectory(directory, below: self.root)
+      FileSystem.makePrivate(directory)
     }
+    // Others make these, where they are needed.
+    for name in ["playbooks", "drained"] { FileSystem.makePrivate("\(self.root)/\(name)") }
   }
 
   var objectsPath: String { "\(root)/objects" }

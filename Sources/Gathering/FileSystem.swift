@@ -63,6 +63,15 @@ enum FileSystem {
     }
   }
 
+  /// Closes a directory of ours to all others; what cannot be changed, on a read-only file system say, is left.
+  static func makePrivate(_ path: String) {
+    guard let facts = try? status(path), isDirectory(facts), facts.st_uid == geteuid(), facts.st_mode & 0o077 != 0
+    else {
+      return
+    }
+    _ = chmod(path, facts.st_mode & 0o700)
+  }
+
   /// Makes a directory with all above it, as `mkdir -p` does.
   static func makeDirectories(_ path: String) throws(GatheringError) {
     if mkdir(path, 0o777) == 0 || errno == EEXIST { return }
@@ -72,13 +81,19 @@ enum FileSystem {
   }
 
   static func parent(of path: String) -> String? {
-    guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return nil }
+    // By bytes: a mark at the beginning of a name makes one letter with the slash before it.
+    guard let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")), slash != path.startIndex else { return nil }
     return String(path[..<slash])
   }
 
-  static func syncDirectory(_ path: String) throws(GatheringError) {
+  static func openDirectory(_ path: String) throws(GatheringError) -> Int32 {
     let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard descriptor >= 0 else { throw failure("open the directory", path) }
+    return descriptor
+  }
+
+  static func syncDirectory(_ path: String) throws(GatheringError) {
+    let descriptor = try openDirectory(path)
     defer { close(descriptor) }
     if fsync(descriptor) != 0 { throw failure("write the directory to disk", path) }
   }

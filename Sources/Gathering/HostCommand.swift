@@ -11,7 +11,7 @@ struct HostCommand {
   enum Failure: Int {
     case noDirectory = 40
     case noTools = 41
-    case dumpsNotDirectory = 42
+    case dumpsClosed = 42
     case unlistable = 43
   }
 
@@ -64,7 +64,7 @@ struct HostCommand {
       message =
         "the host lacks GNU find, xargs or sha256sum with NUL-separated names; "
         + "install findutils and coreutils 8.25 or later there"
-    case .dumpsNotDirectory: message = "`dumps` is not a plain directory there (a link or a file); nothing is gathered"
+    case .dumpsClosed: message = "`dumps` cannot be entered there (\(last))"
     case .unlistable: message = "the host could not list everything under `dumps`: \(last)"
     case nil: message = "the host's answer ended early, status \(result.status): \(last)"
     }

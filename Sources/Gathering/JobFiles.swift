@@ -19,7 +19,7 @@ extension ArtifactStore {
     var files: [String: JobFile]
   }
 
-  private var filesPath: String { "\(root)/files" }
+  var filesPath: String { "\(root)/files" }
 
   private func jobFileList(_ sweep: String) throws(GatheringError) -> String {
     guard DumpName.isComponent(sweep) else {
@@ -28,13 +28,16 @@ extension ArtifactStore {
     return "\(root)/sweeps/\(sweep)/files.json"
   }
 
-  /// Keeps files for a new sweep; all are on disk when the call returns.
-  /// - Parameter files: Where each stands now, by its path in the job.
+  /// Keeps files for a new sweep, or for all sweeps of a playbook by its name; all are on disk when the call returns.
+  /// - Parameters:
+  ///   - files: Where each stands now, by its path in the job.
+  ///   - earlier: What was kept before and is given to this one, too.
   /// - Throws: `store` or `noSpace`, with the file.
-  public func keep(files: [String: String], of sweep: String) throws(GatheringError) {
+  public func keep(
+    files: [String: String], and earlier: [String: JobFile] = [:], of sweep: String
+  ) throws(GatheringError) {
     let list = try jobFileList(sweep)
-    try FileSystem.makeDirectory(filesPath, below: root)
-    var kept: [String: JobFile] = [:]
+    var kept = earlier
     for (path, place) in files {
       let bytes = try Self.bytes(of: place)
       let hash = SHA256Digest.hex(SHA256.hash(data: bytes))
@@ -57,6 +60,13 @@ extension ArtifactStore {
     try FileSystem.replace(list, with: [UInt8](text))
   }
 
+  /// Forgets which files were kept for a sweep of which nothing came.
+  public func forgetFiles(of sweep: String) {
+    guard let list = try? jobFileList(sweep) else { return }
+    unlink(list)
+    rmdir("\(root)/sweeps/\(sweep)")
+  }
+
   /// The files that were kept for a sweep, by their paths in the job; nil where none were: it is older than that.
   /// - Throws: `damagedManifest` where the list cannot be trusted.
   public func jobFiles(of sweep: String) throws(GatheringError) -> [String: JobFile]? {
@@ -65,7 +75,11 @@ extension ArtifactStore {
     let bytes = try Self.bytes(of: path)
     guard let list = try? JSONDecoder().decode(JobFileList.self, from: Data(bytes)), list.schema == JobFileList.schema,
       list.files.values.allSatisfy({ Manifest.isSHA256($0.sha256) })
-    else { throw GatheringError(code: .damagedManifest, path: path, message: "is no list of a job's files") }
+    else {
+      throw GatheringError(
+        code: .damagedManifest, path: path,
+        message: "is no list of a job's files: bring it back from a backup of the store")
+    }
     return list.files
   }
 

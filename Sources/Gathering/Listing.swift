@@ -11,10 +11,15 @@ struct Listing {
   private(set) var files: [File] = []
   private(set) var refused: [String] = []
 
-  /// Reads `type size mtime path NUL …`, or `absent NUL`.
+  /// Reads `type size mtime path NUL …`, or `absent NUL`, or `other NUL` where no directory stands there.
   init(_ answer: ArraySlice<UInt8>, directory: String) throws(GatheringError) {
     if answer.elementsEqual("absent\0".utf8) {
       refused = ["dumps: no such directory"]
+      return
+    }
+    // The run's own doing, which another try would repeat.
+    if answer.elementsEqual("other\0".utf8) {
+      refused = ["dumps: a link or a file and no directory; nothing in it is gathered"]
       return
     }
     guard !answer.isEmpty else { return }
@@ -27,7 +32,7 @@ struct Listing {
       guard fields.count == 4, let type = fields[0].first, fields[0].count == 1,
         let byteCount = Int(String(decoding: fields[1], as: UTF8.self)), byteCount >= 0
       else { throw Self.broken(record, directory: directory) }
-      let shown = printable(String(decoding: fields[3], as: UTF8.self))
+      var shown: String { printable(String(decoding: fields[3], as: UTF8.self)) }
       guard let path = String(validating: fields[3], as: UTF8.self) else {
         refused.append("\(shown): name is not UTF-8")
         continue

@@ -19,7 +19,7 @@ extension Manifest {
   /// Everything under `<attempt directory>/dumps`.
   ///
   /// Nothing is followed: what is not a regular file, or has a name that could do harm, is refused by name. A
-  /// missing `dumps` gives no entries and is said in `refused`. Needs GNU findutils and coreutils on the host.
+  /// `dumps` that is missing, or is no directory, gives no entries and is said in `refused`. Needs GNU findutils and coreutils on the host.
   static func list(
     attemptDirectory: String, transport: any Transport, timeout: Duration = .seconds(4 * 3600)
   ) async throws(GatheringError) -> Listing {
@@ -27,13 +27,16 @@ extension Manifest {
     let command = HostCommand(
       in: attemptDirectory,
       preparing: """
-        [ ! -L dumps ] || exit 42
-        if [ -e dumps ]; then
-          [ -d dumps ] && cd dumps || exit 42
+        if [ -L dumps ]; then
+          here=other
+        elif [ -d dumps ]; then
+          cd dumps || exit 42
           sha256sum -z </dev/null >/dev/null 2>&1 && find . -maxdepth 0 -printf '' && xargs -0 -r true </dev/null || exit 41
           here=yes
+        elif [ -e dumps ]; then
+          here=other
         else
-          here=no
+          here=absent
         fi
         """,
       script: """
@@ -41,7 +44,7 @@ extension Manifest {
           find . -mindepth 1 \\( -type d ! \\( -readable -executable \\) -printf 'd 0 0 %P\\0' -prune \\) \
         -o \\( ! -type d -printf '%y %s %T@ %P\\0' \\) || exit 43
         else
-          printf 'absent\\0'
+          printf '%s\\0' $here
         fi
         """)
     let answer = try await run(command, on: transport, directory: attemptDirectory, timeout: timeout)

@@ -44,6 +44,25 @@ extension ArtifactStore {
     }
   }
 
+  /// Whether the host of a gathered attempt need keep its dumps no more: they are here whole, were here until they were
+  /// pruned, or another attempt's have taken their place.
+  ///
+  /// - Parameter isShare: It is one host's part of a gang.
+  public func isDone(with attempt: String, isShare: Bool, sweep: String, run: String) throws(GatheringError) -> Bool {
+    let path =
+      if isShare {
+        "\(try attemptDirectory(sweep: sweep, run: run, attempt: attempt))/manifest.json"
+      } else {
+        try manifestPath(sweep: sweep, run: run)
+      }
+    guard try FileSystem.status(path) != nil else {
+      return try FileSystem.status("\(runDirectory(sweep: sweep, run: run))/\(Self.prunedManifest)") != nil
+    }
+    let manifest = try storedManifest(path, missing: "")
+    if let last = manifest.attempt?.id, last != attempt { return true }
+    return manifest.refused.isEmpty && manifest.entries.allSatisfy { byteCount(of: $0.sha256) == $0.byteCount }
+  }
+
   /// Removes an object that no run of the store links to; within `pruning`, so that none comes to name it meanwhile.
   ///
   /// - Returns: Whether it was removed. One that is linked meanwhile stays.

@@ -71,7 +71,8 @@ extension ArtifactStore {
   }
 
   /// Reads every file of a run again and names those that are missing, changed, or not in the manifest. An object whose
-  /// bytes are wrong is set aside, so that the next gather that needs its content fetches it.
+  /// bytes are wrong is set aside, so that the next gather that needs its content fetches it; a file that is not the
+  /// object any more, and wrong, becomes it again where that is whole.
   ///
   /// Files that share an object are read once.
   /// - Returns: Empty where all is well.
@@ -81,49 +82,13 @@ extension ArtifactStore {
     var damages: [StoreDamage] = []
     var hashes: [FileIdentity: String] = [:]
     for entry in manifest.entries {
-      func damage(_ kind: StoreDamage.Kind, _ why: String) {
-        damages.append(
-          StoreDamage(path: entry.storedPath, rank: entry.rank, kind: kind, message: "\(entry.storedPath): \(why)"))
-      }
       let path = "\(directory)/\(entry.storedPath)"
-      let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
-      guard descriptor >= 0 else {
-        if errno == ENOENT || errno == ENOTDIR {
-          damage(.missing, "missing in the store; it was gathered with \(entry.byteCount) bytes")
-        } else {
-          damage(.unreadable, "cannot be read: \(String(cString: strerror(errno)))")
-        }
-        continue
+      guard var damage = damage(at: path, of: entry, &hashes) else { continue }
+      if damage.kind == .changed, relink(path, to: entry, &hashes) {
+        guard let still = self.damage(at: path, of: entry, &hashes) else { continue }
+        damage = still
       }
-      defer { close(descriptor) }
-      var facts = stat()
-      guard fstat(descriptor, &facts) == 0, FileSystem.isRegular(facts) else {
-        damage(.changed, "is no longer a regular file")
-        continue
-      }
-      guard Int(facts.st_size) == entry.byteCount else {
-        damage(.changed, "has \(facts.st_size) bytes; it was gathered with \(entry.byteCount)")
-        continue
-      }
-      let identity = FileIdentity(device: facts.st_dev, inode: facts.st_ino)
-      do throws(GatheringError) {
-        let hash: String
-        if let known = hashes[identity] {
-          hash = known
-        } else {
-          hash = try SHA256Digest.hex(descriptor: descriptor, path: path)
-          hashes[identity] = hash
-        }
-        if hash != entry.sha256 {
-          let isAside = try setAside(entry.sha256, where: identity)
-          damage(
-            .changed,
-            "its bytes changed since it was gathered"
-              + (isAside ? "; the disk may be failing. Run the job again: its content is fetched anew then" : ""))
-        }
-      } catch {
-        damage(.unreadable, error.message)
-      }
+      damages.append(damage)
     }
     let known = Set(manifest.entries.map { Array($0.storedPath.utf8) })
     for path in try dumpFiles(in: directory) where !known.contains(Array(path.utf8)) {
@@ -134,11 +99,68 @@ extension ArtifactStore {
     return damages
   }
 
+  /// What is wrong with a run's file; an object whose bytes are wrong is set aside.
+  private func damage(
+    at path: String, of entry: ManifestEntry, _ hashes: inout [FileIdentity: String]
+  ) -> StoreDamage? {
+    func damage(_ kind: StoreDamage.Kind, _ why: String) -> StoreDamage {
+      StoreDamage(path: entry.storedPath, rank: entry.rank, kind: kind, message: "\(entry.storedPath): \(why)")
+    }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard descriptor >= 0 else {
+      return errno == ENOENT || errno == ENOTDIR
+        ? damage(.missing, "missing in the store; it was gathered with \(entry.byteCount) bytes")
+        : damage(.unreadable, "cannot be read: \(String(cString: strerror(errno)))")
+    }
+    defer { close(descriptor) }
+    var facts = stat()
+    guard fstat(descriptor, &facts) == 0, FileSystem.isRegular(facts) else {
+      return damage(.changed, "is no longer a regular file")
+    }
+    guard Int(facts.st_size) == entry.byteCount else {
+      return damage(.changed, "has \(facts.st_size) bytes; it was gathered with \(entry.byteCount)")
+    }
+    do throws(GatheringError) {
+      if try hash(of: descriptor, path, facts, &hashes) == entry.sha256 { return nil }
+      let isAside = try setAside(entry.sha256, where: FileIdentity(facts))
+      return damage(
+        .changed,
+        "its bytes changed since it was gathered"
+          + (isAside ? "; the disk may be failing. Run the job again: its content is fetched anew then" : ""))
+    } catch {
+      return damage(.unreadable, error.message)
+    }
+  }
+
+  /// Of files that are one, the bytes are read once.
+  private func hash(
+    of descriptor: Int32, _ path: String, _ facts: stat, _ hashes: inout [FileIdentity: String]
+  ) throws(GatheringError) -> String {
+    if let known = hashes[FileIdentity(facts)] { return known }
+    let hash = try SHA256Digest.hex(descriptor: descriptor, path: path)
+    hashes[FileIdentity(facts)] = hash
+    return hash
+  }
+
+  /// Makes a run's file its object again, where that was brought anew and its bytes are right.
+  /// - Returns: False where it is not; also in a store that is read-only.
+  private func relink(_ path: String, to entry: ManifestEntry, _ hashes: inout [FileIdentity: String]) -> Bool {
+    let object = objectPath(entry.sha256)
+    let descriptor = open(object, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW)
+    guard descriptor >= 0 else { return false }
+    defer { close(descriptor) }
+    var facts = stat()
+    guard fstat(descriptor, &facts) == 0, FileSystem.isRegular(facts), Int(facts.st_size) == entry.byteCount,
+      (try? hash(of: descriptor, object, facts, &hashes)) == entry.sha256
+    else { return false }
+    return (try? link(path, to: entry)) != nil
+  }
+
   /// - Returns: Whether the file is the object, which is set aside then.
   private func setAside(_ sha256: String, where file: FileIdentity) throws(GatheringError) -> Bool {
     let object = objectPath(sha256)
     guard let facts = try FileSystem.status(object),
-      FileIdentity(device: facts.st_dev, inode: facts.st_ino) == file
+      FileIdentity(facts) == file
     else { return false }
     // A store that is read-only is read all the same.
     return rename(object, asidePath(sha256)) == 0
@@ -162,14 +184,7 @@ extension ArtifactStore {
     }
     try removeStrangers(in: directory, keeping: manifest.entries)
 
-    var touched: Set<String> = [directory]
-    for entry in manifest.entries {
-      let path = "\(directory)/\(entry.storedPath)"
-      guard let parent = FileSystem.parent(of: path) else { continue }
-      if touched.insert(parent).inserted { try FileSystem.makeDirectory(parent, below: directory) }
-      try link(path, to: entry, depth: entry.storedPath.utf8.count { $0 == UInt8(ascii: "/") } + 3)
-    }
-    for path in touched { try FileSystem.syncDirectory(path) }
+    for path in try link(manifest.entries, in: directory) { try FileSystem.syncDirectory(path) }
 
     if let attempt = manifest.attempt {
       let path = try attemptDirectory(sweep: sweep, run: run, attempt: attempt.id)
@@ -193,19 +208,56 @@ extension ArtifactStore {
     "\(try runDirectory(sweep: sweep, run: run))/manifest.json"
   }
 
-  /// Makes `path` the entry's object, replacing what stands there.
-  private func link(_ path: String, to entry: ManifestEntry, depth: Int) throws(GatheringError) {
+  /// Makes the files of a run their objects.
+  /// - Returns: The directories in which something was made.
+  private func link(_ entries: [ManifestEntry], in directory: String) throws(GatheringError) -> Set<String> {
+    let objects = try FileSystem.openDirectory(objectsPath)
+    defer { close(objects) }
+    var touched: Set<String> = [directory]
+    var place: (path: String, descriptor: Int32)?
+    defer { if let place { close(place.descriptor) } }
+    for entry in entries {
+      let path = "\(directory)/\(entry.storedPath)"
+      guard let parent = FileSystem.parent(of: path) else { continue }
+      if place?.path != parent {
+        if touched.insert(parent).inserted { try FileSystem.makeDirectory(parent, below: directory) }
+        if let place { close(place.descriptor) }
+        place = nil
+        place = (parent, try FileSystem.openDirectory(parent))
+      }
+      // Mostly nothing stands there. From the directories themselves: to walk down to them costs more than the link.
+      let name = String(decoding: path.utf8.dropFirst(parent.utf8.count + 1), as: UTF8.self)
+      var facts = stat()
+      if let place, linkat(objects, entry.sha256, place.descriptor, name, 0) == 0,
+        fstatat(place.descriptor, name, &facts, AT_SYMLINK_NOFOLLOW) == 0, FileSystem.isRegular(facts),
+        Int(facts.st_size) == entry.byteCount
+      {
+        continue
+      }
+      try link(path, to: entry)
+    }
+    return touched
+  }
+
+  /// Makes a run's file at `path` the entry's object, replacing what stands there.
+  func link(_ path: String, to entry: ManifestEntry) throws(GatheringError) {
     let object = objectPath(entry.sha256)
     // Mostly nothing stands there: the link comes first and is looked at afterwards, one look instead of two.
     if try hardLink(object, path), try holds(path, entry) { return }
     guard try holds(object, entry), let target = try FileSystem.status(object) else { throw Self.vanished(object) }
-    if let present = try FileSystem.status(path) {
-      if present.st_ino == target.st_ino, present.st_dev == target.st_dev { return }
-      if unlink(path) != 0 { throw FileSystem.failure("replace", path) }
-      if try hardLink(object, path) { return }
+    if let present = try FileSystem.status(path), FileIdentity(present) == FileIdentity(target) { return }
+    // Whoever reads meanwhile finds the one or the other, and whoever is killed leaves one of them.
+    let aside = "\(incomingPath)/link-\(UInt64.random(in: .min ... .max))"
+    if try !hardLink(object, aside) {
+      let depth = entry.storedPath.utf8.count { $0 == UInt8(ascii: "/") } + 3
+      let relative = String(repeating: "../", count: depth) + "objects/\(entry.sha256)"
+      if symlink(relative, aside) != 0 { throw FileSystem.failure("link to \(object)", aside) }
     }
-    let relative = String(repeating: "../", count: depth) + "objects/\(entry.sha256)"
-    if symlink(relative, path) != 0 { throw FileSystem.failure("link to \(object)", path) }
+    if rename(aside, path) != 0 {
+      let failure = FileSystem.failure("replace", path)
+      unlink(aside)
+      throw failure
+    }
   }
 
   private static func vanished(_ object: String) -> GatheringError {
@@ -286,6 +338,11 @@ extension ArtifactStore {
 private struct FileIdentity: Hashable {
   var device: UInt
   var inode: UInt
+
+  init(_ facts: stat) {
+    device = facts.st_dev
+    inode = facts.st_ino
+  }
 }
 
 /// `manifest.json`.

@@ -13,6 +13,9 @@ struct Transfer {
   private(set) var bytesTransferred = 0
   /// The contents that the store lacked, with their sizes.
   private var needed: [String: Int] = [:]
+  /// Bytes of the contents that were looked up in the store, -1 where it lacks one: each is asked for once, and anew
+  /// after a fault.
+  private var held: [String: Int] = [:]
   /// Failures since the last progress.
   private var failures = 0
   /// Parts whose leftover from an earlier transfer turned out wrong.
@@ -45,6 +48,7 @@ struct Transfer {
       } catch {
         tries += 1
         guard error.code == .objectGone, tries < 3 else { throw error }
+        held = [:]
       }
       manifest = try await fetchAll()
       manifest.attempt = fetched.attempt
@@ -252,6 +256,16 @@ struct Transfer {
   private mutating func fetch(
     _ batch: [WantedFile], hashes: HostHashes? = nil
   ) async throws(GatheringError) -> Outcome {
+    let outcome = try await stream(batch, hashes: hashes)
+    if case .complete = outcome {
+      for file in batch { if let sha256 = file.sha256 { held[sha256] = file.byteCount } }
+    } else {
+      held = [:]
+    }
+    return outcome
+  }
+
+  private mutating func stream(_ batch: [WantedFile], hashes: HostHashes?) async throws(GatheringError) -> Outcome {
     guard let first = batch.first else { return .complete }
     var part: PartFile?
     if batch.count == 1, PartFile.leftover(of: first.part, in: store) > 0 {
@@ -384,11 +398,15 @@ struct Transfer {
   }
 
   /// One entry for each content that the store lacks, in their order.
-  private func missing(of entries: [ManifestEntry]) -> [ManifestEntry] {
+  private mutating func missing(of entries: [ManifestEntry]) -> [ManifestEntry] {
     var seen: Set<String> = []
-    return entries.filter {
-      seen.insert($0.sha256).inserted && store.byteCount(of: $0.sha256) != $0.byteCount
+    var missing: [ManifestEntry] = []
+    for entry in entries where seen.insert(entry.sha256).inserted {
+      let byteCount = held[entry.sha256] ?? store.byteCount(of: entry.sha256) ?? -1
+      held[entry.sha256] = byteCount
+      if byteCount != entry.byteCount { missing.append(entry) }
     }
+    return missing
   }
 
   /// The files of the next stream, the first of the missing: one with a leftover alone, else as many as make a list of paths that any pipe takes.

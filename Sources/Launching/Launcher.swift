@@ -190,8 +190,16 @@ public struct HostFacts: Sendable, Hashable, Codable {
     "its systemd ends processes with their login, and so every run (KillUserProcesses); as root, set "
       + "KillExcludeUsers=root \(user) in /etc/systemd/logind.conf and restart systemd-logind"
   }
-  /// Host clock minus ours, seconds.
+  /// Host clock minus ours, seconds: by as much as it is off for certain.
   public var clockOffset: Double
+
+  /// - Parameters:
+  ///   - clock: Of the host, seconds since 1970, read at an unknown moment between two of ours: the login before it may
+  ///     have taken seconds.
+  static func clockOffset(_ clock: Double, between before: Double, and after: Double) -> Double {
+    min(max(0, clock - after), clock - before)
+  }
+
   /// Seconds by which a clock may be off before a person is told.
   public static let toleratedClockOffset = 2.0
   /// `uname -sr`, and so on.

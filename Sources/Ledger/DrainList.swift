@@ -47,7 +47,8 @@ public struct DrainList: Sendable {
     let path = try path(host)
     do {
       try SweepLedger.makeDirectory((directory as NSString).deletingLastPathComponent)
-      try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+      try FileManager.default.createDirectory(
+        atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
       try JSONEncoder().encode(Entry(since: now, why: why)).write(to: URL(fileURLWithPath: path), options: .atomic)
     } catch {
       throw LedgerError(code: .unusable, message: "Cannot write \(path): \(error.localizedDescription).")

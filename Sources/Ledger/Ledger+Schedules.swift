@@ -128,24 +128,36 @@ extension SweepLedger {
   }
 
   /// Sets schedules back to now that are decided or alarmed more than a day ahead of it: by a clock that was wrong.
-  /// - Returns: Their names.
-  public func bringBack(schedulesAheadOf now: Double) throws -> [String] {
+  /// - Returns: As they were.
+  public func bringBack(schedulesAheadOf now: Double) throws -> [ScheduleRecord] {
     let ahead = try read {
-      try String.fetchAll(
-        $0, sql: "SELECT name FROM schedule WHERE max(decided_through, alarmed_through) > ? ORDER BY name",
+      try ScheduleRecord.fetchAll(
+        $0, sql: "SELECT * FROM schedule WHERE max(decided_through, alarmed_through) > ? ORDER BY name",
         arguments: [now + 86_400])
     }
     guard !ahead.isEmpty else { return [] }
     try write(events: []) { database in
-      for name in ahead {
+      for schedule in ahead {
         try database.execute(
           sql: """
             UPDATE schedule SET decided_through = min(decided_through, :now),
               alarmed_through = min(alarmed_through, :now) WHERE name = :name
-            """, arguments: ["now": now, "name": name])
+            """, arguments: ["now": now, "name": schedule.name])
       }
     }
     return ahead
+  }
+
+  /// Takes a setting back to now back: the clock that was wrong is the one by which it was done.
+  /// - Parameter schedule: As it was before.
+  public func takeBack(_ schedule: ScheduleRecord) throws {
+    try write(events: []) {
+      try $0.execute(
+        sql: """
+          UPDATE schedule SET decided_through = max(decided_through, ?), alarmed_through = max(alarmed_through, ?)
+          WHERE name = ?
+          """, arguments: [schedule.decidedThrough, schedule.alarmedThrough, schedule.name])
+    }
   }
 
   /// Its times go with it; its sweeps stay.

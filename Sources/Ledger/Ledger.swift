@@ -14,13 +14,15 @@ public struct SweepLedger: Sendable {
 
   /// Opens `<store>/rollcall.db`, making and migrating it if need be.
   /// - Parameter usingReserve: Where the disk is full, the store's reserve is used up for it.
-  /// - Throws: `LedgerError` where the directory cannot be made or the file is no database of ours.
+  /// - Throws: `LedgerError` where the directory cannot be made, the file is no database of ours, or it is gone and what it
+  ///   told of is there.
   public init(store: String, usingReserve: Bool = false) throws(LedgerError) {
     do {
       try Self.makeDirectory(store)
     } catch {
       throw LedgerError(code: .unusable, message: "Cannot make the store \(store): \(Self.reason(error)).")
     }
+    try Self.checkDatabase(of: store)
     reserve = StoreReserve(store: store)
     do {
       pool = try Self.openPool(store)
@@ -29,6 +31,20 @@ public struct SweepLedger: Sendable {
       pool = try Self.openPool(store)
     }
     reserve.keep()
+  }
+
+  /// A new database in the place of one that was lost would say that nothing ever ran.
+  private static func checkDatabase(of store: String) throws(LedgerError) {
+    var facts = stat()
+    let isThere = ["/rollcall.db", "/rollcall.db-wal"].contains { stat(store + $0, &facts) == 0 && facts.st_size > 0 }
+    guard !isThere,
+      let sweeps = try? FileManager.default.contentsOfDirectory(atPath: store + "/sweeps"), !sweeps.isEmpty
+    else { return }
+    throw LedgerError(
+      code: .damaged,
+      message: "The store \(store) holds the files of \(sweeps.count) sweep\(sweeps.count == 1 ? "" : "s"), and its "
+        + "database, rollcall.db, is gone or empty. Put it back, restore the store from a backup, or use another store "
+        + "with --store.")
   }
 
   private static func openPool(_ store: String) throws(LedgerError) -> DatabasePool {
@@ -335,6 +351,25 @@ public struct SweepLedger: Sendable {
     if let error = error as? LedgerError { return error }
     guard let error = error as? DatabaseError else {
       return LedgerError(code: .unusable, message: "The store \(place) cannot be used: \(error).")
+    }
+    var facts = statvfs()
+    if statvfs(place, &facts) == 0, facts.f_flag & UInt(ST_RDONLY) != 0 {
+      return LedgerError(
+        code: .unusable,
+        message: "The store \(place) is on a read-only file system, and even to look at it its database is written to; "
+          + "copy the store to where it can be written, and name that with --store.")
+    }
+    if error.resultCode == .SQLITE_READONLY || error.resultCode == .SQLITE_CANTOPEN,
+      let closed = ([place, place + "/rollcall.db"] as [String]).first(where: {
+        access($0, F_OK) == 0 && access($0, W_OK) != 0
+      })
+    {
+      return LedgerError(
+        code: .unusable,
+        message:
+          "The store \(place) cannot be used: \(closed) may not be written to by this user, and even to look at a "
+          + "store its database is written to; have it opened to you, or copy the store and name the copy with --store."
+      )
     }
     let text = error.message ?? "\(error.resultCode)"
     return switch error.resultCode {

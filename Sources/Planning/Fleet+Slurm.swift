@@ -71,7 +71,7 @@ extension FleetKeys {
       poll: fields(poll, &reading) ?? Fleet.Host.Slurm.defaultPoll, scratch: nodeDirectory(fields, &reading),
       arrays: fields(arrays, &reading), arrayThrottle: fields(arrayThrottle, &reading))
     let labels = fields(self.labels, &reading) ?? [:]
-    let env = fields(self.env, &reading) ?? [:]
+    let env = HostKeys.environment(fields, self.env, &reading)
     let workdir = HostKeys.directory(fields, self.workdir, &reading) ?? Fleet.Host.defaultWorkdir
     let exclusive = fields(self.exclusive, &reading) ?? false
     let sshConfig = fields(self.sshConfig, &reading)
@@ -85,7 +85,7 @@ extension FleetKeys {
       hosts: [
         Fleet.Host(
           name: name, address: submit == "local" ? .local : .ssh(submit), gpus: .count(0), cpuSlots: slurm.maxJobs,
-          labels: labels.mapValues(\.description), env: env.mapValues(\.environmentText), workdir: workdir,
+          labels: labels.mapValues(\.description), env: env, workdir: workdir,
           isExclusive: exclusive, slurm: slurm)
       ], sshConfig: sshConfig)
   }

@@ -73,7 +73,7 @@ struct FleetKeys: KeyTable {
     "For slurm: seconds between two looks at the queue right after something happened; default 5.")
   let labels = Key("labels", .dictionary(of: .axisValue), "For slurm: what `run.hosts` selects by.")
   let env = Key(
-    "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
+    "env", .dictionary(of: .variable, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
     "For slurm: environment variables of every run; the job's own win.")
   let workdir = Key(
     "workdir", .text,
@@ -136,7 +136,7 @@ struct HostKeys: KeyTable {
   let cpuSlots = Key("cpu_slots", .integer(0...4_096), "Runs without GPU at a time; default 1.")
   let labels = Key("labels", .dictionary(of: .axisValue), "What `run.hosts` selects by.")
   let env = Key(
-    "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
+    "env", .dictionary(of: .variable, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.checkSyntax),
     "Environment variables of every run on this host; the job's own win.")
   let workdir = Key("workdir", .text, "Where attempts live; default ~/.rollcall.")
   let leaseDir = Key(
@@ -160,7 +160,7 @@ struct HostKeys: KeyTable {
       let gpus = fields(keys.gpus, &reading) ?? .auto
       let cpuSlots = fields(keys.cpuSlots, &reading) ?? 1
       let labels = fields(keys.labels, &reading) ?? [:]
-      let env = fields(keys.env, &reading) ?? [:]
+      let env = environment(fields, keys.env, &reading)
       let workdir = directory(fields, keys.workdir, &reading) ?? Fleet.Host.defaultWorkdir
       let leaseDir = directory(fields, keys.leaseDir, &reading) ?? Fleet.Host.defaultLeaseDir
       let exclusive = fields(keys.exclusive, &reading) ?? false
@@ -184,7 +184,7 @@ struct HostKeys: KeyTable {
       guard let name else { return nil }
       return Fleet.Host(
         name: name, address: address, gpus: gpus, cpuSlots: cpuSlots, labels: labels.mapValues(\.description),
-        env: env.mapValues(\.environmentText), workdir: workdir, leaseDir: leaseDir,
+        env: env, workdir: workdir, leaseDir: leaseDir,
         isExclusive: exclusive, networkAddress: networkAddress)
     }
   }
@@ -196,6 +196,15 @@ struct HostKeys: KeyTable {
           && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil
             || ".-:_%".unicodeScalars.contains(scalar))
       }
+  }
+
+  static func environment(
+    _ fields: Fields, _ key: Key<OrderedDictionary<String, AxisValue>>, _ reading: inout Reading
+  ) -> OrderedDictionary<String, String> {
+    let values = (fields(key, &reading) ?? [:]).mapValues(\.environmentText)
+    reading.checkSize(
+      of: values.values, limit: RunSpec.longestHostTexts, "the values of `\(key.name)`", fields.place(key))
+    return values
   }
 
   static func directory(_ fields: Fields, _ key: Key<String>, _ reading: inout Reading) -> String? {

@@ -71,8 +71,16 @@ public struct Cell: Sendable, Hashable, Codable {
   public var worldSize: Int { worldSizeAxis(values) }
 }
 
+/// The axis of the ranks, and the numbers it takes: each rank is looked for in the dumps.
+enum WorldSizeAxis {
+  static let name = "world_size"
+  static let range = 1...65_536
+}
+
 func worldSizeAxis(_ values: OrderedDictionary<String, AxisValue>) -> Int {
-  if case .int(let size) = values["world_size"] { size } else { 1 }
+  guard case .int(let size) = values[WorldSizeAxis.name] else { return 1 }
+  // Plans of older releases hold any number.
+  return min(max(size, WorldSizeAxis.range.lowerBound), WorldSizeAxis.range.upperBound)
 }
 
 /// How one cell's runs are started.

@@ -1,4 +1,5 @@
 import Comparison
+import Diagnosis
 import OrderedCollections
 import Planning
 
@@ -7,7 +8,8 @@ import Planning
 ///
 /// Wrong from the first value above the reference on is a structural sharding bug; wrong only from a later one is an
 /// assumption about divisibility, of head counts for instance. Where values between were not run, or the reference is no
-/// cell of the job, that cannot be told, and is said.
+/// cell of the job, that cannot be told, and is said. A cause that the dumps name for sure goes before what the rung
+/// alone suggests.
 public struct Ladder: Playbook {
   private let subject: Subject
   private let axis: String
@@ -92,7 +94,7 @@ public struct Ladder: Playbook {
       refuted.append("No other all-reduce strategy was tried: the job names none in playbook.ladder.strategies.")
     }
     let outcome = steps[index].outcome
-    let end = end(index)
+    let end = outcome.findings.first.flatMap { named($0, index) } ?? end(index)
     return .conclude(
       Conclusion(
         verdict: .fail, kind: end.kind, summary: end.summary, subject: name,
@@ -101,6 +103,45 @@ public struct Ladder: Playbook {
   }
 
   static let worldSize = "world_size"
+
+  /// Causes that a cut over more ranks brings.
+  private static let structural: Set<String> = [
+    "missing-reduce", "double-reduce", "average-reduce", "branch-repeated", "branch-missing-reduce",
+    "residual-repeated", "bias-repeated", "rank-absent", "duplicate-shard", "fused-shard-layout", "head-map",
+    "rank-order", "shard-local-statistics", "replica-divergence",
+  ]
+
+  /// The end where the dumps name the cause, which the rung alone would only suggest: of the same kind, which says at
+  /// which values it is wrong. nil where they leave it open, or where it is what the rung suggests.
+  private func named(
+    _ finding: Finding, _ index: Int
+  ) -> (kind: String, summary: String, next: String, keepsNext: Bool)? {
+    guard finding.confidence != .possible else { return nil }
+    let suggested = end(index)
+    let name = "\(axis)=\(rungs[index])"
+    let place = finding.stage.map { stage in finding.layer.map { " in layer \($0) \(stage)" } ?? " in \(stage)" } ?? ""
+    let cause = "the dumps name \(finding.cause)\(place)"
+    switch suggested.kind {
+    case "divisibility" where finding.cause != "divisibility":
+      let right = Array(rungs[..<index])
+      return (
+        suggested.kind,
+        "\(names(right)) \(right.count > 1 ? "are" : "is") right and \(name) is the first that is wrong: \(cause).",
+        finding.next, false
+      )
+    case "structural" where !Self.structural.contains(finding.cause):
+      return (
+        suggested.kind, "Wrong from \(name) on, the first value above the reference: \(cause).", finding.next, false
+      )
+    case "sharding":
+      return (
+        suggested.kind,
+        "\(axis)=\(subject.reference?[axis]?.description ?? "") is right and \(name) is wrong, with nothing between them "
+          + "run: \(cause).", finding.next, false
+      )
+    default: return nil
+    }
+  }
 
   /// What it means that this value is the first that is wrong.
   private func end(_ index: Int) -> (kind: String, summary: String, next: String, keepsNext: Bool) {

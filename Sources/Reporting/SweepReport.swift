@@ -46,6 +46,8 @@ public struct SweepReport: Sendable, Hashable {
     public var repetition: Int
     public var state: String
     public var attempts: [Attempt]
+    /// The id of the attempt that its end is told of, where that is one of several hosts' together; nil: the last.
+    public var cause: String?
     /// Files and bytes gathered.
     public var fileCount: Int
     public var byteCount: Int
@@ -53,13 +55,14 @@ public struct SweepReport: Sendable, Hashable {
     public var missing: [String]
 
     public init(
-      id: String, repetition: Int, state: String, attempts: [Attempt], fileCount: Int, byteCount: Int,
-      missing: [String]
+      id: String, repetition: Int, state: String, attempts: [Attempt], cause: String? = nil, fileCount: Int,
+      byteCount: Int, missing: [String]
     ) {
       self.id = id
       self.repetition = repetition
       self.state = state
       self.attempts = attempts
+      self.cause = cause
       self.fileCount = fileCount
       self.byteCount = byteCount
       self.missing = missing

@@ -22,6 +22,8 @@ public enum AttemptEnding: Sendable, Hashable, Codable {
   case gpuBusy
   /// The launch script could not be put in place or started.
   case launchFailed
+  /// Its files still change after its end: it left something behind that writes them.
+  case stillWritten
 }
 
 /// What follows the end of an attempt: only failures of the infrastructure are tried again, since a second try of a
@@ -57,6 +59,8 @@ public struct RetryPolicy: Sendable, Hashable {
     case .timedOut: .end(.timedOut)
     case .stalled: .end(.stalled)
     case .cancelled: .end(.cancelled)
+    // Run again, it would leave the same behind.
+    case .stillWritten: .end(.lost)
     case .gpuBusy, .noRoom: .retry(after: delay(uncharged), isCharged: false)
     case .lost, .unreachable, .noSpace, .launchFailed:
       charged < retries ? .retry(after: delay(charged), isCharged: true) : .end(.lost)
@@ -75,7 +79,7 @@ extension AttemptEnding {
   public var isInfrastructure: Bool {
     switch self {
     case .lost, .unreachable, .noSpace, .noRoom, .gpuBusy, .launchFailed: true
-    case .exited, .signalled, .timedOut, .stalled, .cancelled: false
+    case .exited, .signalled, .timedOut, .stalled, .cancelled, .stillWritten: false
     }
   }
 }

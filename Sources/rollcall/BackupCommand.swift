@@ -9,9 +9,9 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
     commandName: "backup",
     abstract: "Copy the store while it is in use, and check the copy.",
     discussion: """
-      The database is copied as of one moment; then all gathered files, each of which is read again and held against \
-      its SHA-256. Files that are damaged in the store are named and left out, and the command ends with 65; the rest \
-      can be restored.
+      The database is copied as of one moment; then all gathered files and those of the jobs, each of which is read \
+      again and held against its SHA-256. Gathered files that are damaged in the store are named and left out, jobs' \
+      files are named, and the command ends with 65; the rest can be restored.
 
       Example: rollcall backup -o /backup/rollcall-2026-05-01
       """)
@@ -27,6 +27,9 @@ struct BackupCommand: AsyncParsableCommand, HasJSONOutput {
   var wantsJSON: Bool { store.json }
 
   func run() async throws {
+    guard FileManager.default.fileExists(atPath: store.directory) else {
+      throw UsageError(message: "There is no store at \(store.directory); name it with --store.")
+    }
     let (ledger, artifacts) = try store.open()
     let copy = try StoreCopy(from: store.directory, to: output)
     try await copy.make { staging in
@@ -86,21 +89,33 @@ private final class StoreCopy {
   init(from source: String, to target: String) throws {
     self.source = source
     self.target = URL(fileURLWithPath: target).standardizedFileURL.path
-    let files = (try? FileManager.default.contentsOfDirectory(atPath: self.target)) ?? []
-    guard files.isEmpty else {
-      throw UsageError(message: "\(self.target) is there already and not empty; name another directory.")
+    // A file's name is taken, too, and what a link leads to is somebody's.
+    guard try Self.isFree(self.target) else {
+      throw UsageError(message: "\(self.target) is there already and no empty directory; name another.")
+    }
+  }
+
+  private static func isFree(_ path: String) throws -> Bool {
+    var facts = stat()
+    guard lstat(path, &facts) == 0 else { return true }
+    guard facts.st_mode & S_IFMT == S_IFDIR else { return false }
+    do {
+      return try FileManager.default.contentsOfDirectory(atPath: path).isEmpty
+    } catch let error as CocoaError {
+      throw OutputError(message: "Cannot write \(path): \(error.localizedDescription)")
     }
   }
 
   /// - Parameter fill: Fills the directory that is renamed at the end, and gives what it holds.
   func make(_ fill: (_ staging: String) async throws -> StoreCheck?) async throws {
-    let staging = target + ".part"
+    let staging = target + ".rollcall-part"
     try? FileManager.default.removeItem(atPath: staging)
     do {
       try FileManager.default.createDirectory(
         atPath: staging, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
       check = try await fill(staging)
-      try? FileManager.default.removeItem(atPath: target)
+      // Fails where somebody has put something there meanwhile, and so does the move then.
+      rmdir(target)
       try FileManager.default.moveItem(atPath: staging, toPath: target)
     } catch {
       try? FileManager.default.removeItem(atPath: staging)
@@ -145,7 +160,8 @@ private final class StoreCopy {
   /// - Throws: `ExitCode` where the copy lacks files.
   func report(_ what: String, json: Bool) throws {
     let fresh = check?.damages ?? []
-    let damages = fresh + (check?.known ?? [])
+    let dumps = fresh + (check?.known ?? [])
+    let damages = dumps + (check?.jobFiles ?? [])
     let objects = (check?.objects ?? 0) - fresh.count { $0.path.hasPrefix("objects/") }
     if json {
       Console.print(
@@ -157,9 +173,13 @@ private final class StoreCopy {
     guard !damages.isEmpty else { return }
     for damage in damages.prefix(20) { Console.error("rollcall: \(damage.message)") }
     let others = damages.count > 20 ? "\(damages.count - 20) more are damaged. " : ""
-    Console.error(
-      "rollcall: \(others)The copy lacks these files and holds all others. The disk may be failing; run the job again "
-        + "and its dumps are gathered anew, or prune the sweep.")
+    Console.error("rollcall: \(others)The copy holds all others. The disk may be failing.")
+    if !dumps.isEmpty {
+      Console.error("rollcall: Run the job again and its dumps are gathered anew, or prune the sweep.")
+    }
+    if check?.jobFiles.isEmpty == false {
+      Console.error("rollcall: A sweep whose job's files are damaged starts no more runs; begin a new one.")
+    }
     throw ExitCode(Failure.unreadableInput)
   }
 }

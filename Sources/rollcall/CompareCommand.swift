@@ -32,6 +32,14 @@ struct ComparisonOptions: ParsableArguments {
   @Flag(name: .long, help: "Print one JSON document on standard output.")
   var json = false
 
+  func validate() throws {
+    guard let pattern else {
+      guard layout != .custom else { throw ValidationError("--layout custom needs a --pattern.") }
+      return
+    }
+    if let why = CustomPattern.refusal(of: pattern) { throw ValidationError("--pattern '\(pattern)' \(why).") }
+  }
+
   /// As asked for, else as the names of the files say.
   func layout(of directory: String) throws -> DumpLayout {
     try layout ?? (pattern == nil ? DumpSetLoader.detectLayout(directory: directory) : .custom)
@@ -56,8 +64,8 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
     discussion: """
       Ranks are put together as the shapes and the data say; what was not compared is listed.
 
-      With --save-measures the measures are kept, and with --measures another --noise judges them again without a
-      look at the tensors; where files, calls or world sizes changed it measures again and says so. For runs in a
+      With --save-measures the measures are kept, and with --measures another --noise judges them again without a \
+      look at the tensors; where files, calls or world sizes changed it measures again and says so. For runs in a \
       store this is done without being asked for.
 
       Example: rollcall compare dumps/tp1 dumps/tp8
@@ -146,6 +154,7 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   func run() async throws {
+    let kept = try saveMeasures.map { try Console.replaceable($0, "--save-measures") }
     let rules = try NamesArgument.rules(names)
     let floors = try KnownGood.floors(knownGood)
     let policy = knownGood.isEmpty ? noise.policy : .measured(floors)
@@ -156,9 +165,22 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
       target: ComparisonSide(set: right.emptySet, worldSize: targetWorldSize ?? right.worldSize),
       selection: options.select, rule: options.rule, slots: slots, policy: policy, names: rules)
     if proposeNames { try await propose(request, left, right) }
-    var report = try await ProgressBar.during("comparing") { try await compare(request, left, right, progress: $0) }
+    var report = try await ProgressBar.during("comparing") {
+      try await compare(request, left, right, to: kept, progress: $0)
+    }
     report.notes += floors.notes
+    if isOneDirectory {
+      report.verdict = Verdict.combined([report.verdict, .inconclusive])
+      report.notes.insert("not a PASS: both sides are the same directory", at: 0)
+    }
     try options.show(report, explains: explain)
+  }
+
+  /// By whatever path: then nothing was compared with anything else.
+  private var isOneDirectory: Bool {
+    var (left, right) = (stat(), stat())
+    return stat(reference, &left) == 0 && stat(target, &right) == 0 && left.st_dev == right.st_dev
+      && left.st_ino == right.st_ino
   }
 
   private func propose(_ request: ComparisonRequest, _ left: DumpSource, _ right: DumpSource) async throws -> Never {
@@ -171,10 +193,11 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   private func compare(
-    _ request: ComparisonRequest, _ left: DumpSource, _ right: DumpSource, progress: @escaping MeasuringProgress
+    _ request: ComparisonRequest, _ left: DumpSource, _ right: DumpSource, to kept: String?,
+    progress: @escaping MeasuringProgress
   ) async throws -> ComparisonReport {
     let now = Date().timeIntervalSince1970
-    if measures == nil, saveMeasures == nil, MeasureArchive.path(of: reference) != nil,
+    if measures == nil, kept == nil, MeasureArchive.path(of: reference) != nil,
       let directory = MeasureArchive.path(of: target)
     {
       // The archive of the store; a store that cannot be written is no fault of the comparison.
@@ -188,7 +211,7 @@ struct CompareCommand: AsyncParsableCommand, HasJSONOutput {
       throw InputError(message: "\(measures): there is no such file of measures; write one with --save-measures")
     }
     var (report, origin, unsaved) = try await MeasureArchive.report(
-      request, reference: left, target: right, from: measures, to: saveMeasures, now: now, progress: progress)
+      request, reference: left, target: right, from: measures, to: kept, now: now, progress: progress)
     if let unsaved { throw unsaved }
     if let note = origin.note { report.notes.append(note) }
     return report

@@ -82,7 +82,11 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
     switch run.state {
     case .queued: return "waits"
     case .launching: return "is being launched:\(place)\(why)"
-    case .running: return "runs:\(place)"
+    case .running:
+      guard let attempt, attempt.unheard > 0 else { return "runs:\(place)" }
+      return "ran when its host was last heard of:\(place); it is unreachable for "
+        + "\(StatusTable.duration(attempt.unheard)) or more, and asked again and again (lost_after says for how "
+        + "long)" + (attempt.why.map { ": " + shown($0) } ?? "")
     case .gathering: return "has ended; its files are being fetched:\(place)"
     case .succeeded, .failed, .timedOut, .stalled, .cancelled, .lost: return "\(run.state.rawValue)\(why)"
     }
@@ -99,7 +103,7 @@ struct ExplainCommand: AsyncParsableCommand, HasJSONOutput {
       let place = names.joined(separator: ", ")
       let answer =
         StoreLock.driven(store: store).contains(record.id)
-        ? "may start now on \(place); if it was tried there before, it waits for its next try"
+        ? "may start now on \(place)" + (run.why.map { ", or waits for its next try: \(shown($0))" } ?? "")
         : "could start on \(place), but nobody drives its sweep: rollcall resume \(record.id)"
       return (answer, hosts)
     case .impossible(_, let reason): return ("cannot run: \(reason)", hosts)

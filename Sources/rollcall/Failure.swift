@@ -21,18 +21,31 @@ enum Failure {
   static let detached: Int32 = 130
 
   static func exit(_ error: any Error, command: (any ParsableCommand.Type), json: Bool) -> Never {
-    if let code = error as? ExitCode { Foundation.exit(code.rawValue) }
-    // ArgumentParser's own: help and validation. It calls all others a failure.
-    if command.exitCode(for: error) != .failure { command.exit(withError: error) }
-    let (code, status, message) = describe(error)
-    if json {
-      let document = ["error": ["code": code, "message": message]]
-      if let data = try? JSONSerialization.data(withJSONObject: document, options: [.sortedKeys]) {
-        print(String(decoding: data, as: UTF8.self))
-      }
+    var error = error
+    if let code = error as? ExitCode {
+      // An answer that nobody got is none.
+      guard let failure = Console.outputFailure else { Foundation.exit(code.rawValue) }
+      error = failure
     }
+    // ArgumentParser's own: help and validation. It calls all others a failure.
+    if command.exitCode(for: error) != .failure { exitOfParser(error, command: command, json: json) }
+    let (code, status, message) = describe(error)
+    if json { printDocument(code, message) }
     Console.error("rollcall: \(message)")
     Foundation.exit(status)
+  }
+
+  /// Help, which is none, and what is wrong with the command line.
+  static func exitOfParser(_ error: any Error, command: (any ParsableCommand.Type), json: Bool) -> Never {
+    if json, !command.exitCode(for: error).isSuccess { printDocument("usage", command.message(for: error)) }
+    command.exit(withError: error)
+  }
+
+  private static func printDocument(_ code: String, _ message: String) {
+    let document = ["error": ["code": code, "message": message]]
+    if let data = try? JSONSerialization.data(withJSONObject: document, options: [.sortedKeys]) {
+      Console.print(String(decoding: data, as: UTF8.self))
+    }
   }
 
   static func describe(_ error: any Error) -> (code: String, status: Int32, message: String) {

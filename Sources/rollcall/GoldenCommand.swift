@@ -35,6 +35,10 @@ struct GoldenCommand: ParsableCommand {
 
     var wantsJSON: Bool { store.json }
 
+    func validate() throws {
+      guard why.contains(where: { !$0.isWhitespace }) else { throw ValidationError("--why must say something.") }
+    }
+
     func run() throws {
       let ledger = try SweepLedger(store: store.directory)
       let record = try ledger.sweep(named: sweep)

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Dumps
 import Foundation
+import Reporting
 
 /// `rollcall inspect PATH`: what stands in a dump file, or in all files of a directory.
 struct InspectCommand: AsyncParsableCommand, HasJSONOutput {
@@ -37,7 +38,7 @@ struct InspectCommand: AsyncParsableCommand, HasJSONOutput {
     } else {
       listing = DumpListing(path: path, files: [try file(path, called: path)], unreadable: [], others: [])
     }
-    Console.print(json ? try JSONText.of(listing) : listing.text)
+    Console.print(json ? try JSONText.of(listing) : Plain.block(listing.text))
     let damage = listing.damage
     guard damage.isEmpty else {
       for line in damage { Console.error("rollcall: \(line)") }

@@ -14,7 +14,7 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
     abstract: "Print what runs have printed: from the store once it is gathered, from their hosts before.",
     discussion: """
       One run and one stream are printed as they are. Several runs, or both streams, are printed line by line, each \
-      line with the run and the stream that it comes from.
+      line with the run and the stream that it comes from. Of a log that is gathered the store has the last 4 MiB.
 
       Examples: rollcall logs world_size=8 --follow
                 rollcall logs --both --follow
@@ -54,6 +54,8 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
       var run: String
       var stream: String
       var text: String
+      /// The store kept the last part of it alone.
+      var truncated: Bool
     }
 
     var schema = "rollcall.logs/1"
@@ -85,6 +87,7 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
     var ended: Set<Int> = []
     var troubles: [String: String] = [:]
     while ended.count < followers.count {
+      try Console.checkOutput()
       var isQuiet = true
       // Asked before reading: what is written in between comes with the next round.
       let states = Dictionary(try ledger.runs(of: record.id).map { ($0.name, $0.state) }) { $1 }
@@ -109,6 +112,11 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
         case .bytes(let bytes, let isNewAttempt):
           isQuiet = false
           hasSpoken = true
+          if let place = followers[index].wholeLog {
+            Console.error(
+              "rollcall: \(followers[index].label): only the last \(RunLogs.keptBytes >> 20) MiB of its "
+                + "\(followers[index].name) were gathered; while its host keeps it, all of it is \(shown(place))")
+          }
           if store.json {
             stored[index] += bytes
             continue
@@ -134,7 +142,9 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
       for (follower, bytes) in zip(followers, stored) {
         let text = ofRank(in: String(decoding: bytes, as: UTF8.self))
         hasRankSpoken = hasRankSpoken || !text.isEmpty
-        document.streams.append(.init(run: follower.label, stream: Self.word(follower.name), text: text))
+        document.streams.append(
+          .init(
+            run: follower.label, stream: Self.word(follower.name), text: text, truncated: follower.wholeLog != nil))
       }
       Console.print(try JSONOutput.text(document))
     }

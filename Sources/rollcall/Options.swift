@@ -16,12 +16,19 @@ struct StoreOptions: ParsableArguments {
   @Flag(name: .long, help: "Print one JSON document on standard output.")
   var json = false
 
+  func validate() throws {
+    // An unset variable between quotes; the current directory is not meant.
+    if store?.isEmpty == true { throw ValidationError("--store needs the name of a directory.") }
+  }
+
   /// Absolute path of the store.
   var directory: String {
     let environment = ProcessInfo.processInfo.environment
     func named(_ name: String) -> String? { environment[name].flatMap { $0.isEmpty ? nil : $0 } }
+    // XDG's rule: a relative one is ignored.
+    let dataHome = named("XDG_DATA_HOME").flatMap { $0.hasPrefix("/") ? $0 : nil }
     let path =
-      store ?? named("ROLLCALL_STORE") ?? named("XDG_DATA_HOME").map { $0 + "/rollcall" }
+      store ?? named("ROLLCALL_STORE") ?? dataHome.map { $0 + "/rollcall" }
       ?? (named("HOME") ?? NSHomeDirectory()) + "/.local/share/rollcall"
     return URL(fileURLWithPath: path).standardizedFileURL.path
   }

@@ -11,7 +11,8 @@ struct PlanCommand: AsyncParsableCommand, HasJSONOutput {
     abstract: "Print the expanded matrix and where it would go; start nothing.",
     discussion: """
       Checks the whole job file and names every problem with its line and column. With a fleet file it says which hosts
-      could take each cell.
+      could take each cell. Values of `env` whose names are those of secrets (HF_TOKEN, API_KEY, PGPASSWORD) are
+      printed as ***.
 
       EXAMPLES
         rollcall plan Jobs/tp-sweep.yaml
@@ -41,17 +42,17 @@ struct PlanCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     if jsonSchema {
-      print(JobFileSchema.json())
+      Console.print(JobFileSchema.json())
       return
     }
     guard let job else { return }
     let plan = try Planner.plan(jobFile: job)
     let sites = try fleet.path.map { Sites(try FleetReader.read(path: $0)) }
     if json {
-      print(try PlanDocument(plan, sites).text())
+      Console.print(try PlanDocument(plan, sites).text())
       return
     }
-    print(PlanText(plan: plan, sites: sites, isVerbose: verbose).text())
+    Console.print(PlanText(plan: plan, sites: sites, isVerbose: verbose).text())
     for warning in plan.warnings {
       FileHandle.standardError.write(Data("warning: \(warning)\n".utf8))
     }

@@ -1,6 +1,7 @@
 import Comparison
 import Coordination
 import Foundation
+import Gathering
 import Ledger
 import Planning
 import Playbooks
@@ -15,6 +16,7 @@ struct PlaybookSession {
   func drive(_ record: PlaybookRecord) async throws -> PlaybookReport? {
     let method = try PlaybookMethod(record)
     var report = try Self.report(record, ledger)
+    if report.conclusion == nil { try keepFiles(of: record) }
     if let most = method.mostRuns { Console.error("\(record.name): at most \(most) runs") }
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
@@ -35,6 +37,13 @@ struct PlaybookSession {
     return report
   }
 
+  /// Keeps the job's files once for all steps, whose verdicts are held against each other.
+  private func keepFiles(of record: PlaybookRecord) throws {
+    guard try session.artifacts.jobFiles(of: record.id) == nil else { return }
+    try SweepFiles.keep(
+      try Planner.plan(text: record.text, path: record.path), of: record.id, in: session.artifacts)
+  }
+
   private func begin(_ experiment: Experiment, number: Int, of record: PlaybookRecord) throws {
     defer { Console.error("step \(number) \(experiment.step): \(experiment.design)") }
     guard experiment.look == nil else {
@@ -45,10 +54,11 @@ struct PlaybookSession {
     let plan = try Planner.plan(text: record.text, path: record.path, change: experiment.change)
     let now = Date().timeIntervalSince1970
     let sweep = Naming.sweep(job: "\(record.job)-\(experiment.step)", now: now, random: .random(in: 0...UInt16.max))
-    try SweepFiles.keep(plan, of: sweep, in: session.artifacts)
-    try ledger.begin(
-      StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
-      plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)
+    try SweepFiles.keep(plan, of: sweep, stepOf: record.id, in: session.artifacts) {
+      try ledger.begin(
+        StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
+        plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)
+    }
   }
 
   private func finish(_ open: StepRecord, of playbook: PlaybookRecord) async throws -> Step? {
@@ -96,6 +106,9 @@ struct PlaybookSession {
   /// `<store>/playbooks/<id>/notes/NN_<step>.md`; each is written again when the step after it is known.
   private func writeNotes(_ report: PlaybookReport) throws {
     let directory = "\(session.storeDirectory)/playbooks/\(report.id)"
+    try FileManager.default.createDirectory(
+      atPath: "\(session.storeDirectory)/playbooks", withIntermediateDirectories: true,
+      attributes: [.posixPermissions: 0o700])
     try FileManager.default.createDirectory(atPath: directory + "/notes", withIntermediateDirectories: true)
     for number in report.steps.indices.map({ $0 + 1 }).suffix(2) {
       try Console.write(report.note(number), to: "\(directory)/notes/\(report.noteName(number))")

@@ -4,7 +4,7 @@ import Gathering
 import Ledger
 import Planning
 
-struct PruneCommand: ParsableCommand, HasJSONOutput {
+struct PruneCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
     commandName: "prune",
     abstract: "Remove the dumps of old sweeps; says which, and removes nothing without --apply.",
@@ -14,8 +14,13 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
       that another report refers to is named. With --apply, what no run holds goes, too, after a day: files of \
       gathers that never ended.
 
+      With --hosts go, too, the dumps that ended sweeps left on the hosts of the fleet: those that the store has whole \
+      or had until it was pruned, and those of attempts that were lost or given up. Logs and records stay there. \
+      Without --older-than or --keep nothing of the store goes then. Exit code 69 where a host does not answer.
+
       Examples: rollcall prune --older-than 30d
                 rollcall prune --max-size 500G --apply
+                rollcall prune --hosts --fleet fleet.yaml
       """)
 
   @Option(name: .long, help: "Sweeps that ended longer ago: 30d, 12h.")
@@ -24,7 +29,9 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "All but the newest so many sweeps of each job.")
   var keep: Int?
 
-  @Option(name: .long, help: "The oldest, until the dumps of all sweeps are no more than this: 500G, 20G, 800M.")
+  @Option(
+    name: .long,
+    help: "The oldest, until the dumps of all sweeps are no more than this: 500G, 20G, 800M; a unit is needed.")
   var maxSize: String?
 
   @Option(
@@ -34,37 +41,54 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
   @Option(name: .long, help: "Only sweeps of this job.")
   var job: String?
 
+  @Flag(
+    name: .long, help: "Dumps on the hosts of the fleet, too: of all ended sweeps, or those that the options name.")
+  var hosts = false
+
   @Flag(name: .long, help: "Remove what is named.")
   var apply = false
 
   @OptionGroup var store: StoreOptions
+  @OptionGroup var fleet: FleetOptions
 
   var wantsJSON: Bool { store.json }
 
   func validate() throws {
-    guard olderThan != nil || keep != nil || maxSize != nil else {
-      throw ValidationError("Say what may go: --older-than, --keep or --max-size.")
+    guard hosts || prunesStore else {
+      throw ValidationError("Say what may go: --older-than, --keep, --max-size or --hosts.")
     }
+    if hosts, maxSize != nil, olderThan == nil, keep == nil {
+      throw ValidationError(
+        "--max-size is a size of the store and names no sweep whose dumps may go from hosts; with --hosts say "
+          + "--older-than or --keep, too, or leave it out.")
+    }
+    if fleet.fleet != nil, !hosts { throw ValidationError("--fleet names hosts; say --hosts, too.") }
     if let keep, keep < 0 { throw ValidationError("--keep must not be negative.") }
     if let olderThan, olderThan.last?.isLetter != true || DurationText.seconds(from: olderThan) == nil {
       throw ValidationError("--older-than must be a time such as 30d or 12h.")
     }
     if let maxSize, Retention.bytes(maxSize) == nil {
-      throw ValidationError("--max-size must be a size such as 500G or 800M.")
+      throw ValidationError("--max-size must be a size with its unit, B, K, M, G or T, such as 500G or 800M; or 0.")
     }
     for word in verdict where !["pass", "inconclusive", "fail"].contains(word) {
       throw ValidationError("--verdict must be pass, inconclusive or fail.")
     }
   }
 
-  func run() throws {
+  private var prunesStore: Bool { olderThan != nil || keep != nil || maxSize != nil }
+
+  func run() async throws {
+    // A fleet that cannot be read is told before anything goes.
+    let fleet = hosts ? try fleet.read() : nil
     let (ledger, artifacts) = try store.open(usingReserve: apply)
     let retention = Retention(
       olderThan: olderThan.flatMap(DurationText.seconds), keep: keep, maxSize: maxSize.flatMap(Retention.bytes),
       verdicts: Set(verdict), job: job)
     let now = Date().timeIntervalSince1970
     let (selection, freed) =
-      if apply {
+      if !prunesStore {
+        (Retention.Selection(), 0)
+      } else if apply {
         try artifacts.pruning {
           let selection = try retention.select(ledger, artifacts, now: now)
           return (selection, try retention.remove(selection, ledger, artifacts, now: now))
@@ -72,10 +96,20 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
       } else {
         (try retention.select(ledger, artifacts, now: now), 0)
       }
-    if store.json {
-      Console.print(try JSONOutput.text(PruneDocument(selection, applied: apply, freed: freed)))
-      return
+    var answers: [HostRetention.Answer]?
+    if let fleet {
+      let sweeps = retention.named(in: try ledger.sweeps(limit: .max), now: now)
+      answers = try await HostRetention(sweeps, ledger, artifacts).ask(fleet, ledger, apply: apply)
     }
+    if store.json {
+      Console.print(try JSONOutput.text(PruneDocument(selection, applied: apply, freed: freed, hosts: answers)))
+    } else {
+      show(selection, freed, answers ?? [])
+    }
+    if answers?.contains(where: { $0.error != nil }) == true { throw ExitCode(Failure.unavailable) }
+  }
+
+  private func show(_ selection: Retention.Selection, _ freed: Int, _ hosts: [HostRetention.Answer]) {
     for entry in selection.pruned {
       let referrers =
         entry.referredBy.isEmpty ? "" : "; the report of \(entry.referredBy.joined(separator: ", ")) refers to it"
@@ -84,10 +118,15 @@ struct PruneCommand: ParsableCommand, HasJSONOutput {
           + "\(ByteProgress.size(entry.bytes))\(referrers)")
     }
     for (sweep, why) in selection.kept { Console.error("rollcall: kept \(sweep): \(why)") }
-    if selection.pruned.isEmpty, freed == 0 {
+    for host in hosts where host.attempts > 0 {
+      Console.print(
+        "\(apply ? "pruned" : "would prune") the dumps of \(HostRetention.count(host.attempts)) on \(host.name), "
+          + ByteProgress.size(host.bytes))
+    }
+    if selection.pruned.isEmpty, freed == 0, hosts.allSatisfy({ $0.attempts == 0 }) {
       Console.print("Nothing to prune.")
     } else if apply {
-      Console.print("\(ByteProgress.size(freed)) are free now.")
+      Console.print("\(ByteProgress.size(hosts.reduce(freed) { $0 + $1.bytes })) are free now.")
     } else {
       Console.print("Nothing was removed; --apply removes it.")
     }
@@ -119,6 +158,19 @@ struct Retention {
     var objects: Set<String> = []
   }
 
+  /// The sweeps that age, number, verdict and job name.
+  ///
+  /// - Parameter all: The newest first.
+  func named(in all: [SweepRecord], now: Double) -> [SweepRecord] {
+    var ranks: [String: Int] = [:]
+    return all.filter { sweep in
+      let rank = ranks[sweep.job, default: 0]
+      ranks[sweep.job] = rank + 1
+      return (job == nil || sweep.job == job) && (verdicts.isEmpty || verdicts.contains(sweep.verdict ?? ""))
+        && (olderThan.map { now - (sweep.ended ?? now) > $0 } ?? true) && (keep.map { rank >= $0 } ?? true)
+    }
+  }
+
   func select(_ ledger: SweepLedger, _ artifacts: ArtifactStore, now: Double) throws -> Selection {
     let all = try ledger.sweeps(limit: .max)
     var contents: [String: [String: Int]] = [:]
@@ -135,18 +187,10 @@ struct Retention {
       if let last = sweeps.first { newest.insert(last.id) }
       if let pass = sweeps.first(where: { $0.verdict == "pass" }) { newest.insert(pass.id) }
     }
-    var ranks: [String: Int] = [:]
     var selection = Selection()
     var candidates: [Entry] = []
-    // The newest first.
-    for sweep in all {
-      let rank = ranks[sweep.job, default: 0]
-      ranks[sweep.job] = rank + 1
-      guard job == nil || sweep.job == job, let held = contents[sweep.id], !held.isEmpty else { continue }
-      guard verdicts.isEmpty || verdicts.contains(sweep.verdict ?? "") else { continue }
-      let isOld = olderThan.map { now - (sweep.ended ?? now) > $0 } ?? true
-      let isSurplus = keep.map { rank >= $0 } ?? true
-      guard isOld, isSurplus else { continue }
+    for sweep in named(in: all, now: now) {
+      guard let held = contents[sweep.id], !held.isEmpty else { continue }
       let why: String? =
         if sweep.ended == nil { "it has not ended" } else if golden.contains(sweep.id) {
           "it is a baseline"
@@ -212,11 +256,12 @@ struct Retention {
     return freed
   }
 
+  /// A number and its unit; nil for what is none. Who leaves the unit out hardly means bytes, and all dumps would go.
   static func bytes(_ text: String) -> Int? {
-    let units: [Character: Double] = ["K": 1024, "M": 1_048_576, "G": 1_073_741_824, "T": 1_099_511_627_776]
+    let units: [Character: Double] = ["B": 1, "K": 1024, "M": 1_048_576, "G": 1_073_741_824, "T": 1_099_511_627_776]
     guard let unit = text.last.flatMap({ units[$0] }), let count = Double(text.dropLast()), count >= 0,
       count * unit < 9e18
-    else { return Int(text).flatMap { $0 >= 0 ? $0 : nil } }
+    else { return text == "0" ? 0 : nil }
     return Int(count * unit)
   }
 }
@@ -246,10 +291,13 @@ struct PruneDocument: Encodable {
   var freed: Int
   var pruned: [Entry]
   var kept: [Kept]
+  /// What they removed, or would; nil: none was asked.
+  var hosts: [HostRetention.Answer]?
 
-  init(_ selection: Retention.Selection, applied: Bool, freed: Int) {
+  init(_ selection: Retention.Selection, applied: Bool, freed: Int, hosts: [HostRetention.Answer]?) {
     self.applied = applied
     self.freed = freed
+    self.hosts = hosts
     pruned = selection.pruned.map {
       Entry(
         sweep: $0.sweep.id, job: $0.sweep.job, verdict: $0.sweep.verdict, bytes: $0.bytes, referredBy: $0.referredBy)

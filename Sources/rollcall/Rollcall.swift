@@ -1,4 +1,6 @@
 import ArgumentParser
+import Foundation
+import Glibc
 
 /// The command line. One file a verb; every verb composes the library and prints.
 @main
@@ -51,7 +53,15 @@ struct Rollcall: AsyncParsableCommand {
     return try parseAsRoot()
   }
 
+  /// A service or a container may leave it unset: the work directory on this machine, and what the runs read, lie below
+  /// it. Then it is what the user's entry in the password file says.
+  private static func completeHome() {
+    guard (ProcessInfo.processInfo.environment["HOME"] ?? "").isEmpty, let entry = getpwuid(geteuid()) else { return }
+    setenv("HOME", entry.pointee.pw_dir, 1)
+  }
+
   static func main() async {
+    completeHome()
     do {
       var command = try parsed()
       do {
@@ -60,11 +70,12 @@ struct Rollcall: AsyncParsableCommand {
         } else {
           try command.run()
         }
+        try Console.checkOutput()
       } catch {
         Failure.exit(error, command: type(of: command), json: (command as? any HasJSONOutput)?.wantsJSON ?? false)
       }
     } catch {
-      exit(withError: error)
+      Failure.exitOfParser(error, command: self, json: CommandLine.arguments.contains("--json"))
     }
   }
 }

@@ -37,8 +37,9 @@ struct RunCommand: AsyncParsableCommand, HasJSONOutput {
     let now = Date().timeIntervalSince1970
     let sweep = Naming.sweep(job: plan.name, now: now, random: UInt16.random(in: 0...UInt16.max))
     let runs = Naming.runs(of: plan, sweep: sweep)
-    try SweepFiles.keep(plan, of: sweep, in: session.artifacts)
-    try session.ledger.create(sweep: sweep, plan: plan, fleet: fleet, runs: runs, now: now)
+    try SweepFiles.keep(plan, of: sweep, in: session.artifacts) {
+      try session.ledger.create(sweep: sweep, plan: plan, fleet: fleet, runs: runs, now: now)
+    }
     try await SweepOutcome.drive(session, sweep: sweep, json: store.json, verbose: verbose, explain: explain)
   }
 }

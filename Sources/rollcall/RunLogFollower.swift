@@ -12,6 +12,9 @@ struct RunLogFollower {
   let node: Int?
   /// `stdout.log` or `stderr.log`.
   let name: String
+  /// Where the whole log stands, while its host keeps it: the store had its last part alone; nil: it was read from its
+  /// beginning.
+  private(set) var wholeLog: String?
   private var attempt: String?
   private var offset = 0
   /// A line that has not ended yet.
@@ -59,6 +62,7 @@ struct RunLogFollower {
     if record.state == .gathered, offset == 0 {
       guard let text = logs.text(of: record, name) else { return .end }
       offset = .max
+      if logs.isCut(of: record, name) { wholeLog = "\(record.host):\(record.directory ?? record.id)/\(name)" }
       return text.isEmpty ? .end : .bytes(Array(text.utf8), isNewAttempt: isNew)
     }
     guard offset < .max, let host = hosts.first(where: { $0.host.name == record.host }) else { return .end }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dashboard
 import Foundation
 import Ledger
 import Planning
@@ -204,11 +205,12 @@ enum ScheduleTable {
   }
 
   static func print(_ schedules: [ScheduleRecord], _ ledger: SweepLedger, _ store: StoreOptions, _ now: Double) throws {
-    let entries = try schedules.map { try Entry($0, ledger, now) }
+    let listing = try ScheduleListing(schedules, ledger, now: now)
     if store.json {
-      Console.print(try JSONOutput.text(Document(schedules: entries)))
+      Console.print(try JSONOutput.text(listing))
       return
     }
+    let entries = listing.schedules
     guard !entries.isEmpty else {
       Console.print("No schedules yet. Add one with: rollcall schedule add JOB")
       return
@@ -228,58 +230,6 @@ enum ScheduleTable {
     if !StoreLock.isServed(store: store.directory) {
       Console.print("Nothing starts until this runs: rollcall serve")
     }
-  }
-
-  private struct Document: Encodable {
-    var schema = "rollcall.schedules/1"
-    var schedules: [Entry]
-  }
-
-  private struct Entry: Encodable {
-    var name: String
-    var path: String
-    var fleet: String?
-    var enabled: Bool
-    var cron: String?
-    var timezone: String?
-    var missed: String?
-    var overlap: String?
-    /// Local times with their offset from UTC.
-    var next: [String] = []
-    var last: String?
-    var problem: String?
-
-    init(_ schedule: ScheduleRecord, _ ledger: SweepLedger, _ now: Double) throws {
-      name = schedule.name
-      path = schedule.path
-      fleet = schedule.fleet
-      enabled = schedule.isEnabled
-      do {
-        let plan = try Planner.plan(jobFile: schedule.path)
-        guard let spec = plan.schedule else { throw InputError(message: "\(path) has no section `schedule` any more") }
-        cron = spec.cron
-        timezone = spec.timezone
-        missed = spec.missed.rawValue
-        overlap = spec.overlap.rawValue
-        let fireTimes = try ScheduleTable.timetable(spec, name).fireTimes
-        if schedule.isEnabled {
-          next = fireTimes.next(5, after: now).map { ScheduleTable.local($0, fireTimes.zone) }
-        }
-      } catch {
-        problem = Failure.describe(error).message
-      }
-      if let firing = try ledger.firings(of: schedule.name, limit: 1).last {
-        let verdict = try firing.sweep.flatMap { try ledger.sweep(named: $0).verdict?.uppercased() }
-        last = [StatusTable.time(firing.last), firing.state.rawValue, verdict, firing.why].compactMap { $0 }
-          .joined(separator: ", ")
-      }
-    }
-  }
-
-  /// `2026-03-29T03:00:00+02:00`
-  static func local(_ moment: Double, _ zone: TimeZone) -> String {
-    Date(timeIntervalSince1970: moment).formatted(
-      Date.ISO8601FormatStyle(timeZoneSeparator: .colon, timeZone: zone))
   }
 }
 

@@ -1,5 +1,6 @@
 public import ArgumentParser
 public import Dumps
+import Reporting
 
 /// `rollcall schema A B`: whether two sides hold the same tensors.
 struct SchemaCommand: AsyncParsableCommand, HasJSONOutput {
@@ -39,7 +40,7 @@ struct SchemaCommand: AsyncParsableCommand, HasJSONOutput {
       progress.show($0.what, done: $0.done, total: $0.total)
     }
     progress.end()
-    Console.print(json ? try JSONText.of(report) : text(report))
+    Console.print(json ? try JSONText.of(report) : Plain.block(text(report)))
     switch report.verdict {
     case .pass: break
     case .fail: throw ExitCode(1)

@@ -46,6 +46,8 @@ struct ServeCommand: AsyncParsableCommand, HasJSONOutput {
     let address = try ListenAddress(parsing: listen)
     let token = try tokenFile.map { try AccessToken(file: $0) }
     let (ledger, artifacts) = try store.open()
+    // Before an address is told: a second service would end at once.
+    if StoreLock.isServed(store: store.directory) { _ = try StoreLock(store: store.directory, isService: true) }
     let server = try DashboardServer(
       ledger: ledger, store: store.directory, address: address, token: token, hosts: Set(allowHost),
       hooks: Self.hooks(ledger, artifacts, store: store.directory))

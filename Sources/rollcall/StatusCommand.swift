@@ -28,6 +28,10 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
 
   var wantsJSON: Bool { store.json }
 
+  func validate() throws {
+    guard limit > 0 else { throw ValidationError("--limit must be 1 or more.") }
+  }
+
   private static let clear = "\u{1B}[H\u{1B}[2J"
 
   func run() async throws {
@@ -37,7 +41,8 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
       Console.print(
         store.json
           ? try StatusDocument(sweeps).json
-          : StatusTable.sweeps(sweeps, driven: StoreLock.driven(store: store.directory)))
+          : StatusTable.sweeps(
+            sweeps, driven: StoreLock.driven(store: store.directory), store: store.directory))
       return
     }
     // `last` may be another one soon.
@@ -65,6 +70,7 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
         former = table.cellLines(limit: .max)
         Console.print(table.lines.joined(separator: "\n"))
       }
+      try Console.checkOutput()
       if isLast { return }
       try await Task.sleep(for: .seconds(1))
     }
@@ -73,8 +79,8 @@ struct StatusCommand: AsyncParsableCommand, HasJSONOutput {
 
 /// Tables of `status`.
 enum StatusTable {
-  static func sweeps(_ sweeps: [SweepRecord], driven: StoreLock.Driven) -> String {
-    guard !sweeps.isEmpty else { return "No sweeps yet. Start one with: rollcall run JOB" }
+  static func sweeps(_ sweeps: [SweepRecord], driven: StoreLock.Driven, store: String) -> String {
+    guard !sweeps.isEmpty else { return "No sweeps yet in \(store). Start one with: rollcall run JOB" }
     let rows = sweeps.map { sweep in
       [
         sweep.id, state(sweep, driven.contains(sweep.id)), sweep.verdict?.uppercased() ?? "-", time(sweep.created),

@@ -28,6 +28,10 @@ struct SweepTable {
     var gpusHeld: Int
     var runs: [String]
     var isDrained: Bool
+    /// Seconds for which it was asked in vain how its runs stand, as far as was noted; nil: it answers, or has no runs.
+    var unreachableSeconds: Double?
+    /// Why it does not answer.
+    var trouble: String?
 
     enum CodingKeys: String, CodingKey {
       case name
@@ -35,6 +39,8 @@ struct SweepTable {
       case gpusHeld = "gpus_held"
       case runs
       case isDrained = "drained"
+      case unreachableSeconds = "unreachable_s"
+      case trouble
     }
   }
 
@@ -85,7 +91,9 @@ struct SweepTable {
       let told = attempts.last { $0.host == host.name && $0.facts["gpus"] != nil }?.facts["gpus"]
       return HostLine(
         name: host.name, gpus: host.gpuCount(found: told), gpusHeld: own.reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
-        runs: own.map(\.run), isDrained: drained[host.name] != nil)
+        runs: own.map(\.run), isDrained: drained[host.name] != nil,
+        unreachableSeconds: own.map(\.unheard).max().flatMap { $0 > 0 ? $0 : nil },
+        trouble: own.first { $0.unheard > 0 }?.why)
     }
   }
 
@@ -189,10 +197,14 @@ struct SweepTable {
         bar = ""
       }
       let names = host.runs.prefix(4).joined(separator: ", ") + (host.runs.count > 4 ? ", …" : "")
-      let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : ""
+      let silence = host.unreachableSeconds.map {
+        "unreachable for \(StatusTable.duration($0)) or more" + (host.trouble.map { ": " + shown($0) } ?? "")
+      }
+      let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : nil
+      let notes = [silence, drain].compactMap { $0 }.joined(separator: "; ")
       // What of a cluster's GPUs is in use, the cluster alone knows.
       let use = fleet.isCluster ? "-" : "\(bar)\(host.gpusHeld)/\(total)"
-      return [host.name, use, names, drain]
+      return [host.name, use, names, notes]
     }
     let lines = StatusTable.table([["HOST", "GPUS", "RUNS", ""]] + rows).components(separatedBy: "\n")
     return hidden > 0 ? lines + ["and \(hidden) other hosts"] : lines

@@ -61,6 +61,7 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
 
   func run() async throws {
     for folder in [directory] + [reference].compactMap(\.self) { try checkOutput(isNoFileOf: folder) }
+    let file = try Console.replaceable(output, "-o")
     let dumps = try StoredDumps.load(
       directory: directory, layout: layout ?? DumpSetLoader.detectLayout(directory: directory))
     let seen = dumps.set.worldSizeSeen
@@ -102,7 +103,7 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
     }
     progress.end()
     if !joined.isEmpty {
-      do { try write(joined, by: joiner) } catch let error as DumpError where error.file.hasPrefix(output) {
+      do { try write(joined, by: joiner, to: file) } catch let error as DumpError where error.file.hasPrefix(file) {
         throw OutputError(message: "Cannot write \(error.description)")
       }
     }
@@ -110,7 +111,7 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
       written: joined.isEmpty ? nil : UnshardReport.Written(path: output, tensors: joined.count), rows: rows,
       unreadable: dumps.set.unreadable, unrecognised: dumps.set.unrecognised,
       overlookedCount: dumps.set.overlooked.count)
-    print(json ? try JSONText.of(report) : report.text)
+    Console.print(json ? try JSONText.of(report) : report.text)
     if !report.isComplete { throw ExitCode(2) }
   }
 
@@ -129,9 +130,9 @@ struct UnshardCommand: AsyncParsableCommand, HasJSONOutput {
   }
 
   /// Block by block, so that memory stays flat whatever the tensors' sizes.
-  private func write(_ joined: [(name: String, tensor: LogicalTensor)], by joiner: Unsharder) throws {
+  private func write(_ joined: [(name: String, tensor: LogicalTensor)], by joiner: Unsharder, to file: String) throws {
     let writer = try SafetensorsWriter(
-      path: output,
+      path: file,
       entries: joined.map { .init(name: $0.name, dtype: joiner.writtenType(of: $0.tensor), shape: $0.tensor.shape) },
       metadata: ["writer": "rollcall"])
     let tensors = Dictionary(uniqueKeysWithValues: joined.map { ($0.name, $0.tensor) })

@@ -53,6 +53,10 @@ struct CallChooserTests {
     #expect(
       call(CallChooser.auto(observed([0: 64, 1: 52, 2: 4, 3: 4], content: dummy), selection: .decode, slots: nil)) == 2)
     #expect(call(CallChooser.auto(observed([0: 64, 1: 52, 2: 4], content: dummy), selection: .warmUp, slots: 4)) == 0)
+    // Decode steps alone were dumped: they are there to be asked for, and no prefill is.
+    let steps = observed([5: 4, 6: 4, 7: 4])
+    #expect(call(CallChooser.auto(steps, selection: .decode, slots: 4)) == 5)
+    #expect(throws: CallProblem.self) { try CallChooser.auto(steps, selection: .prefill, slots: 4).get() }
   }
 
   @Test("ids decide where rows are alike, rows where there are no ids")
@@ -95,6 +99,47 @@ struct CallChooserTests {
     #expect(!isTaken(last(52, content: .rowsAlike), whole))
     #expect(isTaken(last(52), last(52)) && !isTaken(last(1), last(1)) && isTaken(last(1), last(1), .decode))
     #expect(!isTaken(last(4), whole, .number(1)) && isTaken(last(52), whole, .number(1)))
+    // Another call of as many tokens follows, or one that is neither the prefill nor the last was asked for.
+    let rows: [Int: CallObservation.Content] = [0: .rowsAlike, 1: .rowsDiffer]
+    #expect(!isTaken(last(24), observed([0: 64, 1: 24, 2: 1, 3: 24, 4: 1], content: rows)))
+    let twice = observed([0: 64, 1: 24, 2: 24], content: rows)
+    #expect(!isTaken(last(24), twice, .number(1)) && isTaken(last(24), twice, .number(2)))
+    #expect(!isTaken(last(64), twice, .number(0)))
+  }
+
+  @Test("two calls of equal length are not taken for each other where files of one are lost")
+  func lostCalls() throws {
+    let rows: [Int: CallObservation.Content] = [
+      0: .rowsAlike, 1: .rowsDiffer, 2: .rowsDiffer, 3: .rowsDiffer, 4: .rowsDiffer,
+    ]
+    let counts = [0: 64, 1: 24, 2: 1, 3: 24, 4: 1]
+    let whole = observed(counts, content: rows)
+    for (lost, selection) in [(1, CallSelection.prefill), (2, .decode)] {
+      let rest = observed(counts.filter { $0.key != lost }, content: rows)
+      let pair = CallChooser.auto(reference: whole, target: rest, selection: selection, slots: nil)
+      #expect(throws: CallProblem.self) { try pair.target.get() }
+      #expect("\(pair.target)".contains("has no call \(lost)"), "\(pair.target)")
+      let swapped = CallChooser.auto(reference: rest, target: whole, selection: selection, slots: nil)
+      #expect(throws: CallProblem.self) { try swapped.reference.get() }
+    }
+    // Without the first prefill a later decode step is chosen, and both sides have both.
+    let rest = observed(counts.filter { $0.key != 1 }, content: rows)
+    let steps = CallChooser.auto(reference: whole, target: rest, selection: .decode, slots: nil)
+    #expect(try steps.reference.get().calls == steps.target.get().calls)
+  }
+
+  @Test("calls that are numbered otherwise because of a dummy batch, chunks or gaps stay what they are")
+  func otherNumbers() throws {
+    let rows: [Int: CallObservation.Content] = [0: .rowsAlike, 1: .rowsDiffer, 2: .rowsDiffer]
+    let plain = observed([0: 64, 1: 24, 2: 1, 3: 1], content: rows)
+    let dummies: [Int: CallObservation.Content] = [0: .rowsAlike, 1: .rowsAlike, 2: .rowsDiffer]
+    let late = observed([0: 64, 1: 24, 2: 24, 3: 1, 4: 1], content: dummies)
+    let pair = CallChooser.auto(reference: plain, target: late, selection: .prefill, slots: nil)
+    #expect(try pair.reference.get().calls == [1] && pair.target.get().calls == [2])
+    let gaps = observed([0: 64, 1: 52, 5: 4, 6: 4], content: rows)
+    let chunks = observed([0: 64, 1: 26, 2: 26, 3: 4, 4: 4], content: rows)
+    let chunked = CallChooser.auto(reference: gaps, target: chunks, selection: .prefill, slots: 4)
+    #expect(try chunked.reference.get().calls == [1] && chunked.target.get().calls == [1, 2])
   }
 
   @Test("both sides take the same calls where they have the same")
@@ -143,6 +188,31 @@ struct CallChooserTests {
     let pair = CallChooser.auto(reference: whole, target: short, selection: .prefill, slots: 4)
     #expect(try pair.reference.get().calls == [1])
     #expect(try pair.target.get().joined == [1, 2, 3, 4])
+  }
+
+  @Test(
+    "a chunk that has other tokens on the other side, or is not there, is not left out on both",
+    arguments: [
+      ([1024, 52, 4, 4, 4], [1024, 51, 4, 4, 4]), ([1024, 52, 4, 4, 4], [1024, 7, 4, 4, 4]),
+      ([512, 512, 300, 4, 4], [512, 512, 299, 4, 4]), ([512, 512, 300, 4, 4], [512, 511, 300, 4, 4]),
+      ([512, 512, 300, 4, 4], [512, 512, 4, 296, 4]), ([1024, 4, 4], [1024, 52, 4, 4]),
+    ] as [([Int], [Int])])
+  func otherChunks(_ one: [Int], _ other: [Int]) throws {
+    func side(_ tokens: [Int]) -> [CallObservation] {
+      let content = tokens.indices.map { ($0, CallObservation.Content.rowsDiffer) }
+      return observed(
+        Dictionary(uniqueKeysWithValues: zip(0..., tokens)), content: Dictionary(uniqueKeysWithValues: content))
+    }
+    for (left, right) in [(one, other), (other, one)] {
+      for slots in [4, nil] {
+        let pair = CallChooser.auto(
+          reference: side(left), target: side(right), selection: .prefill, slots: slots)
+        for (choice, tokens) in [(try pair.reference.get(), left), (try pair.target.get(), right)] {
+          let own = try CallChooser.auto(side(tokens), selection: .prefill, slots: slots).get()
+          #expect(Set(own.calls).isSubset(of: choice.calls), "\(left) against \(right): \(choice.calls) of \(tokens)")
+        }
+      }
+    }
   }
 
   @Test("dummy batches, speculative decode and later requests are passed over")

@@ -387,11 +387,48 @@ struct ShardInferenceTests {
     let target = try cut.cut(whole.noisy(0.004, &dice), 4, &dice).map { try files.tensor($0) }
     let plan = try ShardPlanner(rule: .auto, place: name).plan(reference: reference, target: target).plan
     #expect((plan.residual ?? 9) < 0.03, "\(plan.why)")
+    #expect(plan.kind == cut.kind, "\(plan.why)")
     let swapped = try ShardPlanner(rule: .auto, place: name).plan(reference: target, target: reference).plan
     #expect((swapped.residual ?? 9) < 0.03, "\(swapped.why)")
     // And against one whole rank, the other way round.
     let single = try ShardPlanner(rule: .auto, place: name).plan(reference: target, target: [files.tensor(whole)])
     #expect((single.plan.residual ?? 9) < 0.03, "\(single.plan.why)")
     #expect(single.reference.layout.kind == cut.kind)
+  }
+
+  /// Fused heads of size 8, rank after rank: `query` query heads, and those of `keyValue` key/value heads that a rank
+  /// needs, each on several ranks where there are fewer than ranks.
+  private static func fusedHeads(_ blocks: [Grid], _ keyValue: Int, ranks: Int) -> [Grid] {
+    (0..<ranks).map { rank in
+      let parts = blocks.enumerated().map { index, block in
+        index == 0 && blocks.count == 3
+          ? block.part(1, rank, of: ranks)
+          : block.part(1, rank * min(keyValue, ranks) / ranks, of: min(keyValue, ranks))
+      }
+      return Grid.joined(parts, axis: 1)
+    }
+  }
+
+  @Test(
+    "heads that ranks share, sharded on both sides over other numbers of ranks",
+    arguments: [(8, 4), (4, 1), (8, 2)], [["q", "k", "v"], ["k", "v"], ["k"]])
+  func sharedHeads(heads: (query: Int, keyValue: Int), names: [String]) throws {
+    let files = try TensorFiles()
+    var dice = SplitMix64(seed: 31)
+    let blocks = names.map { Grid.random([40, 8 * ($0 == "q" ? heads.query : heads.keyValue)], &dice) }
+    let worlds = [2, 4, 8].filter { heads.query % $0 == 0 }
+    for left in worlds {
+      for right in worlds where left != right {
+        let reference = Self.fusedHeads(blocks, heads.keyValue, ranks: left)
+        let noise = blocks.map { $0.noisy(0.004, &dice) }
+        let target = Self.fusedHeads(noise, heads.keyValue, ranks: right)
+        let plan = try ShardPlanner(rule: .auto, place: "qkv").plan(
+          reference: try reference.map { try files.tensor($0) }, target: try target.map { try files.tensor($0) }
+        ).plan
+        #expect((plan.residual ?? 9) < 0.03, "\(left) against \(right): \(plan.why)")
+        // Whole ranks can be put side by side or below each other alike.
+        #expect(plan.kind != .ambiguous || !names.contains("q"), "\(left) against \(right): \(plan.why)")
+      }
+    }
   }
 }

@@ -8,7 +8,7 @@ struct JudgeTests {
   private func row(
     _ stage: String, relL2: Double, layer: Int = 0, tensor: String = "hidden", dtype: DType = .bfloat16,
     nonfinite: (Int, Int) = (0, 0), tokens: [Double] = [], cos: Double = 1, rel: Double = 0, byteEqual: Double = 0.5,
-    divergent: [Int] = []
+    divergent: [Int] = [], isParameter: Bool = false
   ) -> JudgedRow {
     JudgedRow(
       key: CaptureKey(layer: layer, stage: stage, tensor: tensor), dtype: dtype,
@@ -16,7 +16,7 @@ struct JudgeTests {
         cos: cos, maxAbs: relL2, rel: rel, relL2: relL2, alpha: 1, residual: relL2, normRatio: 1, sglangRel: 0,
         byteEqual: byteEqual, nonfiniteReference: nonfinite.0, nonfiniteTarget: nonfinite.1, elementCount: 100,
         worstToken: nil, tokenRelL2: tokens, worstCoordinate: [],
-        tokenNorms: Array(repeating: 1, count: tokens.count)), divergentRanks: divergent)
+        tokenNorms: Array(repeating: 1, count: tokens.count)), divergentRanks: divergent, isParameter: isParameter)
   }
 
   private func verdicts(_ rows: [JudgedRow], _ policy: NoisePolicy = .measured(NoiseFloors())) -> [Verdict] {
@@ -52,6 +52,62 @@ struct JudgeTests {
   @Test("float32 stages after bfloat16 ones have bfloat16's noise")
   func mixedTypes() {
     #expect(verdicts([row("A", relL2: 0), row("Router", relL2: 0.004, dtype: .float32)]) == [.pass, .pass])
+  }
+
+  @Test(
+    "an equal tensor of 8 bits or less excuses nothing after it, nor does a scale that is a power of two",
+    arguments: [DType.float8E8M0FNU, .float4E2M1FNx2, .float8E4M3FN, .float8E5M2])
+  func quantisedAndEqual(dtype: DType) {
+    for tensor in ["input_fields.scale", "output_fields.scale"] {
+      let scale = row("Block", relL2: 0, tensor: tensor, dtype: dtype, byteEqual: 1)
+      #expect(verdicts([scale, row("Block", relL2: 0.12)]) == [.pass, .fail])
+      let tokens = (0..<52).map { $0 == 17 ? 0.4 : 0.004 }
+      #expect(verdicts([scale, row("Block", relL2: 0.009, tokens: tokens)]) == [.pass, .fail])
+      // What was rounded otherwise brings its noise along; a scale's step is its own.
+      let rounded = row("Block", relL2: 0.03, tensor: tensor, dtype: dtype)
+      let isScale = dtype == .float8E8M0FNU
+      #expect(verdicts([rounded, row("Block", relL2: 0.12)]) == [.pass, isScale ? .fail : .pass])
+    }
+  }
+
+  @Test("parameters do not flow into each other")
+  func parameters() {
+    func weight(_ name: String, relL2: Double, layer: Int = 0, dtype: DType) -> JudgedRow {
+      row("weights", relL2: relL2, layer: layer, tensor: name, dtype: dtype, isParameter: true)
+    }
+    let rows = [
+      weight("q", relL2: 0.02, dtype: .float8E4M3FN), weight("z", relL2: 0.007, dtype: .float32),
+      weight("a", relL2: 0.003, layer: 7, dtype: .bfloat16), weight("b", relL2: 0.005, layer: 7, dtype: .bfloat16),
+    ]
+    #expect(verdicts(rows) == [.pass, .fail, .pass, .fail])
+    // Nor into what was computed, nor the other way round.
+    let mixed = [
+      row("Block", relL2: 0.004), weight("q", relL2: 0.02, dtype: .float8E4M3FN),
+      row("Block", relL2: 0.009, layer: 1), row("Block", relL2: 0.05, layer: 1),
+    ]
+    #expect(verdicts(mixed) == [.pass, .pass, .pass, .fail])
+  }
+
+  @Test("a parameter is loaded, so one rounding is all that it may be off by, in the whole, a row and a value")
+  func loadedOnce() {
+    func weight(_ relL2: Double, _ rows: [Double] = [], rel: Double = 0, dtype: DType = .bfloat16) -> JudgedRow {
+      row("mlp.down_proj", relL2: relL2, dtype: dtype, tokens: rows, rel: rel, isParameter: true)
+    }
+    let rows = [0.002, 0.009].map { Array(repeating: 0.0, count: 63) + [$0] }
+    #expect(verdicts([weight(0.0016), weight(0.006), weight(0.0059), weight(0)]) == [.pass, .fail, .fail, .pass])
+    #expect(verdicts([weight(0.0002, rows[0]), weight(0.0012, rows[1])]) == [.pass, .fail])
+    #expect(verdicts([weight(0.0002, rel: 0.0039), weight(0.0002, rel: 0.05)]) == [.pass, .fail])
+    // A vocabulary has more rows than are kept: the worst of them stands for all.
+    var vocabulary = weight(0.0002)
+    vocabulary.measures.worstToken = TokenMeasure(index: 700_001, cos: 1, relL2: 0.009)
+    let judged = Judge(policy: .measured(NoiseFloors())).judge([vocabulary])
+    #expect(judged[0].verdict == .fail && judged[0].tokens == [700_001])
+    // A scale's power of two is not rounded, and one code in ten a step off is another quantisation.
+    #expect(verdicts([weight(0, dtype: .float8E8M0FNU), weight(0.13, dtype: .float8E8M0FNU)]) == [.pass, .fail])
+    #expect(
+      verdicts([weight(0.0161, rel: 0.07, dtype: .float8E4M3FN), weight(0.04, dtype: .float8E4M3FN)]) == [.pass, .fail])
+    // The same numbers in what was computed are noise, whatever its name.
+    #expect(verdicts([row("weights", relL2: 0.006, tensor: "weight", rel: 0.05)]) == [.pass])
   }
 
   @Test("one garbage token of 2048 fails")

@@ -10,7 +10,7 @@ import Testing
 @Suite(.timeLimit(.minutes(30))) struct BatchExtentsTests {
   /// Two ranks against one: `[3, 5, 8]`, with a fault in one token of the last sequence.
   private func report(
-    _ scratch: Scratch, ids: String, rule: ShardRule = .auto
+    _ scratch: Scratch, ids: String, names: String = "{'model.input_ids': ids}", rule: ShardRule = .auto
   ) async throws -> ComparisonReport {
     try await runPython(
       """
@@ -24,7 +24,7 @@ import Testing
           for rank in range(ranks):
               width = 8 // ranks
               numpy.savez(f"{folder}/all_rank{rank}.npz", **{
-                  "model.input_ids": ids, "layers.0.mlp.out": hidden,
+                  **\(names), "layers.0.mlp.out": hidden,
                   "layers.0.gate.out": hidden[:, :, rank * width:(rank + 1) * width]})
       """, [try scratch.directory("ref"), try scratch.directory("tgt")])
     let sides = try [("ref", 1), ("tgt", 2)].map {
@@ -57,6 +57,21 @@ import Testing
       let report = try await report(scratch, ids: ids)
       #expect(report.rows.filter { $0.layer == 0 }.allSatisfy { $0.measures?.tokenRelL2.count == 3 })
       #expect(!report.notes.contains { $0.contains("sequences of") })
+    }
+  }
+
+  /// Ids of one sequence beside positions for each of three axes, ids of a later layer: no batch of three.
+  @Test(arguments: [
+    ("{'model.input_ids': ids.reshape(15), 'rotary.positions': ids}", 3),
+    ("{'model.input_ids': ids.reshape(1, 15), 'rotary.positions': ids}", 3),
+    ("{'layers.1.embed.input_ids': ids}", 3), ("{'rotary.positions': ids}", 15),
+    ("{'layers.0.embed.input_ids': ids}", 15),
+  ])
+  func idsSayItBeforePositions(_ names: String, _ rows: Int) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, ids: ":", names: names)
+      let counts = report.rows.filter { $0.stage.contains("mlp") }.map { $0.measures?.tokenRelL2.count }
+      #expect(counts == [rows], "\(report.rows.map(\.stage))")
     }
   }
 

@@ -97,6 +97,27 @@ import Transports
     #expect(bench.state(of: "r0") == .queued)
   }
 
+  @Test func aRunOfWhichNothingTellsAnyMoreEndsWhenItsTimeIsOver() {
+    var bench = Bench(hosts: ["a"], retries: 0)
+    bench.enrol("a")
+    bench.answer { if case .launch = $0.action { .launched(.started, directory: "/w") } else { nil } }
+    func look() {
+      bench.answer { command in
+        guard case .poll(let ids) = command.action else { return nil }
+        // The age of its directory says nothing.
+        return .statuses(Dictionary(uniqueKeysWithValues: ids.map { ($0, .claimed(ageSeconds: 99_999)) }))
+      }
+    }
+    look()
+    bench.pass(3_600)
+    look()
+    #expect(bench.state(of: "r0") == .running)
+    bench.pass(300)
+    look()
+    #expect(bench.state(of: "r0") == .lost)
+    #expect(bench.stops == ["s-run1-try1 superseded"])
+  }
+
   @Test func aShareThatHadNoRoomToBeginIsReleasedLater() {
     var bench = Bench(hosts: ["a", "b"], nodes: 2)
     for host in ["a", "b"] { bench.enrol(host) }
@@ -196,18 +217,20 @@ import Transports
     #expect(bench.state(of: "r0") == nil)
   }
 
-  @Test func aBlockedHostIsUsedAgainOnceAPersonHasMendedIt() {
+  /// A key may be trusted at any moment; a login that is refused may lock an account.
+  @Test(arguments: [(TransportError.Code.hostKeyChanged, 15.0), (.authenticationFailed, 300)])
+  func aBlockedHostIsUsedAgainOnceAPersonHasMendedIt(_ code: TransportError.Code, _ pause: Double) {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     bench.enrol("a")
-    bench.trouble("b", .hostKeyChanged)
+    bench.trouble("b", code)
     #expect(bench.launches.map(\.host) == ["a"])
     for _ in 0..<3 {
-      bench.pass(299)
+      bench.pass(pause - 1)
       #expect(!bench.commands.contains { $0.host == "b" })
       bench.pass(1)
-      bench.trouble("b", .hostKeyChanged)
+      bench.trouble("b", code)
     }
-    bench.pass(300)
+    bench.pass(pause)
     bench.enrol("b")
     #expect(bench.launches.map(\.host) == ["a", "b"])
   }
@@ -226,7 +249,7 @@ import Transports
     bench.trouble("a", .hostKeyChanged)
     bench.answer { if case .gather = $0.action { .gathered(.init(count: 1, bytes: 1, missing: [])) } else { nil } }
     #expect(bench.states.count(where: \.isFinal) == 1)
-    bench.pass(299)
+    bench.pass(14)
     #expect(bench.commands.isEmpty)
     bench.pass(1)
     bench.enrol("a")
@@ -347,6 +370,31 @@ import Transports
     #expect(bench.time >= settings.vainPatience, "finished work is not given up for a moment's trouble")
   }
 
+  /// Another run of the command would leave the same behind.
+  @Test func filesThatAreStillWrittenDoNotRunTheCommandAgain() {
+    var bench = Bench(hosts: ["a"], retries: 3, attempts: [running("a", state: .exited)])
+    var gathers = 0
+    while bench.time < 10_000, bench.state(of: "r0")?.isFinal != true {
+      guard let command = bench.commands.popLast() else {
+        bench.pass(max(0.1, min(60, bench.last.wakeAt - bench.time)))
+        continue
+      }
+      switch command.action {
+      case .gather:
+        gathers += 1
+        bench.tell(.answered(command.id, .stillWritten("rank0.pt changed")))
+        #expect(bench.whys.last?.contains("outlived the run still writes them: rank0.pt changed") == true)
+      case .enrol: bench.tell(.answered(command.id, .facts(Bench.facts)))
+      default:
+        Issue.record("\(command.action)")
+        return
+      }
+    }
+    #expect(bench.state(of: "r0") == .lost)
+    #expect(gathers == Coordinator.Settings().gatherTries)
+    #expect(bench.launches.isEmpty)
+  }
+
   @Test func anAnswerBetweenTwoTriesInVainBeginsTheCountAnew() {
     var bench = Bench(hosts: ["a"], retries: 0, attempts: [running("a", state: .exited)])
     var count = 0
@@ -406,6 +454,36 @@ import Transports
     #expect(bench.launches.count == 1)
   }
 
+  @Test(arguments: [Answer.unprepared("no list"), .notGathered("no list"), .storeFull("no list")])
+  func aLaunchThatCouldNotBePreparedIsNotAskedForAtOnce(_ answer: Answer) {
+    var bench = Bench(hosts: ["a"], retries: 0)
+    bench.enrol("a")
+    bench.answer { if case .launch = $0.action { answer } else { nil } }
+    #expect(bench.launches.isEmpty)
+    #expect(bench.state(of: "r0") == .lost)
+    #expect(bench.whys.last == "no list")
+  }
+
+  /// Releases that noted no CPU have left sweeps to go on with.
+  @Test func aSweepWhoseAttemptsToldNoCPUGoesOnWhereItWas() {
+    var left = running("a", state: .gathered)
+    left.facts = ["cpus": "8", "torch": "2.9"]
+    var bench = Bench(hosts: ["a", "b"], gpus: 0, runs: 2, attempts: [left])
+    for (host, cpu) in [("a", "C"), ("b", "D")] {
+      var facts = Bench.facts
+      facts.gpuNames = []
+      facts.gpuIDs = []
+      facts.versions = ["cpu": cpu]
+      bench.answer { $0.host == host && $0.action == .enrol ? .facts(facts) : nil }
+    }
+    #expect(bench.launches.map(\.host) == ["a"])
+    #expect(bench.state(of: "r1") != .failed)
+
+    #expect(SchedulerInput.pinned([left]) { _ in nil } == nil)
+    left.facts["cpu"] = "E"
+    #expect(SchedulerInput.pinned([left]) { _ in Bench.facts } == "E")
+  }
+
   @Test func theNextLaunchFollowsTheExitInOneStep() {
     var bench = Bench(hosts: ["a"], runs: 2)
     bench.enrol("a")
@@ -430,7 +508,7 @@ import Transports
     // Nothing is new of it when its time is up.
     bench.pass(0)
     #expect(bench.state(of: "r0") == nil, "it may still come")
-    bench.pass(1)
+    bench.trouble("b")
     #expect(bench.state(of: "r0") == .failed)
   }
 

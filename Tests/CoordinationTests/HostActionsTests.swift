@@ -107,6 +107,51 @@ import Transports
     }
   }
 
+  @Test(arguments: [("{", ["files.json", "backup"]), (nil, ["files.json", "Is a directory"])])
+  func aListOfFilesThatCannotBeReadIsToldWithItsPath(_ text: String?, _ words: [String]) async throws {
+    try await Scratch.with { scratch in
+      let plan = try Planner.plan(text: "name: j\nrun: {command: \"true\"}", path: scratch.path("job.yaml"))
+      let plans = SweepPlans()
+      plans.add(plan, of: "s1")
+      let host = Fleet.Host(name: "here", address: .local, gpus: .count(0))
+      let connection = HostConnection(
+        host: host, transport: LocalTransport(),
+        launcher: RefusingLauncher(error: LaunchError(code: .alive, host: "here", message: "asked")))
+      let store = scratch.path("store")
+      let actions = HostActions(
+        connections: ["here": connection], artifacts: try ArtifactStore(root: store), board: GatherBoard(store: store),
+        plans: plans, gathersPerHost: 2)
+      if let text {
+        try scratch.write("store/sweeps/s1/files.json", text)
+      } else {
+        try scratch.directory("store/sweeps/s1/files.json")
+      }
+      let attempt = AttemptRecord(
+        id: "a1", sweep: "s1", run: "r", number: 1, host: "here", token: "t", gpus: 0, now: 1e9)
+      let cell = try #require(plan.cells.first?.id)
+      let run = RunRecord(sweep: "s1", name: "r", position: 0, cell: cell, repetition: 1)
+      switch try await actions.perform(Command(id: 1, host: "here", action: .launch(attempt, run))) {
+      case .unprepared(let why) where text != nil, .notGathered(let why) where text == nil:
+        for word in words { #expect(why.contains(word), "\(why)") }
+      case let other: Issue.record("\(other)")
+      }
+    }
+  }
+
+  @Test func ofASweepThatCouldNotBeBegunNothingIsLeft() async throws {
+    try await Scratch.with { scratch in
+      try scratch.write("job/w.py", "one")
+      let plan = try Planner.plan(
+        text: "name: j\nrun: {command: \"true\", files: [w.py]}", path: scratch.path("job/job.yaml"))
+      let artifacts = try ArtifactStore(root: scratch.path("store"))
+      let failure = LedgerError(code: .diskFull, message: "full")
+      #expect(throws: failure) { try SweepFiles.keep(plan, of: "s1", in: artifacts) { throw failure } }
+      #expect(try FileManager.default.contentsOfDirectory(atPath: scratch.path("store/sweeps")).isEmpty)
+      try SweepFiles.keep(plan, of: "s1", in: artifacts)
+      #expect(try artifacts.jobFiles(of: "s1")?.keys.sorted() == ["w.py"])
+    }
+  }
+
   @Test func theHardwareOfAHostIsAllOfItsModels() {
     func facts(_ gpus: [String]) -> HostFacts {
       HostFacts(
@@ -167,6 +212,56 @@ import Transports
         }
         #expect(why.lowercased().contains("not a directory"), "\(why)")
         #expect(try FileManager.default.contentsOfDirectory(atPath: incoming) == [])
+      }
+    }
+  }
+
+  @Test func filesThatChangeAllTheTimeAreToldApart() async throws {
+    try await Scratch.with { scratch in
+      try await gather(in: scratch) { actions, command, _ in
+        let file = scratch.path("work/attempts/a1/dumps/layer00_Block_rank0.pt")
+        let survivor = Process()
+        survivor.executableURL = URL(fileURLWithPath: "/bin/sh")
+        survivor.arguments = [
+          "-c", "while kill -0 \"$2\" && echo more >>\"$1\"; do :; done", "sh", file, "\(getpid())",
+        ]
+        // With the test's own output open it would keep whoever reads that from seeing the end of the tests.
+        survivor.standardOutput = FileHandle.nullDevice
+        survivor.standardError = FileHandle.nullDevice
+        try survivor.run()
+        // A child of Foundation's inherits the mask of a thread that blocks every signal it can: SIGTERM never arrives.
+        defer { kill(survivor.processIdentifier, SIGKILL) }
+        // Now and then it is quick enough; the suite's time limit ends a vain wait.
+        while true {
+          switch try await actions.perform(command) {
+          case .stillWritten(let why):
+            #expect(why.contains("layer00_Block_rank0.pt"), "\(why)")
+            return
+          case .gathered: continue
+          case let other:
+            Issue.record("\(other)")
+            return
+          }
+        }
+      }
+    }
+  }
+
+  /// What a plan lets through, a launch takes.
+  @Test func aTextThatPlansTakeIsLaunched() async throws {
+    try await Scratch.with { scratch in
+      let transport = LocalTransport()
+      let launcher = DetachedLauncher(
+        transport: transport, workdir: scratch.path("work"), leaseDir: scratch.path("leases"), gpus: 0, name: "here")
+      let text = String(repeating: "x", count: RunSpec.longestText)
+      let spec = AttemptSpec(
+        id: "a1", token: "t", sweep: "s", run: "r", number: 1, command: "true " + text.dropFirst(5),
+        environment: [.init(name: "LONG", value: text)], gpuCount: 0, timeout: 60, stallTimeout: nil)
+      #expect(try await launcher.launch(spec, files: []) == .started)
+      while true {
+        guard case .exited(let record)? = try await launcher.status(of: ["a1"])["a1"] else { continue }
+        #expect(record.code == 0)
+        return
       }
     }
   }

@@ -79,7 +79,52 @@ import Testing
       #expect(report.verdict == verdict, "\(report.notes)")
       #expect(told(report).count == (verdict == .pass ? 0 : 1))
       #expect(told(report).allSatisfy { $0.contains("logits_sum") && $0.contains("layer 0 MoE rank 0") })
+      #expect(told(report).allSatisfy { $0.contains("is NaN on both sides") == left.contains("nan") })
       #expect(report.rows.allSatisfy { $0.verdict == .pass })
+    }
+  }
+
+  /// A world has ranks that the other lacks: all that one side says alike is what each of them is to say.
+  @Test(arguments: [
+    (["1.5"], ["1.5", "1.5"], Verdict.pass), (["1.5"], ["1.5", "6.0"], .inconclusive),
+    (["1.5", "6.0"], ["1.5"], .inconclusive), (["1.5", "6.0"], ["1.5", "6.0", "7.0"], .pass),
+    (["1"], ["1", "2"], .pass),
+  ])
+  func figuresOfRanksThatOneSideHas(_ left: [String], _ right: [String], _ verdict: Verdict) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import sys, torch
+        for folder, beside in zip(sys.argv[1:3], sys.argv[3:5]):
+            for rank, gain in enumerate(beside.split()):
+                tensor = torch.arange(40, dtype=torch.float32).reshape(5, 8).to(torch.bfloat16)
+                for call in range(2):
+                    torch.save({"hidden": tensor, "gain": eval(gain)}, f"{folder}/layer00_MoE_rank{rank}_call00{call}.pt")
+        """,
+        [
+          try scratch.directory("ref"), try scratch.directory("tgt"), left.joined(separator: " "),
+          right.joined(separator: " "),
+        ])
+      let sides = try [("ref", left.count), ("tgt", right.count)].map {
+        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0.0), layout: .atom), worldSize: $0.1)
+      }
+      let report = try await DumpComparer.compare(
+        ComparisonRequest(reference: sides[0], target: sides[1], selection: .number(1)))
+      #expect(report.verdict == verdict, "\(report.notes)")
+      #expect(told(report).count == (verdict == .pass ? 0 : 1))
+      #expect(told(report).allSatisfy { $0.contains("gain") && $0.contains("rank 1") })
+    }
+  }
+
+  @Test func aFigureOfOneSideAloneIsTold() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, "{'mean': 0.25, 'note': 'x'}", "{'gain': 2.5, 'steps': 4}")
+      #expect(report.verdict == .pass, "\(report.notes)")
+      #expect(
+        told(report) == [
+          "stated beside the tensors and not alike: mean 0.25 in the reference, not stated in the target (layer 0 MoE "
+            + "rank 0); gain not stated in the reference, 2.5 in the target (layer 0 MoE rank 0)"
+        ])
     }
   }
 

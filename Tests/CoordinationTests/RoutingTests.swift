@@ -1,6 +1,7 @@
 import Alignment
 import Comparison
 import Coordination
+import Diagnosis
 import Dumps
 import Reporting
 import TestSupport
@@ -57,6 +58,49 @@ struct RoutingTests {
     #expect(report.verdict == .pass, "\(report.rows.compactMap(\.why))")
     let notes = report.notes.contains { $0.contains("near-tie") }
     #expect(notes)
+  }
+
+  /// Without a router and without inputs, as older dumps are: the stage before stands for the input.
+  ///
+  /// - Parameters:
+  ///   - attention, experts: how far token 3 is off after either, in times of its own size.
+  @Test(
+    "one token that is off after a mixture of experts, and nothing to say why, is open",
+    arguments: [
+      (Float(0), Float(0.4), Verdict.inconclusive), (0.4, 0.4, .fail), (0, 3, .fail), (0, 0, .pass),
+    ])
+  func unrouted(attention: Float, experts: Float, verdict: Verdict) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    var pool = NumberPool(path: scratch.path("numbers"))
+    var random = SplitMix64(seed: 9)
+    var sides: [[Capture]] = [[], []]
+    for (stage, size) in [("Attention", attention), ("MoE", experts)] {
+      var rows = (0..<Self.tokens).map { _ in (0..<Self.width).map { _ in Float.random(in: -1...1, using: &random) } }
+      for side in 0...1 {
+        for place in rows[3].indices where side == 1 {
+          rows[3][place] += size * Float.random(in: -1...1, using: &random)
+        }
+        let tensor = Tensor(
+          name: "hidden", dtype: .float32, shape: [Self.tokens, Self.width], strides: [Self.width, 1],
+          storageOffset: 0, storage: pool.add(rows.flatMap { $0 }))
+        sides[side].append(
+          Capture(
+            rank: 0, layer: 0, stage: stage, call: nil, tensor: tensor, file: "layer00_\(stage)_rank0.pt", modified: 1))
+      }
+    }
+    try pool.write()
+    let sets = sides.map { captures in
+      ComparisonSide(
+        set: DumpSet(root: "/dumps", layout: .atom, captures: captures, unreadable: [], unrecognised: []), worldSize: 1)
+    }
+    let report = try await DumpComparer.compare(
+      ComparisonRequest(reference: sets[0], target: sets[1], selection: .warmUp))
+    #expect(report.verdict == verdict, "\(report.rows.compactMap(\.why))")
+    if verdict == .inconclusive {
+      #expect(report.findings.map(\.cause) == ["token-corruption"])
+      #expect(report.findings.first?.confidence == .possible && report.findings.first?.tokens == [3])
+    }
   }
 
   @Test("NaN in a token after a near-tie fails")

@@ -24,6 +24,7 @@ import Transports
   private func wait(_ bench: inout Bench, until end: Double) {
     while bench.state(of: "r0") == nil, bench.time < end, bench.last.failure == nil {
       if !bench.commands.isEmpty { bench.trouble("a") }
+      if bench.state(of: "r0") != nil { return }
       bench.pass(max(0.01, min(60, bench.last.wakeAt - bench.time, end - bench.time)))
     }
   }
@@ -54,6 +55,13 @@ import Transports
     #expect(second.time < Self.lostAfter * 0.45)
   }
 
+  @Test func whoLooksAtItSoonSeesThatAHostIsSilent() throws {
+    var bench = Bench(hosts: ["a"], attempts: [running()])
+    wait(&bench, until: 60)
+    let noted = bench.writes.compactMap { if case .attempt(let attempt) = $0 { attempt.unheard } else { nil } }
+    #expect(noted.count == 1 && noted[0] > 0 && noted[0] < 60, "\(noted)")
+  }
+
   @Test func anAnswerEndsTheSilenceForGood() {
     var bench = Bench(hosts: ["a"], attempts: [running(unheard: Self.lostAfter - 1)])
     bench.answer { if case .poll = $0.action { .statuses(["s-run1-try1": .running(outputBytes: 1)]) } else { nil } }
@@ -62,5 +70,24 @@ import Transports
     bench.pass(60)
     wait(&bench, until: Self.lostAfter / 2)
     #expect(bench.state(of: "r0") == nil)
+  }
+
+  /// How often it is asked grows rarer, up to once in five minutes: what comes back in between has its last word.
+  @Test(arguments: [TransportError.Code.unreachable, .authenticationFailed])
+  func aHostThatIsBackWhenItsTimeIsUpLosesNothing(code: TransportError.Code) throws {
+    var bench = Bench(hosts: ["a"], attempts: [running()])
+    while bench.time < Self.lostAfter - 1 {
+      if !bench.commands.isEmpty { bench.trouble("a", code) }
+      bench.pass(max(0.01, min(bench.last.wakeAt - bench.time, Self.lostAfter - 1 - bench.time)))
+    }
+    // From here on it would answer.
+    while bench.commands.isEmpty, bench.time < Self.lostAfter + 400 {
+      bench.pass(max(0.01, min(60, bench.last.wakeAt - bench.time)))
+    }
+    #expect(bench.time < Self.lostAfter + 1, "it is asked when its time is up")
+    #expect(bench.state(of: "r0") == nil, "nobody has asked it")
+    let ended = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
+    bench.answer { if case .poll = $0.action { .statuses(["s-run1-try1": .exited(ended)]) } else { nil } }
+    #expect(bench.state(of: "r0") == .gathering)
   }
 }

@@ -27,7 +27,7 @@ import Testing
 
   @Test(arguments: [
     "{'Load': arange(6.0)}", "{'Load': arange(8.0)}", "{'Offsets': arange(5)}", "{'Scale': array(1.5)}",
-    "{'Weights': random.random((7, 3))}", "{'Positions': arange(60).reshape(3, 20)}",
+    "{'Weights': random.random((7, 3))}",
   ])
   func theRestIsJudged(_ more: String) async throws {
     try await Scratch.with { scratch in
@@ -49,6 +49,40 @@ import Testing
       #expect(report.verdict == .inconclusive, "\(report.notes)")
       #expect(report.coverage.unmatched.allSatisfy { $0.contains("cannot be cut into 4 slots") })
       #expect(!report.coverage.unmatched.isEmpty)
+    }
+  }
+
+  /// `[heads, tokens]` is cut where its tokens are.
+  @Test(arguments: [6, 8]) func tokensInAnotherDimensionAreJudged(heads: Int) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, "{'Lse': tile(random.random((\(heads), 5)), (1, 4))}")
+      #expect(report.verdict == .pass, "\(report.notes) \(report.findings)")
+      #expect(report.rows.filter { $0.stage == "Lse" }.map(\.shape) == Array(repeating: [5, heads], count: 3))
+    }
+  }
+
+  /// A hidden size, or a vocabulary's share, that is the number of tokens.
+  @Test(arguments: [1, 10]) func aWidthOfAsManyAsTheTokensIsNoDimensionOfTokens(rows: Int) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, "{'Wide': tile(random.random((\(rows), 20)), (4, 1))}")
+      #expect(report.verdict == .pass, "\(report.notes) \(report.coverage.unmatched)")
+      #expect(report.rows.filter { $0.stage == "Wide" }.map(\.shape) == Array(repeating: [rows, 20], count: 3))
+    }
+  }
+
+  /// Slots that differ along a dimension that may be another's are neither a PASS nor an alarm.
+  @Test(arguments: [
+    "{'Lse': tile(random.random((6, 5)), (1, 4)) + (arange(20) == 13)}",
+    "{'Lse': tile(random.random((4, 5)), (1, 4))}", "{'Positions': arange(60).reshape(3, 20)}",
+    "{'Flat': random.random((6, 40))}", "{'Padded': random.random((42, 8))}",
+    "{'Padded': concatenate([hidden, zeros((4, 8))])}",
+  ])
+  func tokensThatCannotBeToldApartLeaveTheVerdictOpen(_ more: String) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, more)
+      #expect(report.verdict == .inconclusive, "\(report.notes)")
+      #expect(report.findings.isEmpty, "\(report.findings)")
+      #expect(report.coverage.unmatched.count == 1, "\(report.coverage.unmatched)")
     }
   }
 

@@ -139,6 +139,10 @@ struct Fixture: Sendable {
 
   /// One request by curl, its path sent as it is.
   func ask(_ path: String, _ options: String..., body: String = "") async throws -> Answer {
+    try await ask(path, options: options, body: body)
+  }
+
+  func ask(_ path: String, options: [String], body: String = "") async throws -> Answer {
     let result = try await runTool(
       "curl", ["-s", "-i", "--path-as-is", "--max-time", "60"] + options + [url + path], input: body)
     let halves = result.output.split(separator: "\r\n\r\n", maxSplits: 1, omittingEmptySubsequences: false)

@@ -221,6 +221,29 @@ import Testing
       if e.tag == "th": assert e.get("scope")
     """
 
+  @Test func `What is wrong is told to programs as a document`() async throws {
+    try await Fixture.with { fixture in
+      _ = try fixture.sweep("one")
+      for (path, options, status, code) in [
+        ("/api/nothing", [], 404, "not-found"), ("/api", [], 404, "not-found"),
+        ("/api/sweeps/two", [], 404, "not-found"), ("/api/sweeps/one/report", [], 404, "not-found"),
+        ("/api/sweeps/%zz", [], 404, "not-found"), ("/api/sweeps", ["-X", "DELETE"], 405, "method-not-allowed"),
+        ("/api/hosts", ["-H", "Host: evil.example"], 403, "forbidden"),
+        ("/api/" + String(repeating: "a", count: 4000), [], 414, "bad-request"),
+      ] as [(String, [String], Int, String)] {
+        let place = "\(path.prefix(40)) \(options)"
+        let answer = try await fixture.ask(path, options: options)
+        #expect(answer.status == status, "\(place)")
+        #expect(answer.header("Content-Type") == "application/json", "\(place)")
+        let document = try JSONSerialization.jsonObject(with: Data(answer.body.utf8)) as? [String: [String: String]]
+        #expect(document?["error"]?["code"] == code, "\(place): \(answer.body)")
+        #expect(document?["error"]?["message"]?.isEmpty == false, "\(place)")
+      }
+      let page = try await fixture.ask("/nothing")
+      #expect(page.status == 404 && page.body.contains("<html"))
+    }
+  }
+
   @Test func `Schedules show their next times and what became of the last`() async throws {
     try await Fixture.with { fixture in
       let empty = try await fixture.ask("/schedules")
@@ -242,6 +265,16 @@ import Testing
       #expect(page.body.contains(", 3 times</th>"))
       #expect(page.body.contains("missed: &lt;serve&gt; did not run"))
       #expect(page.body.contains("/history/nightly"))
+      let document = try await fixture.ask("/api/schedules")
+      #expect(document.status == 200 && document.header("Content-Type") == "application/json")
+      let listing = try #require(
+        try JSONSerialization.jsonObject(with: Data(document.body.utf8)) as? [String: Any])
+      #expect(listing["schema"] as? String == "rollcall.schedules/1")
+      let entry = try #require((listing["schedules"] as? [[String: Any]])?.first)
+      #expect(entry["name"] as? String == "nightly" && entry["enabled"] as? Bool == true)
+      #expect(entry["cron"] as? String == "30 2 * * *" && entry["timezone"] as? String == "Europe/Berlin")
+      #expect((entry["next"] as? [String])?.count == 5)
+      #expect((entry["last"] as? String)?.hasSuffix("Z, skipped, missed: <serve> did not run") == true, "\(entry)")
     }
   }
 
@@ -320,6 +353,18 @@ import Testing
       #expect(
         page.body.contains(
           "<th scope=\"row\">layer 0</th><td>0.001</td><td>0.001</td><td>0.001</td><td>0.004</td><td>0</td>"))
+      for (stage, layer, said) in [
+        ("Foo", nil, "the stage \"Foo\"; there are: MoE."),
+        ("MoE", 9, "layer 9 of the stage \"MoE\"; there are: 0, 3."),
+        (nil, 9, "layer 9; there are: 0, 3."),
+      ] as [(String?, Int?, String)] {
+        let error = #expect(throws: LedgerError.self) {
+          try JobHistory(fixture.ledger, job: "nightly", nights: 8, stage: stage, layer: layer)
+        }
+        #expect(error?.code == .notFound && error?.message == "No night measured \(said)")
+      }
+      let one = try JobHistory(fixture.ledger, job: "nightly", nights: 8, stage: "MoE", layer: 3)
+      #expect(one.layers.map(\.layer) == [3])
       let document = try await fixture.ask("/api/history/nightly")
       let object = try JSONSerialization.jsonObject(with: Data(document.body.utf8)) as? [String: Any]
       #expect((object?["nights"] as? [Any])?.count == 8)

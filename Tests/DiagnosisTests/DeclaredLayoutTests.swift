@@ -4,6 +4,7 @@ import Coordination
 import Diagnosis
 import Dumps
 import Reporting
+import TestSupport
 import Testing
 
 @Suite("Layouts that are declared")
@@ -67,5 +68,54 @@ struct DeclaredLayoutTests {
     let report = try await compare(reference, target) { $0.shardRules = [("MoE", .dims(text))] }
     #expect(report.verdict == .fail)
     #expect(report.findings.first?.cause == "replica-divergence")
+  }
+
+  @Test(
+    "tokens are counted along the dimension that the dims text names", arguments: ["none", "noise", "chunks", "fault"])
+  func tokensAlongTheirDimension(change: String) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, sys, torch
+        change = sys.argv[1]
+        torch.manual_seed(1)
+        index = {}
+        def save(side, step, name, value, dims, layer=None):
+            os.makedirs(side, exist_ok=True)
+            index[side] = index.get(side, 0) + 1
+            tags = {"step": step, "rank": 0, "dump_index": index[side], "name": name}
+            if layer is not None: tags["layer_id"] = layer
+            path = side + "/" + "___".join(f"{key}={tag}" for key, tag in tags.items()) + ".pt"
+            torch.save({"value": value.contiguous(), "meta": dict(tags, dims=dims)}, path)
+        def step(side, number, rows):
+            ids, layers = rows
+            save(side, number, "input_ids", ids, "t")
+            for layer, (attention, mlp) in enumerate(layers):
+                save(side, number, "attn_out", attention, "t h", layer)
+                if side == "b":
+                    if change != "none": mlp = mlp * (1 + 1e-3 * torch.randn(mlp.shape))
+                    if change == "fault" and layer == 1: mlp = 1.2 * mlp
+                    save(side, number, "mlp_out", mlp.bfloat16().t(), "h t", layer)
+                else:
+                    save(side, number, "mlp_out", mlp.bfloat16(), "t h", layer)
+        def batch(count):
+            return torch.randint(5, 1000, (count,)), [(torch.randn(count, 16), torch.randn(count, 16)) for _ in range(2)]
+        def cut(batch, start, end):
+            return batch[0][start:end], [tuple(x[start:end] for x in layer) for layer in batch[1]]
+        prefill, decode = batch(12), batch(4)
+        step("a", 0, prefill)
+        step("a", 1, decode)
+        parts = [cut(prefill, 0, 7), cut(prefill, 7, 12)] if change == "chunks" else [prefill]
+        for number, part in enumerate(parts + [decode]): step("b", number, part)
+        """, [change], directory: scratch.path)
+      func side(_ name: String) throws -> ComparisonSide {
+        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path(name), layout: .sglang), worldSize: 1)
+      }
+      let report = try await DumpComparer.compare(
+        ComparisonRequest(reference: try side("a"), target: try side("b")))
+      #expect(report.verdict == (change == "fault" ? .fail : .pass), "\(report.notes) \(report.rows.map(\.why))")
+      #expect(report.rows.count == 5)
+      if change == "fault" { #expect(report.firstDivergence?.layer == 1) }
+    }
   }
 }

@@ -33,16 +33,100 @@ import Testing
     #expect(!Diagnostician.findings(slow).contains { $0.cause == "drift" }, "one token is far off: no drift")
   }
 
+  @Test func aParameterThatIsALittleOffIsNoDrift() {
+    var off = evidence(cos: 0.99998, alpha: 1.006, norm: 1.006, residual: 0.0001)
+    off.key = CaptureKey(layer: 3, stage: "model.mlp.down_proj", tensor: "weight")
+    off.measures.relL2 = 0.006
+    off.measures.tokenRelL2 = Array(repeating: 0, count: 32)
+    off.measures.tokenRelL2[5] = 0.02
+    off.judgement.jump = 1.5
+    off.judgement.tokens = [5]
+    (off.changedShare, off.grownShare) = (0.02, 1)
+    #expect(Diagnostician.findings(off).first?.cause != "weight-differs", "of what was computed")
+    off.isParameter = true
+    let found = Diagnostician.findings(off)
+    #expect(found.first?.cause == "weight-differs")
+    #expect(found.first?.summary.contains("rows 5;") == true)
+    #expect(!found.contains { $0.cause == "drift" || $0.cause == "token-corruption" })
+  }
+
   @Test func aCommonFactorIsNoMissingClamp() {
     var scaled = evidence(cos: 0.99996, alpha: 1.05, norm: 1.05, residual: 0.009)
     scaled.measures.relL2 = 0.051
-    (scaled.changedShare, scaled.grownShare) = (0.2, 1)
+    (scaled.changedShare, scaled.grownShare, scaled.changedCount) = (0.2, 1, 800)
+    scaled.unchanged = Self.off(by: 0.007)
     scaled.noise = 0.0072
     #expect(Diagnostician.findings(scaled).first?.cause == "repeated-scale")
     #expect(!Diagnostician.findings(scaled).contains { $0.cause == "missing-clamp" })
     // What no factor explains is one still.
     scaled.measures.residual = 0.05
     #expect(Diagnostician.findings(scaled).contains { $0.cause == "missing-clamp" })
+  }
+
+  @Test func aMissingClampChangesSomeValuesAndLeavesTheOthers() {
+    func isClamp(changed: Int, rest: Double) -> Bool {
+      var some = evidence(cos: 0.98, alpha: 1.03, norm: 1.05, residual: 0.15)
+      some.measures.relL2 = 0.2
+      (some.changedShare, some.grownShare, some.changedCount) = (Double(changed) / 4096, 1, changed)
+      some.unchanged = Self.off(by: rest)
+      return Diagnostician.findings(some).contains { $0.cause == "missing-clamp" }
+    }
+    #expect(isClamp(changed: 40, rest: 0.004))
+    #expect(!isClamp(changed: 1, rest: 0.004), "one value is no class of values")
+    #expect(!isClamp(changed: 40, rest: 0.03), "the others are beyond noise")
+    #expect(!isClamp(changed: 40, rest: 0.15), "the others are off by as much")
+  }
+
+  private static func off(by distance: Double) -> Agreement {
+    Agreement(target: [1, 1 + distance * 2.squareRoot()], reference: [1, 1])
+  }
+
+  @Test func onlyANormHasANormsWeight() {
+    func causes(_ stage: String, tensor: String = "hidden") -> [String] {
+      var columns = evidence(cos: 0.99, alpha: 1.6, norm: 1.6, residual: 0.2)
+      columns.key = CaptureKey(layer: 3, stage: stage, tensor: tensor)
+      (columns.columnScaleResidual, columns.columnScales) = (0.004, 1.2...2.2)
+      return Diagnostician.findings(columns).map(\.cause)
+    }
+    for stage in ["FfnNorm", "input_layernorm", "ln_1"] {
+      #expect(causes(stage).first == "norm-weight-offset", "\(stage)")
+    }
+    #expect(causes("MLP", tensor: "input").first == "norm-weight-offset")
+    for stage in ["OProj", "MLP", "Block"] {
+      #expect(!causes(stage).contains("norm-weight-offset"), "\(stage)")
+      #expect(causes(stage).contains("repeated-scale"), "\(stage)")
+    }
+    #expect(!causes("Block", tensor: "input").contains("norm-weight-offset"))
+  }
+
+  @Test func halvesThatChangedPlacesOnOneRankAreNamedWithIt() {
+    func first(_ change: (inout RowEvidence) -> Void) -> Finding? {
+      var evidence = evidence(cos: 0.7, alpha: 0.7, norm: 1, worldSize: 2, kind: .concat)
+      change(&evidence)
+      return Diagnostician.findings(evidence).first
+    }
+    func match(_ sources: [Int], axis: Int) -> BlockMatch {
+      BlockMatch(axis: axis, sources: sources, residual: 0.004, isByRank: false)
+    }
+    let foreign = first { $0.foreignSlices = [ForeignSlice(rank: 1, stage: "up", slice: 1, residual: 0.004)] }
+    #expect(foreign?.cause == "halves-swapped")
+    #expect(foreign?.ranks == [1])
+    let other = first { $0.foreignSlices = [ForeignSlice(rank: 1, stage: "up", slice: 0, residual: 0.004)] }
+    #expect(other?.cause == "fused-shard-layout")
+    for (sources, ranks) in [
+      ([0, 3, 2, 1], [1]), ([2, 3, 0, 1], [0, 1]), ([0, 2, 3, 1], [1]), ([2, 0, 3, 1], [0, 1]),
+    ] {
+      let fused = first { $0.blockMatches = [match(sources, axis: 1)] }
+      #expect(fused?.cause == "halves-swapped", "\(sources)")
+      #expect(fused?.ranks == ranks, "\(sources)")
+      let weight = first {
+        ($0.key.stage, $0.isParameter) = ("weights", true)
+        $0.blockMatches = [match(sources, axis: 0)]
+      }
+      #expect(weight?.cause == "halves-swapped", "\(sources)")
+      #expect(weight?.ranks == ranks, "\(sources)")
+    }
+    #expect(first { $0.blockMatches = [match([0, 2, 1, 3], axis: 1)] }?.cause != "halves-swapped")
   }
 
   @Test func aTurnedSignIsCalledOne() {

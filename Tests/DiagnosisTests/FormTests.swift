@@ -107,6 +107,64 @@ struct FormTests {
     }
   }
 
+  @Test(
+    "a file that every call wrote anew is none of the calls that stand beside it",
+    arguments: ["same", "other", "lost", "more calls"], ["Block__out", "Block__hidden_in"])
+  func lastCallBesideCalls(change: String, stage: String) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        Self.common + """
+          for layer in range(2):
+              for call, x in enumerate((torch.ones(20, 256), rows(), rows(4), rows(4))):
+                  for side in "ab":
+                      if call == 3 and (side == "a" or "\(change)" != "more calls"): continue
+                      save(side, f"layer{layer:02d}_Block_rank0_call{call:03d}", x.bfloat16(), input=x.bfloat16())
+          last = rows(4)
+          save("a", "ref_layer00_\(stage)_rank0", last.bfloat16())
+          if "\(change)" != "lost":
+              save("b", "ref_layer00_\(stage)_rank0", (0 * last if "\(change)" == "other" else last).bfloat16())
+          """, directory: scratch.path)
+      let report = try await compare(scratch)
+      let rows = report.rows.filter { $0.call.reference == nil }
+      switch change {
+      case "same", "other":
+        #expect(report.verdict == (change == "same" ? .pass : .fail), "\(report.notes) \(report.coverage.unmatched)")
+        #expect(rows.map(\.verdict) == [report.verdict] && report.rows.count == 5, "\(report.rows)")
+      default:
+        // One side has none, or the last calls of the two runs are not the same call.
+        #expect(report.verdict == .inconclusive, "\(report.rows)")
+        let unmatched = report.coverage.unmatched
+        #expect(rows.isEmpty && !unmatched.isEmpty, "\(report.rows)")
+        #expect(unmatched.allSatisfy { $0.contains("layer 0 Block[last call]") }, "\(unmatched)")
+      }
+    }
+  }
+
+  @Test("a rank that gave zeros alone is absent, and no norm weight or scale", arguments: [2, 4, 8])
+  func silentRank(worldSize: Int) async throws {
+    for (form, rank) in [("columns", worldSize - 1), ("columns", 0), ("terms", 0)] {
+      try await Scratch.with { scratch in
+        try await runPython(
+          Self.common + """
+            world, form, silent = \(worldSize), "\(form)", \(rank)
+            for layer in range(3):
+                terms = [rows() for _ in range(world)]
+                for stage, x in (("MLP", sum(terms)), ("Block", rows())):
+                    save("a", f"layer{layer:02d}_{stage}_rank0_call000", x.bfloat16())
+                    for rank in range(world):
+                        part = x if stage == "Block" else x.chunk(world, 1)[rank] if form == "columns" else terms[rank]
+                        if stage == "MLP" and layer == 1 and rank == silent: part = 0 * part
+                        save("b", f"layer{layer:02d}_{stage}_rank{rank}_call000", part.bfloat16())
+            """, directory: scratch.path)
+        let report = try await compare(scratch, selection: .number(0))
+        #expect(report.verdict == .fail)
+        let first = report.findings.first
+        #expect(first?.cause == "rank-absent" && first?.ranks == [rank] && first?.layer == 1, "\(report.findings)")
+        #expect(!report.findings.contains { $0.cause == "norm-weight-offset" })
+      }
+    }
+  }
+
   @Test("a custom layout without calls holds what its user dumped")
   func customWithoutCalls() async throws {
     try await Scratch.with { scratch in
@@ -122,6 +180,13 @@ struct FormTests {
       let pattern = #"(?<stage>\w+?)-(?<layer>\d+)-r(?<rank>\d+)\.npy"#
       let report = try await compare(scratch, pattern: pattern)
       #expect(report.verdict == .pass && report.rows.count == 2, "\(report.notes) \(report.findings)")
+      // A pattern that misses files proves nothing of them.
+      let short = try await compare(scratch, pattern: pattern.replacing(#"<layer>\d+"#, with: "<layer>0"))
+      #expect(short.verdict == .inconclusive && short.rows.count == 1, "\(short.notes)")
+      #expect(short.notes.contains { $0.contains("Attn-1-r0.npy") }, "\(short.notes)")
+      // What holds no tensor by its name is no dump.
+      for side in ["a", "b"] { try scratch.write("\(side)/run.log", "done") }
+      #expect(try await compare(scratch, pattern: pattern).verdict == .pass)
     }
   }
 

@@ -76,6 +76,73 @@ struct IncompletenessTests {
     #expect(doubted.notes.contains { $0.contains("state a world of 2 ranks, and 1") } == isLost, "\(doubted.notes)")
   }
 
+  /// A pipeline of two stages with two ranks each, two layers a stage, against one rank.
+  ///
+  /// - Parameters:
+  ///   - stated: where the files say it: `meta`, `name` or nowhere.
+  ///   - lost: ranks and layers that left no file.
+  @Test(
+    "a rank lacks the layers of other pipeline stages, where the stages are stated",
+    arguments: [
+      ("meta", "", true), ("name", "", true), ("", "", false), ("meta", "3:3", false), ("meta", "2:3 3:3", false),
+      ("meta", "1:0 1:1", false),
+    ])
+  func pipelineStages(stated: String, lost: String, passes: Bool) async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, sys, torch
+      root, stated, lost = sys.argv[1:]
+      torch.manual_seed(1)
+      value = torch.randn(4, 8, 16)
+      for side, ranks in (("reference", 1), ("target", 4)):
+          os.makedirs(f"{root}/{side}")
+          for rank in range(ranks):
+              for layer in range(4):
+                  if ranks == 4 and layer // 2 != rank // 2 or ranks == 4 and f"{rank}:{layer}" in lost.split():
+                      continue
+                  tags = {"step": 0, "rank": rank, "dump_index": layer + 1, "name": "mlp", "layer_id": layer}
+                  place = {"pp_rank": rank // 2, "pp_size": 2, "tp_rank": rank % 2, "tp_size": 2} if ranks == 4 else {}
+                  if stated == "name": tags.update(place)
+                  meta = dict(tags, world_size=ranks)
+                  if stated == "meta": meta["sglang_parallel_info"] = place
+                  if stated == "name": meta = None
+                  name = "___".join(f"{key}={value}" for key, value in tags.items())
+                  file = f"{root}/{side}/{name}.pt"
+                  torch.save({"value": value[layer], "meta": meta} if meta else value[layer], file)
+      """, [scratch.path, stated, lost])
+    let sides = try ["reference", "target"].map {
+      ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0), layout: .sglang, verifyChecksums: false))
+    }
+    let report = try await DumpComparer.compare(
+      ComparisonRequest(reference: sides[0], target: sides[1], selection: .number(0)))
+    #expect(report.verdict == (passes ? .pass : .inconclusive), "\(report.notes) \(report.coverage.unmatched)")
+    #expect(!passes || report.rows.count == 4)
+    let saysWhatToState = report.findings.contains { $0.next.contains("state pp_rank and pp_size") }
+    #expect(saysWhatToState == stated.isEmpty, "\(report.findings)")
+  }
+
+  @Test("last ranks that are gone, where nothing says how many there were")
+  func lastRanks() async throws {
+    let reference = try await Workload.shared.dumps("--nproc 1 --dtype bf16")
+    let whole = try await Workload.shared.dumps("--nproc 4 --dtype bf16")
+    let target = try await Workload.shared.copy(whole, name: "last-ranks")
+    try remove(target) { $0.contains("_rank2_") || $0.contains("_rank3_") }
+    for (left, right, name, lost) in [
+      (reference, target, "target", \ComparisonRequest.target), (target, reference, "reference", \.reference),
+    ] {
+      let report = try await compare(left, right)
+      #expect(report.verdict == .inconclusive, "\(report.rows.filter { $0.verdict == .fail })")
+      let finding = try #require(report.findings.first { $0.cause == "incomplete-ranks" }, "\(report.findings)")
+      #expect(finding.confidence == .possible && finding.ranks == [2, 3])
+      #expect(finding.next.contains("--\(name)-world-size"), "\(finding)")
+      // With that said, half of each tensor is a fault.
+      let stated = try await compare(left, right) { $0[keyPath: lost].worldSize = 2 }
+      #expect(stated.verdict == .fail)
+    }
+  }
+
   @Test("one file of one rank that is gone")
   func missingFile() async throws {
     let (reference, target) = try await pair("file")

@@ -112,4 +112,31 @@ struct ParallelLayoutTests {
       #expect(axis == 0 ? cause != nil : cause == "halves-swapped", "axis \(axis): \(report.findings)")
     }
   }
+
+  @Test(
+    "two sharded sides that no known layout joins are open, and a fault in a layout that fits is one",
+    arguments: [
+      // Columns dealt out by chance; more of them than there are; more than any padding.
+      ("x.chunk(4, 1)", "x[:, torch.randperm(64)].chunk(8, 1)", Verdict.inconclusive),
+      ("x.chunk(4, 1)", "[torch.randn(20, 12) for _ in range(8)]", .inconclusive),
+      ("x.chunk(4, 1)", "[torch.randn(20, 40) for _ in range(8)]", .inconclusive),
+      ("[torch.randn(20, 12) for _ in range(8)]", "x.chunk(4, 1)", .inconclusive),
+      ("x.chunk(2, 1)", "(1.5 * x).chunk(4, 1)", .fail), ("[x, x]", "x.flip(0).chunk(4, 1)", .fail),
+    ])
+  func unknownLayout(reference: String, target: String, verdict: Verdict) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        torch.manual_seed(5)
+        x = torch.randn(20, 64)
+        for side, parts in (("a", \(reference)), ("b", \(target))):
+            os.makedirs(side)
+            for rank, part in enumerate(parts):
+                torch.save({"hidden": part.contiguous()}, f"{side}/layer00_QKV_rank{rank}_call000.pt")
+        """, directory: scratch.path)
+      let report = try await compare(scratch.path("a"), scratch.path("b")) { $0.selection = .number(0) }
+      #expect(report.verdict == verdict, "\(report.rows)")
+    }
+  }
 }

@@ -1,6 +1,7 @@
 import Alignment
 import Comparison
 import Coordination
+import Diagnosis
 import Foundation
 import Reporting
 import TestSupport
@@ -147,6 +148,30 @@ struct ShapeMismatchTests {
     let report = try await compare(scratch.path("reference"), scratch.path("target")) { $0.selection = .number(0) }
     #expect(report.verdict == .fail, "\(report.notes)")
     #expect(report.rows.first?.why?.contains("[4, 64], [4, 32]") == true, "\(report.rows)")
+  }
+
+  @Test("logits of ranks whose vocabulary is padded with values")
+  func paddedVocabulary() async throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try await runPython(
+      """
+      import os, torch
+      torch.manual_seed(0)
+      logits = torch.randn(8, 100)
+      padded = torch.cat([logits, torch.full((8, 4), 9.0)], 1)
+      for side, parts in (("reference", [logits]), ("target", padded.chunk(2, 1))):
+          os.makedirs(side)
+          for rank, hidden in enumerate(parts):
+              torch.save({"hidden": hidden.clone()}, f"{side}/layer03_LMHead_rank{rank}_call000.pt")
+      """, directory: scratch.path)
+    for (left, right, name) in [("reference", "target", "target"), ("target", "reference", "reference")] {
+      let report = try await compare(scratch.path(left), scratch.path(right)) { $0.selection = .number(0) }
+      #expect(report.verdict == .fail, "\(report.notes)")
+      let finding = try #require(report.findings.first, "\(report.rows)")
+      #expect(finding.cause == "vocabulary-padding" && finding.evidence["first_column"] == 100, "\(finding)")
+      #expect(finding.summary.contains("the \(name)'s ranks hold 4 columns"), "\(finding)")
+    }
   }
 
   @Test("integers with a sign and without are compared as integers", arguments: [0, 1])

@@ -40,6 +40,7 @@ struct SlotTests {
     let report = try await DumpComparer.compareSlots(set: try load(directory), slots: 4)
     #expect(report.verdict == .inconclusive)
     #expect(report.findings.first?.cause == "input-mismatch")
+    #expect(report.sentence.contains("different inputs"), "\(report.sentence)")
   }
 
   @Test("rule atom gives PyTorch's numbers in double precision")

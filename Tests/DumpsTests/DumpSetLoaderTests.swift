@@ -81,6 +81,38 @@ import Testing
     #expect(abs(Double(other.modified) / 1e9 - seconds) < 1e-3)
   }
 
+  /// Files of one capture each, that of the first directory and of the second the same.
+  @Test(arguments: [
+    (["night1", "night2"], "night1 and night2"), (["tp1", "tp8"], "tp1 and tp8"),
+    (["", "old"], "the directory itself and old"), (["", "a"], "the directory itself and a"),
+    (["a/x/rank0", "b/x/rank0"], "a and b"), (["20260101/a", "20260102/a"], "20260101 and 20260102"),
+    // Ranks and steps of one run.
+    (["tp0", "tp1"], nil), (["dp_00", "dp_01", "dp_02"], nil), (["step3/x", "step4/x"], nil), (["0", "1"], nil),
+  ])
+  func directoriesOfTwoRunsAreNotOne(_ folders: [String], _ named: String?) async throws {
+    try await Scratch.with { scratch in
+      for folder in folders.map({ $0.isEmpty ? "dumps" : "dumps/\($0)" }) {
+        try scratch.directory(folder)
+        try await runPython(
+          """
+          import numpy, os, sys
+          numpy.save(sys.argv[1] + "/layer00_Block_rank0.npy", numpy.arange(8.0))
+          # What the first has not, the others have.
+          if len(os.listdir(os.path.dirname(sys.argv[1]))) > 1:
+              numpy.save(sys.argv[1] + "/layer01_Block_rank0.npy", numpy.arange(8.0))
+          """, [scratch.path(folder)])
+      }
+      let dumps = scratch.path("dumps")
+      guard let named else {
+        let set = try DumpSetLoader.load(directory: dumps, layout: .npy)
+        #expect(!set.captures.isEmpty && set.unreadable.contains { $0.why.contains("holds the same captures") })
+        return
+      }
+      let error = #expect(throws: DumpError.self) { try DumpSetLoader.load(directory: dumps, layout: .npy) }
+      #expect(error?.code == .severalRuns && error?.message.hasPrefix("\(named) hold the same") == true)
+    }
+  }
+
   @Test func cataloguesWeights() async throws {
     let corpus = try await Corpus("weights")
     let set = try DumpSetLoader.load(directory: corpus.file("a"), layout: .weights)

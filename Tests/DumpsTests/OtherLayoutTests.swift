@@ -77,6 +77,33 @@ import Testing
     #expect(set.unreadable.count == 2)
   }
 
+  @Test("a shard that the index does not name is there, and is said not to be in the index")
+  func strayShards() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import json, os, torch
+        from safetensors.torch import save_file
+        for stray in (2, 3):
+            os.makedirs(f"{stray}")
+            weights = {}
+            for shard in (1, 2) if stray == 2 else (1, 2, 3):
+                name = f"model-{shard:05d}-of-00002.safetensors"
+                save_file({f"layers.{shard}.w": torch.ones(4)}, f"{stray}/{name}")
+                if shard != stray: weights[f"layers.{shard}.w"] = name
+            with open(f"{stray}/model.safetensors.index.json", "w") as f:
+                json.dump({"weight_map": weights}, f)
+        """, directory: scratch.path)
+      for stray in [2, 3] {
+        let set = try DumpSetLoader.load(directory: scratch.path("\(stray)"), layout: .safetensors)
+        #expect(set.unreadable.map(\.file) == ["model-0000\(stray)-of-00002.safetensors"])
+        let why = set.unreadable.first?.why ?? ""
+        #expect(why.contains("not in the index") && !why.contains("missing"), "\(why)")
+        #expect(set.captures.count == stray - 1)
+      }
+    }
+  }
+
   @Test func readsNamesByAPattern() async throws {
     let directory = try await Corpus(otherFormat: "layouts").file("custom")
     for pattern in [
@@ -88,7 +115,7 @@ import Testing
       #expect(set.unrecognised == ["run/L99999999999999999999-mlp-r3-n8.npy"])
     }
     let few = try DumpSetLoader.load(directory: directory, layout: .custom, pattern: #"L5.*r(?<rank>\d+).*"#)
-    #expect(places(few) == ["3 - run/L5-attn-r3-n7 - hidden"])
+    #expect(places(few) == ["3 - run/L5-attn-r-n7 - hidden"])
     for (pattern, words) in [
       (nil, "needs a pattern"), ("(", "no regular expression"), ("L.*", "none of the named groups"),
       ("x(?<rank>.)", "matches wholly"),
@@ -98,6 +125,27 @@ import Testing
       }
       #expect(error?.message.contains(words) == true, "\(error?.description ?? "")")
     }
+  }
+
+  /// Ranks, layers and calls of one stage share its name, whatever stands around their numbers.
+  @Test(
+    arguments: [
+      (#"attn_tp(?<rank>\d+)\.pt"#, ["attn_tp0.pt", "attn_tp1.pt"], ["0 - attn_tp -", "1 - attn_tp -"]),
+      (#"(?<rank>\d+)/attn\.pt"#, ["0/attn.pt", "1/attn.pt"], ["0 - attn -", "1 - attn -"]),
+      (#"tp(?<rank>\d+)/attn\.pt"#, ["tp0/attn.pt", "tp1/attn.pt"], ["0 - tp/attn -", "1 - tp/attn -"]),
+      (#"attn-(?<rank>\d+)\.pt"#, ["attn-0.pt", "attn-1.pt"], ["0 - attn -", "1 - attn -"]),
+      (#"attn_rank(?<rank>\d+)\.pt"#, ["attn_rank0.pt", "attn_rank1.pt"], ["0 - attn -", "1 - attn -"]),
+      (#"(?<layer>\d+)_attn_(?<rank>\d+)\.pt"#, ["3_attn_1.pt", "4_attn_1.pt"], ["1 3 attn -", "1 4 attn -"]),
+      (#"layer(?<layer>\d+)_attn\.pt"#, ["layer3_attn.pt", "layer4_attn.pt"], ["0 3 attn -", "0 4 attn -"]),
+      (#"attn_s(?<call>\d+)\.pt"#, ["attn_s1.pt", "attn_s20.pt"], ["0 - attn_s 1", "0 - attn_s 20"]),
+    ] as [(String, [String], [String])])
+  func numbersThatAPatternTakesAreNoPartOfTheStage(pattern: String, files: [String], expected: [String]) async throws {
+    let tensor = try await Corpus(otherFormat: "layouts").contents("custom/run/L5-attn-r3-n7.pt")
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    for file in files { try scratch.write(file, tensor) }
+    let set = try DumpSetLoader.load(directory: scratch.path, layout: .custom, pattern: pattern)
+    #expect(places(set) == Set(expected.map { "\($0) hidden" }))
   }
 
   @Test func saysWhereNothingIsFound() async throws {

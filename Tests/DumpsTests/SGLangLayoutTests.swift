@@ -151,10 +151,12 @@ import Testing
     let files = FileManager.default
     let source = "\(try await folder("tp2"))/dump_x"
     for name in ["dump_a", "dump_b"] { try files.copyItem(atPath: source, toPath: scratch.path(name)) }
-    let set = try DumpSetLoader.load(directory: scratch.path, layout: .sglang)
-    #expect(set.captures.count == 64)
-    #expect(set.captures.allSatisfy { !$0.stage.contains("duplicate_index=3") })
-    #expect(set.unreadable.contains { $0.why.contains("holds the same captures") })
+    let error = #expect(throws: DumpError.self) {
+      try DumpSetLoader.load(directory: scratch.path, layout: .sglang)
+    }
+    #expect(error?.code == .severalRuns && error?.message.hasPrefix("dump_a and dump_b hold") == true)
+    let one = try DumpSetLoader.load(directory: scratch.path("dump_b"), layout: .sglang)
+    #expect(one.captures.count == 64 && one.unreadable.isEmpty)
   }
 
   @Test func saysWhereNoDumpIs() async throws {

@@ -153,6 +153,56 @@ import Testing
     }
   }
 
+  @Test("what a rank lacks whose files are all here is missing")
+  func missingInAWholeFile() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        Self.oneAndTwoRanks
+          + """
+
+          from safetensors.torch import load_file
+          held = load_file("st2/rank1.safetensors")
+          name = sorted(held)[0]
+          del held[name]
+          save_file(held, "st2/rank1.safetensors")
+          open("name", "w").write(name.removeprefix("model."))
+          """, directory: scratch.path)
+      let name = try #require(scratch.text("name"))
+      let (one, two) = (scratch.path("st1"), scratch.path("st2"))
+      let report = try SchemaReport.compare(reference: one, target: two)
+      #expect(report.verdict == .fail)
+      #expect(report.findings.map(\.cause) == ["missing-weight"], "\(report)")
+      #expect(report.onlyReference == ["rank1/\(name)"])
+      let turned = try SchemaReport.compare(reference: two, target: one)
+      #expect(turned.verdict == .fail && turned.onlyTarget == ["rank1/\(name)"], "\(turned)")
+    }
+  }
+
+  @Test("an infinity of both sides is one under any type; codes packed into another type hold no NaN")
+  func maskAndPackedCodes() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import torch
+        mask = torch.tensor([0.0, float("-inf"), 1.5, 2.0])
+        torch.save({"mask": mask}, "float32.pt")
+        torch.save({"mask": mask.to(torch.bfloat16)}, "bfloat16.pt")
+        torch.save({"mask": -mask}, "other.pt")
+        codes = torch.arange(256, dtype=torch.uint8).repeat(2).view(torch.bfloat16).reshape(-1, 1)
+        beside = {"w.absmax": torch.ones(4), "w.quant_map": torch.linspace(-1, 1, 16)}
+        torch.save({"w": codes, **beside}, "packed.pt")
+        torch.save({"w": codes}, "plain.pt")
+        """, directory: scratch.path)
+      func report(_ a: String, _ b: String) throws -> SchemaReport {
+        try SchemaReport.compare(reference: scratch.path("\(a).pt"), target: scratch.path("\(b).pt"), values: .require)
+      }
+      #expect(try report("float32", "bfloat16").verdict == .pass)
+      #expect(try report("float32", "other").findings.contains { $0.cause == "non-finite" })
+      #expect(try report("packed", "packed").verdict == .pass)
+      #expect(try report("plain", "plain").findings.map(\.cause) == ["non-finite"])
+    }
+  }
+
   @Test("what no rank holds is missing")
   func missingOnAllRanks() async throws {
     try await Scratch.with { scratch in

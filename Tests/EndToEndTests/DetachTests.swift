@@ -67,7 +67,8 @@ import Testing
       }
       let cancelled = try await rollcall("cancel", sweep)
       #expect(cancelled.status == 69)
-      #expect(cancelled.errorOutput.contains("Another coordinator"))
+      let owner = try #require(scratch.text("store/coordinator.lock")).trimmingCharacters(in: .whitespacesAndNewlines)
+      #expect(cancelled.errorOutput.contains("Another coordinator (\(owner)) works on"), "\(cancelled.errorOutput)")
       try scratch.write("go", "")
       _ = try await other
     }

@@ -43,13 +43,23 @@ import Testing
     }
   }
 
-  @Test func theStoreLiesBelowHomeWhereNothingElseIsSaid() async throws {
+  @Test(arguments: ["", "relative"]) func theStoreLiesBelowHomeWhereNothingElseIsSaid(data: String) async throws {
     try await with(job: Self.job("'true'")) { rollcall, scratch in
       var plain = rollcall
-      plain.environment.merge(["ROLLCALL_STORE": "", "XDG_DATA_HOME": "", "HOME": scratch + "/home"]) { $1 }
+      plain.environment.merge(["ROLLCALL_STORE": "", "XDG_DATA_HOME": data, "HOME": scratch + "/home"]) { $1 }
       let outcome = try await plain("run", "job.yaml")
       #expect(outcome.output.contains("\(scratch)/home/.local/share/rollcall/sweeps/first-hour-"))
       #expect(FileManager.default.fileExists(atPath: scratch + "/home/.local/share/rollcall/rollcall.db"))
+    }
+  }
+
+  @Test func anEmptyStoreIsNotTheCurrentDirectory() async throws {
+    try await with(job: Self.job("'true'")) { rollcall, scratch in
+      for command in [["run", "job.yaml"], ["status"], ["history", "first-hour"]] {
+        let outcome = try await rollcall.run(command + ["--store", ""])
+        #expect(outcome.status == 64 && outcome.errorOutput.contains("--store needs"), "\(outcome.errorOutput)")
+      }
+      #expect(!FileManager.default.fileExists(atPath: scratch + "/rollcall.db"))
     }
   }
 

@@ -370,8 +370,8 @@ import Testing
       #expect(shown.contains("succeeded"))
 
       let stored = try await rollcall("logs", "part=b", "--both", "--json")
-      let streams = try #require(try stored.json()["streams"] as? [[String: String]])
-      #expect(streams.map { $0["text"] } == ["out-b\n", "err-b\n"])
+      let streams = try #require(try stored.json()["streams"] as? [[String: Any]])
+      #expect(streams.map { $0["text"] as? String } == ["out-b\n", "err-b\n"])
     }
   }
 }

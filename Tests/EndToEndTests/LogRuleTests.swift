@@ -6,6 +6,8 @@ import Testing
 @Suite(.timeLimit(.minutes(5))) struct LogRuleTests {
   struct Case: Sendable {
     var says: String
+    var forbid = "(?i)falling back"
+    var require = "^ready$"
     var verdict: String
     /// Stands in the notes.
     var note: String?
@@ -20,6 +22,17 @@ import Testing
     Case(
       says: "echo 'Falling back to the slow kernel'; yes filler | head -c 6000000; echo ready", verdict: "inconclusive",
       note: "only the last 4 MiB were kept"),
+    // A pattern that the engine gives up on, or that takes years.
+    Case(
+      says: "printf '%0200000d' 0; echo ' falling back'; echo ready",
+      forbid: #"(\S| )*falling back"#, verdict: "inconclusive",
+      note: "a forbidden line ((\\S| )*falling back) is not known"),
+    Case(
+      says: "printf '%0200000d' 0; echo ' ready'", require: #"(\S| )*ready"#, verdict: "inconclusive",
+      note: "the required line ((\\S| )*ready) is not known"),
+    Case(
+      says: "echo 'moe_fused_kernel_for_shape_4096x14336_on_device_gfx942_is_missing; x: falling back'; echo ready",
+      forbid: #"(\w+,? ?)+: falling back"#, verdict: "inconclusive", note: "takes too long, by the line \"moe_fused"),
   ]
 
   @Test(arguments: cases) func whatIsForbiddenOrLackingIsNoPass(_ test: Case) async throws {
@@ -36,7 +49,7 @@ import Testing
           env: {PYTHON: \(testPython)}
         dumps: {layout: npy, select: warm-up}
         compare: {reference: {form: plain}}
-        logs: {forbid: ["(?i)falling back"], require: ["^ready$"]}
+        logs: {forbid: ['\(test.forbid)'], require: ['\(test.require)']}
         """)
       let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
       let outcome = try await rollcall("run", "job.yaml", "--json")

@@ -26,6 +26,42 @@ import Testing
     }
   }
 
+  @Test func twoRunsUnderOneDirectoryAreBadInput() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        for folder in ("reference", "target/night1", "target/night2"):
+            os.makedirs(folder)
+            torch.save({"hidden": torch.arange(8.0)}, f"{folder}/layer00_Block_rank0.pt")
+        """, directory: scratch.path)
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      for words in [
+        ["compare", "reference", "target"], ["schema", "reference", "target"], ["unshard", "target", "-o", "whole"],
+      ] {
+        let outcome = try await rollcall.run(words)
+        #expect(outcome.status == 65, "\(words): \(outcome.output) \(outcome.errorOutput)")
+        #expect(outcome.errorOutput.contains("night1 and night2 hold the same captures"), "\(outcome.errorOutput)")
+        #expect(outcome.errorOutput.contains("name one of them"), "\(outcome.errorOutput)")
+      }
+      // A job that leaves two is open, and says why.
+      try scratch.write(
+        "fleet.yaml",
+        "hosts: [{name: here, local: true, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]")
+      try scratch.write(
+        "job.yaml",
+        """
+        name: nights
+        run: {command: cp -r \(scratch.path)/target/. "$ROLLCALL_DUMP_DIR"}
+        dumps: {layout: atom, select: warm-up}
+        compare: {reference: ./reference}
+        """)
+      let sweep = try await rollcall.run(["run", "job.yaml", "--fleet", "fleet.yaml", "--json"])
+      #expect(sweep.status == 2, "\(sweep.output) \(sweep.errorOutput)")
+      #expect(sweep.output.contains("hold the same captures"), "\(sweep.output)")
+    }
+  }
+
   @Test func aDumpBehindALinkOrANameThatCannotBeReadIsNoPass() async throws {
     try await Scratch.with { scratch in
       let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
@@ -87,6 +123,34 @@ import Testing
       let cut = try await rollcall.run(words)
       #expect(cut.status == 2, "\(cut.output) \(cut.errorOutput)")
       #expect(cut.output.contains("incomplete-ranks"), "\(cut.output)")
+    }
+  }
+
+  /// What was never written is zero, and a wrong path is a side twice.
+  @Test func zerosAndASideHeldAgainstItselfAreNoPass() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import numpy, os
+        for side, factor in [("zeros", 0), ("other-zeros", -0.0), ("some", 1), ("other", 1)]:
+            os.mkdir(side)
+            for layer, value in [(0, numpy.zeros(8)), (1, numpy.arange(8.0))]:
+                numpy.save(f"{side}/layer{layer:02d}_Block_rank0.npy", value * factor)
+        os.symlink("some", "same")
+        """, directory: scratch.path)
+      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      func outcome(_ reference: String, _ target: String) async throws -> RollcallBinary.Outcome {
+        try await rollcall("compare", reference, target, "--select", "warm-up")
+      }
+      let some = try await outcome("some", "other")
+      #expect(some.status == 0, "\(some.output) \(some.errorOutput)")
+      #expect(some.output.contains("zero throughout on both sides: 1 of 2 tensors, the first layer 0 Block"))
+      let zeros = try await outcome("zeros", "other-zeros")
+      #expect(zeros.status == 2 && zeros.output.contains("zero on both sides"), "\(zeros.output)")
+      for side in ["some", "same", "./some/"] {
+        let same = try await outcome("some", side)
+        #expect(same.status == 2 && same.output.contains("the same directory"), "\(same.output)")
+      }
     }
   }
 }

@@ -471,6 +471,23 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(10))) func aFileThatIsEditedMeanwhileIsNoDifferenceBetweenSteps() async throws {
+    let program = RollcallBinary.repository + "/Jobs/playbooks/rounding.py"
+    let type = "--dtype ${DTYPE:-bf16}"
+    let planted = type + " --bug missing-scale --layer 2 --bug-from-world-size 2"
+    try await SampleJob.with("isolate", replacing: [("files: [", "files: [said.txt, "), (type, planted)]) {
+      rollcall, scratch in
+      let said = try scratch.write("said.txt", "one\n")
+      let text = try #require(scratch.text("job.yaml"))
+      let edits = "command: cat said.txt >> '\(scratch.path("book"))'; echo two > '\(said)'; ${ROLLCALL_PYTHON"
+      try scratch.write("job.yaml", text.replacing("command: ${ROLLCALL_PYTHON", with: edits))
+      let outcome = try await rollcall("playbook", program, "job.yaml", "--json")
+      #expect(try outcome.steps().count == 2, "\(outcome.errorOutput)")
+      #expect(scratch.text("said.txt") == "two\n")
+      #expect(scratch.text("book") == String(repeating: "one\n", count: 4))
+    }
+  }
+
   @Test(.timeLimit(.minutes(10))) func aTeamsOwnPlaybookFindsNoBugWhereThereIsNone() async throws {
     let program = RollcallBinary.repository + "/Jobs/playbooks/rounding.py"
     try await SampleJob.with("isolate", replacing: [(#"[--bug, missing-scale, --layer, "2"]"#, "[--backend, split]")]) {

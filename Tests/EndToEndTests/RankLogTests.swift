@@ -101,9 +101,12 @@ import Testing
       let tenth = try await rollcall("logs", "nodes=1", "--rank", "10")
       #expect(tenth.output == "[rank10]: loads\nrank 10: ends\r\n[rank10] last, without a newline\n")
       let document = try await rollcall("logs", "nodes=2", "--rank", "1", "--json").json()
-      let streams = try #require(document["streams"] as? [[String: String]])
-      #expect(streams.map { $0["run"] } == ["nodes=2 node0", "nodes=2 node1"])
-      #expect(streams.map { $0["text"] } == ["", "[rank1]: loads\nrank 1: ends\r\n[rank1] last, without a newline\n"])
+      let streams = try #require(document["streams"] as? [[String: Any]])
+      #expect(streams.map { $0["run"] as? String } == ["nodes=2 node0", "nodes=2 node1"])
+      #expect(
+        streams.map { $0["text"] as? String } == [
+          "", "[rank1]: loads\nrank 1: ends\r\n[rank1] last, without a newline\n",
+        ])
       // Nothing is no answer without a word.
       let nobody = try await rollcall("logs", "nodes=1", "--rank", "7")
       #expect(nobody.output.isEmpty && nobody.errorOutput.contains("[rank7]"), "\(nobody.errorOutput)")

@@ -102,6 +102,13 @@ import Testing
       let outcome = try await rollcall.run(verb)
       texts[verb.joined(separator: " ")] = outcome.output + outcome.errorOutput
     }
+    for verb in [["plan", "job.yaml", "--verbose"], ["plan", "job.yaml", "--json"]] {
+      let outcome = try await rollcall.run(verb)
+      // The command's own words, too, name the beginnings of these only.
+      for name in ["JOB_KEY", "FAILING_KEY"] { #expect(outcome.output.contains(name), "\(outcome.output)") }
+      #expect(outcome.output.contains("***") && outcome.output.contains(scratch.path("modes")))
+      texts[verb.joined(separator: " ")] = outcome.output + outcome.errorOutput
+    }
     for format in ["html", "markdown", "json", "jsonl", "junit", "text"] {
       let outcome = try await rollcall("report", "last", "--format", format, "--explain")
       texts["report \(format)"] = outcome.output + outcome.errorOutput

@@ -322,4 +322,42 @@ import Testing
       for _ in 0..<2 { #expect(try await rollcall.run(words + ["out.safetensors"]).status == 0) }
     }
   }
+
+  @Test func whatIsNoFileIsNotReplacedByOne() async throws {
+    try await with { rollcall, scratch in
+      try await runPython(
+        """
+        \(Self.prelude)
+        dump("tp1", 0, "Block", 0, torch.ones(2))
+        os.mkdir("real")
+        open("real/file", "w").write("old")
+        os.symlink("real/file", "link")
+        os.symlink("real/new", "fresh")
+        os.mkfifo("pipe")
+        os.symlink("pipe", "to-pipe")
+        """, directory: scratch.path)
+      func kind(_ name: String) -> mode_t {
+        var facts = stat()
+        return lstat(scratch.path(name), &facts) == 0 ? facts.st_mode & S_IFMT : 0
+      }
+      for command in [["unshard", "tp1", "-o"], ["compare", "tp1", "tp1", "--save-measures"]] {
+        for output in ["pipe", "to-pipe"] {
+          let refused = try await rollcall.run(command + [output])
+          #expect(refused.status == 64 && refused.errorOutput.contains(output), "\(refused.errorOutput)")
+        }
+        try scratch.write("real/file", "old")
+        unlink(scratch.path("real/new"))
+        for output in ["plain", "link", "fresh"] {
+          let written = try await rollcall.run(command + [output])
+          // Which call it is, one dumped tensor does not say.
+          #expect([0, 2].contains(written.status), "\(written.output) \(written.errorOutput)")
+        }
+        for name in ["plain", "real/file", "real/new"] {
+          #expect(kind(name) == S_IFREG, "\(name)")
+          #expect(try Data(contentsOf: URL(filePath: scratch.path(name))).count > 100, "\(name)")
+        }
+        #expect(["pipe", "to-pipe", "link", "fresh"].map(kind) == [S_IFIFO, S_IFLNK, S_IFLNK, S_IFLNK])
+      }
+    }
+  }
 }

@@ -46,7 +46,7 @@ import Testing
   private static let fleetVerbs: Set<String> = [
     "run", "plan", "hosts check", "hosts drain", "hosts resume", "hosts trust", "playbook run", "playbook evaluate",
     "playbook triage",
-    "schedule add",
+    "schedule add", "prune",
   ]
 
   /// A command as the argument parser describes it.
@@ -155,6 +155,58 @@ import Testing
       let outcome = try await rollcall.run(words.split(separator: " ").map(String.init))
       #expect(outcome.status == 64, "\(outcome.output) \(outcome.errorOutput)")
       #expect(outcome.errorOutput.contains("to 65536"), "\(outcome.errorOutput)")
+    }
+  }
+
+  /// Also where it is the parser of the command line that finds it.
+  @Test(arguments: ["status --bogus --json", "status --limit 0 --json", "prune --json", "golden set x --why= --json"])
+  func aWrongWordIsADocumentWhereOneIsAskedFor(_ words: String) async throws {
+    try await with { rollcall, _ in
+      let outcome = try await rollcall.run(words.split(separator: " ").map(String.init))
+      #expect(outcome.status == 64)
+      let error = try #require(try outcome.json()["error"] as? [String: String])
+      #expect(error["code"] == "usage")
+      #expect(outcome.errorOutput.contains(try #require(error["message"])), "\(outcome.errorOutput)")
+      let help = try await rollcall("status", "--json", "--help")
+      #expect(help.status == 0 && help.output.hasPrefix("OVERVIEW"))
+    }
+  }
+
+  /// An empty one in its place would say that nothing ever ran.
+  @Test func aStoreThatHasLostItsDatabaseIsNoNewOne() async throws {
+    try await with { rollcall, scratch in
+      #expect(try await rollcall("status").output.contains("No sweeps yet in \(rollcall.store)."))
+      let database = rollcall.store + "/rollcall.db"
+      try FileManager.default.createDirectory(
+        atPath: rollcall.store + "/sweeps/night-0001", withIntermediateDirectories: true)
+      #expect(try await rollcall("status").status == 0)
+      for name in ["", "-wal", "-shm"] { try? FileManager.default.removeItem(atPath: database + name) }
+      for verb in [["status"], ["report", "last"], ["backup", "-o", scratch.path("copy")]] {
+        let outcome = try await rollcall.run(verb)
+        #expect(outcome.status == 65 && outcome.errorOutput.contains("the files of 1 sweep"), "\(outcome.errorOutput)")
+      }
+      #expect(!FileManager.default.fileExists(atPath: database))
+      try Data().write(to: URL(fileURLWithPath: database))
+      #expect(try await rollcall("status").status == 65)
+
+      let mistyped = try await rollcall("backup", "-o", scratch.path("copy"), "--store", scratch.path("elsewhere"))
+      #expect(mistyped.status == 64 && mistyped.errorOutput.contains(scratch.path("elsewhere")))
+      #expect(!FileManager.default.fileExists(atPath: scratch.path("elsewhere")))
+      #expect(!FileManager.default.fileExists(atPath: scratch.path("copy")))
+    }
+  }
+
+  @Test(arguments: [
+    ("compare a b --pattern (", "is no regular expression"), ("compare a b --pattern L.*", "none of the named groups"),
+    ("compare a b --pattern (?<=L)(?<rank>1)", "is no regular expression"),
+    ("compare a b --layout custom", "needs a --pattern"), ("slots a --slots 2 --pattern (", "is no regular expression"),
+    ("slots a --slots 2 --layout custom", "needs a --pattern"),
+  ])
+  func aPatternThatTellsNoFilesIsAUsageError(_ words: String, why: String) async throws {
+    try await with { rollcall, _ in
+      let outcome = try await rollcall.run(words.split(separator: " ").map(String.init))
+      #expect(outcome.status == 64, "\(outcome.output) \(outcome.errorOutput)")
+      #expect(outcome.errorOutput.contains("--pattern") && outcome.errorOutput.contains(why), "\(outcome.errorOutput)")
     }
   }
 

@@ -84,13 +84,14 @@ extension FuzzTests {
       let end = bytes.firstIndex(of: 0x0A) ?? bytes.count
       let scratch = try Scratch()
       defer { scratch.remove() }
-      try scratch.write(honest.name, honest.data)
+      // Folders of steps are no two runs, whose files would all be refused.
+      try scratch.write("step0/" + honest.name, honest.data)
       // A name that the file system refuses is no input; one with a slash makes its folders.
       guard let name = String(validating: bytes[..<end], as: UTF8.self), !name.contains("\0"),
         name.split(separator: "/").allSatisfy({ $0 != ".." && $0 != "." && $0.utf8.count < 256 }), !name.isEmpty,
         !name.hasSuffix("/"), name.utf8.count < 1000
       else { return false }
-      let file = scratch.path("other/" + name)
+      let file = scratch.path("step1/" + name)
       try FileManager.default.createDirectory(
         atPath: URL(fileURLWithPath: file).deletingLastPathComponent().path, withIntermediateDirectories: true)
       try Data(bytes[min(end + 1, bytes.count)...]).write(to: URL(fileURLWithPath: file))

@@ -140,6 +140,34 @@ struct PruningTests {
     }
   }
 
+  @Test func `a host is done with what the store holds whole, and with what it held`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      let store = attempt.store
+      func isDone(_ id: String = "a-1", share: Bool = false, run: String = "r0") throws -> Bool {
+        try store.isDone(with: id, isShare: share, sweep: "s1", run: run)
+      }
+      #expect(try !isDone())
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(5000, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport(), run: "r0")
+      #expect(try isDone())
+      #expect(try isDone("a-0"), "another attempt's files have taken the place of its own")
+      try await Gatherer().fetchShare(
+        attemptDirectory: attempt.directory, transport: LocalTransport(), store: store, sweep: "s1", run: "r2")
+      #expect(try isDone(share: true, run: "r2"))
+      #expect(try !isDone("a-2", share: true, run: "r2"), "it was not fetched")
+      // What was refused is only there.
+      try #require(symlink("/etc/passwd", attempt.directory + "/dumps/passwd_rank0.pt") == 0)
+      _ = try await attempt.gather(over: LocalTransport(), run: "r1")
+      #expect(try !isDone(run: "r1"))
+      let object = store.objectPath(try #require(attempt.objects.first))
+      try #require(truncate(object, 10) == 0)
+      #expect(try !isDone() && !isDone(share: true, run: "r2"))
+      for run in ["r0", "r1", "r2"] { try Self.prune(store, run, beside: []) }
+      #expect(try isDone() && isDone(run: "r1"))
+    }
+  }
+
   @Test func `a manifest is not written while something is pruned`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)

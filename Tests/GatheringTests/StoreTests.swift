@@ -7,6 +7,27 @@ import Transports
 
 @Suite(.timeLimit(.minutes(2)))
 struct StoreTests {
+  /// A directory that was made before, open to all, and may hold other things.
+  @Test func `what the store keeps in an open directory is its owner's alone, also where it was open before`()
+    async throws
+  {
+    try await Scratch.with { scratch in
+      func mode(_ name: String) throws -> Int? {
+        let facts = try FileManager.default.attributesOfItem(atPath: scratch.path("open/\(name)"))
+        return facts[.posixPermissions] as? Int
+      }
+      let own = ["objects", "incoming", "files", "sweeps", "playbooks", "drained"]
+      for name in ["mine"] + own { try scratch.directory("open/" + name) }
+      for name in ["", "mine"] + own { #expect(try mode(name) == 0o755) }
+      _ = try ArtifactStore(root: scratch.path("open"))
+      for name in own { #expect(try mode(name) == 0o700, "\(name)") }
+      for name in ["", "mine"] { #expect(try mode(name) == 0o755, "\(name)") }
+      for name in own { try FileManager.default.removeItem(atPath: scratch.path("open/\(name)")) }
+      _ = try ArtifactStore(root: scratch.path("open"))
+      for name in own.prefix(4) { #expect(try mode(name) == 0o700, "\(name)") }
+    }
+  }
+
   @Test func `a rank file deleted or changed after the gather is named`() async throws {
     try await Scratch.with { scratch in
       let attempt = try Attempt(scratch)
@@ -21,6 +42,10 @@ struct StoreTests {
       #expect(damages.first?.rank == 3)
       #expect(damages.first?.message.contains("rank3/layer00_Block_rank3.pt") == true)
 
+      // What is changed is its object again, where that is whole: these have gone.
+      for entry in try attempt.store.manifest(sweep: "s1", run: "r1").entries where [1, 2].contains(entry.rank) {
+        try FileManager.default.removeItem(atPath: attempt.store.objectPath(entry.sha256))
+      }
       // Same size, one byte other, in place as far as the file system goes.
       try FileManager.default.removeItem(atPath: run + "/rank1/layer00_Block_rank1.pt")
       var bytes = SplitMix64.bytes(5000, seed: 1)
@@ -33,8 +58,8 @@ struct StoreTests {
       #expect(damages.map(\.kind) == [.changed, .changed, .missing, .unexpected])
       #expect(damages.last?.path == "rank0/layer09_Block_rank0.pt")
 
-      // The objects are whole, so a gather mends it without a transfer.
-      #expect(try await attempt.gather(over: LocalTransport()).bytesTransferred == 0)
+      // The other objects are whole: a gather mends those without a transfer.
+      #expect(try await attempt.gather(over: LocalTransport()).bytesTransferred == 10_000)
       #expect(try attempt.store.verify(sweep: "s1", run: "r1").isEmpty)
     }
   }
@@ -59,7 +84,7 @@ struct StoreTests {
       let attempt = try Attempt(scratch)
       let bytes = SplitMix64.bytes(5000, seed: 1)
       try attempt.dump("layer00_Block_rank0.pt", bytes)
-      _ = try await attempt.gather(over: LocalTransport())
+      for run in ["r1", "r3"] { _ = try await attempt.gather(over: LocalTransport(), run: run) }
       let name = attempt.objects[0]
       let object = attempt.store.objectPath(name)
       try #require(chmod(object, 0o644) == 0)
@@ -76,13 +101,60 @@ struct StoreTests {
       }
       // What was found stays as evidence, and poisons no other run.
       #expect(try attempt.stored("rank0/layer00_Block_rank0.pt") == damaged)
-      #expect(try attempt.store.check().known.map(\.path) == ["sweeps/s1/r1/rank0/layer00_Block_rank0.pt"])
+      #expect(
+        try attempt.store.check().known.map(\.path)
+          == ["sweeps/s1/r1/rank0/layer00_Block_rank0.pt", "sweeps/s1/r3/rank0/layer00_Block_rank0.pt"])
       #expect(try await attempt.gather(over: LocalTransport(), run: "r2").bytesTransferred == 5000)
       #expect(try attempt.store.verify(sweep: "s1", run: "r2").isEmpty)
+      // The files of the others are not the object any more: whoever reads them makes them so.
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").isEmpty)
+      #expect(try attempt.stored("rank0/layer00_Block_rank0.pt") == bytes)
+      #expect(try attempt.stored("rank0/layer00_Block_rank0.pt", run: "r3") == damaged)
       #expect(try attempt.store.check() == StoreCheck(objects: 1))
-      // The first run's file is not the object any more.
-      #expect(try attempt.store.verify(sweep: "s1", run: "r1").map(\.kind) == [.changed])
+      #expect(try attempt.stored("rank0/layer00_Block_rank0.pt", run: "r3") == bytes)
       #expect(attempt.objects == [name, name + ".damaged"])
+      #expect(attempt.leftovers.isEmpty)
+    }
+  }
+
+  @Test func `what is damaged of the jobs' files is named`() async throws {
+    try await Scratch.with { scratch in
+      let store = try ArtifactStore(root: scratch.path("store"))
+      let places = try ["a", "b", "c"].map { ($0, try scratch.write("job/\($0)", "text of \($0)")) }
+      try store.keep(files: Dictionary(uniqueKeysWithValues: places), of: "s1")
+      try store.keep(files: ["a": places[0].1], of: "s2")
+      #expect(try store.check() == StoreCheck())
+
+      let kept = try #require(try store.jobFiles(of: "s1"))
+      let changed = try #require(kept["b"]?.sha256)
+      let gone = try #require(kept["c"]?.sha256)
+      try scratch.write("store/files/\(changed)", "other text")
+      try FileManager.default.removeItem(atPath: scratch.path("store/files/\(gone)"))
+      try scratch.write("store/sweeps/s2/files.json", "{")
+      let found = try store.check()
+      #expect(
+        found.jobFiles.map(\.path)
+          == ["files/\(changed)", "sweeps/s1/files.json", "sweeps/s1/files.json", "sweeps/s2/files.json"])
+      #expect(found.jobFiles.map(\.kind) == [.changed, .missing, .missing, .changed])
+      for text in ["b, files/\(changed)", "c, files/\(gone)"] {
+        #expect(found.jobFiles.contains { $0.message.contains(text) })
+      }
+      #expect(found.damages.isEmpty && found.lost.isEmpty)
+    }
+  }
+
+  @Test func `a changed file becomes no object that is damaged itself`() async throws {
+    try await Scratch.with { scratch in
+      let attempt = try Attempt(scratch)
+      try attempt.dump("layer00_Block_rank0.pt", SplitMix64.bytes(50, seed: 1))
+      _ = try await attempt.gather(over: LocalTransport())
+      let file = try attempt.store.runDirectory(sweep: "s1", run: "r1") + "/rank0/layer00_Block_rank0.pt"
+      for (place, seed) in [(file, 2), (attempt.store.objectPath(attempt.objects[0]), 3)] as [(String, UInt64)] {
+        try FileManager.default.removeItem(atPath: place)
+        try Data(SplitMix64.bytes(50, seed: seed)).write(to: URL(fileURLWithPath: place))
+      }
+      #expect(try attempt.store.verify(sweep: "s1", run: "r1").map(\.kind) == [.changed])
+      #expect(try attempt.stored("rank0/layer00_Block_rank0.pt") == SplitMix64.bytes(50, seed: 2))
     }
   }
 

@@ -20,7 +20,7 @@ struct CrewTests {
       }
       kill(try identity("other", host), SIGKILL)
       try await until { if case .lost = try await launcher.status(of: "other") { true } else { false } }
-      try await until { !printedProcesses("other", host).contains(where: isRunning) }
+      try await until { runningProcesses("other", host).isEmpty }
       #expect(host.text("other", "exit.json") == nil)
       let incoming = try FileManager.default.contentsOfDirectory(atPath: host.workdir + "/incoming")
       #expect(incoming.isEmpty)
@@ -122,7 +122,7 @@ struct CrewTests {
       }
       #expect(try !leaders(ending).isDisjoint(with: leaders(late)))
       try await until { late.allSatisfy { !printedProcesses($0.id, host).isEmpty } }
-      try await until { !late.contains { printedProcesses($0.id, host).contains(where: isRunning) } }
+      try await until { late.allSatisfy { runningProcesses($0.id, host).isEmpty } }
       let states = try await launcher.status(of: ending.map(\.id))
       for run in ending {
         guard case .running? = states[run.id] else {

@@ -60,6 +60,37 @@ struct EnvironmentTests {
     }
   }
 
+  /// The interpreter that a run will use, where its command does not name it by its path.
+  @Test func `the environment that a command activates, and the interpreter of a launcher`() async throws {
+    try await HostKind.local.with { host in
+      func interpreter(_ name: String) throws -> String {
+        try host.scratch.write("\(name)/bin/python", "#!/bin/sh\necho python \(name)\n", permissions: 0o755)
+      }
+      let (own, other) = (try interpreter("own"), try interpreter("other"))
+      try host.scratch.write("own/bin/activate", "VIRTUAL_ENV=own\n")
+      try host.scratch.write("own/bin/torchrun", "#!\(own) -s\nimport sys\n", permissions: 0o755)
+      try host.scratch.write("other/bin/deepspeed", "#!\(other)\n", permissions: 0o755)
+      let home = host.scratch.path
+      let cases = [
+        (". \(home)/own/bin/activate; python -V", "own"), ("source \"$HOME/own/bin/activate\" && exec python x", "own"),
+        (". ~/own/bin/activate && torchrun --nproc-per-node 2 x.py", "own"), ("\(home)/own/bin/torchrun x.py", "own"),
+        ("\(home)/other/bin/deepspeed x.py", "other"), ("\(other) x.py", "other"),
+        ("conda run -n engine python x.py", "unknown: conda chooses it"),
+        (". $WHERE/bin/activate; python x", "unknown: no interpreter beside $WHERE/bin/activate"),
+      ]
+      let launcher = host.launcher()
+      for (index, (command, expected)) in cases.enumerated() {
+        // Only what is named is of interest.
+        let text = "true || { \(command); }"
+        let outcome = try await launcher.launch(
+          spec("a\(index)", text, environment: [("HOME", home)]), files: [])
+        #expect(outcome == .started)
+        let environment = try await launcher.end(of: "a\(index)").environment
+        #expect(environment?["python"] == expected, "\(command)")
+      }
+    }
+  }
+
   @Test func `what cannot be told is said, and a command without Python is not kept waiting for one`() async throws {
     try await HostKind.local.with { host in
       let launcher = host.launcher()

@@ -9,6 +9,24 @@ import Transports
 /// ones print.
 @Suite(.timeLimit(.minutes(4)))
 struct HostCheckTests {
+  @Test(arguments: [0, 3600, -3600])
+  func `a login that takes its time is no clock that is off`(seconds: Int) async throws {
+    try await HostKind.local.with { host in
+      try host.scratch.write(
+        "bin/date",
+        """
+        #!/bin/sh
+        [ "$1" = +%s.%N ] && [ \(seconds) != 0 ] || exec /bin/date "$@"
+        echo $(($(/bin/date +%s) + \(seconds))).000000000
+
+        """, permissions: 0o755)
+      let bin = host.scratch.path("bin")
+      let slow = PrefixedTransport(prefix: "sleep 1; PATH='\(bin)':$PATH; export PATH; ")
+      let offset = try await host.launcher(transport: slow).enrol().clockOffset
+      if seconds == 0 { #expect(offset == 0) } else { #expect(abs(offset - Double(seconds)) < 60) }
+    }
+  }
+
   @Test func `NVIDIA: a run's processes are ours, another one is a stranger, and the lock names its attempt`()
     async throws
   {

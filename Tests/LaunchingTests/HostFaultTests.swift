@@ -125,6 +125,24 @@ struct HostFaultTests {
     }
   }
 
+  /// What hangs holds the lock, and may start the run when it goes on.
+  @Test func `a run of which the supervisor of this machine did not tell may come yet`() async throws {
+    try await HostKind.supervised.with { host in
+      var host = host
+      host.supervisor = ["sh", "-c", "exit"]
+      // Stands for one that has waited.
+      let waiting = "#!/bin/sh\n[ \"$1\" != -w ] || [ ! -e '\(host.scratch.path("held"))' ]\n"
+      try host.scratch.write("bin/flock", waiting, permissions: 0o755)
+      let prefix = "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; "
+      let launcher = host.launcher(transport: PrefixedTransport(prefix: prefix))
+      _ = try await launcher.enrol()
+      try host.scratch.write("held", "")
+      let error = await #expect(throws: LaunchError.self) { try await launcher.launch(spec("a1", "true"), files: []) }
+      #expect(error?.code == .noReply)
+      #expect(error?.message.contains("/.lock.") == true, "\(error?.message ?? "")")
+    }
+  }
+
   @Test func `a launch does not wait for another host's in the same work directory`() async throws {
     try await HostKind.local.with { host in
       let launcher = host.launcher()

@@ -153,6 +153,29 @@ func until(_ condition: () async throws -> Bool) async throws {
   while try await !condition() { try await Task.sleep(for: .milliseconds(30)) }
 }
 
+/// One process, whatever has its number later: numbers come round several times while these tests run.
+struct KnownProcess {
+  let pid: Int32
+  /// Clock ticks since boot.
+  let start: String?
+
+  init(_ pid: Int32) {
+    self.pid = pid
+    start = Self.start(pid)
+  }
+
+  /// Lives and is no zombie.
+  var isRunning: Bool { LaunchingTests.isRunning(pid) && Self.start(pid) == start }
+
+  private static func start(_ pid: Int32) -> String? {
+    guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
+      let close = stat.lastIndex(of: ")")
+    else { return nil }
+    let words = stat[close...].split(separator: " ")
+    return words.count > 20 ? String(words[20]) : nil
+  }
+}
+
 /// True where a process of this number lives and is no zombie.
 func isRunning(_ pid: Int32) -> Bool {
   guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),

@@ -22,6 +22,7 @@ struct ModelledSlurm: Sendable {
       "squeue": """
       # Its partition is a hidden one: jobs in it are shown to whoever asks for all.
       case " $* " in *" -a "*) ;; *) exit 0 ;; esac
+      [ ! -e down ] || { rm down; echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }
       case " $* " in *' -O '*PreemptTime*) exec cat preempted ;; esac
       for word; do case $word in *%j*) format=$word ;; esac; done
       awk -F '|' -v format="$format" '{
@@ -66,6 +67,12 @@ struct ModelledSlurm: Sendable {
       """,
       "scontrol": """
       [ "$2" != hostnames ] || echo "$3"
+      if [ "$1" = hold ] && [ -e deaf ]; then mv deaf down; fi
+      if [ "$1" = hold ] && [ -e deadly-hold ]; then
+        rm deadly-hold
+        kill -KILL "$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$PPID/status")"
+        exit 1
+      fi
       if [ "$1" = hold ] && [ -e quick ]; then
         rm quick
         awk -F '|' -v OFS='|' -v number="$2" '$1 == number { $4 = "RUNNING" } { print }' queue >queue.new && mv queue.new queue
@@ -98,7 +105,7 @@ struct ModelledSlurm: Sendable {
   /// What the controller is: `max_array_size`, `largest` (elements that it takes at once), `refusal` (what it says in
   /// place of taking a job), `deadly-before` and `deadly` (the next submission takes the caller with it), `accounting`
   /// (the rows that sacct has), `accounting-down`, `preempted` (numbers and times), `gone` (this job is gone when another is held), `quick` (a job begins before it is
-  /// held).
+  /// held), `deaf` (the queue is not told once after a job is held), `deadly-hold` (holding a job takes the caller with it).
   func set(_ name: String, _ text: String = "") throws { try scratch.write(name, text) }
 
   func forgetCalls() throws { try scratch.write("calls", "") }

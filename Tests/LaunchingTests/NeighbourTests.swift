@@ -17,7 +17,7 @@ struct NeighbourTests {
       kill(supervisor, SIGSTOP)
       defer { kill(supervisor, SIGCONT) }
       try await launcher.stop("one", reason: "cancelled")
-      #expect(!printedProcesses("one", host).contains(where: isRunning))
+      #expect(runningProcesses("one", host) == [])
       #expect(printedProcesses("two", host).allSatisfy(isRunning))
       #expect(isRunning(supervisor))
       let record = try await launcher.end(of: "one")
@@ -26,6 +26,30 @@ struct NeighbourTests {
       try await launcher.stop("two", reason: "cancelled")
       let other = try await launcher.end(of: "two")
       #expect(other.signal == 15, "its supervisor led it to its end")
+    }
+  }
+
+  @Test(arguments: HostKind.allCases)
+  func `a run that removes its directory when it is stopped takes no other with it`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher()
+      let command = """
+        d=${PWD%/files}
+        trap 'cd /; until rm -rf "$d"; do :; done; exit' TERM
+        echo $$
+        while :; do sleep 0.1; done
+        """
+      try await startTogether([spec("one", command), spec("two", "echo $$; exec sleep 300")], launcher)
+      try await until { ["one", "two"].allSatisfy { !printedProcesses($0, host).isEmpty } }
+      let one = printedProcesses("one", host)
+      try await launcher.stop("one", reason: "cancelled")
+      #expect(!one.contains(where: isRunning))
+      // What it would be told, it has been told by now.
+      try await Task.sleep(for: .seconds(1))
+      guard case .running = try await launcher.status(of: "two") else {
+        Issue.record("\(try await launcher.status(of: "two"))")
+        return
+      }
     }
   }
 
@@ -119,17 +143,17 @@ struct NeighbourTests {
       let command = "env -i sleep 300 & echo $!; setsid sleep 300 & echo $!; echo $$; wait"
       try await startTogether(["gone", "there"].map { spec($0, command, gpus: gpus) }, launcher)
       try await until { ["gone", "there"].allSatisfy { printedProcesses($0, host).count == 3 } }
-      let processes = printedProcesses("gone", host)
+      let processes = printedProcesses("gone", host).map(KnownProcess.init)
       let directory = host.workdir + "/attempts/gone"
       try FileManager.default.moveItem(atPath: directory, toPath: host.scratch.path("elsewhere"))
       try await launcher.stop("gone", reason: "superseded")
-      #expect(processes.filter(isRunning) == [])
+      #expect(processes.filter(\.isRunning).map(\.pid) == [])
       #expect(printedProcesses("there", host).allSatisfy(isRunning))
       // Its supervisor, where it has one of its own, writes nothing in the place of this.
       let record = try await launcher.end(of: "gone")
       #expect(record.reason == "superseded")
       try await launcher.stop("there", reason: "cancelled")
-      #expect(printedProcesses("there", host).filter(isRunning) == [])
+      #expect(runningProcesses("there", host) == [])
     }
   }
 

@@ -217,6 +217,32 @@ import Testing
     }
   }
 
+  /// The connection ended, or the queue was not told any more, after the late job was held; then the other one is gone.
+  @Test(.timeLimit(.minutes(2)), arguments: ["deadly-hold", "deaf"])
+  func aLateJobIsNotHeldForEver(_ end: String) async throws {
+    try await with { scratch, slurm in
+      let launcher = launcher(slurm, scratch)
+      _ = try await launcher.launch(spec("a1"), files: [])
+      try scratch.write("queue", "1|1||PENDING|a1.t|\n2|2||PENDING|a1.t|\n")
+      try slurm.set(end)
+      try slurm.forgetCalls()
+      func calls() -> [String] { slurm.calls("scontrol").filter { !$0.contains("show") } }
+      await #expect(throws: (any Error).self) { try await launcher.status(of: ["a1"]) }
+      #expect(calls() == (end == "deaf" ? ["scontrol hold 2", "scontrol release 2"] : ["scontrol hold 2"]))
+      try scratch.write("queue", "2|2||PENDING|a1.t|\n")
+      guard case .waiting = try await launcher.status(of: ["a1"])["a1"] else {
+        Issue.record("the job that is left was not taken")
+        return
+      }
+      #expect(calls().last == "scontrol release 2")
+      #expect(slurm.jobs.map(\.state) == ["PENDING"])
+      // Once is enough.
+      try slurm.forgetCalls()
+      _ = try await launcher.status(of: ["a1"])
+      #expect(calls().isEmpty)
+    }
+  }
+
   /// A node on which no job begins anything is idle at once, and would get every try.
   @Test(.timeLimit(.minutes(2)), arguments: [(nil, true), ("a100", true), ("h200", false)] as [(String?, Bool)])
   func aNodeThatBeginsNothingIsAvoidedWhereThereAreOthers(_ gpuType: String?, _ isAvoided: Bool) async throws {

@@ -20,7 +20,7 @@ struct SupervisorTests {
       let killed = try await launcher.end(of: "stubborn")
       #expect(killed.reason == "timeout")
       #expect(killed.signal == 9)
-      #expect(!printedProcesses("stubborn", host).contains(where: isRunning))
+      #expect(runningProcesses("stubborn", host) == [])
       let other = try await launcher.status(of: "other")
       guard case .running = other else {
         Issue.record("a run ended with its neighbours: \(other)")
@@ -84,7 +84,7 @@ struct SupervisorTests {
       // Of a run nothing says where `env -i setsid` has gone: its session's leader is what must be gone.
       let leaders = runs.compactMap { printedProcesses($0.id, host).first }
       try await until { !leaders.contains(where: isRunning) }
-      for run in runs { for pid in printedProcesses(run.id, host).dropFirst() { kill(pid, SIGKILL) } }
+      for run in runs { for pid in runningProcesses(run.id, host) { kill(pid, SIGKILL) } }
       try await startTogether([spec("b0", "exit 3")], launcher)
       let record = try await launcher.end(of: "b0")
       #expect(record.code == 3)

@@ -119,7 +119,7 @@ struct SupervisorTroubleTests {
           Int32((scratch.text("w/attempts/a/\(name).log") ?? "").trimmingCharacters(in: .newlines))
         }
         try await until { number("stdout") != nil && number("stderr") != nil }
-        let left = try #require(number("stdout"))
+        let left = KnownProcess(try #require(number("stdout")))
         let leader = try #require(number("stderr"))
         try await runTool("prlimit", ["--pid", "\(process)", "--nofile=3:"])
         try scratch.write("go", "")
@@ -128,8 +128,8 @@ struct SupervisorTroubleTests {
         try await Task.sleep(for: .milliseconds(300))
         try await runTool("prlimit", ["--pid", "\(process)", "--nofile=1024:"])
         try await until { scratch.text("w/attempts/a/exit.json") != nil }
-        #expect(!isRunning(left))
-        kill(left, SIGKILL)
+        #expect(!left.isRunning)
+        if left.isRunning { kill(left.pid, SIGKILL) }
       }
     }
   }

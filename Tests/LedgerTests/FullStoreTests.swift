@@ -31,6 +31,18 @@ import Testing
     }
   }
 
+  @Test(.enabled("needs the right to mount a small tmpfs (root)", SmallDisk.canBeMade))
+  func aStoreThatCannotBeWrittenSaysWhatToDo() async throws {
+    try await SmallDisk.with(megabytes: 8) { disk, _ in
+      do { _ = try SweepLedger(store: disk + "/store") }
+      try await runTool("mount", ["-o", "remount,ro", disk])
+      let error = #expect(throws: LedgerError.self) { try SweepLedger(store: disk + "/store") }
+      #expect(error?.code == .unusable)
+      let message = error?.message ?? ""
+      #expect(message.contains("read-only file system") && message.contains("--store"), "\(message)")
+    }
+  }
+
   @Test func aFailedCallToADiskWithRoomIsNoFullDisk() async throws {
     try await Scratch.with { scratch in
       for code in Self.codes where code != .SQLITE_FULL {

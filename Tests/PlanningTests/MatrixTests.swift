@@ -91,6 +91,31 @@ import Testing
     #expect(huge.first?.hasPrefix("2:10: the matrix has more than 10000 cells: 10 (x0)") == true)
   }
 
+  /// Every rank is looked for: what is no number of ranks must not get as far as that.
+  @Test(arguments: [
+    ("0", "the number 0"), ("-1", "the number -1"), ("65537", "the number 65537"),
+    ("99999999999999999999", "the number 99999999999999999999"), ("2.0", "the number 2.0"), ("a", "the text \"a\""),
+    ("\"2\"", "the text \"2\""), ("true", "true"),
+  ])
+  func aWorldSizeIsANumberOfRanks(value: String, found: String) {
+    let said = "expected a whole number from 1 to 65536, found \(found)"
+    let end = "run: {command: echo}\n"
+    #expect(problems("name: t\nmatrix: {world_size: [1, \(value)]}\n\(end)") == ["2:26: \(said)"])
+    #expect(
+      problems("name: t\nmatrix: {b: [1], include: [{b: 1, world_size: \(value)}]}\n\(end)") == ["2:47: \(said)"])
+    #expect(
+      problems("name: t\n\(end)playbook: {ladder: {values: [\(value)]}}\n").contains("3:30: \(said)"))
+    let other = problems("name: t\n\(end)playbook: {ladder: {axis: b, values: [\(value)]}}\n")
+    #expect(!other.contains { $0.contains(said) })
+  }
+
+  @Test func worldSizesOfOldPlansAreKeptInBounds() {
+    let sizes = [0, -1, 2, 65_536, 100_000_000, .max].map { size in
+      Cell(id: "a", values: ["world_size": .int(size)], run: RunSpec(command: "echo")).worldSize
+    }
+    #expect(sizes == [1, 1, 2, 65_536, 65_536, 65_536])
+  }
+
   @Test func warnsOfAnIncludeThatLooksMisspelled() throws {
     let warnings = try plan(matrix: "{world_size: [1], include: [{wrold_size: 2}]}").warnings
     #expect(warnings.contains { $0.hasPrefix("line 2: `include` adds the new key `wrold_size`") })

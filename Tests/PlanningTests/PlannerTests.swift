@@ -44,6 +44,18 @@ import Testing
 
     """
 
+  @Test(
+    arguments: [
+      "HF_TOKEN", "hfToken", "OPENAI_API_KEY", "apikey", "PGPASSWORD", "DB_PASSWD", "AWS_SECRET_ACCESS_KEY",
+      "GOOGLE_CREDENTIALS", "HTTP_AUTH", "KEY",
+    ])
+  func secretsAreNotDisplayed(name: String) throws {
+    let spec = RunSpec(
+      command: "a", env: [name: "v1", "MODE": "v2", "TOKENIZERS_PARALLELISM": "v3", "MAX_TOKENS": "v4"])
+    #expect(spec.displayed.env == [name: "***", "MODE": "v2", "TOKENIZERS_PARALLELISM": "v3", "MAX_TOKENS": "v4"])
+    #expect(spec.resolved([String: String]()) == spec)
+  }
+
   @Test func plansTheSweepOfTheContract() throws {
     let scratch = try Scratch()
     defer { scratch.remove() }

@@ -5,6 +5,60 @@ import Testing
 
 /// One bad job file a case, with the exact place and words of what is said.
 @Suite struct ProblemTests {
+  /// Which a process could not be started with.
+  @Test func textsThatAreTooLongAreFoundBeforeAnythingRuns() throws {
+    let long = String(repeating: "x", count: 200_000)
+    #expect(
+      problems("name: t\nrun:\n  command: a\n  env:\n    A: 1\n    B: \(long)\n")
+        == ["6:8: `B` has 200000 bytes; at most 98304 can be handed to a process: put it into a file"])
+    #expect(
+      problems("name: t\nrun:\n  command: \(long)\n")
+        == ["3:12: `command` has 200000 bytes; at most 98304 can be handed to a process: put it into a file"])
+    #expect(
+      problems(
+        "name: t\nmatrix: {a: [1, 2]}\nrun: {command: b}\noverrides: [{when: {a: 2}, run: {env: {C: \(long)}}}]\n")
+        == ["4:43: `C` has 200000 bytes; at most 98304 can be handed to a process: put it into a file"])
+    let most = String(long.prefix(98_304))
+    #expect(problems("name: t\nrun:\n  command: a\n  env:\n    A: \(most)\n") == [])
+    // Values of axes are variables of every run.
+    let tooLong = "the value has 200000 bytes; at most 98304 can be handed to a process: put it into a file"
+    #expect(problems("name: t\nmatrix: {a: [1, \(long)]}\nrun: {command: b}\n") == ["2:17: \(tooLong)"])
+    #expect(
+      problems("name: t\nmatrix: {a: [1], include: [{a: 1, b: \(long)}]}\nrun: {command: b}\n")
+        == ["2:38: \(tooLong)"])
+    // Each may go, and all together may not.
+    let many = (1...10).map { "    A\($0): \"${{ a }}\"\n" }.joined()
+    #expect(
+      problems("name: t\nmatrix:\n  a: [1, \(most)]\nrun:\n  command: b\n  env:\n\(many)") == [
+        "7:5: the command and all values of `env`, axes included, have 1081345 bytes together; "
+          + "at most 1048576 can be handed to a process: use a file"
+      ])
+  }
+
+  @Test func whatAFleetAddsToEveryRunIsNotTooLong() {
+    func said(_ text: String) -> [String] {
+      do {
+        _ = try FleetReader.read(text: text, path: "fleet.yaml")
+        return []
+      } catch {
+        return error.problems.map { "\($0.line):\($0.column): \($0.message)" }
+      }
+    }
+    let long = String(repeating: "x", count: 98_305)
+    let most = String(long.dropLast())
+    let tooLong = "the value has 98305 bytes; at most 98304 can be handed to a process: put it into a file"
+    let many = (1...6).map { "A\($0): \(most)" }.joined(separator: ", ")
+    let tooMany =
+      "the values of `env` have 589824 bytes together; at most 524288 can be handed to a process: use a file"
+    for (head, tail) in [("hosts: [{name: a, local: true, env: {", "}}]"), ("launcher: slurm\nenv: {", "}")] {
+      let line = head.filter { $0 == "\n" }.count + 1
+      let column = head.split(separator: "\n").last?.count ?? 0
+      #expect(said("\(head)A: \(most)\(tail)\n") == [])
+      #expect(said("\(head)A: \(long)\(tail)\n") == ["\(line):\(column + 4): \(tooLong)"])
+      #expect(said("\(head)\(many)\(tail)\n") == ["\(line):\(column): \(tooMany)"])
+    }
+  }
+
   @Test(
     arguments: [
       ("", "1:1: the file is empty"),
@@ -203,6 +257,23 @@ import Testing
     #expect(found.contains("10:1: unknown key `notifi` in `job file` [notify]"))
   }
 
+  /// Lines of logs are looked through by ICU's expressions, names by Swift's.
+  @Test(arguments: [
+    ("logs: {forbid: ['(?P<what>nan)']}", "5:17: not a regular expression", "(?<name>"),
+    ("logs: {require: ['done {3']}", "5:18: not a regular expression", "\\{"),
+    ("logs: {forbid: ['(?<!no )nan', '\\{a\\}']}", nil, ""),
+    ("dumps: {layout: custom, pattern: '(?<=L)(?<rank>[0-9]+).pt'}", "5:34: not a regular expression", "lookbehind"),
+    ("compare: {reference: {a: 1}, shard: {'(?<=L)x': partial}}", "5:38: `(?<=L)x` is not a regular", "lookbehind"),
+  ])
+  func anExpressionIsCheckedByTheEngineThatRunsIt(line: String, problem: String?, hint: String) {
+    let found = problems("name: t\nmatrix: {a: [1, 2]}\nrun:\n  command: a ${{ a }}\n\(line)\n")
+    guard let problem else {
+      #expect(found == [])
+      return
+    }
+    #expect(found.contains { $0.hasPrefix(problem) && $0.contains(hint) }, "\(found)")
+  }
+
   @Test func pathsNameTheKeys() {
     do {
       _ = try Planner.plan(
@@ -250,6 +321,16 @@ import Testing
     #expect(problems("name: \(deep)\n") == ["1:71: nested deeper than 64 levels"])
     let absurd = String(repeating: "[", count: 200_000)
     #expect(problems("name: \(absurd)\n").count == 1)
+  }
+
+  @Test func aByteOrderMarkIsNoText() throws {
+    let mark = "\u{FEFF}"
+    #expect(problems("\(mark)name: t\nrun: {command: a}\n") == [])
+    #expect(problems("\(mark)name: 8\nrun: {command: a}\n") == [Self.nameProblem("1:7", "the number 8")])
+    #expect(problems("\(mark)a: &a x\nname: t\nrun: {command: a}\n") == ["1:1: unknown key `a` in `job file`"])
+    #expect(problems("\(mark)\(mark)name: t\nrun: {command: a}\n") != [])
+    #expect(problems(mark) == ["1:1: the file is empty"])
+    #expect(try FleetReader.read(text: "\(mark)hosts: [{name: a, local: true}]", path: "f").hosts.map(\.name) == ["a"])
   }
 
   @Test func textWithControlCharactersIsRefused() {

@@ -93,6 +93,8 @@ import Testing
       "name: t\nrun: {command: a, gpus: x}\n", "name: t\nrun: {command: a, timeout: soon}\n",
       "name: t\nrun: {command: a, env: {1A: x}}\n", "name: t\nrun: {command: a, env: {A: [1]}}\n",
       "name: t\nmatrix: {a: 1}\nrun: {command: a}\n", "name: t\nmatrix: {a: []}\nrun: {command: a}\n",
+      "name: t\nmatrix: {world_size: [0]}\nrun: {command: a}\n",
+      "name: t\nmatrix: {world_size: [x]}\nrun: {command: a}\n",
       "name: t\nrepeat: 0\nrun: {command: a}\n", "name: t\nrun: {command: a}\ndumps: {layout: x}\n",
       "name: t\nrun: {command: a}\ndumps: {slots: 1}\n",
       "name: t\nrun: {command: a}\ndumps: {layout: npy, select: x}\n",

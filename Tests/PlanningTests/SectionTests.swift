@@ -1,6 +1,7 @@
 import Foundation
 import OrderedCollections
 import Planning
+import TestSupport
 import Testing
 
 /// What the sections of a good job file turn into.
@@ -177,6 +178,29 @@ import Testing
   func badComparesAreRefused(text: String, problem: String) {
     let found = problems("name: t\nmatrix: {a: [1, 2]}\nrun: {command: x}\ndumps: {layout: npy}\ncompare: \(text)\n")
     #expect(found.contains(problem), "\(found)")
+  }
+
+  @Test func whatIsReadForTheVerdictIsLookedForFirst() throws {
+    let scratch = try Scratch()
+    defer { scratch.remove() }
+    try scratch.write("dumps/file", "")
+    let job = "name: t\nrun: {command: x}\ndumps: {layout: npy}\n"
+    func said(_ compare: String) throws -> [String] {
+      let path = try scratch.write("job.yaml", job + "compare: \(compare)\n")
+      do {
+        _ = try Planner.plan(jobFile: path)
+        return []
+      } catch { return error.problems.map { "\($0.line):\($0.column): \($0.message)" } }
+    }
+    #expect(try said("{reference: ./dumps, known_good: dumps/file}") == [])
+    #expect(try said("{reference: \(scratch.path)/dumps, known_good: [\(scratch.path)/dumps/file]}") == [])
+    #expect(try said("{reference: ./dumps/file}") == ["4:22: the reference ./dumps/file is not a directory"])
+    #expect(
+      try said("{reference: ./dumps, known_good: [dumps/file, nope.json, dumps]}") == [
+        "4:56: the report nope.json does not exist", "4:67: dumps is a directory; name a report's file",
+      ])
+    #expect(
+      try said("{reference: golden, known_good: nope.json}") == ["4:42: the report nope.json does not exist"])
   }
 
   @Test func slotsModeNeedsNoReference() throws {

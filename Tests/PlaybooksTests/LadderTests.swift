@@ -1,4 +1,5 @@
 import Comparison
+import Diagnosis
 import OrderedCollections
 import Planning
 import Playbooks
@@ -51,6 +52,36 @@ import Testing
     #expect(conclusion.verdict == .fail)
     #expect(conclusion.summary.contains("nothing between them was run"))
     #expect(conclusion.next.contains("Add the values between"))
+  }
+
+  /// A rung suggests a cause, and the dumps may name another.
+  @Test func theSentenceFollowsTheCauseThatTheDumpsName() throws {
+    func play(_ cause: String, from first: Int, sizes: String = "[1, 2, 4, 8]", isSure: Bool = true) throws
+      -> Conclusion
+    {
+      var finding = Play.finding(cause, layer: 3, stage: "MoE")
+      if !isSure { finding.confidence = .possible }
+      let subject = try Subjects.subject(matrix: "{world_size: \(sizes)}")
+      return try Play.through(Ladder(subject)) { experiment in
+        size(experiment) >= first
+          ? Play.outcome(experiment, .fail, findings: [finding]) : Play.outcome(experiment, .pass)
+      }.conclusion
+    }
+    let later = try play("double-reduce", from: 4)
+    #expect(later.kind == "divisibility", "the values at which it is wrong")
+    #expect(later.summary.contains("the dumps name double-reduce in layer 3 MoE"))
+    #expect(!later.summary.contains("divi"))
+    #expect(later.cause == "double-reduce")
+    #expect(later.next == "Look at double-reduce.")
+    let odd = try play("nondeterminism", from: 2)
+    #expect(odd.kind == "structural")
+    #expect(!odd.summary.contains("structural"))
+    let apart = try play("double-reduce", from: 8, sizes: "[1, 8]")
+    #expect(apart.kind == "sharding" && apart.summary.contains("the dumps name double-reduce"))
+    // What the rung suggests, and what the dumps leave open.
+    #expect(try play("double-reduce", from: 2).kind == "structural")
+    #expect(try play("divisibility", from: 4).kind == "divisibility")
+    #expect(try play("double-reduce", from: 4, isSure: false).kind == "divisibility")
   }
 
   /// Where the reference is no cell, the lowest rung is under suspicion like any other.

@@ -33,6 +33,16 @@ import Testing
     #expect(lines(report.text(verbose: true)).count { $0.contains("PASS") } == 11)
   }
 
+  @Test func `A reason that rows share stands once`() throws {
+    var report = Samples.comparison(layers: 4, broken: 2)
+    for index in report.rows.indices where report.rows[index].verdict == .fail {
+      report.rows[index].why = "the inputs differ"
+    }
+    let first = try #require(report.rows.first { $0.verdict == .fail })
+    let said = lines(report.text()).filter { $0.contains("the inputs differ") }
+    #expect(said == ["  layer 2 \(first.stage) \(first.tensor) and 6 more rows: the inputs differ"])
+  }
+
   @Test func `Nothing that was not compared is left out`() {
     let text = Samples.inconclusive().text()
     #expect(text.hasPrefix("INCONCLUSIVE  Rank 5 is missing, so the target could not be joined."))

@@ -21,6 +21,7 @@ import Testing
 
   @Test(arguments: [
     (AttemptEnding.exited(1), RunState.failed), (.exited(127), .failed), (.signalled(9), .failed),
+    (.stillWritten, .lost),
     (.timedOut, .timedOut), (.stalled, .stalled), (.cancelled, .cancelled),
   ])
   func whatTheCommandDidIsFinal(ending: AttemptEnding, state: RunState) {

@@ -48,7 +48,7 @@ public struct NamePattern: Sendable, Hashable, CustomStringConvertible {
       var expression = Self.onePart
       if inside.count > name.count {
         expression = String(inside.dropFirst(name.count + 1))
-        do { _ = try Regex(expression) } catch {
+        do { _ = try Regex(expression).firstMatch(in: "") } catch {
           throw malformed(at + name.count + 2, "“\(expression)” is not a regular expression: \(error)")
         }
         guard !expression.isEmpty else { throw malformed(at + name.count + 2, "the expression is empty") }

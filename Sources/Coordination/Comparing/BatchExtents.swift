@@ -4,31 +4,42 @@ import Dumps
 /// Sequences and tokens of a batch that lie in two dimensions: `[B, T, hidden]` holds B·T token rows.
 ///
 /// Its shape alone does not tell such a tensor from `[tokens, heads, head_dim]`, so the token ids or positions have to:
-/// they are `[B, T]` on every rank of both sides, and belong to no layer. What has the same two extents first is by
-/// token then; what a rank holds a share of is not.
+/// they are `[B, T]` on every rank of both sides, and belong to no layer or, ids, to the first. What has the same two
+/// extents first is by token then; what a rank holds a share of is not.
 struct BatchExtents: Sendable, Hashable {
   var sequences: Int
   var tokens: Int
 
   /// Nil where nothing says it, where the ids contradict each other, and for one sequence or one token, whose rows need
-  /// no help.
+  /// no help. Positions say it only where there are no ids: of an image's tokens they are `[3, tokens]`.
   init?(_ pairs: [CaptureMatching.Pair]) {
-    var shapes: Set<[Int]> = []
-    for pair in pairs where pair.key.layer == nil && Self.isByToken(pair.key) {
-      let tensors = (Array(pair.reference.values) + Array(pair.target.values)).map(\.tensor)
-      guard tensors.allSatisfy({ !$0.dtype.isFloatingPoint && $0.shape.count == 2 }) else { continue }
-      shapes.formUnion(tensors.map(\.shape))
+    let lowest = pairs.compactMap(\.key.layer).min()
+    func shapes(_ belongs: (CaptureKey) -> Bool) -> Set<[Int]> {
+      var shapes: Set<[Int]> = []
+      for pair in pairs where belongs(pair.key) {
+        let tensors = (Array(pair.reference.values) + Array(pair.target.values)).map(\.tensor)
+        guard tensors.allSatisfy({ !$0.dtype.isFloatingPoint }) else { continue }
+        shapes.formUnion(tensors.map(\.shape))
+      }
+      return shapes
     }
-    // Positions may be those of one sequence, which hold for all.
-    shapes = shapes.filter { $0[0] != 1 }
-    guard shapes.count == 1, let shape = shapes.first, shape[0] > 1, shape[1] > 1 else { return nil }
+    // Layouts whose names always have a layer keep the ids in the first.
+    let named = shapes { ($0.layer == nil || $0.layer == lowest) && Self.name($0).contains("input_ids") }
+    guard named.allSatisfy({ $0.count == 2 }) else { return nil }
+    let ids = named.union(shapes { ($0.layer == nil || $0.layer == lowest) && Self.isFirstInput($0) })
+    var extents = ids.filter { $0.count == 2 }
+    if ids.isEmpty {
+      // They may be those of one sequence, which hold for all.
+      extents = shapes { $0.layer == nil && PositionProbe.isPosition($0) }.filter { $0.count == 2 && $0[0] != 1 }
+    }
+    guard extents.count == 1, let shape = extents.first, shape[0] > 1, shape[1] > 1 else { return nil }
     (sequences, tokens) = (shape[0], shape[1])
   }
 
-  private static func isByToken(_ key: CaptureKey) -> Bool {
-    let name = "\(key.stage).\(key.tensor)".lowercased()
-    return name.contains("input_ids") || name.contains("position")
-      || key.role == .input && StageOrder.heuristic(key.stage) == 0
+  private static func name(_ key: CaptureKey) -> String { "\(key.stage).\(key.tensor)".lowercased() }
+
+  private static func isFirstInput(_ key: CaptureKey) -> Bool {
+    key.role == .input && StageOrder.heuristic(key.stage) == 0 && !PositionProbe.isPosition(key)
   }
 
   /// The pair with its batch's two dimensions as one; nil where it has no such.
@@ -50,5 +61,29 @@ struct BatchExtents: Sendable, Hashable {
   var note: String {
     "the batch is \(sequences) sequences of \(tokens) tokens, by its token ids: token i of a row is token i mod "
       + "\(tokens) of sequence i / \(tokens)"
+  }
+}
+
+extension CaptureMatching.Pair {
+  /// With `[1, tokens, hidden]` of one side, or its ranks' shares of that, as `[tokens, hidden]` where the other has
+  /// that; else as it is.
+  func withoutBatchOfOne(tokens: Int?) -> CaptureMatching.Pair {
+    func dimensions(_ captures: [Int: Capture]) -> Int? {
+      let counts = Set(captures.values.map { $0.metadata?.dims == nil ? $0.tensor.shape.count : -1 })
+      return counts.count == 1 ? counts.first : nil
+    }
+    guard let left = dimensions(reference), let right = dimensions(target), abs(left - right) == 1, max(left, right) > 2
+    else { return self }
+    let side = left > right ? \CaptureMatching.Pair.reference : \.target
+    let shapes = self[keyPath: side].values.map(\.tensor.shape)
+    let total = shapes.reduce(0) { $0.addingReportingOverflow($1[1]).partialValue }
+    guard let tokens, shapes.allSatisfy({ $0[0] == 1 }), total == tokens || shapes.allSatisfy({ $0[1] == tokens })
+    else { return self }
+    var pair = self
+    for (rank, capture) in self[keyPath: side] {
+      guard let flat = capture.tensor.flattened else { return self }
+      pair[keyPath: side][rank]?.tensor = flat
+    }
+    return pair
   }
 }

@@ -75,7 +75,8 @@ enum CallResolver {
   private static func atom(_ index: CaptureIndex, request: ComparisonRequest) -> ResolvedCalls {
     var result = ResolvedCalls()
     let rank = index.ranks.first ?? 0
-    let places = Dictionary(grouping: index.observations().filter { $0.rank == rank }) {
+    let files = index.observations(countsBatchOfOne: false)
+    let places = Dictionary(grouping: files.filter { $0.rank == rank }) {
       ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
     }
     for (place, files) in places {
@@ -129,14 +130,17 @@ enum CallResolver {
       let keys = Dictionary(grouping: index.captures.keys.filter { $0.layer == nil || $0.layer == lowest }) {
         ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage)
       }
+      let ids = CallResolver.loneIds(Array(keys.values.joined()), beside: observations, calls: numbers, in: index)
+      let known = Set(ids.map(\.call))
       for position in observations.indices {
         let place = observations[position]
         guard place.layer == nil || place.layer == lowest, place.rank == index.ranks.first,
-          place.call.map(numbers.contains) ?? true
+          place.call.map(numbers.contains) ?? true, !known.contains(place.call)
         else { continue }
         let own = keys[ResolvedCalls.StagePlace(layer: place.layer, stage: place.stage)] ?? []
         observations[position].content = CallResolver.content(of: place, keys: own.sorted(), in: index)
       }
+      observations += ids
     }
 
     /// A stage runs as often in each layer: what most have, the more of two that are as frequent; files get lost.
@@ -179,7 +183,7 @@ enum CallResolver {
         let stage = Self.tokens(of: files)
         let own = Set(files.map(\.call))
         let lost = nominal(own, place).subtracting(own).compactMap { $0 }.sorted()
-        guard lost.isEmpty else {
+        guard lost.isEmpty || Self.skippedFirst(stage, passes) else {
           let calls = lost.prefix(8).map(String.init).joined(separator: ", ")
           result.byStage[place] = .failure(
             CallProblem(code: .unknown, message: "\(place.stage) lacks calls that other layers have (\(calls))"))
@@ -210,6 +214,18 @@ enum CallResolver {
       return result
     }
 
+    /// Whether a stage has all of its own calls and ran in no pass but the last ones: its token counts say so, and
+    /// would fit no other passes had it lost its last files.
+    private static func skippedFirst(
+      _ stage: [(call: Int, tokens: Int)], _ passes: [(call: Int, tokens: Int)]
+    ) -> Bool {
+      guard stage.map(\.call) == Array(stage.indices), stage.count < passes.count else { return false }
+      let fitting = (0...(passes.count - stage.count)).filter { start in
+        zip(stage, passes[start...]).allSatisfy { $0.tokens == $1.tokens }
+      }
+      return fitting == [passes.count - stage.count]
+    }
+
     /// Tokens of each call, by a vote of its files.
     private static func tokens(of files: [CallObservation]) -> [(call: Int, tokens: Int)] {
       Dictionary(grouping: files.filter { $0.call != nil }) { $0.call ?? 0 }.map { call, files in
@@ -220,11 +236,38 @@ enum CallResolver {
     }
   }
 
+  /// Token ids that a batch is given, where no output stands beside them (SGLang's stage `inputs`): what they say of
+  /// their calls, and how many tokens those have.
+  fileprivate static func loneIds(
+    _ keys: [CaptureKey], beside observations: [CallObservation], calls: ArraySlice<Int>, in index: CaptureIndex
+  ) -> [CallObservation] {
+    let stages = Set(observations.map { ResolvedCalls.StagePlace(layer: $0.layer, stage: $0.stage) })
+    let counts = Dictionary(grouping: observations, by: \.call).mapValues { Set($0.map(\.tokens)) }
+    return keys.filter { key in
+      key.role == .input && key.namesTokenIds
+        && !stages.contains(ResolvedCalls.StagePlace(layer: key.layer, stage: key.stage))
+    }.sorted().flatMap { key in
+      (index.captures[key] ?? [:]).compactMap { call, ranks -> CallObservation? in
+        guard let rank = index.ranks.first, let capture = ranks[rank], let known = counts[call],
+          call.map(calls.contains) ?? true, !capture.tensor.dtype.isFloatingPoint, capture.tensor.elementCount > 0,
+          let areZero = isAllZero(capture.tensor)
+        else { return nil }
+        // Of several sequences, `[B, T]`, the outputs say what is counted.
+        let count = capture.tensor.elementCount
+        let isOne = capture.tensor.shape.dropLast().allSatisfy { $0 == 1 } || known.contains(count)
+        return CallObservation(
+          rank: rank, layer: key.layer, stage: key.stage, call: call, tokens: isOne ? count : capture.tokenCount,
+          content: areZero ? .idsZero : .idsReal, isLast: capture.holdsLastCall)
+      }
+    }
+  }
+
   /// Whether the values look like a dummy batch: ids all 0, or all token rows alike.
   fileprivate static func content(
     of place: CallObservation, keys: [CaptureKey], in index: CaptureIndex
   ) -> CallObservation.Content {
     var result = CallObservation.Content.unread
+    let hasHidden = keys.contains { $0.tensor == "hidden" }
     for key in keys {
       guard let tensor = index.captures[key]?[place.call]?[place.rank]?.tensor, tensor.elementCount > 0 else {
         continue
@@ -232,11 +275,23 @@ enum CallResolver {
       if !tensor.dtype.isFloatingPoint {
         guard key.role == .input || key.tensor.contains("ids"), !key.tensor.contains("pos") else { continue }
         if let zeros = isAllZero(tensor) { return zeros ? .idsZero : .idsReal }
-      } else if key.tensor == "hidden", tensor.shape.count >= 2, tensor.shape[0] > 1, let alike = rowsAreAlike(tensor) {
+      } else if key.tensor == "hidden", tensor.shape.count >= 2, tensor.shape[0] > 1 {
+        if let alike = rowsAreAlike(tensor) { result = alike ? .rowsAlike : .rowsDiffer }
+      } else if !hasHidden, result != .rowsDiffer, holdsTokenRows(key), tensor.shape.count == 2, tensor.shape[0] > 1,
+        let alike = rowsAreAlike(tensor, mayBeConstant: false)
+      {
         result = alike ? .rowsAlike : .rowsDiffer
       }
     }
     return result
+  }
+
+  /// Whether an output is, by its name, what a stage makes of its tokens alone: no weight, no gradient, and nothing that
+  /// is turned by its position.
+  static func holdsTokenRows(_ key: CaptureKey) -> Bool {
+    let stage = key.stage.lowercased()
+    return key.role == .output && !key.tensor.hasPrefix("parameters.")
+      && !["grad", "rope", "rotary", "_rot"].contains { stage.contains($0) }
   }
 
   private static func isAllZero(_ tensor: Tensor) -> Bool? {
@@ -246,7 +301,8 @@ enum CallResolver {
     return values.allSatisfy { $0 == 0 }
   }
 
-  private static func rowsAreAlike(_ tensor: Tensor) -> Bool? {
+  /// - Parameter mayBeConstant: whether rows of one number (a mask, a scale) are rows of a batch; nil for them if not.
+  static func rowsAreAlike(_ tensor: Tensor, mayBeConstant: Bool = true) -> Bool? {
     let layout = ShardLayout.whole(tensor.shape, kind: .single)
     guard let logical = try? LogicalTensor(parts: [tensor], layout: layout, place: tensor.name) else { return nil }
     let length = tensor.elementCount / tensor.shape[0]
@@ -255,6 +311,7 @@ enum CallResolver {
       return nil
     }
     let head = values[0..<length]
+    if !mayBeConstant, head.allSatisfy({ $0 == head[0] }) { return nil }
     for start in stride(from: length, to: values.count - length + 1, by: length) {
       if Agreement(target: values[start..<(start + length)], reference: head).distance > 0.05 { return false }
     }

@@ -18,6 +18,8 @@ struct CaptureIndex: Sendable {
   let names: NameJoin.Side
   /// Tensors that were to be strung together and are not all there, or do not fit: a sentence each.
   private(set) var unfused: [String] = []
+  /// By rank its pipeline stage; nil where a rank's dumps do not state it, or state several.
+  let pipelineStages: [Int: Int]?
 
   init(_ side: ComparisonSide, rank: Int?, names: NameJoin.Side = NameJoin.Side()) {
     self.names = names
@@ -30,6 +32,7 @@ struct CaptureIndex: Sendable {
     }
     ranks = Set(kept.map(\.rank)).sorted()
     worldSize = rank != nil ? 1 : max(side.worldSize ?? 0, side.set.worldSizeSeen, side.set.statedWorldSize ?? 0)
+    pipelineStages = Self.pipelineStages(side.set.captures, worldSize: worldSize)
     var parts: [CaptureKey: [Int?: [Int: [CaptureKey: Capture]]]] = [:]
     for original in kept.sorted(by: { $0.file < $1.file }) {
       let own = CaptureKey(original)
@@ -110,6 +113,32 @@ struct CaptureIndex: Sendable {
     return times.map { (file: $0.key, modified: $0.value) }
   }
 
+  private static func pipelineStages(_ captures: [Capture], worldSize: Int) -> [Int: Int]? {
+    var stages: [Int: ParallelRank] = [:]
+    for capture in captures {
+      guard let own = capture.metadata?.parallel["pp"], own.size > 1, stages[capture.rank] ?? own == own else {
+        return nil
+      }
+      stages[capture.rank] = own
+    }
+    // A stage of which nothing is there may hold whatever others lack.
+    guard let size = stages.values.first?.size, stages.values.allSatisfy({ $0.size == size }),
+      Set(stages.values.map(\.rank)).count == size, stages.count == worldSize
+    else { return nil }
+    return stages.mapValues(\.rank)
+  }
+
+  /// Whether no two ranks that hold layers share one, or they share all: as the stages of a pipeline do.
+  var isCutByLayers: Bool {
+    var layers: [Int: Set<Int>] = [:]
+    for capture in side.set.captures {
+      if let layer = capture.layer { layers[capture.rank, default: []].insert(layer) }
+    }
+    let groups = Array(Set(layers.values))
+    guard groups.count > 1 else { return false }
+    return groups.reduce(0) { $0 + $1.count } == groups.reduce(into: Set<Int>()) { $0.formUnion($1) }.count
+  }
+
   var count: Int { captures.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.count } } }
 
   /// Ranks below the world size without any capture.
@@ -118,7 +147,10 @@ struct CaptureIndex: Sendable {
   }
 
   /// Every (rank, layer, stage, call) with its token count.
-  func observations() -> [CallObservation] {
+  ///
+  /// - Parameter countsBatchOfOne: whether `[1, tokens, hidden]` has as many tokens as its second dimension says, where
+  ///   no call or rank of the place has another first dimension: that could be one token and its heads.
+  func observations(countsBatchOfOne: Bool = true) -> [CallObservation] {
     struct Place: Hashable {
       var rank: Int
       var layer: Int?
@@ -127,13 +159,19 @@ struct CaptureIndex: Sendable {
     }
     var tokens: [Place: (tensor: String, tokens: Int, isLast: Bool)] = [:]
     for (key, calls) in captures where key.role == .output {
+      let isBatchOfOne =
+        countsBatchOfOne
+        && calls.values.allSatisfy { $0.values.allSatisfy { $0.tensor.shape.count == 3 && $0.tensor.shape[0] == 1 } }
       for (call, ranks) in calls {
         for (rank, capture) in ranks {
           let place = Place(rank: rank, layer: key.layer, stage: key.stage, call: call)
           let known = tokens[place]
           // `hidden` counts; else the first output by name.
           if known == nil || key.tensor == "hidden" || (known?.tensor != "hidden" && key.tensor < known?.tensor ?? "") {
-            tokens[place] = (key.tensor, capture.tensor.shape.first ?? 1, capture.holdsLastCall)
+            let isSecond = isBatchOfOne && capture.metadata?.dims == nil
+            tokens[place] = (
+              key.tensor, isSecond ? capture.tensor.shape[1] : capture.tokenCount, capture.holdsLastCall
+            )
           }
         }
       }

@@ -46,6 +46,8 @@ struct CaptureMatching: Sendable {
   private(set) var rowCalls: [Int] = []
   /// Tokens of the target's chosen call.
   private(set) var tokens: Int?
+  /// Places of which both sides hold the last call alone, and it is the same call.
+  private var lastCalls: Set<CaptureKey> = []
   /// How many names of each side no rule joins, and an example; nil without rules.
   private(set) var namesNote: String?
 
@@ -60,6 +62,7 @@ struct CaptureMatching: Sendable {
     rowCalls = targetCalls.rowCalls
     tokens = targetCalls.tokens
     order = Self.order([reference, target])
+    if !isSlots { lastCalls = commonLastCalls() }
     let areFitting = tokensFit(referenceCalls, targetCalls)
     // Ranks that hold shares: the batch has what all of them hold together.
     if areFitting, let whole = referenceCalls.tokens, let share = targetCalls.tokens, share < whole { tokens = whole }
@@ -175,6 +178,10 @@ struct CaptureMatching: Sendable {
     _ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls, otherRows: Int?
   ) -> Found {
     guard let byCall = index.captures[key] else { return .absent("there is none") }
+    if lastCalls.contains(key), let ranks = byCall[nil] {
+      let why = "every call wrote the file anew, so it holds the last call, and both sides had the same calls"
+      return .found(CallChoice(call: nil, rule: .auto, why: why), ranks, used: ranks.mapValues { _ in [nil] })
+    }
     switch calls.choice(key) {
     case .failure(let problem): return .problem(problem)
     case .success(let choice):
@@ -191,7 +198,8 @@ struct CaptureMatching: Sendable {
       var ranks: [Int: Capture] = [:]
       var used: [Int: Set<Int?>] = [:]
       for rank in index.ranks {
-        let captures = choice.joined.compactMap { byCall[$0]?[rank] }
+        var captures = choice.joined.compactMap { byCall[$0]?[rank] }
+        if areDescribed(key) { captures = captures.map(\.tokensFirst) }
         guard captures.count == choice.joined.count else { continue }
         guard let joined = joined(captures, choice: choice, key: key, calls: calls, otherRows: otherRows) else {
           return .absent(
@@ -202,6 +210,13 @@ struct CaptureMatching: Sendable {
       }
       return ranks.isEmpty
         ? .absent("no rank has all of the calls to be joined", calls: choice.calls) : .found(choice, ranks, used: used)
+    }
+  }
+
+  /// Whether both sides' producers say which dimension is which.
+  private func areDescribed(_ key: CaptureKey) -> Bool {
+    [reference, target].allSatisfy { side in
+      side.captures[key]?.values.allSatisfy { $0.values.allSatisfy { $0.metadata?.dims != nil } } ?? false
     }
   }
 
@@ -235,6 +250,12 @@ struct CaptureMatching: Sendable {
         return (result, Set(choice.calls))
       }
     }
+    // [1, tokens, hidden]: the rows to be strung together are in the second dimension.
+    let isBatchOfOne = byPass.contains { pass, tensor in
+      let shape = tensor.shape
+      return shape.count == 3 && shape[0] == 1 && shape[1] > 1 && shape[1] == calls.callTokens[pass]
+    }
+    guard !isBatchOfOne else { return nil }
     let order = Set(runs.map(\.call)).sorted()
     guard let whole = Tensor.joined(order.compactMap { byPass[$0] }) else { return nil }
     result.tensor = whole
@@ -248,14 +269,35 @@ struct CaptureMatching: Sendable {
     return (result, Set(choice.calls))
   }
 
+  /// Files that every call wrote anew, beside files that say which calls there were: as many, of as many tokens.
+  private func commonLastCalls() -> Set<CaptureKey> {
+    let keys = order.filter { key in
+      [reference, target].allSatisfy { side in
+        side.captures[key].map { $0.count == 1 && $0[nil]?.values.allSatisfy(\.holdsLastCall) == true } ?? false
+      }
+    }
+    guard !keys.isEmpty else { return [] }
+    let calls = [reference, target].map { side in
+      side.observations().reduce(into: [Int: Int]()) { tokens, file in
+        if let call = file.call { tokens[call] = max(tokens[call] ?? 0, file.tokens) }
+      }
+    }
+    return calls[0].isEmpty || calls[0] != calls[1] ? [] : Set(keys)
+  }
+
   /// Rows of a place in the one call chosen; nil where several are joined.
   private func rows(_ key: CaptureKey, _ index: CaptureIndex, _ calls: ResolvedCalls) -> Int? {
     guard case .success(let choice) = calls.choice(key), choice.joined.isEmpty else { return nil }
-    return index.captures[key]?[choice.call]?.values.first?.tensor.shape.first
+    return index.captures[key]?[choice.call]?.values.first?.tokenCount
   }
 
   private func missing(_ found: [Int: Capture], _ index: CaptureIndex, rank: Int?) -> [Int] {
-    rank == nil ? (0..<index.worldSize).filter { found[$0] == nil } : []
+    guard rank == nil else { return [] }
+    let missing = (0..<index.worldSize).filter { found[$0] == nil }
+    guard !missing.isEmpty, let stages = index.pipelineStages else { return missing }
+    // Of another stage of the pipeline, which has no such layer.
+    let holders = Set(found.keys.compactMap { stages[$0] })
+    return missing.filter { stages[$0].map(holders.contains) ?? true }
   }
 
   private mutating func noteCommonProblems(
@@ -300,7 +342,9 @@ struct CaptureMatching: Sendable {
         let ranks = index.captures[key]?[choice.call], ranks.count == index.worldSize
       else { continue }
       let tensors = ranks.keys.sorted().compactMap { ranks[$0]?.tensor }
-      guard let first = tensors.first, first.shape.count > 1, first.shape[0] == each, first.dtype.isFloatingPoint,
+      guard let first = tensors.first, first.shape.count > 1, first.dtype.isFloatingPoint,
+        ranks.values.first?.tokenCount == each
+          || first.shape.count == 3 && first.shape[0] == 1 && first.shape[1] == each,
         tensors.allSatisfy({ $0.shape == first.shape && $0.dtype == first.dtype })
       else { continue }
       looked += 1
@@ -328,8 +372,9 @@ struct CaptureMatching: Sendable {
       guard case .success(let choice) = calls.choice(key), choice.joined.isEmpty,
         let ranks = index.captures[key]?[choice.call], ranks.count == world
       else { continue }
-      let tensors = ranks.keys.sorted().compactMap { ranks[$0]?.tensor }
-      guard tensors.allSatisfy({ $0.shape.count > 1 && $0.dtype.isFloatingPoint }), fit(tensors.map { $0.shape[0] })
+      let captures = ranks.keys.sorted().compactMap { ranks[$0] }
+      let tensors = captures.map(\.tensor)
+      guard tensors.allSatisfy({ $0.shape.count > 1 && $0.dtype.isFloatingPoint }), fit(captures.map(\.tokenCount))
       else { continue }
       looked += 1
       // What all ranks hold alike has the tokens of the call, not a share of them.
@@ -364,8 +409,10 @@ struct CaptureMatching: Sendable {
     let byLayer = Dictionary(grouping: keys) { $0.layer }
     // What belongs to no layer comes before the layers or after them, by its name.
     let loose = byLayer[nil] ?? []
+    let unit = units(of: loose)
     let isLate: (CaptureKey) -> Bool = {
-      StageOrder.heuristic($0.stage) >= 85 || $0.stage.lowercased().contains("norm") || $0.stage == "outputs"
+      let name = unit($0)
+      return StageOrder.heuristic(name) >= 85 || name.lowercased().contains("norm") || name == "outputs"
     }
     // Most layers have the same stages: each set of them is ordered once.
     var known: [Set<String>: [String]] = [:]
@@ -379,13 +426,27 @@ struct CaptureMatching: Sendable {
   private static func arranged(
     _ keys: [CaptureKey], _ order: StageOrder, _ known: inout [Set<String>: [String]]
   ) -> [CaptureKey] {
-    let byStage = Dictionary(grouping: keys, by: \.stage)
-    let names = Set(byStage.keys)
-    let stages = known[names] ?? order.ordered(Array(names))
-    known[names] = stages
+    let byUnit = Dictionary(grouping: keys, by: units(of: keys))
+    let names = Set(byUnit.keys)
+    let units = known[names] ?? order.ordered(Array(names))
+    known[names] = units
     func place(_ key: CaptureKey) -> Int { key.role == .input ? 0 : key.tensor == "hidden" ? 1 : 2 }
-    return stages.flatMap { stage in
-      (byStage[stage] ?? []).sorted { (place($0), $0.tensor) < (place($1), $1.tensor) }
+    return units.flatMap { unit in
+      (byUnit[unit] ?? []).sorted { (place($0), $0.tensor) < (place($1), $1.tensor) }
+    }
+  }
+
+  /// The name that says when a place of `keys` is computed: its stage's; of a stage that is no module's (it holds no
+  /// `input` and no `hidden`) and whose name says nothing, that of each tensor, where it says something. So are the
+  /// names of one file cut: `model.norm` is the tensor `norm` of the stage `model`.
+  private static func units(of keys: [CaptureKey]) -> (CaptureKey) -> String {
+    let modules = Set(keys.filter { $0.role == .input || $0.tensor == "hidden" }.map(\.stage))
+    let unknown = StageOrder.heuristic("")
+    return { key in
+      guard !modules.contains(key.stage), key.tensor != "value", StageOrder.heuristic(key.stage) == unknown,
+        StageOrder.heuristic(key.tensor) != unknown
+      else { return key.stage }
+      return "\(key.stage).\(key.tensor)"
     }
   }
 }

@@ -61,7 +61,8 @@ public enum DumpComparer {
     let batch = BatchExtents(matching.pairs)
     // A stated rule counts the dimensions as they are.
     let pairs = matching.pairs.map { pair in
-      rules.rule(for: pair.key.stage) == .auto ? batch?.flattened(pair) ?? pair : pair
+      guard rules.rule(for: pair.key.stage) == .auto else { return pair }
+      return batch?.flattened(pair) ?? pair.tokensFirst.withoutBatchOfOne(tokens: matching.tokens)
     }
     var results = try await Bounded.map(pairs) { pair in
       let result = await make(pair, rules: rules, usual: nil, tokens: matching.tokens, audit: audit)

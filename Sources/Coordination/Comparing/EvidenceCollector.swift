@@ -16,6 +16,8 @@ enum EvidenceCollector {
     var rowCalls: [Int] = []
     /// Tokens of the chosen call.
     var tokens: Int?
+    /// The output of the layer before, or the embedding: the stream that the layer adds to.
+    var stream: PairOutcome?
   }
 
   static func collect(
@@ -43,13 +45,16 @@ enum EvidenceCollector {
     addTokens(&evidence, sample: sample, target: target, reference: reference)
     addSequences(&evidence, setting: setting)
     addRowSources(&evidence, sample: sample, target: target, reference: reference)
+    try addRowMove(
+      &evidence, outcome: outcome, decision: decision, sample: sample, target: target, reference: reference)
     addChanges(&evidence, target: target, reference: reference)
     addBlocks(&evidence, sample: sample, target: target, reference: reference, decision: decision)
     try addForeignSlices(
       &evidence, before: before, sample: sample, target: target, reference: reference, decision: decision)
     evidence.wholeFusedStage = wholeFusedStage(outcome, before: before)
     try addProjections(
-      &evidence, outcome: outcome, before: before, sample: sample, target: target, reference: reference)
+      &evidence, outcome: outcome, before: before, stream: setting.stream, sample: sample, target: target,
+      reference: reference)
     try addSubsets(
       &evidence, before: before, sample: sample, target: target, layer: outcome.key.layer, shape: decision.target.shape)
     return evidence
@@ -142,6 +147,67 @@ enum EvidenceCollector {
       if sources.count(where: { $0 == nil }) > count / 8 { return }
     }
     evidence.rowSources = sources
+  }
+
+  /// Rows that moved by a few places in a part of the batch, or on some ranks while the others agree.
+  private static func addRowMove(
+    _ evidence: inout RowEvidence, outcome: PairOutcome, decision: ShardDecision, sample: TensorSample,
+    target: [Double], reference: [Double]
+  ) throws {
+    let count = sample.rows.count
+    guard count > 4, sample.rows == Array(sample.rows.indices), !evidence.isSumOfPartials,
+      evidence.measures.relL2 > 2 * evidence.tolerance || !evidence.divergentRanks.isEmpty
+    else { return }
+    if evidence.divergentRanks.isEmpty, let move = rowMove(evidence, target, reference, count: count) {
+      // One shift of all rows is found by the shifts of the whole.
+      if move.rows.count * 8 < count * 7 { evidence.rowMove = move }
+      return
+    }
+    let far = evidence.ranks.filter { !($0.agreement.distance <= evidence.tolerance) }
+    guard !far.isEmpty, far.count < evidence.ranks.count else { return }
+    var found: RowMove?
+    for (position, rank) in outcome.targetRanks.enumerated() where far.contains(where: { $0.rank == rank }) {
+      let own: (target: [Double], reference: [Double])?
+      if outcome.targets[position].shape == decision.reference.shape {
+        let whole = try LogicalTensor(
+          parts: outcome.targets, layout: .whole(decision.reference.shape, kind: .replicated, part: position),
+          place: outcome.key.description)
+        own = (try sample.values(of: whole), reference)
+      } else {
+        own = try LayoutSlice(decision: decision, part: position).values(sample: sample)
+      }
+      guard let own, own.target.count % count == 0,
+        let move = rowMove(evidence, own.target, own.reference, count: count),
+        found.map({ $0.shift == move.shift }) ?? true
+      else { return }
+      let ranks = (found?.ranks ?? []) + [rank]
+      found = RowMove(shift: move.shift, rows: Set((found?.rows ?? []) + move.rows).sorted(), ranks: ranks)
+    }
+    evidence.rowMove = found
+  }
+
+  /// The one shift that explains most of the rows that differ; nil where there is none.
+  private static func rowMove(
+    _ evidence: RowEvidence, _ target: [Double], _ reference: [Double], count: Int
+  ) -> RowMove? {
+    let length = target.count / count
+    let limit = max(2 * evidence.tolerance, 0.05)
+    func agrees(_ row: Int, _ source: Int) -> Bool {
+      Agreement(
+        target: target[(row * length)..<((row + 1) * length)],
+        reference: reference[(source * length)..<((source + 1) * length)]
+      ).distance <= limit
+    }
+    let differing = (0..<count).filter { !agrees($0, $0) }
+    guard differing.count >= 3 else { return nil }
+    let moves = [-3, -2, -1, 1, 2, 3].map { shift in
+      RowMove(
+        shift: shift, rows: differing.filter { (0..<count).contains($0 + shift) && agrees($0, $0 + shift) })
+    }
+    guard let best = moves.max(by: { $0.rows.count < $1.rows.count }), best.rows.count >= 3,
+      best.rows.count * 4 >= differing.count * 3
+    else { return nil }
+    return best
   }
 
   // MARK: ranks
@@ -287,7 +353,7 @@ enum EvidenceCollector {
       left += max(0, own[column] - scale * dot[column])
     }
     let size = own.reduce(0, +)
-    if rows > 2, size > 0, let least = scales.min(), let most = scales.max() {
+    if rows > 2, size > 0, let least = scales.min(), let most = scales.max(), least <= most {
       evidence.columnScaleResidual = (left / size).squareRoot()
       evidence.columnScales = least...most
     }
@@ -319,7 +385,8 @@ enum EvidenceCollector {
       scales.append(agreement.alpha)
     }
     let size = norm(target)
-    guard size > 0, let least = scales.min(), let most = scales.max() else { return }
+    // Squares beyond a double's range leave NaN.
+    guard size > 0, let least = scales.min(), let most = scales.max(), least <= most else { return }
     evidence.tokenScaleResidual = left.squareRoot() / size
     evidence.tokenScales = least...most
   }
@@ -335,16 +402,23 @@ enum EvidenceCollector {
     let limit = 4 * evidence.noise
     var changed = 0
     var grown = 0
+    var rest: (target: [Double], reference: [Double]) = ([], [])
     for index in target.indices {
       let a = target[index]
       let b = reference[index]
-      guard abs(a - b) > limit * (usual + abs(b)) else { continue }
+      guard abs(a - b) > limit * (usual + abs(b)) else {
+        rest.target.append(a)
+        rest.reference.append(b)
+        continue
+      }
       changed += 1
       if abs(a) > abs(b) { grown += 1 }
     }
     guard changed > 0 else { return }
     evidence.changedShare = Double(changed) / Double(target.count)
     evidence.grownShare = Double(grown) / Double(changed)
+    evidence.changedCount = changed
+    evidence.unchanged = Agreement(target: rest.target, reference: rest.reference)
   }
 
   // MARK: blocks
@@ -461,8 +535,8 @@ enum EvidenceCollector {
   }
 
   private static func addProjections(
-    _ evidence: inout RowEvidence, outcome: PairOutcome, before: [PairOutcome], sample: TensorSample,
-    target: [Double], reference: [Double]
+    _ evidence: inout RowEvidence, outcome: PairOutcome, before: [PairOutcome], stream: PairOutcome?,
+    sample: TensorSample, target: [Double], reference: [Double]
   ) throws {
     let difference = zip(target, reference).map { $0 - $1 }
     var sumDifference: [Double] = []
@@ -491,6 +565,17 @@ enum EvidenceCollector {
         if let fit = project(difference, on: update, from: outcome.key, as: "update") {
           evidence.projections.append(fit)
         }
+      }
+    }
+    if let stream, let decision = stream.decision, decision.reference.shape == shape, stream.dtype.isFloatingPoint {
+      let values = try sample.values(of: decision.reference)
+      if var fit = project(difference, on: values, from: stream.key, as: "stream") {
+        fit.streamLayer = stream.key.layer
+        evidence.projections.append(fit)
+      }
+      if !sumDifference.isEmpty, var fit = project(sumDifference, on: values, from: stream.key, as: "stream") {
+        fit.streamLayer = stream.key.layer
+        evidence.sumProjections.append(fit)
       }
     }
     // The stream that a stage's output is added to: what its block gives without it.

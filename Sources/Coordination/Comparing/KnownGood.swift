@@ -23,6 +23,10 @@ public enum KnownGood {
     func failure(_ message: String) -> ReportError {
       ReportError(code: .wrongValue, place: path, message: message)
     }
+    var isDirectory: ObjCBool = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), isDirectory.boolValue {
+      throw failure("is a directory; name a report's file")
+    }
     guard let handle = Foundation.FileHandle(forReadingAtPath: path) else {
       throw failure("there is no such file; write one with compare --json or report --format json")
     }

@@ -30,8 +30,15 @@ struct SideSummary: Sendable, Codable {
   var duplicates: [String]
   var unreadable: [Unreadable]
   var unrecognisedCount: Int
+  /// Its captures are parameters, not what was computed.
+  var isCheckpoint: Bool
   /// Of these, by their names, dumps that should have been read; nil in measures of an earlier version.
   var overlookedDumps: [String]?
+  /// Its ranks hold different layers, and do not all say which stage of a pipeline they are; nil in measures of an
+  /// earlier version.
+  var isCutByLayers: Bool?
+
+  var mayBePipelined: Bool { isCutByLayers == true }
 
   init(_ index: CaptureIndex) {
     root = index.side.set.root
@@ -48,7 +55,9 @@ struct SideSummary: Sendable, Codable {
     duplicates = index.duplicates
     unreadable = index.side.set.unreadable
     unrecognisedCount = index.side.set.unrecognised.count
+    isCheckpoint = index.side.set.isCheckpoint
     overlookedDumps = index.side.set.overlooked
+    isCutByLayers = index.isCutByLayers && index.pipelineStages == nil
   }
 
   /// Ranks below the world size without any capture.
@@ -84,6 +93,8 @@ struct MatchingSummary: Sendable, Codable {
   var plain: [PlainDifference]?
   /// How the token rows of a batch in two dimensions are counted; nil where there is none.
   var batchNote: String?
+
+  var areParameters: Bool { reference.isCheckpoint && target.isCheckpoint }
 
   /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
   init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {

@@ -55,6 +55,15 @@ enum PairMeasurer {
       let unequal = try unequalIntegers(pair, chunks: chunks)
       if unequal > 0 { (measures.maxAbs, measures.unequalElements) = (1, unequal) }
     }
+    let isComplex = (target.dtype.isComplex || reference.dtype.isComplex) && measures.maxAbs > 0
+    if isComplex || whole.needsDirectResidual {
+      var sums = DirectSums(alpha: measures.alpha, isComplex: isComplex)
+      let empty = sums
+      for part in try await Bounded.map(chunks, { try pair.add($0, blockBytes: blockBytes, to: empty) }) {
+        sums.merge(part)
+      }
+      measures = sums.correcting(measures, shape: shape)
+    }
     return measures
   }
 
@@ -187,6 +196,26 @@ private struct OpenPair: Sendable {
       }
       start = end
     }
+  }
+
+  /// The elements of `chunk` once more, for what the sums of one sweep do not tell.
+  func add(_ chunk: Range<Int>, blockBytes: Int, to sums: DirectSums) throws -> DirectSums {
+    var (left, right) = (target, reference)
+    var buffers = Buffers.take()
+    defer { Buffers.give(buffers) }
+    var sums = sums
+    let step = step(blockBytes)
+    var start = chunk.lowerBound
+    while start < chunk.upperBound {
+      let end = min(start + step, chunk.upperBound)
+      try left.read(
+        (targetStart + start)..<(targetStart + end), bytes: &buffers.left, values: &buffers.leftValues)
+      try right.read(
+        (referenceStart + start)..<(referenceStart + end), bytes: &buffers.right, values: &buffers.rightValues)
+      sums.add(target: buffers.leftValues, reference: buffers.rightValues, from: start)
+      start = end
+    }
+    return sums
   }
 
   /// Elements that are read at a time: whole rows, where they fit, for a reader of shards reads whole rows.

@@ -31,6 +31,10 @@ struct PairOutcome: Sendable, Codable {
   /// What both sides' values were rounded to before they were stored in a finer type, where their distance is more than
   /// that type's own rounding.
   var roundedTo: DType?
+  /// Of positions: by how much the target's are off at every token, or on each of three axes.
+  var positionOffsets: [Int]?
+  /// 2 or 0.5 where every value is exactly that many times the reference's.
+  var exactFactor: Double?
   /// Why there are no measures, and the verdict for it.
   var problem: Problem?
   /// Ranks below the world size without this capture.
@@ -124,6 +128,8 @@ extension PairOutcome {
     routerChanges = RoutingProbe.changes(self)
     grids = try GridProbe.grids(self)
     roundedTo = try PrecisionProbe.type(self)
+    positionOffsets = try PositionProbe.offsets(self)
+    exactFactor = try FactorProbe.factor(self)
     guard let tokens, !divergentRanks.isEmpty, let rows = shape.first, rows > tokens else { return }
     let heads = targets.compactMap { $0.rows(0..<tokens) }
     guard heads.count == targets.count else { return }
@@ -142,6 +148,10 @@ extension PairOutcome {
     (planner.referenceMetadata, planner.targetMetadata) = (referenceMetadata, targetMetadata)
     let decision = try planner.plan(reference: references, target: targets)
     self.decision = decision
+    if let doubt = decision.doubt {
+      problem = Problem(.inconclusive, doubt)
+      return
+    }
     divergentRanks = try divergent(decision.target, audit).map { targetRanks[$0] }
     divergentReferenceRanks = try divergent(decision.reference, audit).map { referenceRanks[$0] }
     // Padding is no part of the logical tensor, and says nothing only while it is empty.

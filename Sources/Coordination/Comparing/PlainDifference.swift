@@ -2,7 +2,8 @@ import Alignment
 import Dumps
 
 /// What the two sides state otherwise beside their tensors, under one name: numbers, texts and flags of the calls that
-/// are compared, at the same rank, layer, stage and key.
+/// are compared, at the same layer, stage and key, and at the same rank, or at one that the other side's world lacks
+/// and all of its ranks say the same.
 struct PlainDifference: Sendable, Hashable, Codable {
   /// Key, without the indices of lists.
   var name: String
@@ -23,7 +24,13 @@ struct PlainDifference: Sendable, Hashable, Codable {
     var name: String
 
     var order: (Int, String, Int, String) { (layer ?? -1, stage, rank, name) }
+
+    var text: String {
+      (layer.map { "layer \($0) " } ?? "") + (stage.isEmpty ? "" : "\(stage) ") + "rank \(rank)"
+    }
   }
+
+  private typealias Values = [Place: Set<Scalar>]
 
   /// In the order of their places.
   static func all(_ matching: CaptureMatching, rank: Int?) -> [PlainDifference] {
@@ -31,8 +38,12 @@ struct PlainDifference: Sendable, Hashable, Codable {
     let target = values(matching.target, rank: rank, CallsUsed(matching.fates.mapValues(\.target)))
     var result: [PlainDifference] = []
     var numbers: [String: Int] = [:]
-    for place in reference.keys.sorted(by: { $0.order < $1.order }) {
-      guard let left = reference[place], let right = target[place], left != right else { continue }
+    let (spread, gathered) = (
+      Self.spread(reference, to: target), Self.spread(target, to: reference)
+    )
+    for place in Set(reference.keys).union(target.keys).sorted(by: { $0.order < $1.order }) {
+      guard let left = reference[place] ?? spread[place], let right = target[place] ?? gathered[place], left != right
+      else { continue }
       guard let found = PlainDifference(place, left, right) else { continue }
       guard let number = numbers[found.name] else {
         numbers[found.name] = result.count
@@ -43,12 +54,53 @@ struct PlainDifference: Sendable, Hashable, Codable {
       if found.gap ?? -1 > result[number].gap ?? -1 { result[number] = found }
       result[number].places = places
     }
+    return result + oneSided(reference, target)
+  }
+
+  /// Figures of all ranks of one side that say the same, as the ranks would say it that only the other side has.
+  private static func spread(_ values: Values, to other: Values) -> Values {
+    let own = Set(values.keys.map(\.rank))
+    let others = Set(other.keys.map(\.rank)).subtracting(own)
+    if others.isEmpty || own.isEmpty { return [:] }
+    var said: [Place: (value: Set<Scalar>, ranks: Int)] = [:]
+    var result: Values = [:]
+    for (place, value) in values where value.contains(where: \.isFigure) {
+      let key = Place(rank: 0, layer: place.layer, stage: place.stage, name: place.name)
+      said[key] = (value, said[key].map { $0.value == value ? $0.ranks + 1 : .min } ?? 1)
+    }
+    for (key, said) in said where said.ranks == own.count {
+      for rank in others { result[Place(rank: rank, layer: key.layer, stage: key.stage, name: key.name)] = said.value }
+    }
     return result
   }
 
-  private static func values(_ index: CaptureIndex, rank: Int?, _ calls: CallsUsed) -> [Place: Set<Scalar>] {
+  /// Figures whose names one side alone has.
+  private static func oneSided(_ reference: Values, _ target: Values) -> [PlainDifference] {
+    func figures(_ values: Values, without other: Values) -> [Place] {
+      let known = Set(other.keys.map { written($0.name) })
+      var seen: Set<String> = []
+      return values.keys.sorted { $0.order < $1.order }.filter { place in
+        values[place]?.contains(where: \.isFigure) == true && !known.contains(written(place.name))
+          && seen.insert(written(place.name)).inserted
+      }
+    }
+    func difference(_ place: Place, _ reference: Set<Scalar>?, _ target: Set<Scalar>?) -> PlainDifference {
+      PlainDifference(
+        name: written(place.name), place: place.text, reference: reference.map(text) ?? "not stated",
+        target: target.map(text) ?? "not stated", places: 1, gap: nil)
+    }
+    // Where a side states nothing at all, its dump is of another kind.
+    if reference.isEmpty || target.isEmpty { return [] }
+    return figures(reference, without: target).map { difference($0, reference[$0], nil) }
+      + figures(target, without: reference).map { difference($0, nil, target[$0]) }
+  }
+
+  /// Without the indices of lists.
+  private static func written(_ name: String) -> String { name.replacing(/\[\d+\]/, with: "") }
+
+  private static func values(_ index: CaptureIndex, rank: Int?, _ calls: CallsUsed) -> Values {
     let stale = Set(index.stale.map(\.file))
-    var result: [Place: Set<Scalar>] = [:]
+    var result: Values = [:]
     for value in index.side.set.plain
     where (rank == nil || value.rank == rank) && !stale.contains(value.file) && calls.has(value) {
       if isOfTheRun(value.name) { continue }
@@ -59,8 +111,7 @@ struct PlainDifference: Sendable, Hashable, Codable {
   }
 
   private init?(_ place: Place, _ left: Set<Scalar>, _ right: Set<Scalar>) {
-    let all = left.union(right)
-    let isFigure = all.contains { if case .double = $0 { true } else { false } }
+    let isFigure = left.union(right).contains(where: \.isFigure)
     if isFigure, left.count == 1, right.count == 1, let a = left.first?.number, let b = right.first?.number {
       if a == b { return nil }
       let gap = abs(a - b) / max(abs(a), abs(b))
@@ -68,16 +119,20 @@ struct PlainDifference: Sendable, Hashable, Codable {
     } else {
       gap = isFigure ? .infinity : nil
     }
-    name = place.name.replacing(/\[\d+\]/, with: "")
-    self.place =
-      (place.layer.map { "layer \($0) " } ?? "") + (place.stage.isEmpty ? "" : "\(place.stage) ") + "rank \(place.rank)"
-    func text(_ values: Set<Scalar>) -> String {
-      guard values.count == 1, let text = values.first?.text else {
-        return "\(values.count) values in the calls that are joined"
-      }
-      return text.count > 100 ? "\(text.prefix(100))…" : text
+    (name, self.place) = (Self.written(place.name), place.text)
+    (reference, target, places) = (Self.text(left), Self.text(right), 1)
+  }
+
+  private init(name: String, place: String, reference: String, target: String, places: Int, gap: Double?) {
+    (self.name, self.place, self.reference, self.target) = (name, place, reference, target)
+    (self.places, self.gap) = (places, gap)
+  }
+
+  private static func text(_ values: Set<Scalar>) -> String {
+    guard values.count == 1, let text = values.first?.text else {
+      return "\(values.count) values in the calls that are joined"
     }
-    (reference, target, places) = (text(left), text(right), 1)
+    return text.count > 100 ? "\(text.prefix(100))…" : text
   }
 
   /// What differs between any two runs, or between any two ranks: times, paths, hosts, devices.
@@ -96,8 +151,12 @@ struct PlainDifference: Sendable, Hashable, Codable {
   static func list(_ differences: [PlainDifference]) -> String {
     let said = differences.prefix(8).map { difference in
       let others = difference.places > 1 ? ", one of \(difference.places) places" : ""
-      return "\(difference.name) \(difference.reference) in the reference, \(difference.target) in the target "
-        + "(\(difference.place)\(others))"
+      let place = "(\(difference.place)\(others))"
+      if difference.reference == "nan", difference.target == "nan" {
+        return "\(difference.name) is NaN on both sides \(place)"
+      }
+      return
+        "\(difference.name) \(difference.reference) in the reference, \(difference.target) in the target \(place)"
     }
     return said.joined(separator: "; ") + (differences.count > said.count ? "; …" : "")
   }
@@ -129,6 +188,11 @@ private struct CallsUsed {
 }
 
 extension Scalar {
+  /// A floating-point number.
+  fileprivate var isFigure: Bool {
+    if case .double = self { true } else { false }
+  }
+
   /// As a number; nil for what is none.
   fileprivate var number: Double? {
     switch self {

@@ -24,7 +24,7 @@ struct ReportBuilder {
   }
 
   /// One row on its way into the report.
-  private struct Line {
+  struct Line {
     var outcome: PairOutcome
     var judgement: Judgement
     /// Largest passing distance before, or the floor: what noise gives here.
@@ -35,11 +35,14 @@ struct ReportBuilder {
     var notes: [String] = policyNotes + worldSizeNotes + roundingNotes
     var findings: [Finding] = []
     var lines = judged(notes: &notes, suspects: &findings)
+    excuseVariants(&lines, notes: &notes)
+    judgePositions(&lines)
     findings += stopOnInputs(&lines)
     findings += try judgePartials(&lines, notes: &notes)
     findings += judgeLayouts(&lines)
     judgeGrids(&lines)
     judgeGrowth(&lines)
+    findings += judgeLostRanks(&lines)
     let first = lines.firstIndex { $0.judgement.verdict == .fail }
     var divergence: DivergenceEvidence?
     var considered: [Considered] = []
@@ -54,6 +57,7 @@ struct ReportBuilder {
       }
     }
     findings += try paddingFindings(lines)
+    findings += vocabularyFindings(lines)
     findings += referenceReplicas(&lines)
     findings += coverageFindings()
     notes += [matching.namesNote, matching.batchNote].compactMap { $0 }
@@ -168,7 +172,7 @@ struct ReportBuilder {
         key: outcome.key, dtype: outcome.noisyType, measures: measures,
         divergentRanks: padding == nil ? outcome.divergentRanks : outcome.divergentTokenRanks ?? outcome.divergentRanks,
         isSum: outcome.decision.map { $0.target.isSum || $0.reference.isSum } ?? false,
-        setAside: padding ?? routing.setAside(outcome, noise: floor))
+        setAside: padding ?? routing.setAside(outcome, noise: floor), isParameter: matching.areParameters)
     }
     notes += routing.notes
     suspects = routing.suspects.first.map { [suspected($0.key, $0.tokens, worst: $0.worst)] } ?? []
@@ -196,11 +200,34 @@ struct ReportBuilder {
     }
   }
 
-  /// Ids that differ mean that two runs were not asked the same: nothing after that is a divergence.
+  private func excuseVariants(_ lines: inout [Line], notes: inout [String]) {
+    let excused = variantConversions().filter { lines[$0.key].judgement.verdict == .fail }
+    for (index, why) in excused {
+      lines[index].judgement = Judgement(verdict: .pass, why: why, floor: lines[index].judgement.floor)
+    }
+    if let first = excused.keys.min(), let why = excused[first] {
+      notes.append(
+        "\(excused.count) tensors are converted to the other float8 variant (\(outcomes[first].key): \(why))")
+    }
+  }
+
+  /// Positions that are all off by the same are wrong, whatever other integers may be.
+  private func judgePositions(_ lines: inout [Line]) {
+    for index in lines.indices where lines[index].outcome.positionOffsets != nil {
+      guard lines[index].judgement.verdict == .inconclusive else { continue }
+      lines[index].judgement.verdict = .fail
+      lines[index].judgement.why = "every token's position is off by the same"
+    }
+  }
+
+  /// Ids that differ mean that two runs were not asked the same: nothing after that is a divergence. Positions that are
+  /// all off by the same are a fault of one side.
   private func stopOnInputs(_ lines: inout [Line]) -> [Finding] {
     guard
       let stop = lines.first(where: { line in
-        guard let measures = line.outcome.measures, !line.outcome.dtype.isFloatingPoint else { return false }
+        guard let measures = line.outcome.measures, !line.outcome.dtype.isFloatingPoint,
+          line.outcome.positionOffsets == nil
+        else { return false }
         let name = "\(line.outcome.key.stage).\(line.outcome.key.tensor)".lowercased()
         return !measures.isEqual && (line.outcome.key.role == .input || name.contains("ids"))
           && !name.contains("topk") && !name.contains("expert") && line.judgement.verdict != .pass
@@ -265,6 +292,14 @@ struct ReportBuilder {
       else { continue }
       let usual = usual[index]?.kind
       let aftermath = afterPartial(index, lines)
+      if usual == .partial, !hasMissingReduce, try isAddedUnreduced(index, lines) {
+        lines[index].judgement.verdict = .fail
+        lines[index].judgement.why =
+          "only the sum of the ranks is the reference, here and in the other layers, and the ranks differ where it is "
+          + "added: the all-reduce is missing"
+        hasMissingReduce = true
+        continue
+      }
       if usual == .partial || aftermath == .agrees && usual == nil && self.usual.hasSiblings(index) {
         if said.insert(outcome.key.stage).inserted {
           notes.append(
@@ -313,8 +348,17 @@ struct ReportBuilder {
     return found.contains { $0.confidence != .possible && $0.cause != "missing-reduce" }
   }
 
+  /// A partial in every layer may be dumped before its all-reduce, unless the next whole stage is the residual, which
+  /// every rank holds, and a partial.
+  private func isAddedUnreduced(_ index: Int, _ lines: [Line]) throws -> Bool {
+    guard let next = unreducedSum(after: index, lines) else { return false }
+    return Diagnostician.findings(try collected(next, lines, aftermath: .unknown))
+      .contains { $0.cause == "missing-reduce" && $0.confidence != .possible }
+  }
+
   /// Whether the ranks were reduced after a partial: the last whole output of the layer, else the first of the next,
-  /// is the same on all ranks.
+  /// is the same on all ranks, and right. One that is wrong tells nothing by that: a later stage's own reduce makes its
+  /// ranks alike, whatever they were given. Then it is what is usual of the stage that tells.
   private func afterPartial(_ index: Int, _ lines: [Line]) -> RowEvidence.Aftermath {
     let key = lines[index].outcome.key
     let isWhole: (Int) -> Bool = { place in
@@ -329,7 +373,8 @@ struct ReportBuilder {
     else { return .unknown }
     let isReduced =
       lines[witness].outcome.decision?.plan.kind == .replicated && lines[witness].outcome.divergentRanks.isEmpty
-    return isReduced ? .agrees : .disagrees
+    guard isReduced, lines[witness].judgement.verdict == .fail else { return isReduced ? .agrees : .disagrees }
+    return usual[index] == nil ? .agrees : .disagrees
   }
 
   /// A layer whose ranks are laid out otherwise than in the other layers, and that goes wrong after it: the plain
@@ -432,6 +477,16 @@ struct ReportBuilder {
     return (places[key.layer] ?? []).map { lines[$0].outcome }.filter { $0.key != key }
   }
 
+  /// The last output of the layer before, or of what comes before the first, that is shaped like this row.
+  private func stream(_ index: Int, _ lines: [Line]) -> PairOutcome? {
+    let own = lines[index].outcome
+    guard let layer = own.key.layer else { return nil }
+    let before = lines[..<index].map(\.outcome).last {
+      $0.key.role == .output && $0.key.layer != layer && $0.measures != nil && $0.shape == own.shape
+    }
+    return before?.key.layer == layer - 1 || layer == 0 && before?.key.layer == nil ? before : nil
+  }
+
   private func evidence(_ index: Int, _ lines: [Line]) -> RowEvidence {
     let line = lines[index]
     let outcome = line.outcome
@@ -442,10 +497,12 @@ struct ReportBuilder {
           kind: .ambiguous, axis: nil, ranks: outcome.targets.count, residual: nil, margin: nil, why: "not aligned"),
       judgement: line.judgement, worldSize: matching.target.worldSize, referenceWorldSize: matching.reference.worldSize,
       noise: line.noise)
+    evidence.isParameter = matching.areParameters
     evidence.divergentRanks = outcome.divergentRanks
     evidence.usualKind = usual[index]?.kind
     evidence.inputsAgree = inputsAgree(index, lines)
     evidence.grids = outcome.grids
+    evidence.positionOffsets = outcome.positionOffsets
     return evidence
   }
 
@@ -468,7 +525,7 @@ struct ReportBuilder {
     return try book.collected(
       evidence, outcome: lines[index].outcome, before: all,
       setting: EvidenceCollector.Setting(
-        slots: request.slots, rowCalls: matching.rowCalls, tokens: matching.tokens))
+        slots: request.slots, rowCalls: matching.rowCalls, tokens: matching.tokens, stream: stream(index, lines)))
   }
 
   /// What the diagnosis says of a row; where stored measures lack its evidence, a note says so.
@@ -499,6 +556,7 @@ struct ReportBuilder {
     for index in [first] + others.prefix(6) where lines[index].outcome.measures != nil {
       do {
         let found = try diagnosed(index, lines, aftermath: afterPartial(index, lines), notes: &notes)
+          .map { try ofBranch($0, index, lines) }
         let new = found.filter { index == first || $0.confidence != .possible }
         // What one stage leaves possible another may show for sure.
         findings.removeAll { known in
@@ -515,6 +573,35 @@ struct ReportBuilder {
       if findings.contains(where: { $0.confidence != .possible }) { break }
     }
     return findings
+  }
+
+  /// A reduce that is missing in a branch: the stage that follows is the branches' sum, and its ranks hold the others
+  /// whole.
+  private func ofBranch(_ finding: Finding, _ index: Int, _ lines: [Line]) throws -> Finding {
+    let name = lines[index].outcome.key.stage.lowercased()
+    guard finding.cause == "missing-reduce", finding.confidence != .possible,
+      ["shared", "expert", "routed"].contains(where: { name.contains($0) }),
+      let next = unreducedSum(after: index, lines),
+      let branch = Diagnostician.findings(try collected(next, lines, aftermath: .unknown))
+        .first(where: { $0.cause == "branch-missing-reduce" && $0.confidence != .possible })
+    else { return finding }
+    var result = finding
+    result.cause = branch.cause
+    result.summary += " \(branch.summary)"
+    result.next = branch.next
+    return result
+  }
+
+  /// The next whole stage of the layer, where it is wrong and its ranks differ.
+  private func unreducedSum(after index: Int, _ lines: [Line]) -> Int? {
+    let next = places(of: lines[index].outcome.key.layer, after: index).first {
+      lines[$0].outcome.key.role == .output && lines[$0].outcome.shape == lines[index].outcome.shape
+        && lines[$0].outcome.measures != nil
+    }
+    guard let next, lines[next].judgement.verdict == .fail, !lines[next].outcome.divergentRanks.isEmpty else {
+      return nil
+    }
+    return next
   }
 
   /// Rows that differ in their padding only: no divergence, and no silence.
@@ -601,7 +688,10 @@ struct ReportBuilder {
           summary: absent.isEmpty
             ? "Rank \(words) of the \(name) lacks some of its files."
             : "Rank \(words) of the \(name) did not answer: \(index.worldSize) ranks should be there.",
-          next: "Gather the files of rank \(words) again, or run the cell again."))
+          next: absent.isEmpty && index.mayBePipelined
+            ? "Where these ranks are other pipeline stages, have each file state pp_rank and pp_size (SGLang's dumper does);"
+              + " else gather their files again."
+            : "Gather the files of rank \(words) again, or run the cell again."))
     }
     for (problem, stage) in matching.callProblems.map({ ($0.problem, $0.stage) }) {
       findings.append(
@@ -619,6 +709,16 @@ struct ReportBuilder {
     var verdicts = lines.map(\.judgement.verdict)
     var reasons: [String] = []
     if lines.allSatisfy({ ($0.outcome.measures?.elementCount ?? 0) == 0 }) { reasons.append("nothing was compared") }
+    let zeros = lines.filter { $0.outcome.measures?.isZeroThroughout ?? false }
+    if let first = zeros.first {
+      let compared = lines.count { ($0.outcome.measures?.elementCount ?? 0) > 0 }
+      if zeros.count == compared {
+        reasons.append("all that was compared is zero on both sides, as what was never written is")
+      } else {
+        notes.append(
+          "zero throughout on both sides: \(zeros.count) of \(compared) tensors, the first \(first.outcome.key)")
+      }
+    }
     if !coverage.unmatched.isEmpty { reasons.append("\(coverage.unmatched.count) captures have no partner") }
     if !coverage.unreadable.isEmpty { reasons.append("\(coverage.unreadable.count) files or values could not be read") }
     if !matching.callProblems.isEmpty { reasons.append("the call is not certain") }
@@ -636,7 +736,7 @@ struct ReportBuilder {
     if open > 0 { reasons.append("\(open) rows are open") }
     let (figures, others) = plainDifferences(lines)
     if !figures.isEmpty {
-      reasons.append("figures that stand in the place of tensors differ: " + PlainDifference.list(figures))
+      reasons.append("figures that stand in the place of tensors differ or are NaN: " + PlainDifference.list(figures))
     }
     if !others.isEmpty { notes.append("stated beside the tensors and not alike: " + PlainDifference.list(others)) }
     if !reasons.isEmpty {
@@ -652,8 +752,9 @@ struct ReportBuilder {
   /// What the sides state otherwise: figures beyond what rounding explains, which no floor is known for, and the rest.
   private func plainDifferences(_ lines: [Line]) -> (figures: [PlainDifference], others: [PlainDifference]) {
     let rounding =
-      lines.filter { $0.outcome.measures != nil && $0.outcome.noisyType.isFloatingPoint }
-      .map { Judge.roundingFloor($0.outcome.noisyType) }.max() ?? 0
+      lines.compactMap { line in
+        line.outcome.measures.map { Judge.carriedRounding(line.outcome.noisyType, $0) }
+      }.max() ?? 0
     let limit: Double =
       switch request.policy {
       case .strict: 0

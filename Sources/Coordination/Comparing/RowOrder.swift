@@ -123,11 +123,15 @@ enum RowOrder {
   private static func byRows(
     _ lefts: [[RowRun]], _ left: CaptureIndex, _ rights: [[RowRun]], _ right: CaptureIndex
   ) -> (left: [RowRun], right: [RowRun])? {
-    for key in CaptureMatching.order([left, right]).prefix(24) where key.tensor == "hidden" || key.tensor == "input" {
+    for key in CaptureMatching.order([left, right]).prefix(24) {
+      let isNamed = key.tensor == "hidden" || key.tensor == "input"
+      guard isNamed || CallResolver.holdsTokenRows(key) else { continue }
       var best: (left: [RowRun], right: [RowRun], distance: Double)?
       for a in lefts {
         for b in rights {
           guard let x = rows(a, left, key), let y = rows(b, right, key), x.shape == y.shape else { continue }
+          // Rows that are all alike fit in any order.
+          guard isNamed || x.shape.count == 2 && CallResolver.rowsAreAlike(x) == false else { continue }
           guard let one = sample(x), let other = sample(y) else { continue }
           let distance = Agreement(target: one, reference: other).distance
           if distance < best?.distance ?? .infinity { best = (a, b, distance) }

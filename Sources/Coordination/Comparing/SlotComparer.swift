@@ -7,7 +7,8 @@ public import Reporting
 extension DumpComparer {
   /// Compares slot 0 of a batch with every other slot, on every stage: batch invariance, a bitwise question.
   ///
-  /// Slots are equal parts of dimension 0. As in ATOM's `compare_slots`, a is slot 0 and b the other slot, so `rel`
+  /// Slots are equal parts of dimension 0, or of another that has as many indices as the batch has tokens; where slots
+  /// differ along a dimension that may be no tokens', the verdict stays open. As in ATOM's `compare_slots`, a is slot 0 and b the other slot, so `rel`
   /// is relative to the other slot's largest value. What is no tensor of tokens (experts' loads, offsets of sequences)
   /// has no slots: it is listed, and judges nothing. Ranks that are replicas count once; other ranks are taken side
   /// by side. The verdict is byte equality; cosine only explains. Slots with different token ids cannot be compared:
@@ -88,30 +89,39 @@ private struct SlotMeasurer {
       dtype: tensors.first?.dtype ?? .float32, shape: tensors.first?.shape ?? [], measures: [])
     do {
       for storage in tensors.flatMap(\.storages) { try audit?.verify(storage) }
-      let layout = try layout(tensors, plan: &stage.plan)
-      let logical = try LogicalTensor(parts: tensors, layout: layout, place: pair.key.description)
-      if let tokens, !isByToken(logical.shape, tokens, shares: tensors.map { $0.shape.first ?? 0 }) {
-        stage.unslotted = "\(pair.key): shape \(logical.shape) is not by token (the batch has \(tokens))"
+      let whole = try logical(tensors, axis: 0, plan: &stage.plan)
+      let shape = whole.shape
+      let place = tokens.map { self.place(of: $0, in: shape, parts: tensors) } ?? TokenPlace(axes: [0])
+      if let tokens, place.axes.isEmpty {
+        let isOpen = shape.dropFirst().contains { $0 > 0 && $0 % tokens == 0 }
+        let words = "\(pair.key): shape \(shape) is not by token (the batch has \(tokens))"
+        if isOpen {
+          stage.unmatched = "\(words) in dimension 0, and may be in another"
+        } else {
+          stage.unslotted = words
+        }
         return stage
       }
-      guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {
-        stage.unmatched = "\(pair.key): shape \(logical.shape) cannot be cut into \(slots) slots along dimension 0"
+      var cuts: [Stage] = []
+      for axis in place.axes {
+        var plan = stage.plan
+        let turned = axis == 0 ? whole : try logical(tensors, axis: axis, plan: &plan)
+        var cut = stage
+        cut.plan = plan
+        try await measure(turned, axis: axis, into: &cut)
+        // Equal rows of every sequence are that: experts' widths, or a vocabulary's share, may be as many as the tokens.
+        if axis == 0, cut.unmatched != nil || cut.measures.allSatisfy({ $0.measures.areSameSlots }) { return cut }
+        cuts.append(cut)
+      }
+      let differing = cuts.count { cut in !cut.measures.allSatisfy { $0.measures.areSameSlots } }
+      // Only slots that differ whichever dimension holds the tokens are a finding.
+      if differing > 0, !place.isCertain || differing < cuts.count {
+        stage.unmatched =
+          "\(pair.key): shape \(shape) has slots that differ, and nothing says that its tokens are in dimension "
+          + place.axes.map(String.init).joined(separator: " or ") + " (the batch has \(tokens ?? 0))"
         return stage
       }
-      stage.shape = [rows / slots] + logical.shape.dropFirst()
-      let size = logical.elementCount / slots
-      if let single {
-        let other = try alone(single.captures, stage.shape)
-        let measures = try await PairMeasurer.measure(
-          target: logical, reference: other, shape: stage.shape, targetStart: single.slot * size, referenceStart: 0)
-        stage.measures.append((single.slot, measures))
-        return stage
-      }
-      for slot in 1..<slots {
-        let measures = try await PairMeasurer.measure(
-          target: logical, reference: logical, shape: stage.shape, targetStart: 0, referenceStart: slot * size)
-        stage.measures.append((slot, measures))
-      }
+      return cuts.first { $0.unmatched != nil } ?? cuts[0]
     } catch let error as DumpError {
       stage.unreadable = Unreadable(file: pair.target[ranks.first ?? 0]?.file ?? error.file, why: error.description)
     } catch {
@@ -120,18 +130,58 @@ private struct SlotMeasurer {
     return stage
   }
 
-  /// Whether dimension 0 may count the tokens: all of them, so many of each or of each sequence, some of them as
-  /// padding, or the ranks' shares. One dimension alone is by token or by sequence.
-  private func isByToken(_ shape: [Int], _ tokens: Int, shares: [Int]) -> Bool {
-    guard let rows = shape.first else { return false }
-    guard tokens > 0, rows > 0 else { return true }
-    if rows == slots || rows % tokens == 0 || rows > tokens && rows - tokens < tokens { return true }
-    let whole = shares.reduce(0) { $0.addingReportingOverflow($1).partialValue }
-    return whole == tokens || shape.count > 1 && rows % slots == 0
+  /// The slots as parts of `axis`, which `logical` has first.
+  private func measure(_ logical: LogicalTensor, axis: Int, into stage: inout Stage) async throws {
+    guard let rows = logical.shape.first, rows > 0, rows % slots == 0 else {
+      let place = axis == 0 ? "" : " (dimension \(axis) first)"
+      stage.unmatched =
+        "\(pair.key): shape \(logical.shape)\(place) cannot be cut into \(slots) slots along dimension 0"
+      return
+    }
+    stage.shape = [rows / slots] + logical.shape.dropFirst()
+    let size = logical.elementCount / slots
+    if let single {
+      let other = try alone(single.captures, stage.shape, axis: axis)
+      let measures = try await PairMeasurer.measure(
+        target: logical, reference: other, shape: stage.shape, targetStart: single.slot * size, referenceStart: 0)
+      stage.measures.append((single.slot, measures))
+      return
+    }
+    for slot in 1..<slots {
+      let measures = try await PairMeasurer.measure(
+        target: logical, reference: logical, shape: stage.shape, targetStart: 0, referenceStart: slot * size)
+      stage.measures.append((slot, measures))
+    }
+  }
+
+  /// Where the tokens of a batch may lie in a tensor.
+  private struct TokenPlace {
+    /// Dimensions that may count them; empty where none does.
+    var axes: [Int]
+    /// Whether it is one of these, so that slots that differ along all of them differ.
+    var isCertain = true
+  }
+
+  /// Dimension 0 where it counts all tokens, so many of each or of each sequence, some of them as padding, or the
+  /// ranks' shares; another where it counts all of them. One dimension alone is by token or by sequence.
+  private func place(of tokens: Int, in shape: [Int], parts: [Tensor]) -> TokenPlace {
+    guard let rows = shape.first else { return TokenPlace(axes: []) }
+    guard tokens > 0, rows > 0, rows != tokens else { return TokenPlace(axes: [0]) }
+    let inner = shape.indices.dropFirst().filter { axis in
+      parts.allSatisfy { $0.shape.count > axis && $0.shape[axis] == tokens }
+    }
+    let isWhole = rows == slots || rows % tokens == 0
+    if !inner.isEmpty { return TokenPlace(axes: (isWhole ? [0] : []) + inner, isCertain: isWhole) }
+    if isWhole { return TokenPlace(axes: [0]) }
+    let shares = parts.reduce(0) { $0.addingReportingOverflow($1.shape.first ?? 0).partialValue }
+    // Integers in one dimension, more than there are tokens, are an order of rows or counts.
+    let isPadded = shape.count > 1 || parts[0].dtype.isFloatingPoint || rows - tokens < tokens
+    if shares == tokens || rows > tokens && isPadded { return TokenPlace(axes: [0], isCertain: false) }
+    return TokenPlace(axes: shape.count > 1 && rows % slots == 0 ? [0] : [])
   }
 
   /// The tensor of the run of one sequence.
-  private func alone(_ captures: [Int: Capture], _ shape: [Int]) throws -> LogicalTensor {
+  private func alone(_ captures: [Int: Capture], _ shape: [Int], axis: Int) throws -> LogicalTensor {
     let tensors = captures.keys.sorted().compactMap { captures[$0]?.tensor }
     guard !tensors.isEmpty else {
       throw AlignmentError(
@@ -139,14 +189,25 @@ private struct SlotMeasurer {
     }
     for storage in tensors.flatMap(\.storages) { try audit?.verify(storage) }
     var plan = ShardPlan(kind: .single, axis: nil, ranks: tensors.count, residual: nil, margin: nil, why: "")
-    let logical = try LogicalTensor(
-      parts: tensors, layout: try layout(tensors, plan: &plan), place: pair.key.description)
+    let logical = try logical(tensors, axis: axis, plan: &plan)
     guard logical.shape == shape else {
       throw AlignmentError(
         code: .shapeMismatch, place: pair.key.description,
         message: "a slot has the shape \(shape), the prompt alone \(logical.shape)")
     }
     return logical
+  }
+
+  /// The ranks' tensors as one, with `axis` first.
+  private func logical(_ tensors: [Tensor], axis: Int, plan: inout ShardPlan) throws -> LogicalTensor {
+    let views = tensors.compactMap { tensor in
+      axis == 0 ? tensor : tensor.permuted([axis] + tensor.shape.indices.filter { $0 != axis })
+    }
+    guard views.count == tensors.count else {
+      throw AlignmentError(
+        code: .shapeMismatch, place: pair.key.description, message: "chunks cannot be cut along dimension \(axis)")
+    }
+    return try LogicalTensor(parts: views, layout: try layout(views, plan: &plan), place: pair.key.description)
   }
 
   private func layout(_ tensors: [Tensor], plan: inout ShardPlan) throws -> ShardLayout {
@@ -169,6 +230,13 @@ private struct SlotMeasurer {
     throw AlignmentError(
       code: .shapeMismatch, place: pair.key.description,
       message: "the ranks' shapes cannot stand side by side: \(shapes.map { "\($0)" }.joined(separator: ", "))")
+  }
+}
+
+extension Measures {
+  /// Whether two slots are the same bytes, all of them numbers.
+  fileprivate var areSameSlots: Bool {
+    elementCount == 0 || byteEqual == 1 && nonfiniteTarget == 0 && nonfiniteReference == 0
   }
 }
 
@@ -209,7 +277,10 @@ private struct SlotReport {
       unmatched.isEmpty && unreadable.isEmpty && matching.callProblems.isEmpty && incomplete.isEmpty && unread.isEmpty
     let unslotted = stages.compactMap(\.unslotted)
     let isNothing = stages.allSatisfy { $0.measures.allSatisfy { $0.measures.elementCount == 0 } }
-    if !isComplete || isNothing { verdicts.append(.inconclusive) }
+    let isZero =
+      !isNothing
+      && stages.allSatisfy { $0.measures.allSatisfy { $0.measures.elementCount == 0 || $0.measures.isZeroThroughout } }
+    if !isComplete || isNothing || isZero { verdicts.append(.inconclusive) }
     var notes = ["slots: byte equality decides, cosine only explains"]
     if let first = unread.first {
       notes.append(
@@ -220,7 +291,12 @@ private struct SlotReport {
         "not comparable by slot, and judged by nothing: " + unslotted.prefix(8).joined(separator: "; ")
           + (unslotted.count > 8 ? "; … (\(unslotted.count) in all, each in the ledger)" : ""))
     }
+    if let mismatch {
+      notes.insert(
+        "not a PASS: the slots had different inputs (\(mismatch.pair.key)), so they cannot be compared", at: 0)
+    }
     if isNothing { notes.insert("not a PASS: nothing could be compared by slot", at: 0) }
+    if isZero { notes.insert("not a PASS: every slot is zero, as what was never written is", at: 0) }
     if !isComplete {
       notes.insert("not a PASS: captures, files or ranks are missing, or the call is not certain", at: 0)
     }
@@ -244,13 +320,8 @@ private struct SlotReport {
     return CoverageAccount.ledger(matching, rank: request.rank, unmeasured: unmeasured)
   }
 
-  private func isEqual(_ measures: Measures) -> Bool {
-    measures.elementCount == 0
-      || measures.byteEqual == 1 && measures.nonfiniteTarget == 0 && measures.nonfiniteReference == 0
-  }
-
   private var firstDivergence: SlotMeasurer.Stage? {
-    stages.first { stage in stage.measures.contains { !isEqual($0.measures) } }
+    stages.first { stage in stage.measures.contains { !$0.measures.areSameSlots } }
   }
 
   /// Token ids, or what is embedded from them, that differ between slots: different prompts.
@@ -269,7 +340,7 @@ private struct SlotReport {
   private func row(
     _ stage: SlotMeasurer.Stage, slot: Int, measures: Measures, _ mismatch: SlotMeasurer.Stage?
   ) -> ComparisonReport.Row {
-    var verdict = isEqual(measures) ? Verdict.pass : .fail
+    var verdict = measures.areSameSlots ? Verdict.pass : .fail
     var why: String?
     if measures.elementCount == 0 {
       (verdict, why) = (.pass, "empty in every slot")
@@ -293,7 +364,7 @@ private struct SlotReport {
   private func variance(_ stage: SlotMeasurer.Stage) -> Finding {
     let key = stage.pair.key
     let worst = stage.measures.min { ($0.measures.byteEqual, $0.slot) < ($1.measures.byteEqual, $1.slot) }
-    let slots = stage.measures.filter { !isEqual($0.measures) }.map(\.slot)
+    let slots = stage.measures.filter { !$0.measures.areSameSlots }.map(\.slot)
     let bad = stage.measures.filter { $0.measures.nonfiniteTarget + $0.measures.nonfiniteReference > 0 }
     let place = key.layer.map { "\(key.stage) of layer \($0)" } ?? key.stage
     if !bad.isEmpty {

@@ -42,6 +42,12 @@ extension CoordinatorCore {
     }
     let since = attempts[index].claimedSince ?? now.steady
     attempts[index].claimedSince = since
+    if attempts[index].record.state == .running {
+      // What tells of its supervisor was removed. Where that lives, it leaves a record when its time is over.
+      let limit = attempts[index].run.flatMap(cell)?.run.timeout ?? 0
+      guard now.steady - since > limit + 2 * Transition.claimPatience else { return status }
+      return .lost("what tells of its supervisor is gone from its run directory, and it left no record in all its time")
+    }
     return .claimed(ageSeconds: max(age, now.steady - since))
   }
 
@@ -148,12 +154,21 @@ extension CoordinatorCore {
     set(run, ending.state, why: why, host: name(attempts[index].host), attempt: id(index), kind: "gathered")
   }
 
-  mutating func notGathered(_ index: Int, _ why: String) {
+  /// Told at once, since only a person can end what writes them.
+  mutating func stillWritten(_ index: Int, _ why: String) {
+    let why = "something that outlived the run still writes them: \(why)"
+    if let run = attempts[index].run, attempts[index].record.state == .exited, attempts[index].gatherTries == 0 {
+      set(run, .gathering, why: why, host: name(attempts[index].host), attempt: id(index), kind: "still-written")
+    }
+    notGathered(index, why, ending: .stillWritten)
+  }
+
+  mutating func notGathered(_ index: Int, _ why: String, ending: AttemptEnding = .lost) {
     guard attempts[index].record.state == .exited else { return }
     attempts[index].gatherTries += 1
     attempts[index].notBefore = now.steady + Double(1 << min(attempts[index].gatherTries, 6))
     guard attempts[index].gatherTries >= settings.gatherTries else { return }
-    lose(index, "its files could not be gathered: \(why)", ending: .lost, kind: "gather-failed")
+    lose(index, "its files could not be gathered: \(why)", ending: ending, kind: "gather-failed")
   }
 
   // MARK: - What follows

@@ -27,6 +27,8 @@ extension CoordinatorCore {
     var isBlocked = false
     /// Steady time of the first failed contact since its last answer.
     var silentSince = 0.0
+    /// Steady time at which the latest of what failed was asked of it.
+    var askedInVain = -Double.infinity
     /// Seconds for which former coordinators asked it in vain; nil: it has answered this one.
     var formerSilence: Double? = 0
     /// Seconds of silence that its open attempts were last noted with.
@@ -108,6 +110,7 @@ extension CoordinatorCore {
     var host = hosts[command.host]
     let isNews = host.trouble != trouble
     if host.trouble == nil { host.silentSince = now.steady }
+    host.askedInVain = max(host.askedInVain, command.given)
     // A host that knew our key before is to know it again when what it asks (a directory service) is back, and one that
     // had a work directory is to have it again when its disks are mounted. Many vain tries may lock an account.
     let isPassing = [.authenticationFailed, .configuration].contains(trouble.code) && host.facts != nil
@@ -116,8 +119,14 @@ extension CoordinatorCore {
     // Commands that were under way together fail together, and count once.
     if host.trouble == nil || host.retryAt <= now.steady || host.isBlocked != wasBlocked {
       host.failures += 1
-      let pause = host.isBlocked ? 300 : min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      // A key that is refused costs the host no login, and somebody may trust it at any moment.
+      let isUntrusted = [.hostKeyUnknown, .hostKeyChanged].contains(trouble.code)
+      let backOff = min(isPassing ? 300 : 60, Double(1 << min(host.failures, 9)))
+      let pause = isUntrusted ? 15 : host.isBlocked ? 300 : backOff
       host.retryAt = now.steady + pause
+      // Whether its work is lost hangs on the question that it is asked when its time is up: that is not put off.
+      let end = endOfPatience(with: host)
+      if host.askedInVain < end { host.retryAt = min(host.retryAt, max(now.steady, end)) }
     }
     host.trouble = trouble
     host.isReachable = false
@@ -187,15 +196,29 @@ extension CoordinatorCore {
     now.steady - hosts[host].silentSince + (hosts[host].formerSilence ?? 0)
   }
 
-  /// In trouble for so long that its work counts as lost.
-  func isSilent(_ host: Int) -> Bool { hosts[host].trouble != nil && silence(of: host) > settings.lostAfter }
+  /// Steady time at which a host in trouble will have been silent for `lostAfter`.
+  private func endOfPatience(with host: Host) -> Double {
+    host.silentSince - (host.formerSilence ?? 0) + settings.lostAfter
+  }
 
-  /// Has the ledger know how long a host has been silent, for the next coordinator.
+  /// Asked in vain when it had been in trouble for so long that its work counts as lost. Time alone does not make it
+  /// so: it may have come back since it was last asked.
+  func isSilent(_ host: Int) -> Bool {
+    hosts[host].trouble != nil && hosts[host].askedInVain >= endOfPatience(with: hosts[host])
+  }
+
+  /// Has the ledger know how long a host has been silent, and why: for the next coordinator, and for who looks.
   private mutating func noteSilence(_ silence: Double, of host: Int) {
     hosts[host].notedSilence = silence
     for attempt in hosts[host].watched where attempts[attempt].record.state.isOpen {
+      let (former, why) = (attempts[attempt].record.why, silence > 0 ? hosts[host].trouble?.message : nil)
       attempts[attempt].record.unheard = silence
+      attempts[attempt].record.why = why
       output.writes.append(.attempt(attempts[attempt].record))
+      guard (former == nil) != (why == nil) else { continue }
+      let (record, kind) = (attempts[attempt].record, why == nil ? "reachable" : "unreachable")
+      let words = why.map { "does not answer: " + $0 } ?? "answers"
+      note(record.sweep, record.run, record.id, kind, "\(name(host)) \(words)")
     }
   }
 
@@ -210,7 +233,10 @@ extension CoordinatorCore {
 
   /// An unreachable host is not dead: only after `lostAfter`, and only when it was tried in vain, is its work lost.
   mutating func giveUpSilentHosts() {
-    for host in troubled where silence(of: host) - hosts[host].notedSilence >= settings.lostAfter / 10 {
+    // Soon once, for those who look at it, then seldom: it is one row for each attempt there.
+    for host in troubled
+    where silence(of: host) - hosts[host].notedSilence >= settings.lostAfter / (hosts[host].notedSilence > 0 ? 10 : 360)
+    {
       noteSilence(silence(of: host), of: host)
     }
     for host in troubled where isSilent(host) && hosts[host].question == nil {
@@ -255,9 +281,6 @@ extension CoordinatorCore {
   }
 
   private mutating func issue(_ host: Int, _ gather: Int?) {
-    if hosts[host].trouble != nil, !isSilent(host) {
-      rest(host, until: now.steady + settings.lostAfter - silence(of: host) + 0.001)
-    }
     guard hosts[host].retryAt <= now.steady else {
       rest(host, until: hosts[host].retryAt)
       return

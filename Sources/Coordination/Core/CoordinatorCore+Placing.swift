@@ -72,10 +72,6 @@ extension CoordinatorCore {
   /// Tells the scheduler of the hosts and attempts that have changed.
   mutating func tellScheduler() {
     sortOutHosts()
-    // Time alone puts out of play what was never heard of.
-    for host in unknown.intersection(troubled) where isInPlay(host) != (book.hosts[host] != nil) {
-      untoldHosts.insert(host)
-    }
     var changed = attempts.takeChanged()
     for attempt in changed where hosts[attempts[attempt].host].refusals > 0 {
       untoldHosts.insert(attempts[attempt].host)

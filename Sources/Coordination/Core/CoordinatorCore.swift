@@ -252,7 +252,9 @@ struct CoordinatorCore: Sendable {
         if let status = statuses[attempts[attempt].record.id] { observed(status, of: attempt) }
       }
     case (.launch(let attempt), .launched(let outcome, let directory)): launched(attempt, outcome, directory)
-    case (.launch(let attempt), .unprepared(let why)): refused(attempt, why)
+    case (.launch(let attempt), .unprepared(let why)), (.launch(let attempt), .notGathered(let why)),
+      (.launch(let attempt), .storeFull(let why)):
+      refused(attempt, why)
     case (.release(let attempt), .released): released(attempt)
     case (.release(let attempt), .notReleased): attempts[attempt].notBefore = now.steady + 2
     case (.stop(let attempt), .stopped): stopped(attempt)
@@ -260,6 +262,7 @@ struct CoordinatorCore: Sendable {
     case (.gather(let attempt), .gathered(let files)): gathered(attempt, files)
     case (.gather(let attempt), .storeFull(let why)): storeIsFull(attempt, why)
     case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
+    case (.gather(let attempt), .stillWritten(let why)): stillWritten(attempt, why)
     default: return
     }
   }

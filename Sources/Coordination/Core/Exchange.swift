@@ -53,6 +53,8 @@ enum Answer: Sendable, Hashable {
   case storeFull(String)
   /// The host is well, but its files cannot be had.
   case notGathered(String)
+  /// The same, since they change all the time.
+  case stillWritten(String)
   /// The host could not be used; whether the command arrived is not known.
   case trouble(TransportError)
 }

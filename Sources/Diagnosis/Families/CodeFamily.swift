@@ -17,11 +17,18 @@ enum CodeFamily {
           + "the variant with two zeros, read as \(right)"
     var numbers = ["same_codes": Double(codes.same) / Double(codes.elements), "alpha": evidence.measures.alpha]
     if let shift = codes.shift { numbers["exponent_shift"] = Double(shift) }
+    let variant = evidence.finding(
+      "float8-variant", codes.shift == 1 ? .likely : .certain, evidence: numbers,
+      summary: "\(evidence.place): \(seen).",
+      next: "Look where the float8 type is taken from (checkpoint, platform, kernel), and convert codes and scales "
+        + "together: the variants differ by a factor of two and by the code 0x80.")
+    guard codes.shift == 1 else { return [variant] }
     return [
+      variant,
       evidence.finding(
-        "float8-variant", .certain, evidence: numbers, summary: "\(evidence.place): \(seen).",
-        next: "Look where the float8 type is taken from (checkpoint, platform, kernel), and convert codes and scales "
-          + "together: the variants differ by a factor of two and by the code 0x80.")
+        "repeated-scale", .possible, evidence: numbers,
+        summary: "A factor of two applied twice, and a sum that left no negative zero, would look the same.",
+        next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's."),
     ]
   }
 }

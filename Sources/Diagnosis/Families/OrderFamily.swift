@@ -10,7 +10,9 @@ enum OrderFamily {
         return [
           evidence.finding(
             "halves-swapped", .certain, ranks: ranks, evidence: ["residual": foreign.residual],
-            summary: "\(evidence.place): every rank holds its own slice of \(other) instead: the two changed places.",
+            summary: "\(evidence.place): "
+              + (ranks.count == evidence.worldSize ? "every rank holds its" : "rank \(listed(ranks)) holds its")
+              + " own slice of \(other) instead: the two changed places.",
             next: "Check the order of \(evidence.key.stage) and \(other) where their weights are loaded.")
         ]
       }
@@ -26,7 +28,7 @@ enum OrderFamily {
     }
     // Fewer blocks say the same with less.
     let fits = evidence.blockMatches
-      .filter { !$0.isIdentity && $0.residual <= max(evidence.tolerance, 0.02) }
+      .filter { !$0.isIdentity && $0.residual <= max(evidence.tolerance, 0.02) && !isOneShiftOfRows($0, evidence) }
       .sorted { ($0.sources.count, $0.isByRank ? 0 : 1, $0.axis) < ($1.sources.count, $1.isByRank ? 0 : 1, $1.axis) }
     guard let match = fits.first else { return fusedBefore(evidence) ?? rows(evidence) }
     var numbers = ["residual": match.residual, "axis": Double(match.axis), "blocks": Double(match.sources.count)]
@@ -38,7 +40,16 @@ enum OrderFamily {
       return [repeated(match, evidence, numbers: numbers, seen: seen)]
     }
     let moved = match.sources.indices.filter { match.sources[$0] != $0 }
-    if match.axis == 0, !match.isByRank || zigzag(match.sources) != nil {
+    if let ranks = swappedRanks(match, evidence) {
+      let words = ranks.count == evidence.worldSize ? "" : " on rank \(listed(ranks))"
+      return [
+        evidence.finding(
+          "halves-swapped", .certain, ranks: ranks, evidence: numbers,
+          summary: "\(seen): the halves changed places\(words).",
+          next: "Check the order of gate and up in the fused weight\(words).")
+      ]
+    }
+    if match.axis == 0, !evidence.isParameter, !match.isByRank || zigzag(match.sources) != nil {
       let degree = zigzag(match.sources)
       return [
         evidence.finding(
@@ -58,7 +69,7 @@ enum OrderFamily {
           next: "Check the order of ranks in the gather, and which shard each rank loads.")
       ]
     }
-    if match.sources == [1, 0] || isSwappedInRanks(match, evidence) {
+    if match.sources == [1, 0] {
       return [
         evidence.finding(
           "halves-swapped", .certain, evidence: numbers, summary: "\(seen): the halves changed places.",
@@ -73,11 +84,20 @@ enum OrderFamily {
     ]
   }
 
-  /// The stage whose own slice every rank holds; nil where a rank holds another's, or none of it.
+  /// Blocks of one token row each, all moved by the same: the token family tells it.
+  private static func isOneShiftOfRows(_ match: BlockMatch, _ evidence: RowEvidence) -> Bool {
+    let count = match.sources.count
+    guard match.axis == 0, !evidence.isParameter, !match.isByRank, count > 2,
+      count == evidence.measures.tokenRelL2.count
+    else { return false }
+    return match.sources.indices.allSatisfy { match.sources[$0] == (match.sources[0] + $0) % count }
+  }
+
+  /// The stage whose own slice every rank holds that holds another's; nil where one holds any other.
   private static func exchanged(_ evidence: RowEvidence) -> String? {
     guard let stage = evidence.foreignSlices.first?.stage else { return nil }
     let own = evidence.foreignSlices.filter { $0.stage == stage && $0.slice == $0.rank }
-    return Set(own.map(\.rank)).count == evidence.worldSize ? stage : nil
+    return Set(own.map(\.rank)) == Set(evidence.foreignSlices.map(\.rank)) ? stage : nil
   }
 
   /// The degree of a zigzag order: rank r holds chunk r and chunk 2n-1-r.
@@ -117,7 +137,7 @@ enum OrderFamily {
     let moved = found.indices.filter { found[$0] != $0 }
     let lengths = runs.indices.map { ($0 + 1 < runs.count ? runs[$0 + 1].start : found.count) - runs[$0].start }
     let movedLengths = runs.indices.filter { runs[$0].start != runs[$0].source }.map { lengths[$0] }
-    let isWeight = evidence.key.stage == "weights"
+    let isWeight = evidence.isParameter
     if isWeight || movedLengths.allSatisfy({ $0 == 1 }) {
       return [
         evidence.finding(
@@ -149,11 +169,19 @@ enum OrderFamily {
     return (0..<size).allSatisfy { match.sources[$0] < size && match.sources[$0 + size] == match.sources[$0] + size }
   }
 
-  /// Fused blocks of each rank, side by side, with the second before the first.
-  private static func isSwappedInRanks(_ match: BlockMatch, _ evidence: RowEvidence) -> Bool {
+  /// The ranks whose two fused blocks, side by side or each with the other ranks', stand with the second before the
+  /// first; nil where there is none, or any other order.
+  private static func swappedRanks(_ match: BlockMatch, _ evidence: RowEvidence) -> [Int]? {
     let size = evidence.worldSize
-    guard size > 1, match.axis > 0, match.sources.count == 2 * size else { return false }
-    return (0..<size).allSatisfy { match.sources[2 * $0] == size + $0 && match.sources[2 * $0 + 1] == $0 }
+    guard size > 1, match.axis > 0 || evidence.isParameter, match.sources.count == 2 * size else { return nil }
+    for places in [{ (2 * $0, 2 * $0 + 1) }, { ($0, size + $0) }] as [(Int) -> (Int, Int)] {
+      let blocks = (0..<size).map { (match.sources[places($0).0], match.sources[places($0).1]) }
+      let swapped = (0..<size).filter { blocks[$0] == (size + $0, $0) }
+      if !swapped.isEmpty, (0..<size).allSatisfy({ swapped.contains($0) || blocks[$0] == ($0, size + $0) }) {
+        return swapped
+      }
+    }
+    return nil
   }
 
   private static func repeated(

@@ -22,12 +22,12 @@ enum RepetitionFamily {
         .min(by: { ($0.residual, $0.stage, $0.tensor) < ($1.residual, $1.stage, $1.tensor) })
     else { return [] }
     let numbers = ["coefficient": best.coefficient, "residual": best.residual]
-    let source = "\(best.stage).\(best.tensor)"
+    let source = best.source
     let seen =
       "the difference at \(evidence.place) is \(figure(best.coefficient)) times \(source) "
       + "(residual \(figure(best.residual)))"
     let followsRanks = evidence.worldSize > 1 && abs(best.coefficient - extra) <= 0.1 * extra
-    let isResidual = best.tensor.hasPrefix("input") || best.tensor == "residual"
+    let isResidual = best.isResidual
     if followsRanks {
       return [
         evidence.finding(

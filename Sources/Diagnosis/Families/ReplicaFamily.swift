@@ -50,7 +50,7 @@ enum ReplicaFamily {
         summary: "\(seen), and their sum is not the reference: one branch, added to what was reduced.", next: next)
       return evidence.isContainer ? [whole, branch] : [branch, whole]
     }
-    let isInput = fit.tensor.hasPrefix("input") || fit.tensor == "residual"
+    let isInput = fit.isResidual
     var figures = numbers
     figures["coefficient"] = fit.coefficient
     figures["residual"] = fit.residual
@@ -58,7 +58,7 @@ enum ReplicaFamily {
       evidence.finding(
         isInput ? "missing-reduce" : "branch-missing-reduce", .likely, ranks: ranks, evidence: figures,
         summary: "A term of \(evidence.place) is not reduced: the ranks differ, and their sum is the reference plus "
-          + "\(figure(fit.coefficient)) times \(fit.stage).\(fit.tensor), which every rank holds whole.",
+          + "\(figure(fit.coefficient)) times \(fit.source), which every rank holds whole.",
         next: isInput
           ? "Look at the row-parallel projection inside \(evidence.place) whose all-reduce is skipped."
           : "Reduce the branch that is added to \(fit.stage): it is row-parallel and added as a partial.")

@@ -21,6 +21,27 @@ enum SubsetFamily {
     return []
   }
 
+  /// A rank that holds zeros alone where the reference holds none: its slice, or its term of a sum.
+  static func silent(_ evidence: RowEvidence) -> [Finding] {
+    // Not 0 of 0, which is NaN: where the reference has zeros, too, nothing is absent.
+    let silent = evidence.ranks.filter { $0.agreement.normRatio == 0 }
+    let others = evidence.ranks.filter { $0.agreement.normRatio != 0 }
+    // One replica among others is off, and nothing is absent.
+    guard !silent.isEmpty, !others.isEmpty, evidence.plan.kind != .replicated else { return [] }
+    // A rank may have nothing to add to a sum, as one whose experts no token chose.
+    let isAlone = others.allSatisfy { $0.agreement.distance <= evidence.tolerance }
+    let ranks = silent.map(\.rank)
+    return [
+      evidence.finding(
+        "rank-absent", isAlone ? .likely : .possible, ranks: ranks,
+        evidence: ["ranks_that_agree": isAlone ? Double(others.count) : 0],
+        summary: "\(evidence.place) holds nothing but zeros on rank \(listed(ranks))"
+          + (isAlone ? ", and what the other ranks hold is right." : "."),
+        next: "Look at what rank \(listed(ranks)) computed or loaded there: weights that were never filled, a buffer "
+          + "that was not written, a branch that this rank skips.")
+    ]
+  }
+
   /// Only the law speaks.
   static func possible(_ evidence: RowEvidence) -> [Finding] {
     guard evidence.worldSize > 1, evidence.divergentRanks.isEmpty else { return [] }

@@ -3,6 +3,25 @@ import Comparison
 
 /// Single token rows, and rows that moved.
 enum TokenFamily {
+  /// Rows of some sequences, or of some ranks, that moved.
+  static func moved(_ evidence: RowEvidence) -> [Finding] {
+    guard let move = evidence.rowMove, let first = move.rows.first, let last = move.rows.last else { return [] }
+    let onRanks = move.ranks.isEmpty ? "" : " of rank \(listed(move.ranks))"
+    let shift = "\(move.shift > 0 ? "+" : "")\(move.shift)"
+    let rows =
+      move.rows.count == last - first + 1
+      ? "\(move.rows.count) token rows, \(first) to \(last)" : "\(move.rows.count) token rows (\(listed(move.rows)))"
+    return [
+      evidence.finding(
+        "row-shift", .likely, ranks: move.ranks, tokens: Array(move.rows.prefix(64)),
+        evidence: ["shift": Double(move.shift), "moved_rows": Double(move.rows.count)],
+        summary: "\(evidence.place): \(rows)\(onRanks): row i of the target is row i\(shift) of the reference"
+          + (move.ranks.isEmpty ? "; the other rows agree." : "; the other ranks agree."),
+        next: "Check the gather of token ids and positions\(onRanks): offsets of single sequences, padding rows, "
+          + "cu_seqlens.")
+    ]
+  }
+
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     if let (shift, residual) = evidence.rowShifts.min(by: { ($0.value, $0.key) < ($1.value, $1.key) }),
       residual <= max(evidence.tolerance, 0.02), residual < evidence.measures.relL2 / 4

@@ -3,6 +3,27 @@ import Comparison
 
 /// Outputs of the usual size and a wrong direction, with right inputs: the forward pass alone only hints at weights.
 enum WeightFamily {
+  /// What is said of a parameter itself.
+  static func differing(_ evidence: RowEvidence) -> [Finding] {
+    let (measures, rows) = (evidence.measures, evidence.judgement.tokens)
+    let place = "\(evidence.place): the parameter \(evidence.key.tensor)"
+    if measures.normRatio == 0 {
+      return [
+        evidence.finding(
+          "missing-weight", .likely, evidence: ["norm_ratio": 0], summary: "\(place) is zero everywhere.",
+          next: "Look for its name, prefix and all, among those that the loader knows.")
+      ]
+    }
+    return [
+      evidence.finding(
+        "weight-differs", .likely, evidence: ["cos": measures.cos, "alpha": measures.alpha],
+        summary: "\(place) itself differs" + (rows.isEmpty ? "" : ", in rows \(listed(rows.sorted()))")
+          + "; nothing was computed yet.",
+        next: "Compare the checkpoints that both sides load, then what the loader does to this parameter; "
+          + "`rollcall schema` looks for shuffles, casts and offsets.")
+    ]
+  }
+
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     let measures = evidence.measures
     if measures.normRatio == 0, evidence.inputsAgree != false, evidence.divergentRanks.isEmpty {

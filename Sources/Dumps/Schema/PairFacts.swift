@@ -4,7 +4,7 @@ struct PairFacts {
   var count = 0
   var unequal = 0
   var nonfinite = 0
-  /// Which sides have NaN or infinity.
+  /// Which sides have NaN, or an infinity that the other side has not (both may mean one, as in the buffer of a mask).
   private(set) var nonfiniteSides = (reference: false, target: false)
   /// Numbers that differ by more than rounding to the coarser of the two types.
   var beyondRounding = 0
@@ -44,8 +44,8 @@ struct PairFacts {
   private mutating func add(_ x: [Double], _ y: [Double], _ epsilon: Double) {
     count += x.count
     for (x, y) in zip(x, y) {
-      if !x.isFinite { nonfiniteSides.reference = true }
-      if !y.isFinite { nonfiniteSides.target = true }
+      if !x.isFinite, x != y { nonfiniteSides.reference = true }
+      if !y.isFinite, x != y { nonfiniteSides.target = true }
       if x != y {
         if x.isNaN, y.isNaN {
           nonfinite += 1

@@ -115,8 +115,9 @@ struct SchemaComparison {
     if ranks.count > 1 { findOtherRanks() }
   }
 
-  /// A rank lacks what others of its side hold.
+  /// A rank lacks what others of its side hold; a lost file explains it where they have more files.
   private mutating func noteLack(of name: String, _ rank: Int, _ entry: String, isInTarget: Bool) {
+    guard (isInTarget ? sides.target : sides.reference).mayLackFile(of: rank) else { return }
     explainedByLoss.insert(entry)
     if isInTarget {
       lacking.target[rank, default: []].append(name)
@@ -205,7 +206,9 @@ struct SchemaComparison {
       try explainTypes(a, b, name, in: baseName, rank: rank)
     } else if case let bytes = try areEqual(a, b, name), bytes.areEqual {
       report.byteEqual.append(name)
-      if bytes.holdsNaN { observe(.nonfinite(reference: true, target: true), name, rank) }
+      if bytes.holdsNaN, !sides.reference.isPacked(baseName), !sides.target.isPacked(baseName) {
+        observe(.nonfinite(reference: true, target: true), name, rank)
+      }
     } else {
       try explain(a, b, name, rank: rank)
     }
@@ -247,7 +250,9 @@ struct SchemaComparison {
       observe(try Self.order(a, b), name, rank)
     } else if facts.isTargetZero {
       observe(.zero, name, rank)
-    } else if let offset = facts.offset(tolerance: 4 * a.dtype.epsilon), abs(abs(offset) - 1) <= 4 * a.dtype.epsilon {
+    } else if a.dtype.isFloatingPoint, a.dtype.byteCount > 1,
+      let offset = facts.offset(tolerance: 4 * a.dtype.epsilon), abs(abs(offset) - 1) <= 4 * a.dtype.epsilon
+    {
       observe(.offsetByOne, name, rank)
     } else {
       leaveUnexplained(name)

@@ -29,6 +29,8 @@ struct SchemaSide {
   /// Ranks of that world, or by which broken files are named, of which nothing is here.
   private(set) var missingRanks: [Int] = []
   private(set) var names = Names()
+  /// How many files of each rank were read.
+  private var fileCounts: [Int: Int] = [:]
   /// Files that gave nothing at all; what they held is not known.
   private(set) var broken: [Unreadable] = []
   /// Files that are no dumps by their names.
@@ -42,13 +44,13 @@ struct SchemaSide {
     isFile = !(stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR)
     if isFile {
       opening(path)
-      add([Part(rank: 0, file: path, dump: try DumpFileReader.read(path: path))])
+      try add([Part(rank: 0, file: path, dump: try DumpFileReader.read(path: path))])
       return
     }
     opening(path)
     for layout in [DumpLayout.weights, .safetensors, .npy] {
       do throws(DumpError) {
-        take(try DumpSetLoader.files(in: path, layout: layout), layout)
+        try take(try DumpSetLoader.files(in: path, layout: layout), layout)
         return
       } catch {
         guard error.code == .noDumps else { throw error }
@@ -63,7 +65,18 @@ struct SchemaSide {
   /// Names of this side may be missing only because a file was not read, or is not here.
   var hasLostFile: Bool { !broken.isEmpty || !missingRanks.isEmpty }
 
-  private mutating func take(_ contents: DumpSetLoader.Contents, _ layout: DumpLayout) {
+  /// Whether other ranks have more files than this one: what it lacks may be in a lost one.
+  func mayLackFile(of rank: Int) -> Bool {
+    fileCounts[rank, default: 0] < fileCounts.values.max() ?? 0
+  }
+
+  /// Whether a tensor holds the codes of a smaller type that bitsandbytes packs into another, whatever that says they
+  /// are: their scales and their table stand beside them.
+  func isPacked(_ name: String) -> Bool {
+    names.tensors["\(name).absmax"] != nil && names.tensors["\(name).quant_map"] != nil
+  }
+
+  private mutating func take(_ contents: DumpSetLoader.Contents, _ layout: DumpLayout) throws(DumpError) {
     broken = contents.broken
     namedRanks = contents.ranks
     for file in contents.unrecognised {
@@ -75,7 +88,7 @@ struct SchemaSide {
         unrecognised.append(file)
       }
     }
-    add(
+    try add(
       contents.files.map { file in
         let stem = RankMark(file.entry.path.withoutExtension).rest
         return Part(
@@ -123,13 +136,16 @@ struct SchemaSide {
         message: "no dump of weights under this directory: no .pt, .safetensors, .npy or .npz file; "
           + (walk.files.first.map { "there are other files, for instance \($0.path)" } ?? "it holds no file at all"))
     }
-    add(parts)
+    try add(parts)
   }
 
-  private mutating func add(_ parts: [Part]) {
+  private mutating func add(_ parts: [Part]) throws(DumpError) {
+    var owners: [String: [Int: String]] = [:]
+    var rivals: Set<RivalRuns> = []
     if !isFile { ranks = Set(parts.map(\.rank)).sorted() }
     names.unreadable = broken
     for part in parts {
+      fileCounts[part.rank, default: 0] += 1
       if case .int(let size) = part.dump.scalar("_tp_size"), size > 0 {
         statedWorldSize = max(statedWorldSize ?? 0, size)
       }
@@ -142,12 +158,15 @@ struct SchemaSide {
         if names.tensors[name] == nil { names.order.append(name) }
         if names.tensors[name]?[part.rank] == nil {
           names.tensors[name, default: [:]][part.rank] = tensor
+          owners[name, default: [:]][part.rank] = part.file
         } else {
+          if let owner = owners[name]?[part.rank], let found = RivalRuns(owner, part.file) { rivals.insert(found) }
           names.unreadable.append(Unreadable(file: part.file, why: "\(tensor.name): \(name) is there a second time"))
         }
       }
     }
     guard !isFile else { return }
+    if let rivals = RivalRuns.first(of: rivals, among: parts.map(\.file)) { throw rivals.error(path) }
     let world = statedWorldSize ?? 0
     missingRanks = namedRanks.union(0..<min(world, DumpSet.worldLimit)).subtracting(ranks).sorted()
     // Of the others the files are named that cannot be read.

@@ -54,8 +54,8 @@ extension Agent {
     return HostFacts(
       bootID: try value("boot"), home: try value("home"), workdir: try value("workdir"), cpuCount: try number("cpus"),
       gpuNames: gpus.map(\.name), gpuIDs: gpus.map(\.id), gpuDriver: values["driver"],
-      freeDiskBytes: try number("disk"), clockOffset: clock - (before + after) / 2, versions: versions,
-      nodeName: values["node"] ?? "", endedAtLogout: values["logout"], jobLimit: Int(limit),
+      freeDiskBytes: try number("disk"), clockOffset: HostFacts.clockOffset(clock, between: before, and: after),
+      versions: versions, nodeName: values["node"] ?? "", endedAtLogout: values["logout"], jobLimit: Int(limit),
       jobLimitName: limitName.isEmpty ? nil : String(limitName))
   }
 

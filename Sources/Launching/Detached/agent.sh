@@ -12,6 +12,9 @@
 # A process costs more than all that this shell does by itself in the same time: what every run passes through uses
 # none where it can.
 #
+# A launch leaves its name in the work directory's `begun`, on the disk before its supervisor starts: where its run
+# directory is gone, it is not started again. It goes with the run's dumps.
+#
 # File descriptor 9 is the work directory's launch lock; 3 the host's lock; 4 to 8, and with bash 30 and up, GPU locks.
 
 nonce=$1 verb=$2 workdir=$3 leases=$4 declared=$5
@@ -438,9 +441,16 @@ commit_of() {
   echo "$head"
 }
 
-# The interpreter that a command names: its word for it, else python3; empty where it speaks of none.
+# Whether a command speaks of Python, or of a launcher that is a script of it.
+is_pythonic() {
+  case $1 in *python* | *PYTHON* | *torchrun* | *accelerate* | *deepspeed*) ;; *) return 1 ;; esac
+}
+
+# The interpreter that a command names: its word for it, looked up in the environment that it activates first; the one
+# of a launcher's first line; else python3. Empty where it speaks of none. False, with what is not known, where only the
+# run's own shell can tell. Relative paths are those of the working directory.
 python_of() {
-  case $1 in *python* | *PYTHON* | *torchrun*) ;; *) return 0 ;; esac
+  is_pythonic "$1" || return 0
   case $1 in *ROLLCALL_PYTHON*)
     echo "${ROLLCALL_PYTHON-python3}"
     return
@@ -450,15 +460,55 @@ python_of() {
   # shellcheck disable=SC2086
   set -- $1
   set +f
+  activated=
+  before=
   for word in "$@"; do
-    case ${word##*/} in
-    python | python[0-9]*)
-      echo "$word"
-      return
+    word=${word%[\;\&]}
+    word=${word#[\"\']}
+    word=${word%[\"\']}
+    # As the shell expands them; these are literal here.
+    # shellcheck disable=SC2088
+    case $word in
+    '$HOME/'* | '${HOME}/'* | '~/'*) word=${HOME-}/${word#*/} ;;
+    esac
+    case $before:$word in
+    conda:activate | conda:run | mamba:activate | mamba:run | micromamba:activate | micromamba:run | uv:run | poetry:run)
+      echo "$before chooses it"
+      return 1
+      ;;
+    *:*/activate)
+      activated=${word%activate}
+      [ -x "${activated}python" ] || {
+        echo "no interpreter beside $word"
+        return 1
+      }
       ;;
     esac
+    before=$word
+    case ${word##*/} in
+    python | python[0-9]* | torchrun | accelerate | deepspeed) ;;
+    *) continue ;;
+    esac
+    case $word in */*) ;; *) [ ! -x "$activated$word" ] || word=$activated$word ;; esac
+    case ${word##*/} in python*) echo "$word" ;; *) python_of_script "$word" ;; esac
+    return
   done
   echo python3
+}
+
+# The interpreter in the first line of a script that the shell would find under this name.
+python_of_script() {
+  script=$(command -v -- "$1") && IFS= read -r line 2>/dev/null <"$script" || line=
+  case $line in
+  '#!'*/env\ python*) line=${line##*/env } ;;
+  '#!'*python*) line=${line#??} ;;
+  *)
+    echo "$1 is no Python script here"
+    return 1
+    ;;
+  esac
+  line=${line#"${line%%[! ]*}"}
+  echo "${line%% *}"
 }
 
 # Sets cpu: the model of the first processor; empty where the kernel has no such line, as on some architectures.
@@ -488,10 +538,14 @@ describe_environment() {
   [ -z "${SLURM_JOB_NODELIST-}" ] || echo "nodes $SLURM_JOB_NODELIST"
   [ -z "${ROLLCALL_JOB_COMMIT-}" ] || echo "job_commit $ROLLCALL_JOB_COMMIT"
   [ -z "${ENGINE_SOURCE-}" ] || echo "commit $(commit_of "$ENGINE_SOURCE")"
-  interpreter=$(python_of "$2")
-  [ -n "$interpreter" ] || return 0
   # In the run's own directory, where a relative path means what it means for the run; its files are no modules here.
-  cd "$1/files" && timeout --foreground 10 "$interpreter" -c "import sys; sys.path[:1] = []$torch_facts" 2>/dev/null ||
+  cd "$1/files" || return
+  interpreter=$(python_of "$2") || {
+    echo "python unknown: $interpreter"
+    return 0
+  }
+  [ -n "$interpreter" ] || return 0
+  timeout --foreground 10 "$interpreter" -c "import sys; sys.path[:1] = []$torch_facts" 2>/dev/null ||
     echo "python unknown: $interpreter did not answer"
 }
 
@@ -506,7 +560,7 @@ take_environment() {
 # The same where no program need be asked; false where one must be.
 describe_briefly() {
   case $described:${ENGINE_SOURCE-}:$gpu_kind in 0:: | 0::declared) ;; *) return 1 ;; esac
-  case $text in *python* | *PYTHON* | *torchrun*) return 1 ;; esac
+  ! is_pythonic "$text" || return 1
   { read -r kernel </proc/sys/kernel/ostype && read -r release </proc/sys/kernel/osrelease; } 2>/dev/null || return 1
   {
     echo "kernel $kernel $release"
@@ -654,14 +708,24 @@ sign_lock() {
     dd of="$1" conv=nocreat 2>/dev/null
 }
 
+# Sets how a lock that cannot be opened refuses a run. Argument: the lock.
+refuse_closed() {
+  gpu_problem="the lock $1 cannot be opened" gpu_refusal=refused
+  # Where there is no room for it, there may be later.
+  if [ -d "$leases" ] && [ -w "$leases" ] && ! has_room "$leases"; then gpu_refusal=gpu-busy; fi
+}
+
 # The host's own lock: a run that wants the host for itself holds it alone, runs on GPUs hold it together. Argument: 1
-# for alone. Says why not in gpu_problem.
+# for alone. Says why not in gpu_problem, and in gpu_refusal how: what time does not mend is no busy GPU.
 take_host() {
   file=$leases/host.lock
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   [ -e "$file" ] || (umask 0 && : >>"$file") 2>/dev/null
-  gpu_problem="the lock $file cannot be opened"
-  [ -r "$file" ] && exec 3<"$file" || return 1
+  [ -f "$file" ] && [ -r "$file" ] && exec 3<"$file" || {
+    refuse_closed "$file"
+    return 1
+  }
+  gpu_refusal=gpu-busy
   if [ "$1" = 1 ]; then
     gpu_problem="the run wants the host for itself, and others are on it"
     flock -n 3 || return 1
@@ -673,9 +737,9 @@ take_host() {
   lock_descriptors=3
 }
 
-# Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem.
+# Takes `count` GPUs: sets gpu_kind, gpu_ids, lock_descriptors; else says why not in gpu_problem and gpu_refusal.
 take_gpus() {
-  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0 is_seen=
+  gpu_kind='' gpu_ids='' gpu_names='' gpu_problem='' taken=0 is_seen='' gpu_refusal=gpu-busy closed='' openable=0
   descriptor=4
   mkdir -p "$leases" 2>/dev/null && chmod 1777 "$leases" 2>/dev/null
   list=$(list_gpus)
@@ -693,10 +757,11 @@ take_gpus() {
     file="$leases/gpu-$id.lock"
     # Another user's file in a sticky directory may be opened for reading only.
     [ -e "$file" ] || (umask 0 && : >>"$file") 2>/dev/null
-    if [ ! -r "$file" ]; then
-      gpu_problem="the lock $file cannot be opened"
+    if [ ! -f "$file" ] || [ ! -r "$file" ]; then
+      closed=$file
       continue
     fi
+    openable=$((openable + 1))
     eval "exec $descriptor<\"\$file\""
     if ! flock -n "$descriptor"; then
       gpu_problem="GPU $id is locked by another run"
@@ -723,7 +788,9 @@ take_gpus() {
     # 9 is the launch lock; from 10 on bash has its own.
     [ "$descriptor" -ne 9 ] || descriptor=30
   done
-  [ "$taken" -eq "$1" ]
+  [ "$taken" -lt "$1" ] || return 0
+  if [ -n "$closed" ] && [ "$openable" -lt "$1" ]; then refuse_closed "$closed"; fi
+  return 1
 }
 
 close_locks() { for descriptor in ${lock_descriptors-}; do eval "exec $descriptor<&-"; done; }
@@ -897,10 +964,10 @@ supervise() {
     gpu_ids=${CUDA_VISIBLE_DEVICES:-${ROCR_VISIBLE_DEVICES:-${SLURM_JOB_GPUS-}}}
   fi
   if [ "$gpus" -gt 0 ] || [ "${exclusive:-0}" = 1 ]; then
-    take_host "${exclusive:-0}" || refuse gpu-busy "$gpu_problem"
+    take_host "${exclusive:-0}" || refuse "$gpu_refusal" "$gpu_problem"
   fi
   if [ "$gpus" -gt 0 ]; then
-    take_gpus "$gpus" || refuse gpu-busy "$gpu_problem"
+    take_gpus "$gpus" || refuse "$gpu_refusal" "$gpu_problem"
   elif [ "$allotted" -eq 0 ]; then
     find_real_kind
   fi
@@ -1318,6 +1385,13 @@ receive() {
   return 1
 }
 
+# Takes away what a launch that began nothing has left. Argument: id.
+unclaim() {
+  owner=
+  { read -r owner <"$workdir/attempts/$1/token"; } 2>/dev/null
+  rm -rf "$workdir/begun/$1.$owner" "$workdir/attempts/$1"
+}
+
 # Says why a launch failed, for want of room or for another reason.
 fail_launch() {
   if has_room "$workdir"; then say refused "$1: $(one_line <"$stage/.error" 2>/dev/null)"; else say no-space "$1"; fi
@@ -1330,7 +1404,7 @@ launch() {
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
   # What is sent may hold secrets.
-  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming" && mkdir -m 700 "$stage" "$stage/files" "$stage/dumps"; } 2>&1) || {
+  problem=$({ mkdir -p "$workdir/attempts" "$workdir/incoming" "$workdir/begun" && mkdir -m 700 "$stage" "$stage/files" "$stage/dumps"; } 2>&1) || {
     if [ -d "$workdir" ] && ! has_room "$workdir"; then say no-space "$workdir"; else
       say refused "the run directory cannot be made: $(printf '%s' "$problem" | one_line)"
     fi
@@ -1355,6 +1429,11 @@ launch() {
     else say refused "the lock $lock cannot be had"; fi
     return
   }
+  begun=$workdir/begun/$id.$token
+  if [ ! -d "$dir" ] && [ -e "$begun" ]; then
+    say adopted
+    return
+  fi
   if ! mkdir -m 700 "$dir" 2>/dev/null; then
     if [ ! -d "$dir" ]; then
       fail_launch "$dir cannot be made"
@@ -1375,17 +1454,22 @@ launch() {
       return
     }
   fi
-  mv "$stage/token" "$dir/token" && mv "$stage"/* "$stage/.reserve" "$dir/" || {
-    rm -rf "$dir"
+  { mv "$stage/token" "$dir/token" && mv "$stage"/* "$stage/.reserve" "$dir/" && printf '' >"$begun"; } 2>"$stage/.error" || {
+    rm -rf "$begun" "$dir"
     fail_launch "the run directory cannot be filled"
     return
   }
-  sync "$dir/boot" 2>/dev/null
+  sync "$dir/boot" "$workdir/begun" 2>/dev/null
   find_skew
   setsid sh "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
   supervisor=$!
   tries=0
   while [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; do
+    # Its command may have removed it by now: a run that began, or never will. To launch it anew might run it twice.
+    if [ ! -d "$dir" ]; then
+      say started
+      return
+    fi
     if ! look_at "$supervisor" || [ "$state" = Z ] || [ "$tries" -ge 1200 ]; then
       # Once more: it may have ended right after it wrote.
       [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
@@ -1394,7 +1478,7 @@ launch() {
         printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")"
       fi >"$stage.why" 2>/dev/null
       if has_room "$workdir"; then say "$(cat "$stage.why")"; else say no-space "$workdir"; fi
-      rm -rf "$dir" "$stage.why"
+      rm -rf "$begun" "$dir" "$stage.why"
       return
     fi
     tries=$((tries + 1))
@@ -1404,7 +1488,7 @@ launch() {
     say started
   else
     say "$(cat "$dir/refusal")"
-    rm -rf "$dir"
+    rm -rf "$begun" "$dir"
   fi
 }
 
@@ -1415,7 +1499,7 @@ launch_many() {
   trap 'rm -rf "$stage"' EXIT
   trap 'exit 1' HUP INT TERM PIPE
   asked='' crew='' some_stand=''
-  [ -d "$workdir/attempts" ] && [ -d "$workdir/incoming" ] || mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
+  for name in attempts incoming begun; do [ -d "$workdir/$name" ] || mkdir -p "$workdir/$name" 2>/dev/null; done
   # What is sent may hold secrets.
   stage=$(mktemp -d "$workdir/incoming/many.XXXXXX" 2>/dev/null) && IFS= read -r size && head -c "$size" >"$stage/words" 2>/dev/null &&
     [ "$(stat -c %s "$stage/words")" = "$size" ] || {
@@ -1428,7 +1512,7 @@ launch_many() {
   plain_attempt() { asked="$asked $1"; }
   # shellcheck disable=SC1091
   . "$stage/words" 2>/dev/null && lock_workdir || asked=
-  fresh='' directories=''
+  fresh='' directories='' begun=''
   # Identifiers are letters, digits, - and _: lists of them need no quotes.
   for id in $asked; do
     if [ -e "$workdir/attempts/$id" ]; then
@@ -1453,6 +1537,8 @@ launch_many() {
   elif [ -n "$fresh" ]; then
     # No supervisor was started: half-made claims of ours, or of nobody.
     # shellcheck disable=SC2086
+    (cd "$workdir/begun" && exec rm -f $begun)
+    # shellcheck disable=SC2086
     (cd "$workdir/attempts" && exec rm -rf $fresh)
     fresh='' some_stand=1
   fi
@@ -1469,8 +1555,11 @@ fill() {
   attempt() {
     is_fresh "$1" || return 0
     dir=$workdir/attempts/$1
+    # It began, and its directory is gone since.
+    [ ! -e "$workdir/begun/$1.$2" ] || return 1
+    begun="$begun $1.$2"
     {
-      : >"$dir/boot.$this_boot" && printf '%s\n' "$2" >"$dir/token" && printf '%4096s' '' >"$dir/.reserve" &&
+      printf '' >"$workdir/begun/$1.$2" && : >"$dir/boot.$this_boot" && printf '%s\n' "$2" >"$dir/token" && printf '%4096s' '' >"$dir/.reserve" &&
         umask 077 && printf '%s' "$5" >"$dir/spec.json"
     } 2>/dev/null || return 1
     # A crew needs no more: it reads what was sent.
@@ -1499,7 +1588,7 @@ fill() {
   . "$stage/words" || return 1
   # Names alone, which file systems write together.
   # shellcheck disable=SC2086
-  (cd "$workdir/attempts" && exec sync . $fresh) 2>/dev/null
+  (cd "$workdir/attempts" && exec sync . ../begun $fresh) 2>/dev/null
 }
 
 # Starts the plain ones of many launches together, and says how they began. Where their pipe ends without a run's line,
@@ -1520,10 +1609,11 @@ begin_crew() {
       number=$((number + 1))
       eval "has_begun=\${begun_$number-}"
       if [ -n "$has_begun" ]; then continue; fi
-      if [ -s "$workdir/attempts/$id/identity" ]; then
+      # One that is gone, its command may have removed.
+      if [ -s "$workdir/attempts/$id/identity" ] || [ ! -d "$workdir/attempts/$id" ]; then
         say "$id" started
       else
-        rm -rf "$workdir/attempts/$id"
+        unclaim "$id"
         say "$id" alone
       fi
     done
@@ -1539,16 +1629,17 @@ await_supervisors() {
     for entry in $now; do
       id=${entry%:*}
       dir=$workdir/attempts/$id
-      if [ -s "$dir/identity" ]; then
+      # One that is gone, its command may have removed: a run that began, or never will.
+      if [ -s "$dir/identity" ] || [ ! -d "$dir" ]; then
         say "$id" started
       elif [ -e "$dir/refusal" ]; then
         say "$id" "$(cat "$dir/refusal")"
-        rm -rf "$dir"
+        unclaim "$id"
       elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
         left="$left $entry"
       elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
         if ! kill_starting "${entry#*:}" || [ "$tries" -ge 3000 ]; then say "$id" gpu-busy "$too_slow"; else say "$id" alone; fi
-        rm -rf "$dir"
+        unclaim "$id"
       else
         left="$left $entry"
       fi
@@ -1644,7 +1735,12 @@ stop() {
   fi
   mark=$(mark_of "$dir")
   if ! identity "$dir"; then
-    write_exit "$dir" 143 "$(date +%s.%N)" "$2" && say stopped
+    # It never began; or its command has removed the file, and lives.
+    if ! end_strays "$dir"; then
+      say alive "processes of a run whose identity is gone outlive KILL"
+    elif [ -e "$dir/exit.json" ] || write_exit "$dir" 143 "$(date +%s.%N)" "$2"; then
+      say stopped
+    fi
     return
   fi
   exec 9>&-
@@ -1658,7 +1754,8 @@ stop() {
       return
     }
     end=$(($(uptime_seconds) + 2 * grace + 5))
-    while is_alive && [ ! -e "$dir/exit.json" ] && [ "$(uptime_seconds)" -lt "$end" ]; do
+    # Without the word, which went with its directory, the supervisor of many would take it for the end of the host.
+    while is_alive && [ -e "$dir/cancel" ] && [ ! -e "$dir/exit.json" ] && [ "$(uptime_seconds)" -lt "$end" ]; do
       # Again: a signal between two commands of the supervisor may be missed.
       kill -TERM "$pid" 2>/dev/null
       sleep 0.1
@@ -1671,10 +1768,77 @@ stop() {
   # Survivors of a supervisor that was killed; another boot has none.
   if [ "$boot" != "$(boot_id)" ] || end_members "$held" "$mark" "$spared"; then
     # Whoever was to write the record cannot any more.
-    [ -z "$killed" ] || [ -e "$dir/exit.json" ] || write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
+    [ -z "$killed" ] || [ ! -d "$dir" ] || [ -e "$dir/exit.json" ] || write_exit "$dir" 137 "$(stat -c %Y "$dir/identity")" "$2"
     say stopped
   else
     say alive "processes outlive KILL: $(members "$held" "$mark" "$spared" | tr '\n' ' ')"
+  fi
+}
+
+# True where nothing of an attempt can run any more. What a cluster runs is no process of this machine: its record says so.
+has_ended() {
+  if exit_record "$1" && { [ ! -e "$1/.reserve" ] || [ -e "$1/intent" ]; }; then return 0; fi
+  if [ -e "$1/intent" ] || ! identity "$1" || is_alive; then return 1; fi
+  [ "$boot" = "$this_boot" ] || return 0
+  disown_session "$1"
+  [ -z "$(members "$held" "$(mark_of "$1")" "$spared")" ]
+}
+
+# What the dumps of attempts that are over take, which goes with `apply`; all else of their directories stays, so that
+# each is still known to have run. Standard input has lines "ID TOKEN". One line each: empty, freed BYTES or kept WHY.
+prune() {
+  attempts=$(cd -P "$workdir/attempts" 2>/dev/null && pwd -P)
+  begun=$(cd -P "$workdir/begun" 2>/dev/null && pwd -P)
+  while read -r id token; do
+    prune_one "$id" "$token" "$1"
+    case $1.$answer in apply.[!k]*) forget_launch "$id" "$token" ;; esac
+    say "$id" "$answer"
+  done
+  say end
+}
+
+# Removes the name of a launch whose run directory tells that it has ended: that stays, and a launch which still arrives
+# finds it. Where it is gone there is nothing but the name. Arguments: id, token.
+forget_launch() {
+  if [ -n "$begun" ] && [ -e "$begun/$1.$2" ] && has_ended "$attempts/$1"; then rm -f "$begun/$1.$2"; fi
+}
+
+# Sets answer.
+prune_one() {
+  case $1$2 in *[!A-Za-z0-9_-]*)
+    answer='kept this is no name of an attempt'
+    return
+    ;;
+  esac
+  answer=empty
+  # Entered, it stays the same whatever becomes of its name.
+  [ -n "$attempts" ] && [ -n "$1" ] && cd -P "$attempts/$1" 2>/dev/null || return 0
+  if [ "$PWD" != "$attempts/$1" ]; then
+    answer='kept a link stands in place of its directory'
+    return
+  elif [ -L dumps ]; then
+    answer='kept a link stands in place of its dumps'
+    return
+  fi
+  for file in dumps/* dumps/.[!.]* dumps/..?*; do
+    if [ -e "$file" ] || [ -L "$file" ]; then
+      answer=
+      break
+    fi
+  done
+  [ -z "$answer" ] || return 0
+  owner=
+  { read -r owner <token; } 2>/dev/null
+  if [ -z "$2" ] || [ "$owner" != "$2" ]; then
+    answer="kept it is another launch's"
+  elif ! has_ended .; then
+    answer='kept it has not ended'
+  else
+    bytes=$(du -sb dumps 2>/dev/null | cut -f 1) own=$(stat -c %s dumps)
+    answer="freed $((${bytes:-0} - ${own:-0}))"
+    [ "$3" = apply ] || return 0
+    problem=$({ rm -rf --one-file-system dumps && mkdir -m 700 dumps; } 2>&1) ||
+      answer="kept not all could be removed: $(printf '%s' "$problem" | one_line)"
   fi
 }
 
@@ -1865,5 +2029,6 @@ launch) launch "$@" ;;
 launch-many) launch_many ;;
 stop) stop "$@" ;;
 log) log "$@" ;;
+prune) prune "$@" ;;
 *) say unknown "$verb" ;;
 esac

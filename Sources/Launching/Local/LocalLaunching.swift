@@ -45,7 +45,7 @@ final class LocalLaunching: Sendable {
   /// A supervisor that did not answer may still start what a shell could not.
   private func doubted(_ outcome: Result<LaunchOutcome, any Error>) -> Result<LaunchOutcome, any Error> {
     switch outcome {
-    case .success(.refused(let why)), .success(.noSpace(let why)):
+    case .success(.refused(let why)), .success(.noSpace(let why)), .success(.gpuBusy(let why)):
       .failure(agent.error(.noReply, "the supervisor of this machine does not answer; and \(why)"))
     default: outcome
     }

@@ -159,6 +159,7 @@ public struct Supervisor {
     let alone = orders.map { ($0.id, "alone") }
     LocalFile.makeDirectories(workdir + "/attempts")
     LocalFile.makeDirectories(workdir + "/incoming")
+    LocalFile.makeDirectories(workdir + "/begun")
     guard let resolved = realpath(workdir + "/attempts", nil) else { return alone }
     let attempts = String(cString: resolved)
     free(resolved)
@@ -178,13 +179,21 @@ public struct Supervisor {
       if fill(directory, order) { prepared.append((order, directory)) } else { remove(directory) }
     }
     // The claims' names: where the machine fails from here on, nothing is started a second time.
-    if !prepared.isEmpty { LocalFile.sync(attempts) }
+    if !prepared.isEmpty {
+      LocalFile.sync(attempts)
+      LocalFile.sync(workdir + "/begun")
+    }
     for (_, directory) in prepared { LocalFile.sync(directory) }
     let hiddenGPUs = Self.hiddenGPUs(path: baseEnvironment["PATH"] ?? "")
     let skew = Self.hundredths(CLOCK_REALTIME) - Self.uptime
     var started: Set<String> = []
     for (order, directory) in prepared {
-      if start(order, directory, hiddenGPUs, skew: skew) { started.insert(order.id) } else { remove(directory) }
+      if start(order, directory, hiddenGPUs, skew: skew) {
+        started.insert(order.id)
+      } else {
+        unlink(begunName(of: order))
+        remove(directory)
+      }
     }
     return orders.map { ($0.id, started.contains($0.id) ? "started" : "alone") }
   }
@@ -194,16 +203,22 @@ public struct Supervisor {
     let boot = identity.prefix { $0 != " " }
     guard mkdir(directory + "/files", 0o700) == 0, mkdir(directory + "/dumps", 0o700) == 0,
       LocalFile.write(Array("\(order.token)\n".utf8), toNew: directory + "/token"),
-      // Its name is all that counts: where there are links, it costs no file.
-      link(directory + "/token", "\(directory)/boot.\(boot)") == 0
-        || LocalFile.write([], toNew: "\(directory)/boot.\(boot)"),
+      makeName("\(directory)/boot.\(boot)", in: directory),
       LocalFile.write(Self.reserve, toNew: directory + "/.reserve"),
       LocalFile.write(order.specification, toNew: directory + "/spec.json", mode: 0o600)
     else { return false }
     return order.files.allSatisfy {
       LocalFile.write(
         $0.contents, toNew: "\(directory)/files/\($0.name)", mode: $0.isExecutable ? 0o755 : 0o644, exactly: true)
-    }
+    } && makeName(begunName(of: order), in: directory)
+  }
+
+  /// What is left of a launch where its run directory is gone: it is not started again.
+  private func begunName(of order: SupervisorOrder) -> String { "\(workdir)/begun/\(order.id).\(order.token)" }
+
+  /// A file of which only the name counts: where there are links, it costs none. False where it stands already.
+  private func makeName(_ path: String, in directory: String) -> Bool {
+    link(directory + "/token", path) == 0 || LocalFile.write([], toNew: path)
   }
 
   /// Room for the exit record, kept against a full disk.
@@ -274,6 +289,8 @@ public struct Supervisor {
   private mutating func takeCancels() {
     let now = Self.uptime
     var isNamed = (written + lastWritten).contains { access($0 + "/cancel", F_OK) == 0 }
+    // It is said again until it is heard, and the word may have gone with the run's directory.
+    isNamed = isNamed || runs.values.contains { ![nil, "timeout", ExitRecord.terminated].contains($0.reason) }
     for (id, run) in runs {
       guard let text = LocalFile.read(run.directory + "/cancel", limit: 1000) else { continue }
       isNamed = true

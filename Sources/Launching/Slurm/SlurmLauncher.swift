@@ -214,6 +214,8 @@ extension Agent {
       let (word, rest) = replies[Substring(payload.id)]?.firstWord ?? ("", "")
       switch word {
       case "submitted", "adopted": return .success(.submitted)
+      // Its run directory is gone: there is nothing to wait for.
+      case "begun": return .success(.adopted)
       case "full", "unsure":
         return .success(.full("the cluster takes no more jobs now: \(rest)", mayHaveArrived: word == "unsure"))
       case "refused": return .success(.refused(String(rest)))

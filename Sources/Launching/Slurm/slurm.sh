@@ -27,6 +27,9 @@
 #   avoided  nodes that failed an earlier attempt of the run, and are not to have this one
 #   failed-on  the nodes of a job that ended before it began anything
 #   doubles  the numbers of jobs that came late beside another one of the attempt, and were cancelled
+#   held     those of them that a look has held, and has neither cancelled nor released yet
+#
+# A job that begins leaves the name of its attempt in the work directory's `begun`, as a launch of agent.sh does.
 
 # What a person has set for his own look at the queue is not for ours.
 forget_settings() {
@@ -142,6 +145,8 @@ slurm_job() {
   mkdir claim 2>/dev/null || exit 97
   printf '%s %s %s %s\n' "$SLURM_JOB_ID" "${SLURM_RESTART_COUNT:-0}" "${SLURM_JOB_NODELIST:-?}" "$(date +%s)" \
     >claim/.job && mv claim/.job claim/job || exit 96
+  # Known where this directory is gone and Slurm has forgotten the job.
+  key_of "${dir##*/}" && mkdir -p "$workdir/begun" && printf '' >"$workdir/begun/$key" || exit 96
   # Stopped before it began.
   [ ! -e exit.json ] || exit 98
   scratch=
@@ -387,8 +392,8 @@ slurm_enrol() {
 }
 
 # Many attempts: the first line says how many bytes follow that are words for this shell, calls of `blob`, `attempt` and
-# `element`; then come the bytes of the files. One line an attempt: submitted, adopted, full, unsure, refused or no-space
-# with a reason.
+# `element`; then come the bytes of the files. One line an attempt: submitted, adopted, begun, full, unsure, refused or
+# no-space with a reason.
 slurm_submit() {
   trap 'exit 1' HUP INT TERM PIPE
   mkdir -p "$workdir/attempts" "$workdir/incoming" 2>/dev/null
@@ -461,6 +466,11 @@ prepare_one() {
       say "$id" refused "the run directory $dir is another launch's"
       return 1
     fi
+  fi
+  # Its command may have removed the directory. No job of it follows.
+  if [ ! -d "$dir" ] && [ -e "$workdir/begun/$key" ]; then
+    say "$id" begun
+    return 1
   fi
   # It has begun, or was stopped before.
   if [ -e "$dir/exit.json" ] || [ -e "$dir/claim" ]; then
@@ -705,6 +715,7 @@ slurm_status() {
   : >"$stage.arrays"
   : >"$stage.own"
   : >"$stage.doubles"
+  : >"$stage.noted"
   while read -r id; do
     dir=$workdir/attempts/$id
     if [ ! -d "$dir" ]; then
@@ -741,6 +752,7 @@ slurm_status() {
     printf '%s\n' "$key" >>"$stage.keys"
     printf '%s %s %s\n' "$key" "$job" "${claim%% *}" >>"$stage.own"
     [ ! -e "$dir/doubles" ] || sed "s/^/$key /" "$dir/doubles" >>"$stage.doubles"
+    [ ! -s "$dir/held" ] || sed "s/\$/ $key/" "$dir/held" >>"$stage.noted"
     [ ! -d "$dir/nodes" ] || printf '%s\n' "$key" >>"$stage.gangs"
     array=
     { read -r array <"$dir/intent"; } 2>/dev/null
@@ -750,6 +762,7 @@ slurm_status() {
   queue "$stage" >"$stage.rows" || unavailable "$stage"
   find_doubles
   [ ! -s "$stage.late" ] || cancel_doubles
+  [ ! -s "$stage.noted" ] || release_held
   without_doubles "$stage.rows" >"$stage.jobs"
   select_jobs "$stage.keys" "$stage.jobs" | while IFS= read -r line; do say queue "$line"; done
   # Before a job has to make room it may be told to, and what its ranks make of that is not their own end.
@@ -802,18 +815,37 @@ find_doubles() {
 # Cancels the jobs of stage.late that are sure not to begin: those that still wait when they are held. Whatever fails is
 # done at the next look.
 cancel_doubles() {
-  cut -d ' ' -f 1 "$stage.late" >"$stage.held"
-  xargs -n 1 scontrol hold <"$stage.held" >/dev/null 2>&1
-  queue "$stage" >"$stage.rows" || unavailable "$stage"
-  find_doubles
+  # Noted first: this look may end before it has released them.
+  while read -r number key; do
+    printf '%s\n' "$number" >>"$workdir/attempts/${key%%.*}/held" && printf '%s %s\n' "$number" "$key"
+  done <"$stage.late" >"$stage.held" 2>/dev/null
+  cat "$stage.held" >>"$stage.noted"
+  cut -d ' ' -f 1 "$stage.held" | xargs -r -n 1 scontrol hold >/dev/null 2>&1
+  queue "$stage" >"$stage.rows" || {
+    cut -d ' ' -f 1 "$stage.held" | xargs -r -n 1 scontrol release >/dev/null 2>&1
+    unavailable "$stage"
+  }
   # The other one may have gone meanwhile: then this is the attempt's.
-  awk 'FILENAME == ARGV[1] { late[$1]; next } !($1 in late)' "$stage.late" "$stage.held" |
-    xargs -r -n 1 scontrol release >/dev/null 2>&1
+  find_doubles
+  awk 'FILENAME == ARGV[1] { held[$1]; next } $1 in held' "$stage.held" "$stage.late" >"$stage.sure"
   while read -r number key; do
     printf '%s\n' "$number" >>"$workdir/attempts/${key%%.*}/doubles" || continue
     printf '%s %s\n' "$key" "$number" >>"$stage.doubles"
     scancel --quiet --user="$(id -un)" "$number"
-  done <"$stage.late" 2>/dev/null
+  done <"$stage.sure" 2>/dev/null
+}
+
+# Releases the jobs of stage.noted that wait and are late no more, held by this look or by one that ended before it did so.
+release_held() {
+  sort -u "$stage.noted" | while read -r number key; do
+    # It is cancelled, at the next look if not at this one.
+    ! grep -q "^$number " "$stage.late" || continue
+    if grep -q "^$number|PENDING|.*|$key\$" "$stage.queue"; then scontrol release "$number" </dev/null || continue; fi
+    note=$workdir/attempts/${key%%.*}/held
+    # None is left where that fails.
+    grep -vx "$number" "$note" >"$note.new"
+    mv "$note.new" "$note"
+  done >/dev/null 2>&1
 }
 
 # Rows but those of what we have cancelled so: it says nothing of the attempt. Argument: a file of rows.
@@ -852,7 +884,9 @@ slurm_stop() {
       say "$id" no-space "$workdir"
       continue
     }
-    if ! key_of "$id"; then
+    # Of one whose directory was gone, the name is left.
+    key_of "$id" || for begun in "$workdir/begun/$id".*; do key=${begun##*/} token=${begun##*.}; done
+    if [ -z "$token" ] || [ "$token" = '*' ]; then
       say "$id" stopped
       continue
     fi

@@ -58,7 +58,8 @@ struct CompareKeys: KeyTable {
           mode: mode, reference: reference?.reference, noise: noise, shard: shard?.rule ?? .auto,
           shardByStage: shard?.byStage ?? [:], sameHardware: sameHardware, names: names,
           knownGood: knownGood),
-        place: fields.value.place, reference: fields.value["reference"])
+        place: fields.value.place, reference: fields.value[keys.reference.name],
+        knownGood: fields.value[keys.knownGood.name])
     }
   }
 
@@ -67,6 +68,7 @@ struct CompareKeys: KeyTable {
     var spec: CompareSpec
     var place: Place
     var reference: YAMLValue?
+    var knownGood: YAMLValue?
   }
 
   struct ReferenceSource {
@@ -179,7 +181,7 @@ struct ShardKeys: KeyTable {
   static var shape: Shape<Source> {
     let rule = ruleShape
     let byStage = Shape<OrderedDictionary<String, CompareSpec.ShardRule>>.dictionary(of: rule) { key, place, reading in
-      do { _ = try Regex(key) } catch { reading.report(place, "`\(key)` is not a regular expression: \(error)") }
+      if let problem = regexProblem(key) { reading.report(place, "`\(key)` is not a regular expression: \(problem)") }
     }
     let names = ShardKeys().keys.map(\.name)
     return Shape(

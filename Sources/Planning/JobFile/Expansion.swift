@@ -1,3 +1,4 @@
+import Foundation
 import OrderedCollections
 
 /// The way from a decoded job file to its plan: cells, overrides, substitution, then the checks that need them.
@@ -96,6 +97,7 @@ struct Expansion {
           reading.within("files") { files.check(run.files, list, &$0) }
         }
         for (axis, value) in values { run.env[EnvironmentName.of(axis: axis)] = value.environmentText }
+        run.checkSizes(in: value, &reading)
         return run
       }
       let dumps = rawDumps.flatMap { raw in
@@ -119,11 +121,15 @@ struct Expansion {
       if compare.spec.mode == .slots, let cell = plan.cells.first(where: { ($0.dumps?.slots ?? 1) < 2 }) {
         reading.report(compare.place, "`mode: slots` needs `dumps.slots` of 2 or more (cell \(cell.label))")
       }
+      Self.checkKnownGood(compare, in: baseDirectory, &reading)
       guard case .cell(let reference) = compare.spec.reference, case .map(let entries) = compare.reference?.content
       else {
         if case .path(let path) = compare.spec.reference, let place = compare.reference?.place {
-          let whole = path.hasPrefix("/") ? path : baseDirectory + "/" + path
-          if !ShippedFiles.exists(whole) { reading.report(place, "the reference \(path.shortened) does not exist") }
+          switch ShippedFiles.kind(path, in: baseDirectory) {
+          case S_IFDIR: break
+          case nil: reading.report(place, "the reference \(path.shortened) does not exist")
+          default: reading.report(place, "the reference \(path.shortened) is not a directory")
+          }
         }
         return
       }
@@ -139,6 +145,22 @@ struct Expansion {
           plan.referenceCells().isEmpty
         {
           reading.report(place, "no cell has these values; there is nothing to compare with")
+        }
+      }
+    }
+  }
+
+  private static func checkKnownGood(_ compare: CompareKeys.Source, in directory: String, _ reading: inout Reading) {
+    guard let value = compare.knownGood else { return }
+    var places = [value.place]
+    if case .list(let items) = value.content { places = items.map(\.place) }
+    reading.within("known_good") { reading in
+      for (path, place) in zip(compare.spec.knownGood ?? [], places) {
+        switch ShippedFiles.kind(path, in: directory) {
+        case S_IFREG: break
+        case nil: reading.report(place, "the report \(path.shortened) does not exist")
+        case S_IFDIR: reading.report(place, "\(path.shortened) is a directory; name a report's file")
+        default: reading.report(place, "\(path.shortened) is not a file")
         }
       }
     }

@@ -27,7 +27,8 @@ struct MatrixSource {
 
   /// A mapping of axes; the schema and the reader share the shapes of the values.
   static var shape: Shape<MatrixSource> {
-    let axis = Shape<[AxisValue]>.list(of: .axisValue, minimum: 1)
+    let axis = Shape<[AxisValue]>.list(of: .variable, minimum: 1)
+    let worldSizes = Shape<[AxisValue]>.list(of: .worldSize, minimum: 1)
     let combinations = Shape<[[MatrixEntry]]>.list(of: .axisValues(title: "matrix entry"))
     return Shape(
       expects: "a mapping of axes",
@@ -37,6 +38,10 @@ struct MatrixSource {
           (
             "properties",
             .object([
+              (
+                WorldSizeAxis.name,
+                describe(worldSizes.schema(context), "Ranks: as many are looked for in the dumps of a cell.")
+              ),
               ("exclude", describe(combinations.schema(context), "Combinations to leave out; partial ones match all.")),
               (
                 "include",
@@ -67,11 +72,22 @@ struct MatrixSource {
                 isWhole = false
                 return
               }
+              if entry.key == "include" {
+                for (index, item) in items.enumerated() {
+                  guard let size = item[WorldSizeAxis.name] else { continue }
+                  reading.within("[\(index)]") { reading in
+                    reading.within(WorldSizeAxis.name) { reading in
+                      if Shape<AxisValue>.worldSize.read(size, &reading) == nil { isWhole = false }
+                    }
+                  }
+                }
+              }
               let list = zip(items, read).map { Combination(place: $0.place, entries: $1) }
               if entry.key == "exclude" { source.exclude = list } else { source.include = list }
             default:
               checkName(entry.key, entry.keyPlace, &names, &reading)
-              guard let values = axis.read(entry.value, &reading), case .list(let items) = entry.value.content else {
+              let shape = entry.key == WorldSizeAxis.name ? worldSizes : axis
+              guard let values = shape.read(entry.value, &reading), case .list(let items) = entry.value.content else {
                 isWhole = false
                 return
               }
@@ -82,6 +98,9 @@ struct MatrixSource {
           }
         }
         for combination in source.include {
+          for entry in combination.entries {
+            reading.within("include") { $0.checkSize(of: entry.value.environmentText, "the value", entry.place) }
+          }
           for entry in combination.entries where !source.axes.contains(where: { $0.name == entry.name }) {
             reading.within("include") {
               var added = names

@@ -93,7 +93,7 @@ struct ComponentKeys: KeyTable {
 struct ChangeKeys: KeyTable {
   let title = "change"
   let env = Key(
-    "env", .dictionary(of: .axisValue, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.check),
+    "env", .dictionary(of: .variable, keyPattern: EnvironmentName.pattern, checkKey: EnvironmentName.check),
     "Environment variables that are set.")
   let arguments = Key("arguments", .list(of: .text, orOne: true), "Words behind the command, each quoted.")
   let overlay = Key(
@@ -122,7 +122,7 @@ struct ChangeKeys: KeyTable {
 struct LadderKeys: KeyTable {
   let title = "ladder"
   let axis = Key("axis", .text, "The axis that is climbed; default world_size.")
-  let values = Key("values", .list(of: .axisValue, minimum: 1), "Its values, from low to high; default the job's.")
+  let values = Key("values", .list(of: .variable, minimum: 1), "Its values, from low to high; default the job's.")
   let strategies = Key(
     "strategies", .list(of: .text), "Components that are switched on at the value that breaks: all-reduce strategies.")
 
@@ -130,8 +130,13 @@ struct LadderKeys: KeyTable {
 
   static var shape: Shape<PlaybookSpec.Ladder> {
     .object(LadderKeys()) { fields, keys, reading in
-      let axis = fields(keys.axis, &reading) ?? "world_size"
+      let axis = fields(keys.axis, &reading) ?? WorldSizeAxis.name
       let values = fields(keys.values, &reading)
+      if axis == WorldSizeAxis.name, values != nil, case .list(let items) = fields.value[keys.values.name]?.content {
+        reading.within(keys.values.name) { reading in
+          for item in items { _ = Shape<AxisValue>.worldSize.read(item, &reading) }
+        }
+      }
       return PlaybookSpec.Ladder(axis: axis, values: values, strategies: fields(keys.strategies, &reading) ?? [])
     }
   }

@@ -48,10 +48,80 @@ struct RunKeys: KeyTable {
   }
 }
 
+extension RunSpec {
+  /// Bytes of a command or of a variable's value that a launch takes: a process takes 131072 (MAX_ARG_STRLEN), and what is
+  /// known only at launch may be longer than its name.
+  public static let longestText = 96 << 10
+  /// Bytes of the command and all values of one run. A process takes 2 MiB, and there are its host's and its user's, too.
+  static let longestTexts = 1 << 20
+  /// Bytes of all values that a host adds.
+  static let longestHostTexts = 512 << 10
+
+  /// Reports what no process could be started with.
+  /// - Parameter value: What it was read from.
+  func checkSizes(in value: YAMLValue, _ reading: inout Reading) {
+    if let text = value["command"] {
+      reading.within("command") { $0.checkSize(of: command, "`command`", text.place) }
+    }
+    let place = value["env"]?.place ?? value.place
+    reading.within("env") { reading in
+      if case .map(let entries) = value["env"]?.content {
+        for entry in entries {
+          reading.within(entry.key) { $0.checkSize(of: env[entry.key] ?? "", "`\(entry.key)`", entry.value.place) }
+        }
+      }
+      let all = [command] + env.values
+      reading.checkSize(of: all, limit: Self.longestTexts, "the command and all values of `env`, axes included,", place)
+    }
+  }
+}
+
+extension Reading {
+  /// - Parameter what: Names the text in the sentence.
+  mutating func checkSize(of text: String, _ what: String, _ place: Place) {
+    let count = text.utf8.count
+    guard count > RunSpec.longestText else { return }
+    report(
+      place,
+      "\(what) has \(count) bytes; at most \(RunSpec.longestText) can be handed to a process: put it into a file")
+  }
+
+  /// The same of many together.
+  mutating func checkSize(of texts: some Sequence<String>, limit: Int, _ what: String, _ place: Place) {
+    let count = texts.reduce(0) { $0 + $1.utf8.count }
+    guard count > limit else { return }
+    report(place, "\(what) have \(count) bytes together; at most \(limit) can be handed to a process: use a file")
+  }
+}
+
+extension Shape where Value == AxisValue {
+  /// What becomes the value of an environment variable as it stands.
+  static var variable: Shape {
+    axisValue.map { value, place, reading in
+      reading.checkSize(of: value.environmentText, "the value", place)
+      return value
+    }
+  }
+}
+
 /// What may name an environment variable.
 enum EnvironmentName {
   static let pattern = "^[A-Za-z_][A-Za-z0-9_]*$"
   static let prefix = "ROLLCALL_"
+
+  /// What a variable's name tells of its value: `HF_TOKEN`, `awsSecretKey`, `PGPASSWORD`. (`TOKENIZERS_PARALLELISM` and
+  /// `MAX_TOKENS` are none.)
+  static func isSecret(_ name: String) -> Bool {
+    let name = name.uppercased()
+    let endings = [
+      "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "ACCESSKEY", "SECRETKEY", "CREDENTIAL",
+    ]
+    let words: Set<Substring> = [
+      "KEY", "PASS", "AUTH", "AUTHORIZATION", "COOKIE", "SECRETS", "PASSWORDS", "CREDENTIALS", "KEYS",
+    ]
+    return name.split(separator: "_").contains { word in words.contains(word) || endings.contains { word.hasSuffix($0) }
+    }
+  }
 
   static func isValid(_ name: String) -> Bool {
     guard let first = name.unicodeScalars.first, first == "_" || isLetter(first) else { return false }

@@ -1,8 +1,8 @@
 /// The keys of `logs`.
 struct LogKeys: KeyTable {
   let title = "logs"
-  let forbid = Key("forbid", .list(of: .pattern), "Patterns that no line of the output may match.")
-  let require = Key("require", .list(of: .pattern), "Patterns that some line of the output must match.")
+  let forbid = Key("forbid", .list(of: .linePattern), "Patterns that no line of the output may match.")
+  let require = Key("require", .list(of: .linePattern), "Patterns that some line of the output must match.")
 
   var keys: [AnyKey] { [forbid.erased, require.erased] }
 

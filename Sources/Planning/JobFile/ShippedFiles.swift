@@ -36,9 +36,10 @@ struct ShippedFiles {
   /// What a path is called in `files/` of the run directory.
   static func name(_ path: String) -> String { path.split(separator: "/").last.map(String.init) ?? path }
 
-  static func exists(_ path: String) -> Bool {
+  /// What an absolute path, or one relative to `directory`, leads to: `S_IFREG`, `S_IFDIR` and so on; nil: to nothing.
+  static func kind(_ path: String, in directory: String) -> mode_t? {
     var status = stat()
-    return stat(path, &status) == 0
+    return stat(path.hasPrefix("/") ? path : directory + "/" + path, &status) == 0 ? status.st_mode & S_IFMT : nil
   }
 
   private func problemOnDisk(_ path: String) -> String? {

@@ -61,8 +61,13 @@ extension RunSpec {
     resolved(Dictionary(uniqueKeysWithValues: runtime.map { ($0.key.rawValue, $0.value) }))
   }
 
-  /// For people: names that are known only at launch stand as `${{ name }}`.
-  public var displayed: RunSpec { resolved([String: String]()) }
+  /// For people: names that are known only at launch stand as `${{ name }}`, and values of `env` that are secrets by
+  /// their names as `***`.
+  public var displayed: RunSpec {
+    var spec = resolved([String: String]())
+    for (name, value) in env where !value.isEmpty && EnvironmentName.isSecret(name) { spec.env[name] = "***" }
+    return spec
+  }
 
   private static func resolve(_ text: String, _ runtime: [String: String]) -> String {
     Placeholder.replace(in: text) { name, quoting in runtime[name].map { quoting($0) } ?? "${{ \(name) }}" }

@@ -1,3 +1,4 @@
+import Foundation
 import OrderedCollections
 
 extension Shape {
@@ -125,16 +126,26 @@ extension Shape where Value == String {
     }
   }
 
-  /// A regular expression.
+  /// A regular expression over names.
   static var pattern: Shape {
     text.map { text, place, reading in
-      do {
-        _ = try Regex(text)
-        return text
-      } catch {
-        reading.report(place, "not a regular expression: \(error)")
-        return nil
-      }
+      guard let problem = regexProblem(text) else { return text }
+      reading.report(place, "not a regular expression: \(problem)")
+      return nil
+    }
+  }
+
+  /// A regular expression over lines of a log, which another engine looks for (ICU's, which can be stopped).
+  static var linePattern: Shape {
+    text.map { text, place, reading in
+      if (try? NSRegularExpression(pattern: text)) != nil { return text }
+      reading.report(
+        place,
+        "not a regular expression of ICU's syntax, which logs are searched by: \(text.shortened)"
+          + (text.contains("(?P<")
+            ? "; a named group is (?<name>…)" : "; a { } or [ that is meant as such is \\{ \\} or \\[")
+      )
+      return nil
     }
   }
 
@@ -168,6 +179,11 @@ extension Shape where Value == AxisValue {
       expects: "text, a number, true or false (an empty text is \"\")",
       schema: .object([("type", .array(["string", "number", "boolean"].map { .string($0) }))])
     ) { $0.axisValue }
+  }
+
+  /// A value of the axis `world_size`.
+  static var worldSize: Shape {
+    Shape<Int>.integer(WorldSizeAxis.range).map { size, _, _ in .int(size) }
   }
 }
 
@@ -252,5 +268,16 @@ enum LayerRanges {
       guard layers.count <= maximum else { return nil }
     }
     return layers
+  }
+}
+
+/// Why a text is no regular expression of Swift's; nil where it is one. Some are refused only when they are first used:
+/// those that look behind.
+func regexProblem(_ text: String) -> String? {
+  do {
+    _ = try Regex(text).firstMatch(in: "")
+    return nil
+  } catch {
+    return "\(error)"
   }
 }

@@ -49,6 +49,8 @@ struct YAMLFile {
     guard text.utf8.count <= Self.maximumBytes else {
       throw failure(.unreadable, Place(line: 0, column: 0), "is more than \(Self.maximumBytes) bytes")
     }
+    // The mark that some editors put before the first line stands in no column.
+    let text = text.unicodeScalars.first == "\u{FEFF}" ? String(text.unicodeScalars.dropFirst()) : text
     lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(Array.init)
     let node: Node?
     do {

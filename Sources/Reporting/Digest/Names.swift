@@ -90,9 +90,14 @@ extension SweepReport.Cell {
     return retries > 0 ? "\(runs.count), retried \(retries) ×" : String(runs.count)
   }
 
-  /// Seconds of all attempts together; nil where none is known.
+  /// Seconds of all attempts together; nil where none is known. Hosts that work together count once, and by no clock
+  /// but their own.
   var duration: Double? {
-    let known = runs.flatMap(\.attempts).compactMap(\.duration)
+    let known = runs.flatMap { run in
+      run.attempts.map(\.number).unique().compactMap { number in
+        run.attempts.filter { $0.number == number }.compactMap(\.duration).max()
+      }
+    }
     return known.isEmpty ? nil : known.reduce(0, +)
   }
 
@@ -118,7 +123,8 @@ extension SweepReport {
     var cell: Cell
     var run: Run
 
-    var last: Attempt? { run.attempts.last }
+    /// The one that its end is told of.
+    var last: Attempt? { run.attempts.last { $0.id == run.cause } ?? run.attempts.last }
   }
 
   var failedRuns: [FailedRun] {

@@ -67,6 +67,7 @@ extension SweepReport.Run {
         "files": .int(fileCount), "bytes": .int(byteCount), "missing": .strings(missing),
       ]),
       "attempts": .array(attempts.map(\.jsonValue)),
+      "cause": .optional(cause),
     ])
   }
 }
@@ -184,6 +185,7 @@ private struct SweepRecord: Decodable, SchemaRecord {
     var state: String
     var coverage: Coverage
     var attempts: [Attempt]
+    var cause: String?
   }
 
   struct Cell: Decodable {
@@ -270,6 +272,7 @@ private struct SweepRecord: Decodable, SchemaRecord {
           id: $0.id, number: $0.number, host: $0.host, state: $0.state, exitCode: $0.exitCode, signal: $0.signal,
           started: $0.started?.seconds, ended: $0.ended?.seconds, fingerprint: $0.fingerprint, why: $0.why,
           logTail: $0.logTail)
-      }, fileCount: record.coverage.files, byteCount: record.coverage.bytes, missing: record.coverage.missing)
+      }, cause: record.cause, fileCount: record.coverage.files, byteCount: record.coverage.bytes,
+      missing: record.coverage.missing)
   }
 }

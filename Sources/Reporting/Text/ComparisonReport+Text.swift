@@ -1,5 +1,6 @@
 import Comparison
 import Diagnosis
+import OrderedCollections
 
 extension ComparisonReport {
   /// The comparison for a terminal: the answer, where it begins, causes, the rows, and what was not compared.
@@ -61,13 +62,14 @@ extension ComparisonReport {
     }
     var lines = [""] + table.lines(style)
     if let rest = digest.restText { lines.append(style.paint(Plain.line(rest), .dim)) }
-    let reasons = digest.rows.filter { $0.verdict != .pass && $0.reason != nil }
-    if !reasons.isEmpty {
-      lines.append("")
-      for row in reasons {
-        let place = "\(Names.place(layer: row.layer, stage: row.stage)) \(row.tensor)"
-        lines.append("  \(Plain.line("\(place): \(row.reason ?? "")"))")
-      }
+    let reasons = OrderedDictionary(
+      grouping: digest.rows.filter { $0.verdict != .pass && $0.reason != nil }, by: { $0.reason ?? "" })
+    if !reasons.isEmpty { lines.append("") }
+    for (reason, rows) in reasons {
+      guard let row = rows.first else { continue }
+      let place = "\(Names.place(layer: row.layer, stage: row.stage)) \(row.tensor)"
+      let more = rows.count > 1 ? " and \(Figures.count(rows.count - 1, "more row"))" : ""
+      lines.append("  \(Plain.line("\(place)\(more): \(reason)"))")
     }
     return lines
   }

@@ -37,10 +37,10 @@ public struct Style: Sendable, Hashable {
 }
 
 /// Text of others (names, log lines) for a terminal: what could move the cursor or reorder letters becomes `\u{FFFD}`.
-enum Plain {
-  static func line(_ text: String) -> String { clean(text, keepsLines: false) }
+public enum Plain {
+  public static func line(_ text: String) -> String { clean(text, keepsLines: false) }
 
-  static func block(_ text: String) -> String { clean(text, keepsLines: true) }
+  public static func block(_ text: String) -> String { clean(text, keepsLines: true) }
 
   /// Control characters, and those that change the direction of what follows.
   static func isUnsafe(_ scalar: Unicode.Scalar) -> Bool {

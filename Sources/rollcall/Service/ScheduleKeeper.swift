@@ -21,6 +21,16 @@ struct ScheduleKeeper {
   }
 
   private var files: [String: Read] = [:]
+  /// Those whose sweep waits for the store, and of which that is said.
+  private var waiting: Set<String> = []
+  /// What the clock is ahead of the steady one by, and the steady time since which it is so.
+  private var clock = (offset: Double.infinity, since: 0.0)
+  /// Those that were set back, as they were.
+  private var broughtBack: [ScheduleRecord] = []
+
+  /// Seconds for which the clock goes evenly before it is believed against what is stored. A machine that starts with a
+  /// clock that has stood is set right within minutes.
+  static let clockPatience = 600.0
 
   init(ledger: SweepLedger, artifacts: ArtifactStore, log: @escaping @Sendable (String) -> Void) {
     self.ledger = ledger
@@ -28,10 +38,11 @@ struct ScheduleKeeper {
     self.log = log
   }
 
-  mutating func look(now: Double) async throws {
-    for name in try ledger.bringBack(schedulesAheadOf: now) {
-      log("schedule \(name): the clock was more than a day ahead; it goes on from now")
-    }
+  /// - Parameters:
+  ///   - now: Seconds since 1970.
+  ///   - steady: Seconds by a clock that is never set.
+  mutating func look(now: Double, steady: Double) async throws {
+    try sortOutClock(now: now, steady: steady)
     for schedule in try ledger.schedules() {
       let file = read(schedule)
       var open = try ledger.openFirings(of: schedule.name)
@@ -41,6 +52,21 @@ struct ScheduleKeeper {
       }
       try stopLate(open, now)
       try await start(schedule, file, open, now)
+    }
+  }
+
+  /// A clock that was far ahead is to silence no schedule, and one that is behind is to let none begin again what it has
+  /// decided.
+  private mutating func sortOutClock(now: Double, steady: Double) throws {
+    if abs(now - steady - clock.offset) > 60 { clock = (now - steady, steady) }
+    for schedule in broughtBack where max(schedule.decidedThrough, schedule.alarmedThrough) <= now {
+      try ledger.takeBack(schedule)
+    }
+    broughtBack.removeAll { max($0.decidedThrough, $0.alarmedThrough) <= now }
+    guard steady - clock.since >= Self.clockPatience else { return }
+    for schedule in try ledger.bringBack(schedulesAheadOf: now) {
+      broughtBack.append(schedule)
+      log("schedule \(schedule.name): the clock was more than a day ahead; it goes on from now")
     }
   }
 
@@ -104,7 +130,7 @@ struct ScheduleKeeper {
   }
 
   /// Starts the sweep whose turn it is.
-  private func start(
+  private mutating func start(
     _ schedule: ScheduleRecord, _ file: Read, _ open: [FiringRecord], _ now: Double
   ) async throws {
     guard !open.contains(where: { $0.state == .running }), let firing = open.first else { return }
@@ -112,12 +138,17 @@ struct ScheduleKeeper {
       let plan = await JobCommit.noted(in: try Planner.plan(jobFile: schedule.path))
       let fleet = try schedule.fleet.map { try FleetReader.read(path: $0) } ?? FleetReader.thisMachine()
       let sweep = Naming.sweep(job: plan.name, now: now, random: .random(in: 0...UInt16.max))
-      try SweepFiles.keep(plan, of: sweep, in: artifacts)
-      try ledger.begin(
-        firing, sweep: sweep, plan: plan, fleet: fleet, runs: Naming.runs(of: plan, sweep: sweep), now: now)
+      try SweepFiles.keep(plan, of: sweep, in: artifacts) {
+        try ledger.begin(
+          firing, sweep: sweep, plan: plan, fleet: fleet, runs: Naming.runs(of: plan, sweep: sweep), now: now)
+      }
+      waiting.remove(schedule.name)
       log("schedule \(schedule.name): \(sweep) for \(StatusTable.time(firing.nominal))")
     } catch let error as LedgerError {
       throw error
+    } catch let error as GatheringError where takesNothing(error) {
+      guard waiting.insert(schedule.name).inserted else { return }
+      log("schedule \(schedule.name): the sweep of \(StatusTable.time(firing.nominal)) waits for the store: \(error)")
     } catch {
       let why = Failure.describe(error).message
       try ledger.fail(firing, why: why)
@@ -125,6 +156,11 @@ struct ScheduleKeeper {
       log(text)
       try tell(.notStarted, schedule, file.plan, text, at: firing.nominal, through: schedule.alarmedThrough, now)
     }
+  }
+
+  /// Whether the store as a whole takes nothing, and not one file of a job is what cannot be had.
+  private func takesNothing(_ error: GatheringError) -> Bool {
+    error.code == .noSpace || error.code == .store && (try? artifacts.probe()) == nil
   }
 
   /// Stops a sweep that takes longer than its window.

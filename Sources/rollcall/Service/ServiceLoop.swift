@@ -21,9 +21,11 @@ struct ServiceLoop: Sendable {
       group.addTask { await board.keep() }
       group.addTask { await repeatedly(every: 2) { try await NoticeDelivery(ledger: ledger).deliver() } }
       var keeper = ScheduleKeeper(ledger: ledger, artifacts: artifacts, log: log)
+      let start = ContinuousClock.now
       while !Task.isCancelled {
         let now = Date().timeIntervalSince1970
-        do { try await keeper.look(now: now) } catch { log("\(Failure.describe(error).message)") }
+        let steady = (ContinuousClock.now - start) / .seconds(1)
+        do { try await keeper.look(now: now, steady: steady) } catch { log("\(Failure.describe(error).message)") }
         do { try drives.look(in: &group, now: now) } catch { log("\(Failure.describe(error).message)") }
         try? await Task.sleep(for: .milliseconds(500))
       }

@@ -127,7 +127,8 @@ struct SweepDrives: Sendable {
       report: { progress in
         switch progress {
         case .storeFull, .storeHasRoom: if let words = progress.alarm { log(words) }
-        case .hostReady, .hostTrouble, .run, .comparing: break
+        case .hostTrouble(let host, let message): log("host \(host): \(shown(message))")
+        case .hostReady, .run, .comparing: break
         }
       })
     let (ended, finishing) = AsyncStream.makeStream(of: String.self)

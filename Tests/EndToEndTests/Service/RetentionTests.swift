@@ -48,6 +48,14 @@ import Testing
       _ = try await sweep.rollcall("golden", "set", ids[0], "--why", "kept")
       let before = try objects(sweep)
 
+      for size in ["500", "1.5", "-1G", "5X", "G"] {
+        let outcome = try await sweep.rollcall("prune", "--max-size=\(size)", "--apply")
+        #expect(outcome.status == 64 && outcome.errorOutput.contains("B, K, M, G or T"), "\(outcome.errorOutput)")
+      }
+      for size in ["0", "0B", "500B"] {
+        let outcome = try await sweep.rollcall("prune", "--max-size", size)
+        #expect(outcome.status == 0, "\(outcome.errorOutput)")
+      }
       let refused = try await sweep.rollcall("prune")
       #expect(refused.status == 64)
       // A look removes nothing.
@@ -203,6 +211,22 @@ import Testing
       #expect(FileManager.default.fileExists(atPath: "\(target)/sweeps/\(id)/files.json"))
       let twice = try await sweep.rollcall("backup", "-o", target)
       #expect(twice.status == 64)
+      // Nobody's file makes room for a copy, nor a link to what is empty.
+      try sweep.scratch.write("notes", "mine")
+      try FileManager.default.createDirectory(
+        atPath: sweep.scratch.path("empty"), withIntermediateDirectories: true)
+      try FileManager.default.createSymbolicLink(
+        atPath: sweep.scratch.path("link"), withDestinationPath: sweep.scratch.path("empty"))
+      for name in ["notes", "link"] {
+        let place = sweep.scratch.path(name)
+        for arguments in [["backup", "-o", place], ["restore", target, "--store", place]] {
+          let taken = try await sweep.rollcall.run(arguments)
+          #expect(taken.status == 64 && taken.errorOutput.contains(place), "\(arguments): \(taken.errorOutput)")
+        }
+      }
+      #expect(sweep.scratch.text("notes") == "mine")
+      #expect(try FileManager.default.destinationOfSymbolicLink(atPath: sweep.scratch.path("link")).hasSuffix("empty"))
+      #expect(try await sweep.rollcall("backup", "-o", sweep.scratch.path("empty")).status == 0)
 
       // The store is lost.
       try FileManager.default.removeItem(atPath: sweep.rollcall.store)
@@ -245,9 +269,21 @@ import Testing
       #expect(known.status == 65)
       #expect(known.errorOutput.contains("its object \(name) was damaged"), "\(known.errorOutput)")
       #expect(try await sweep.rollcall("report", id, "--store", whole).status == 0)
-      // A gather of the same content mends it.
+      // A gather of the same content mends it, for the sweeps before it, too.
       _ = try await night(sweep)
       #expect(try await sweep.rollcall("backup", "-o", sweep.scratch.path("mended")).status == 0)
+      #expect(try await sweep.rollcall("report", id, "--again", "--read", "--json").status == 0)
+
+      // A damaged file of the job is named, and keeps no dump from being restored.
+      let file = try #require(files.first)
+      try Data("other".utf8).write(to: URL(fileURLWithPath: sweep.rollcall.store + "/files/" + file))
+      let named = sweep.scratch.path("named")
+      for arguments in [["backup", "-o", named], ["restore", named, "--store", sweep.scratch.path("again")]] {
+        let told = try await sweep.rollcall.run(arguments)
+        #expect(told.status == 65)
+        #expect(told.errorOutput.contains("files/\(file): is damaged"), "\(told.errorOutput)")
+        #expect(told.errorOutput.contains("sweeps/\(id)/files.json: its file work.sh"), "\(told.errorOutput)")
+      }
     }
   }
 }

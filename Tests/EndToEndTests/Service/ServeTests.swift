@@ -275,6 +275,7 @@ import Testing
         let second = try await sweep.rollcall("serve", "--listen", "127.0.0.1:0")
         #expect(second.status == 69)
         #expect(second.errorOutput.contains("Another coordinator (serve, pid"))
+        #expect(second.output.isEmpty, "an address where nobody serves")
       }
     }
   }

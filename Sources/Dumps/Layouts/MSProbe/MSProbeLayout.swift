@@ -48,6 +48,7 @@ enum MSProbeLayout {
         rank = 0
       }
       if let owner = owners[[folder.step, rank]] {
+        ledger.noteRivals(owner + "/", folder.path + "/")
         ledger.note(
           folder.path, "is the same step and rank as \(owner), which was taken; keep each run in a directory of its own"
         )

@@ -76,13 +76,14 @@ enum SGLangLayout {
     if let contradiction = contradiction(file.name, content.meta ?? [:]) {
       return ledger.note(path, contradiction)
     }
-    let (stated, problems) = content.metadata()
+    var (stated, problems) = content.metadata()
     for problem in problems { ledger.note(path, problem) }
     // Thousands of files say the same: one copy of it.
-    let metadata = content.meta == nil ? nil : known.insert(stated).memberAfterInsert
-
     let tags = Tags(file.name, meta: content.meta ?? [:], duplicateIndex: file.duplicateIndex)
     let place = tags.place
+    stated.parallel.merge(tags.parallel) { own, _ in own }
+    let metadata =
+      content.meta == nil && tags.parallel.isEmpty ? nil : known.insert(stated).memberAfterInsert
     ledger.add(
       content.tensors.map { tensor in
         let metadata = content.metadata(of: tensor.name, stated: metadata)
@@ -124,6 +125,8 @@ enum SGLangLayout {
   /// What tells a value from the others of its rank and step.
   private struct Tags {
     var place: SGLangPlace
+    /// Where the rank stands on the axes whose rank and size are tags.
+    var parallel: [String: ParallelRank] = [:]
 
     init(_ file: SGLangFileName, meta: [String: Scalar], duplicateIndex: Int) {
       var name = file.name
@@ -136,7 +139,12 @@ enum SGLangLayout {
         tags["layer_id"] = nil
       }
       // The rank stands for these.
-      for axis in ["pp", "tp", "cp", "ep", "etp"] { tags["\(axis)_rank"] = nil }
+      for axis in ["pp", "tp", "cp", "ep", "etp"] {
+        let rank = tags.removeValue(forKey: "\(axis)_rank").flatMap { Int($0) }
+        let size = tags.removeValue(forKey: "\(axis)_size").flatMap { Int($0) }
+        guard let rank, let size, (0..<max(size, 0)).contains(rank) else { continue }
+        parallel[axis] = ParallelRank(rank: rank, size: size)
+      }
       var marks = tags.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
       if let status = file.recomputeStatus, status != "disabled" { marks.append("recompute_status=\(status)") }
       if place.isGradient { marks.append("grad") }

@@ -1,0 +1,88 @@
+import Alignment
+import Comparison
+import Coordination
+import Diagnosis
+import Dumps
+import Reporting
+import TestSupport
+import Testing
+
+/// Routers that dump the scores of all experts, before the best are taken.
+@Suite("Router scores")
+struct RouterScoreTests {
+  /// Three layers of eight experts, of which a token takes two. At two tokens of each layer the second and the third
+  /// best are a near-tie, and the target takes the other one.
+  ///
+  /// - Parameter fault: what is done to token 40 of layer 1, or to its router.
+  private func report(_ fault: String) async throws -> ComparisonReport {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import os, torch
+        torch.manual_seed(11)
+        tokens, width, experts, fault = 64, 96, 8, "\(fault)"
+        def save(side, name, hidden):
+            os.makedirs(side, exist_ok=True)
+            torch.save({"hidden": hidden.bfloat16()}, f"{side}/{name}_rank0_call000.pt")
+        for layer in range(3):
+            weight = torch.randn(experts, width, dtype=torch.float64) / width ** 0.5
+            maps = torch.randn(experts, width, width, dtype=torch.float64) / width ** 0.5
+            x = torch.randn(tokens, width, dtype=torch.float64)
+            y = x * (1 + 2e-3 * torch.randn(x.shape, dtype=torch.float64))
+            ties = [7 + 3 * layer, 50 + layer]
+            for token in ties:
+                second, third = (x[token] @ weight.t()).topk(3).indices[1:]
+                between = weight[second] - weight[third]
+                gap = x[token] @ between
+                x[token] -= between * (gap - 0.002) / (between @ between)
+                y[token] = x[token] - between * 0.004 / (between @ between)
+            for side, z in (("a", x), ("b", y)):
+                own, bad = weight, side == "b" and layer == 1
+                if bad and fault == "router-weight": own = weight.roll(1, 0)
+                scores = z @ own.t()
+                if bad and fault == "scores": scores[40] = scores[40].flip(0)
+                chosen = scores.topk(2).indices
+                if bad and fault == "choice": chosen[40, 1] = scores[40].topk(5).indices[4]
+                picked = scores.gather(1, chosen).softmax(-1)
+                each = torch.einsum("th,ehk->tek", z, maps)
+                out = (each.gather(1, chosen[..., None].expand(-1, -1, width)) * picked[..., None]).sum(1)
+                if bad and fault == "garbage": out[40] = torch.randn(width, dtype=torch.float64) * out.std()
+                save(side, f"layer{layer:02d}_gate", scores)
+                save(side, f"layer{layer:02d}_MoE", out)
+        """, directory: scratch.path)
+      func side(_ name: String) throws -> ComparisonSide {
+        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path(name), layout: .atom), worldSize: 1)
+      }
+      return try await DumpComparer.compare(
+        ComparisonRequest(reference: try side("a"), target: try side("b"), selection: .number(0)))
+    }
+  }
+
+  @Test("experts that change at a near-tie of the scores are rounding, and the report says where")
+  func nearTie() async throws {
+    let report = try await report("none")
+    #expect(report.verdict == .pass, "\(report.rows.compactMap(\.why))")
+    #expect(report.findings.isEmpty, "\(report.findings.map(\.summary))")
+    #expect(report.notes.count { $0.contains("near-tie") } == 3, "\(report.notes)")
+    #expect(report.rows.count { $0.stage == "MoE" && $0.why?.contains("set aside") == true } == 3)
+  }
+
+  @Test("a token that the scores do not excuse fails", arguments: ["garbage", "choice"])
+  func corruption(fault: String) async throws {
+    let report = try await report(fault)
+    #expect(report.verdict == .fail, "\(report.notes)")
+    #expect(report.firstDivergence == .init(layer: 1, stage: "MoE"))
+    #expect(report.findings.first?.cause == "token-corruption")
+    #expect(report.findings.first?.tokens == [40])
+  }
+
+  @Test("a router that is wrong fails itself", arguments: ["scores", "router-weight"])
+  func router(fault: String) async throws {
+    let report = try await report(fault)
+    #expect(report.verdict != .pass, "\(report.notes)")
+    if fault == "router-weight" {
+      #expect(report.verdict == .fail)
+      #expect(report.firstDivergence == .init(layer: 1, stage: "gate"))
+    }
+  }
+}
