@@ -125,6 +125,26 @@ struct GangTests {
     }
   }
 
+  /// Each question leaves its time in a file that the share reads meanwhile.
+  @Test func `a held share that is asked about all the time is not taken for a forgotten one`() async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher(gpus: 1)
+      var share = spec("a1", "echo begun", gpus: 1)
+      share.holdSeconds = 100
+      let outcome = try await launcher.launch(share, files: [])
+      #expect(outcome == .started)
+      let note = "\(host.workdir)/attempts/a1/held"
+      try await runTool(
+        "sh",
+        [
+          "-c", "read -r now <\"$1\"; i=0; while [ $i -lt 200000 ]; do echo $now >\"$1\"; i=$((i+1)); done", "sh", note,
+        ])
+      try await launcher.release("a1")
+      let end = try await launcher.end(of: "a1")
+      #expect(end.code == 0)
+    }
+  }
+
   /// An exclusive run has the host alone; runs on GPUs share it.
   @Test func `an exclusive run waits for all others, and they for it`() async throws {
     try await HostKind.local.with { host in

@@ -905,7 +905,8 @@ await_release() {
   printf '%s\n' "$uptime" 2>/dev/null >"$dir/held"
   until [ -e "$dir/go" ]; do
     look_at_uptime
-    { read -r asked <"$dir/held"; } 2>/dev/null
+    # Not by `read`, which shells do byte by byte: what is written anew meanwhile would come cut or mixed.
+    asked=$(cat "$dir/held" 2>/dev/null)
     case $asked in '' | *[!0-9]*) asked=$uptime ;; esac
     if [ "$uptime" -ge "$end" ] || [ $((uptime - asked)) -ge $((patience * 100)) ]; then
       [ -n "$event" ] || event=not-released
