@@ -83,4 +83,63 @@ import Testing
       #expect(row?.shape == [3, 5, 8])
     }
   }
+
+  /// A batch in two dimensions against one whose sequences follow one another; two ranks against one.
+  @Test(arguments: [("clean", false), ("clean", true), ("faulty", false), ("faulty", true)])
+  func sequencesThatFollowOneAnotherAreTheSameRows(_ kind: String, isTargetBatched: Bool) async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import numpy, sys
+        random = numpy.random.default_rng(4)
+        clean = random.standard_normal((3, 5, 8)).astype("f4")
+        faulty = clean.copy()
+        faulty[2, 1] *= 1.02 if sys.argv[3] == "faulty" else 1
+        ids = numpy.arange(15).reshape(3, 5)
+        for folder, hidden, ranks in ((sys.argv[1], clean, 1), (sys.argv[2], faulty, 2)):
+            isBatched = (ranks == 2) == (sys.argv[4] == "true")
+            rows = (lambda a: a) if isBatched else (lambda a: a.reshape(15, *a.shape[2:]))
+            for rank in range(ranks):
+                width = 8 // ranks
+                numpy.savez(f"{folder}/all_rank{rank}.npz", **{
+                    "model.input_ids": rows(ids), "layers.0.mlp.out": rows(hidden),
+                    "layers.0.gate.out": rows(hidden[:, :, rank * width:(rank + 1) * width])})
+        """, [try scratch.directory("ref"), try scratch.directory("tgt"), kind, String(isTargetBatched)])
+      let sides = try [("ref", 1), ("tgt", 2)].map {
+        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0.0), layout: .npy), worldSize: $0.1)
+      }
+      let report = try await DumpComparer.compare(
+        ComparisonRequest(reference: sides[0], target: sides[1], selection: .warmUp))
+      #expect(report.verdict == (kind == "clean" ? .pass : .fail), "\(report.notes)")
+      #expect(report.rows.count == 3)
+      for row in report.rows where row.layer == 0 {
+        #expect(row.shape == [15, 8])
+        let differing = row.measures?.tokenRelL2.enumerated().filter { $0.element != 0 }.map(\.offset)
+        #expect(differing == (kind == "clean" ? [] : [11]), "\(row.stage)")
+      }
+      let side = isTargetBatched ? "target" : "reference"
+      let note = "the \(side)'s batches are read as one sequence after the other"
+      #expect(report.notes.contains { $0.hasPrefix(note) }, "\(report.notes)")
+    }
+  }
+
+  /// Without ids `[15, 8]` may be fifteen tokens, and `[3, 5, 8]` three of five heads.
+  @Test func withoutIdsNothingIsStrungTogether() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        """
+        import numpy, sys
+        hidden = numpy.random.default_rng(4).standard_normal((3, 5, 8)).astype("f4")
+        numpy.savez(f"{sys.argv[1]}/all_rank0.npz", **{"layers.0.mlp.out": hidden})
+        numpy.savez(f"{sys.argv[2]}/all_rank0.npz", **{"layers.0.mlp.out": hidden.reshape(15, 8)})
+        """, [try scratch.directory("ref"), try scratch.directory("tgt")])
+      let sides = try ["ref", "tgt"].map {
+        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0), layout: .npy), worldSize: 1)
+      }
+      let report = try await DumpComparer.compare(
+        ComparisonRequest(reference: sides[0], target: sides[1], selection: .warmUp))
+      #expect(report.verdict != .pass)
+      #expect(!report.notes.contains { $0.contains("one sequence after the other") })
+    }
+  }
 }

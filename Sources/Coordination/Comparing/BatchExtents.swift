@@ -38,6 +38,11 @@ struct BatchExtents: Sendable, Hashable {
 
   private static func name(_ key: CaptureKey) -> String { "\(key.stage).\(key.tensor)".lowercased() }
 
+  /// Token ids by their name or place; `lowest` is the first layer that has captures.
+  static func areTokenIds(_ key: CaptureKey, lowest: Int?) -> Bool {
+    (key.layer == nil || key.layer == lowest) && (name(key).contains("input_ids") || isFirstInput(key))
+  }
+
   private static func isFirstInput(_ key: CaptureKey) -> Bool {
     key.role == .input && StageOrder.heuristic(key.stage) == 0 && !PositionProbe.isPosition(key)
   }
@@ -61,6 +66,54 @@ struct BatchExtents: Sendable, Hashable {
   var note: String {
     "the batch is \(sequences) sequences of \(tokens) tokens, by its token ids: token i of a row is token i mod "
       + "\(tokens) of sequence i / \(tokens)"
+  }
+}
+
+extension NameJoin {
+  /// Names as they are; where one side keeps a batch in two dimensions (`[B, T, hidden]`) and the other strings its
+  /// sequences together (`[B·T, hidden]`), the first is read as the second.
+  ///
+  /// The token ids of both sides have to say so: shapes alone would take `[tokens, heads, head_dim]` for a batch.
+  static func stringingBatches(_ reference: [Capture], _ target: [Capture]) -> NameJoin {
+    var join = NameJoin.none
+    let sides = [reference, target].map { captures in
+      captures.reduce(into: [CaptureKey: (shapes: Set<[Int]>, areFloating: Bool)]()) { shapes, capture in
+        guard capture.metadata?.dims == nil else { return }
+        let key = CaptureKey(capture)
+        shapes[key, default: ([], false)].shapes.insert(capture.tensor.shape)
+        if capture.tensor.dtype.isFloatingPoint { shapes[key]?.areFloating = true }
+      }
+    }
+    let lowest = sides.flatMap(\.keys).compactMap(\.layer).min()
+    func flattened(_ own: Int) -> Set<CaptureKey> {
+      let other = sides[1 - own]
+      // A batch of one needs no help: its tokens are told by the number that both sides have.
+      let keys = sides[own].keys.filter { key in
+        guard let strung = other[key]?.shapes, let shapes = sides[own][key]?.shapes else { return false }
+        return shapes.contains { shape in
+          guard shape.count >= 2, shape[0] > 1 else { return false }
+          let (rows, overflow) = shape[0].multipliedReportingOverflow(by: shape[1])
+          // What follows may be a rank's share.
+          return !overflow && strung.contains { $0.first == rows }
+        } && strung.allSatisfy { other in shapes.allSatisfy { $0.count == other.count + 1 } }
+      }
+      let isTold = keys.contains {
+        BatchExtents.areTokenIds($0, lowest: lowest)
+          && ![sides[own][$0], other[$0]].contains { $0?.areFloating ?? true }
+      }
+      return isTold ? Set(keys) : []
+    }
+    join.reference.flattened = flattened(0)
+    join.target.flattened = flattened(1)
+    return join
+  }
+
+  /// Which side is read so; nil where none is.
+  var batchNote: String? {
+    let sides = [("reference", reference), ("target", target)].filter { !$0.1.flattened.isEmpty }
+    return sides.first.map {
+      "the \($0.0)'s batches are read as one sequence after the other, as the other side has them, by the token ids"
+    }
   }
 }
 

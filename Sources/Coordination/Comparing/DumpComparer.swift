@@ -37,7 +37,9 @@ public enum DumpComparer {
     let unmeasured = Dictionary(
       open.map { ($0.key, $0.problem?.why ?? "not measured") }, uniquingKeysWith: { first, _ in first })
     return MeasuredComparison(
-      matching: MatchingSummary(matching, rank: request.rank, unmeasured: unmeasured), outcomes: measured.outcomes,
+      matching: MatchingSummary(
+        matching, rank: request.rank, unmeasured: unmeasured, strung: request.names.isEmpty ? names.batchNote : nil),
+      outcomes: measured.outcomes,
       unreadable: measured.unreadable)
   }
 
@@ -95,7 +97,12 @@ public enum DumpComparer {
 
   /// Which names belong together, by the request's rules.
   static func names(_ request: ComparisonRequest) throws(AlignmentError) -> NameJoin {
-    guard !request.names.isEmpty else { return .none }
+    guard !request.names.isEmpty else {
+      func captures(_ side: ComparisonSide) -> [Capture] {
+        side.set.captures.filter { request.rank == nil || $0.rank == request.rank }
+      }
+      return .stringingBatches(captures(request.reference), captures(request.target))
+    }
     func shapes(_ side: ComparisonSide) -> [CaptureKey: [Int]] {
       side.set.captures.reduce(into: [:]) { shapes, capture in
         if request.rank == nil || capture.rank == request.rank { shapes[CaptureKey(capture)] = capture.tensor.shape }

@@ -96,8 +96,10 @@ struct MatchingSummary: Sendable, Codable {
 
   var areParameters: Bool { reference.isCheckpoint && target.isCheckpoint }
 
-  /// - Parameter unmeasured: places that have a partner and were not measured, with the reason.
-  init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String]) {
+  /// - Parameters:
+  ///   - unmeasured: places that have a partner and were not measured, with the reason.
+  ///   - strung: which side's batches are read with one dimension less.
+  init(_ matching: CaptureMatching, rank: Int?, unmeasured: [CaptureKey: String], strung: String? = nil) {
     reference = SideSummary(matching.reference)
     target = SideSummary(matching.target)
     expected = matching.expected
@@ -108,6 +110,8 @@ struct MatchingSummary: Sendable, Codable {
     (rowCalls, tokens) = (matching.rowCalls, matching.tokens)
     if let batch = BatchExtents(matching.pairs), matching.pairs.contains(where: { batch.flattened($0) != nil }) {
       batchNote = batch.note
+    } else {
+      batchNote = strung
     }
     plain = PlainDifference.all(matching, rank: rank)
     ledger = CoverageAccount.ledger(matching, rank: rank, unmeasured: unmeasured)
