@@ -137,7 +137,7 @@ struct GangTests {
       try await runTool(
         "sh",
         [
-          "-c", "read -r now <\"$1\"; i=0; while [ $i -lt 200000 ]; do echo $now >\"$1\"; i=$((i+1)); done", "sh", note,
+          "-c", "read -r now <\"$1\"; i=0; while [ $i -lt 50000 ]; do echo $now >\"$1\"; i=$((i+1)); done", "sh", note,
         ])
       try await launcher.release("a1")
       let end = try await launcher.end(of: "a1")
