@@ -9,7 +9,7 @@ import TestSupport
 import Testing
 
 /// Slots of a batch against the same prompt alone: gaps on either side are no PASS.
-@Suite(.timeLimit(.minutes(15))) struct AloneSlotTests {
+@Suite(.timeLimit(.minutes(2))) struct AloneSlotTests {
   private func report(
     _ scratch: Scratch, aloneWorldSize: Int? = nil, _ damage: (Scratch) throws -> Void
   ) async throws -> ComparisonReport {

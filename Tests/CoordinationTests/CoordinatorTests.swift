@@ -121,7 +121,7 @@ import Transports
 
   private static let well = ExitRecord(code: 0, signal: nil, started: 1, ended: 2, reason: nil)
 
-  @Test(.timeLimit(.minutes(15))) func theIntentIsOnDiskBeforeTheHostHearsOfIt() async throws {
+  @Test(.timeLimit(.minutes(2))) func theIntentIsOnDiskBeforeTheHostHearsOfIt() async throws {
     let seen = Mutex<[AttemptRecord.State?]>([])
     try await with(runs: 3) { spec, ledger in
       let row = try ledger.attempts(of: "s").first { $0.id == spec.id && $0.token == spec.token }
@@ -135,7 +135,7 @@ import Transports
     }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aCancelThatAnotherProcessAsksForStopsWhatRuns() async throws {
+  @Test(.timeLimit(.minutes(2))) func aCancelThatAnotherProcessAsksForStopsWhatRuns() async throws {
     try await with(runs: 2) { _, ledger in
       try ledger.requestCancel(sweep: "s", now: 2)
       return nil
@@ -147,7 +147,7 @@ import Transports
     }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aDetachedSweepIsTakenUpWhereItStood() async throws {
+  @Test(.timeLimit(.minutes(2))) func aDetachedSweepIsTakenUpWhereItStood() async throws {
     try await with(runs: 1) { _, _ in
       nil
     } _: { coordinator, ledger, launcher in
@@ -164,7 +164,7 @@ import Transports
     }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aSweepThatIsOpenedAgainSharesTheHostsWithTheOthers() async throws {
+  @Test(.timeLimit(.minutes(2))) func aSweepThatIsOpenedAgainSharesTheHostsWithTheOthers() async throws {
     try await with(runs: 1) { spec, _ in
       switch spec.id {
       case "s-run1-try1": ExitRecord(code: 3, signal: nil, started: 1, ended: 2, reason: nil)
@@ -200,7 +200,7 @@ import Transports
     }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aSweepThatCannotBeReadIsLeftOutAndTheOthersGoOn() async throws {
+  @Test(.timeLimit(.minutes(2))) func aSweepThatCannotBeReadIsLeftOutAndTheOthersGoOn() async throws {
     try await with(runs: 1) { _, _ in
       nil
     } _: { coordinator, ledger, launcher in
@@ -261,15 +261,15 @@ import Transports
     return launches.withLock { $0 }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aLookThatFailsForAMomentChangesNothing() async throws {
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForAMomentChangesNothing() async throws {
     #expect(try await driveBlind(for: 1, patience: 60) == 1)
   }
 
-  @Test(.timeLimit(.minutes(15))) func aLookThatFailsForLongEndsTheDrive() async throws {
+  @Test(.timeLimit(.minutes(2))) func aLookThatFailsForLongEndsTheDrive() async throws {
     await #expect(throws: LedgerError.self) { _ = try await driveBlind(for: nil, patience: 0.2) }
   }
 
-  @Test(.timeLimit(.minutes(15))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {
+  @Test(.timeLimit(.minutes(2))) func aHostThatOnlyAPersonCanMendEndsTheDriveAndNotTheRun() async throws {
     let trouble = LaunchError(code: .missingTool, host: "here", message: "no flock")
     try await with(runs: 1, trouble: trouble) { _, _ in
       nil
