@@ -60,6 +60,27 @@ struct EnvironmentTests {
     }
   }
 
+  /// It has ended long before a long run does, and numbers come round.
+  @Test(arguments: HostKind.allCases)
+  func `whoever has the number of the process that told of the environment lives on`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      let stranger = Process()
+      stranger.executableURL = URL(fileURLWithPath: "/bin/sleep")
+      stranger.arguments = ["200"]
+      try stranger.run()
+      defer { stranger.terminate() }
+      try host.patchScript([("describer=$!", "describer=\(stranger.processIdentifier)")])
+      let run = spec("a1", "sleep 1", environment: [("ENGINE_SOURCE", host.scratch.path("none"))])
+      #expect(try await launcher.launch(run, files: []) == .started)
+      let record = try await launcher.end(of: "a1")
+      #expect(record.code == 0)
+      #expect(record.environment?["commit"]?.contains("unknown") == true)
+      #expect(stranger.isRunning)
+    }
+  }
+
   /// The interpreter that a run will use, where its command does not name it by its path.
   @Test func `the environment that a command activates, and the interpreter of a launcher`() async throws {
     try await HostKind.local.with { host in

@@ -130,14 +130,25 @@ struct GangTests {
     try await HostKind.local.with { host in
       let launcher = host.launcher(gpus: 1)
       var share = spec("a1", "echo begun", gpus: 1)
-      share.holdSeconds = 100
+      share.holdSeconds = 1000
       let outcome = try await launcher.launch(share, files: [])
       #expect(outcome == .started)
       let note = "\(host.workdir)/attempts/a1/held"
       try await runTool(
         "sh",
         [
-          "-c", "read -r now <\"$1\"; i=0; while [ $i -lt 50000 ]; do echo $now >\"$1\"; i=$((i+1)); done", "sh", note,
+          "-c",
+          """
+          i=0
+          while [ $i -lt 50000 ]; do
+            if [ $((i % 500)) -eq 0 ]; then
+              read -r now _ </proc/uptime
+              now=${now%.*}${now#*.}
+            fi
+            echo $now >"$1"
+            i=$((i + 1))
+          done
+          """, "sh", note,
         ])
       try await launcher.release("a1")
       let end = try await launcher.end(of: "a1")

@@ -148,9 +148,16 @@ extension Launcher {
   }
 }
 
-/// Waits until something holds; the suite's time limit ends a vain wait.
-func until(_ condition: () async throws -> Bool) async throws {
-  while try await !condition() { try await Task.sleep(for: .milliseconds(30)) }
+/// Waits until something holds; the suite's time limit ends a vain wait, and this says which it was.
+func until(
+  sourceLocation: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async throws {
+  do {
+    while try await !condition() { try await Task.sleep(for: .milliseconds(30)) }
+  } catch where Task.isCancelled {
+    Issue.record("waited for this in vain", sourceLocation: sourceLocation)
+    throw error
+  }
 }
 
 /// One process, whatever has its number later: numbers come round several times while these tests run.

@@ -41,7 +41,12 @@ struct VanishedDirectoryTests {
       #expect(try await launcher.launch(alone, files: []) == .started)
       try await startTogether(together, launcher)
       for attempt in [alone] + together {
-        try await until { if case .absent = try await launcher.status(of: attempt.id) { true } else { false } }
+        var last: AttemptStatus?
+        defer { if last != .absent { Issue.record("\(attempt.id) is \(String(describing: last))") } }
+        try await until {
+          last = try await launcher.status(of: attempt.id)
+          return last == .absent
+        }
       }
       #expect(try await launcher.launch(alone, files: []) == .adopted)
       let again = try await withThrowingTaskGroup(of: LaunchOutcome.self) { group in
@@ -56,7 +61,34 @@ struct VanishedDirectoryTests {
       // Another launch of that name is none of its own.
       let other = spec("alone", "true", token: "token-2", gpus: gpus)
       // A GPU is free when the last process of its run has gone.
-      try await until { try await launcher.launch(other, files: []) == .started }
+      var last: LaunchOutcome?
+      defer { if last != .started { Issue.record("\(String(describing: last))") } }
+      try await until {
+        last = try await launcher.launch(other, files: [])
+        return last == .started
+      }
+    }
+  }
+
+  /// Its record tells of it then.
+  @Test(arguments: HostKind.allCases, [0, 1])
+  func `a run that removes what tells of its supervisor at once began, and is not started again`(
+    _ kind: HostKind, _ gpus: Int
+  ) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 3 * gpus)
+      let starts = host.scratch.path("starts")
+      let command = "rm ../identity; echo x >> '\(starts)'"
+      let alone = spec("alone", command, gpus: gpus)
+      #expect(try await launcher.launch(alone, files: []) == .started)
+      try await until { if case .exited = try await launcher.status(of: "alone") { true } else { false } }
+      #expect(try await launcher.launch(alone, files: []) == .adopted)
+      let together = ["a0", "a1"].map { spec($0, command, gpus: gpus) }
+      try await startTogether(together, launcher)
+      for run in together {
+        try await until { if case .exited = try await launcher.status(of: run.id) { true } else { false } }
+      }
+      #expect(host.scratch.text("starts") == "x\nx\nx\n")
     }
   }
 

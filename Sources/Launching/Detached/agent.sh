@@ -377,12 +377,13 @@ put_exit() {
     mv "$1/.reserve" "$1/exit.json"
 }
 
-# The same, tried for a minute.
+# The same, tried for a minute; not where the directory was taken away, unless all went, which may come back.
 write_exit() {
   environment_json "$1"
   tries=0
   look_at_clock
   until put_exit "$@"; do
+    [ -d "$1" ] || [ ! -d "${1%/*}" ] || return 1
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
     sleep 1
@@ -571,10 +572,14 @@ describe_briefly() {
   } 2>/dev/null >"$dir/environment"
 }
 
+# True where a process that this shell started lives. Its number alone says nothing: a shell that waits for another takes
+# leave of it, and the number may be anybody's by then. Not in a shell within this one.
+is_ours() { look_at "$1" && [ "$parent" = $$ ] && [ "$state" != Z ]; }
+
 # Waits for it, but not long: an interpreter on a cold disk takes seconds.
 await_environment() {
   tries=0
-  while look_at "$1" && [ "$state" != Z ] && [ "$tries" -lt 160 ]; do
+  while is_ours "$1" && [ "$tries" -lt 160 ]; do
     tries=$((tries + 1))
     # Most are told at once; a short run should not wait for a long sleep.
     if [ "$tries" -le 10 ]; then sleep 0.01; else sleep 0.1; fi
@@ -1079,14 +1084,17 @@ member() {
   # The next launch may go on when the command has begun.
   exec 5>&- 9>&-
   wait "$child"
-  code=$?
+  code=$? has_ended=
   if [ -n "$event" ]; then
     # The wait may have ended for the event alone: end the command, then ask for its true code.
     end_members "$child" "$mark" 0
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
-  elif [ -s "$dir/identity" ]; then
+  fi
+  # Not 75 of what never began. A command that did may have removed its identity.
+  if [ -s "$dir/identity" ] || [ "$code" -ne 75 ]; then has_ended=1; fi
+  if [ -z "$event" ] && [ -n "$has_ended" ]; then
     look_at_clock
     printf 'ended %s %s %s %s %s\n' "$number" "$code" "$child" "$began" "$moment" >&6
     # Until the leader has written the record and ends us, says that something is left, or is gone.
@@ -1096,7 +1104,7 @@ member() {
     done
     end_members "$child" "$mark" 0
   fi
-  if [ -s "$dir/identity" ]; then
+  if [ -n "$has_ended" ]; then
     find_reason
     [ -n "$reason" ] || find_full_disk "$code"
     write_exit "$dir" "$code" "$began" "$reason"
@@ -1135,17 +1143,18 @@ keep_limits() {
     case "$ended " in *" $number "*) continue ;; esac
     asked="$asked $number" files="$files /proc/$pid/stat"
     # A few are quicker looked at than a process is started.
-    if [ "$open_count" -le 8 ] && look_at "$pid"; then seen="$seen $pid $state"; fi
+    if [ "$open_count" -le 8 ] && look_at "$pid"; then seen="$seen $pid $state $parent"; fi
   done
   # The name of a member, which is a shell, has no blanks.
   # shellcheck disable=SC2046,SC2086
-  if [ "$open_count" -le 8 ]; then set -- $seen; elif [ -n "$asked" ]; then set -- $(cut -d ' ' -f 1,3 $files 2>/dev/null); fi
+  if [ "$open_count" -le 8 ]; then set -- $seen; elif [ -n "$asked" ]; then set -- $(cut -d ' ' -f 1,3,4 $files 2>/dev/null); fi
   for number in $asked; do
     eval "pid=\$pid_$number limit=\$limit_$number is_left=\$left_$number"
     state=Z
-    if [ $# -gt 1 ] && [ "$1" = "$pid" ]; then
-      state=$2
-      shift 2
+    if [ $# -gt 2 ] && [ "$1" = "$pid" ]; then
+      # Of one that was killed, the number may be another's.
+      [ "$3" != $$ ] || state=$2
+      shift 3
     fi
     if [ "$state" = Z ]; then
       # Its run is lost; nothing of it may live on.
@@ -1358,12 +1367,16 @@ lock_workdir() {
 # No fault of the run's: a host that hangs may recover.
 too_slow='its supervisor did not begin within a minute'
 
+# True where the run in `dir` has begun. Its command may have removed the identity by now, or all: a run that began, or
+# never will. To launch it anew might run it twice.
+has_begun() { [ -s "$dir/identity" ] || [ -e "$dir/exit.json" ] || [ ! -d "$dir" ]; }
+
 # Ends a supervisor that has not begun in good time, and what it started meanwhile all the same: false then. Argument: its
 # number; its directory is `dir`.
 kill_starting() {
-  kill -KILL "$1" 2>/dev/null
+  if is_ours "$1"; then kill -KILL "$1" 2>/dev/null; fi
   wait "$1" 2>/dev/null
-  [ -s "$dir/identity" ] || return 0
+  has_begun || return 0
   end_members "$1" "$(mark_of "$dir")" "$1"
   return 1
 }
@@ -1465,15 +1478,14 @@ launch() {
   setsid sh "$dir/launch.sh" - supervise "$workdir" "$leases" "$declared" "$dir" "$skew" </dev/null >/dev/null 2>"$dir/supervisor.log" &
   supervisor=$!
   tries=0
-  while [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; do
-    # Its command may have removed it by now: a run that began, or never will. To launch it anew might run it twice.
-    if [ ! -d "$dir" ]; then
+  while [ ! -e "$dir/refusal" ]; do
+    if has_begun; then
       say started
       return
     fi
-    if ! look_at "$supervisor" || [ "$state" = Z ] || [ "$tries" -ge 1200 ]; then
+    if ! is_ours "$supervisor" || [ "$tries" -ge 1200 ]; then
       # Once more: it may have ended right after it wrote.
-      [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ] || break
+      ! has_begun && [ ! -e "$dir/refusal" ] || continue
       kill_starting "$supervisor"
       if [ "$tries" -ge 1200 ]; then echo "gpu-busy $too_slow"; else
         printf 'refused the supervisor ended at once: %s\n' "$(one_line <"$dir/supervisor.log")"
@@ -1485,12 +1497,8 @@ launch() {
     tries=$((tries + 1))
     sleep 0.05
   done
-  if [ -s "$dir/identity" ]; then
-    say started
-  else
-    say "$(cat "$dir/refusal")"
-    rm -rf "$begun" "$dir"
-  fi
+  say "$(cat "$dir/refusal")"
+  rm -rf "$begun" "$dir"
 }
 
 # Many launches at once: the first line says how many bytes follow that are words for this shell, calls of `blob` and
@@ -1608,10 +1616,10 @@ begin_crew() {
     number=0
     for id in "$@"; do
       number=$((number + 1))
-      eval "has_begun=\${begun_$number-}"
-      if [ -n "$has_begun" ]; then continue; fi
-      # One that is gone, its command may have removed.
-      if [ -s "$workdir/attempts/$id/identity" ] || [ ! -d "$workdir/attempts/$id" ]; then
+      eval "is_told=\${begun_$number-}"
+      if [ -n "$is_told" ]; then continue; fi
+      dir=$workdir/attempts/$id
+      if has_begun; then
         say "$id" started
       else
         unclaim "$id"
@@ -1630,15 +1638,14 @@ await_supervisors() {
     for entry in $now; do
       id=${entry%:*}
       dir=$workdir/attempts/$id
-      # One that is gone, its command may have removed: a run that began, or never will.
-      if [ -s "$dir/identity" ] || [ ! -d "$dir" ]; then
+      if has_begun; then
         say "$id" started
       elif [ -e "$dir/refusal" ]; then
         say "$id" "$(cat "$dir/refusal")"
         unclaim "$id"
-      elif look_at "${entry#*:}" && [ "$state" != Z ] && [ "$tries" -lt 3000 ]; then
+      elif is_ours "${entry#*:}" && [ "$tries" -lt 3000 ]; then
         left="$left $entry"
-      elif [ ! -s "$dir/identity" ] && [ ! -e "$dir/refusal" ]; then
+      elif ! has_begun && [ ! -e "$dir/refusal" ]; then
         if ! kill_starting "${entry#*:}" || [ "$tries" -ge 3000 ]; then say "$id" gpu-busy "$too_slow"; else say "$id" alone; fi
         unclaim "$id"
       else
@@ -1748,7 +1755,8 @@ stop() {
   [ "$boot" != "$this_boot" ] || disown_session "$dir"
   killed=
   if is_alive; then
-    printf '%s\n' "$2" 2>/dev/null >"$dir/cancel"
+    # Once: who reads it while it is written anew would find half of it.
+    [ -s "$dir/cancel" ] || printf '%s\n' "$2" 2>/dev/null >"$dir/cancel"
     # Its supervisor would take it for the end of the host.
     [ -e "$dir/cancel" ] || {
       say no-space "$workdir"

@@ -879,7 +879,7 @@ slurm_stop() {
   while read -r id reason; do
     dir=$workdir/attempts/$id
     # A job that has not begun finds this, and does nothing.
-    { make_directory && { [ -e "$dir/exit.json" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
+    { make_directory && { [ -e "$dir/exit.json" ] || [ -s "$dir/cancel" ] || printf '%s\n' "$reason" >"$dir/cancel"; } &&
       { [ -e "$dir/claim" ] || end_record "$dir" "$reason"; }; } 2>/dev/null || {
       say "$id" no-space "$workdir"
       continue
