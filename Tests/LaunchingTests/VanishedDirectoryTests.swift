@@ -70,6 +70,30 @@ struct VanishedDirectoryTests {
     }
   }
 
+  /// The old one's record is none of it.
+  @Test(arguments: HostKind.allCases, [0, 1])
+  func `another launch takes the name of a directory that is gone while its run lives`(
+    _ kind: HostKind, _ gpus: Int
+  ) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 6 * gpus)
+      let command = "d=${PWD%/files}; cd /; rm -rf \"$d\"; until [ -e '\(host.scratch.path("go"))' ]; do sleep 0.05; done"
+      let old = ["alone", "a0", "a1"].map { spec($0, command, gpus: gpus) }
+      #expect(try await launcher.launch(old[0], files: []) == .started)
+      try await startTogether(Array(old.dropFirst()), launcher)
+      for run in old { try await until { try await launcher.status(of: run.id) == .absent } }
+      let others = old.map { spec($0.id, "sleep 300", token: "token-2", gpus: gpus) }
+      for other in others { #expect(try await launcher.launch(other, files: []) == .started, "\(other.id)") }
+      try host.scratch.write("go", "")
+      try await Task.sleep(for: .seconds(3))
+      for other in others { #expect(try await launcher.status(of: other.id) == .running(outputBytes: 0)) }
+      for other in others {
+        try await launcher.stop(other.id, reason: "superseded")
+        #expect(try await launcher.end(of: other.id).reason == "superseded")
+      }
+    }
+  }
+
   /// Its record tells of it then.
   @Test(arguments: HostKind.allCases, [0, 1])
   func `a run that removes what tells of its supervisor at once began, and is not started again`(

@@ -377,12 +377,20 @@ put_exit() {
     mv "$1/.reserve" "$1/exit.json"
 }
 
-# The same, tried for a minute; not where the directory was taken away, unless all went, which may come back.
+# True where a directory is not that of the run which `mark` tells of: it was taken away, and its name went to another launch.
+is_anothers() {
+  owner=
+  { read -r owner <"$1/token"; } 2>/dev/null
+  [ -n "$owner" ] && [ -n "${mark-}" ] && [ "$owner" != "${mark%%:*}" ]
+}
+
+# The same, tried for a minute; not where there is a record, as of a run whose directory was gone when it was to be stopped,
+# nor where the directory was taken away, unless all went, which may come back.
 write_exit() {
   environment_json "$1"
   tries=0
   look_at_clock
-  until put_exit "$@"; do
+  until [ -e "$1/exit.json" ] || is_anothers "$1" || put_exit "$@"; do
     [ -d "$1" ] || [ ! -d "${1%/*}" ] || return 1
     tries=$((tries + 1))
     [ "$tries" -lt 60 ] || return 1
@@ -1205,7 +1213,7 @@ settle() {
       eval "reason_$number=\$reason"
     fi
     # Its record stands, or went with its directory.
-    if [ ! -e "$dir/.reserve" ]; then
+    if [ ! -e "$dir/.reserve" ] || is_anothers "$dir"; then
       written="$written $number"
       continue
     fi
@@ -1238,17 +1246,21 @@ settle() {
         stuck=" $number$stuck"
       fi
     done
+    quick=
   fi
   ended=$stuck
   [ -n "$written" ] || return 0
   over='' reserves=''
-  for number in $written; do
-    eval "dir=\$dir_$number over=\"\$over \$pid_$number\""
+  for number in $quick; do
+    eval "dir=\$dir_$number"
     reserves="$reserves ${dir##*/}/.reserve"
+  done
+  for number in $written; do
+    eval "over=\"\$over \$pid_$number\""
     forget "$number"
   done
   # shellcheck disable=SC2086
-  rm -f $reserves
+  [ -z "$reserves" ] || rm -f $reserves
   # shellcheck disable=SC2086
   kill -KILL $over 2>/dev/null
 }
@@ -1681,16 +1693,16 @@ end_strays() {
   done
   here=$(cd -P "${1%/*}" 2>/dev/null && pwd -P)/${1##*/}
   IFS=$newline
-  for mark in $(grep -hzs '^ROLLCALL_LAUNCH=' /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | sort -u); do
+  for known in $(grep -hzs '^ROLLCALL_LAUNCH=' /proc/[0-9]*/environ 2>/dev/null | tr '\0' '\n' | sort -u); do
     unset IFS
-    mark=${mark#ROLLCALL_LAUNCH=}
-    [ "${mark#*:}" = "$here" ] || continue
+    known=${known#ROLLCALL_LAUNCH=}
+    [ "${known#*:}" = "$here" ] || continue
     # Of those with a session of their own, what hides its mark is theirs, too.
     sessions=-1
-    for number in $(members -1 "$mark" 0); do
+    for number in $(members -1 "$known" 0); do
       if look_at "$number" && [ "$session" = "$number" ]; then sessions="$sessions $number"; fi
     done
-    for number in $sessions; do end_members "$number" "$mark" 0 || left=1; done
+    for number in $sessions; do end_members "$number" "$known" 0 || left=1; done
   done
   unset IFS
   [ -z "$left" ]

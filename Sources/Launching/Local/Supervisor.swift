@@ -365,6 +365,13 @@ public struct Supervisor {
     let now = Self.uptime
     var open: [(id: String, descriptor: Int32)] = []
     for (id, run) in runs where run.isOver && run.writtenAt <= now {
+      // Taken away, its directory's name may have gone to another launch.
+      if let owner = LocalFile.read(run.directory + "/token", limit: 1000),
+        !run.mark.utf8.starts(with: owner.prefix { $0 != UInt8(ascii: "\n") } + [UInt8(ascii: ":")])
+      {
+        runs[id] = nil
+        continue
+      }
       let path = run.directory + "/.reserve"
       let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o666)
       guard descriptor >= 0 else {
