@@ -1,3 +1,4 @@
+import Dumps
 import Foundation
 import Gathering
 import Launching
@@ -107,6 +108,10 @@ enum Launch {
   /// What the cell's `expect` names and the manifest lacks; without `expect`, the ranks.
   static func missing(_ entries: [ManifestEntry], _ cell: Cell) -> [String] {
     guard let dumps = cell.dumps else { return [] }
+    var entries = entries
+    if let pattern = dumps.pattern.flatMap({ CustomPattern($0) }) {
+      for index in entries.indices { entries[index].rank = pattern.rank(of: entries[index].path) }
+    }
     return Expectation(
       worldSize: cell.worldSize, layers: dumps.expect?.layers ?? [], stages: dumps.expect?.stages ?? [],
       isAtom: dumps.layout == "atom"

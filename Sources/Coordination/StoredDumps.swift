@@ -26,7 +26,7 @@ public enum StoredDumps {
     var set = try DumpSetLoader.load(
       directory: artifacts.runDirectory(sweep: sweep, run: run), layout: layout,
       modificationTimes: try artifacts.modificationTimes(sweep: sweep, run: run, offsets: offsets),
-      verifyChecksums: verifyChecksums, pattern: pattern)
+      verifyChecksums: verifyChecksums, pattern: pattern, isStored: true)
     let damaged = Set(damages.map(\.path))
     set.captures.removeAll { damaged.contains($0.file) }
     set.unreadable.removeAll { damaged.contains($0.file) }

@@ -12,6 +12,16 @@ struct DirectoryWalk {
 
     /// What stands before the name, with its `/`; empty for the root.
     var folder: String { String(path.dropLast(name.count)) }
+
+    /// Without the directory that a store puts before a producer's path: `shared/`, and `rank3/` unless that is asked for.
+    func asProduced(withRank: Bool) -> Entry {
+      let parts = path.split(separator: "/", maxSplits: 1)
+      guard parts.count == 2,
+        parts[0] == "shared"
+          || !withRank && parts[0].hasPrefix("rank") && parts[0].dropFirst(4).utf8.allSatisfy(\.isDigit)
+      else { return self }
+      return Entry(path: String(parts[1]), name: name, modified: modified)
+    }
   }
 
   /// Regular files and links to regular files, by path.

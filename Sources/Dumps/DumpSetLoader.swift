@@ -12,10 +12,12 @@ public enum DumpSetLoader {
   ///     `unreadable`. Off, no tensor's bytes are read.
   ///   - pattern: the regular expression of the `custom` layout, with named groups `rank`, `layer`, `stage`, `call`;
   ///     it must match a file's whole name, or its whole path in `directory` where it contains `/`.
+  ///   - isStored: `directory` is that of a run in a store, where `rank3/` or `shared/` stands before each producer's path:
+  ///     these are no part of names.
   /// - Throws: where the directory is missing, is a file, holds no dump of the layout at all, or those of two runs.
   public static func load(
     directory: String, layout: DumpLayout, modificationTimes: [String: Int64]? = nil, verifyChecksums: Bool = true,
-    pattern: String? = nil
+    pattern: String? = nil, isStored: Bool = false
   ) throws(DumpError) -> DumpSet {
     let times = modificationTimes ?? [:]
     var loaded: DumpSet
@@ -34,7 +36,8 @@ public enum DumpSetLoader {
       loaded.namedWorldSize = max(set.namedWorldSize, (ranks(unreadable: walk).max() ?? -1) + 1)
       loaded.files = walk.files.map(\.path)
     case .atom, .weights, .safetensors, .npy, .custom:
-      let contents = try files(in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern)
+      let contents = try files(
+        in: directory, layout: layout, verifyChecksums: verifyChecksums, pattern: pattern, isStored: isStored)
       var ledger = CaptureLedger(
         DumpSet(
           root: contents.root, layout: layout, captures: [], unreadable: contents.broken,
@@ -71,7 +74,8 @@ public enum DumpSetLoader {
 
   /// The layout's files under a directory, in the order of their paths.
   static func files(
-    in directory: String, layout: DumpLayout, verifyChecksums: Bool = true, pattern: String? = nil
+    in directory: String, layout: DumpLayout, verifyChecksums: Bool = true, pattern: String? = nil,
+    isStored: Bool = false
   ) throws(DumpError) -> Contents {
     let parse: (DirectoryWalk.Entry) -> DumpFileName?
     switch layout {
@@ -107,7 +111,8 @@ public enum DumpSetLoader {
     }
     var isEmpty = indexes.isEmpty
     for entry in walk.files where indexes[entry.path] != .index {
-      guard let name = parse(entry) else {
+      // A pattern tells the rank itself.
+      guard let name = parse(isStored ? entry.asProduced(withRank: layout != .custom) : entry) else {
         contents.unrecognised.append(entry.path)
         continue
       }

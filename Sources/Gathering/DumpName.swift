@@ -19,7 +19,8 @@ enum DumpName {
   /// Whether a text may name one directory of the store.
   static func isComponent(_ text: String) -> Bool { refusal(of: text) == nil && !text.utf8.contains(UInt8(ascii: "/")) }
 
-  /// The rank a path gives: the last `rank=3`, else the last `rank3`, in the last component that has one; else `TP3`.
+  /// The rank a path gives: the last `rank=3`, else the last `rank3`, else the last `rank_3`, in the last component that
+  /// has one; else `TP3`.
   ///
   /// `tp_rank=3` and its like are ranks within a group, not the global one, and do not count. Letters before the
   /// word (`prank3`) make it another word.
@@ -28,6 +29,7 @@ enum DumpName {
     for component in components.reversed() {
       if let rank = number(after: "rank=", in: component, standsAlone: isOwnKey) { return rank }
       if let rank = number(after: "rank", in: component, standsAlone: isOwnWord) { return rank }
+      if let rank = number(after: "rank_", in: component, standsAlone: isOwnWord) { return rank }
     }
     for component in components.reversed() {
       if let rank = number(after: "TP", in: component, ignoringCase: false, standsAlone: isOwnWord) { return rank }

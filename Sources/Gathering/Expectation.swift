@@ -31,10 +31,18 @@ public struct Expectation: Sendable, Hashable {
 
   /// What is missing, one sentence each: `rank 3: no file`, `rank 3: layers 2-5 MoE missing`.
   ///
-  /// Also names empty files, and ranks outside the world: they are another run's.
+  /// Also names empty files, and ranks outside the world: they are another run's. Files that name no rank are the one
+  /// rank's where the world has no other; ATOM's always name it.
   public func gaps(in entries: [ManifestEntry]) -> [String] {
     var gaps: [String] = []
     let byRank = Dictionary(grouping: entries.filter { $0.rank != nil }) { $0.rank ?? 0 }
+    if byRank.isEmpty, worldSize > 0, !isAtom, let example = entries.first?.path {
+      if worldSize == 1 { return [] }
+      return [
+        "ranks 0-\(worldSize - 1): no file names its rank (\(printable(example))); `rank0` in a name or a directory does, "
+          + "or a pattern of layout custom"
+      ]
+    }
     for rank in 0..<max(0, worldSize) {
       let files = byRank[rank] ?? []
       if files.isEmpty {

@@ -73,8 +73,23 @@ struct ExpectationTests {
       Expectation(worldSize: 2, layers: [0], stages: ["MoE"], isAtom: false).gaps(in: entries) == ["rank 1: no file"])
   }
 
+  @Test func `files that name no rank are the one rank's, and nobody's of several`() {
+    let entries = [entry("logits.npy"), entry("step0/x.npy")]
+    #expect(Expectation(worldSize: 1, isAtom: false).gaps(in: entries) == [])
+    #expect(Expectation(worldSize: 1, isAtom: false).gaps(in: []) == ["rank 0: no file"])
+    #expect(Expectation(worldSize: 1).gaps(in: entries) == ["rank 0: no file"])
+    #expect(
+      Expectation(worldSize: 1, isAtom: false).gaps(in: entries + [entry("rank1/x.npy")]) == [
+        "rank 0: no file", "rank 1: unexpected in a world of 1 (rank1/x.npy)",
+      ])
+    let gaps = Expectation(worldSize: 2, isAtom: false).gaps(in: entries)
+    #expect(gaps.count == 1)
+    #expect(gaps.first?.hasPrefix("ranks 0-1: no file names its rank (logits.npy)") == true)
+  }
+
   @Test(
     arguments: [
+      ("x_rank_3.npy", 3), ("rank_12/x.npy", 12), ("crank_3.npy", nil),
       ("layer00_Block_rank3.pt", 3), ("layer00_A_rank1_rank0.pt", 0), ("layer07_MoE_rank12_call001.pt", 12),
       ("weight_rank5_layer0.pt", 5), ("step=0___rank=3___dump_index=1___name=a___tp_rank=1.pt", 3),
       ("step=0___rank=3___dump_index=1___name=m_rank7.pt", 3), ("TP0_PP0_Rank6_pid12/Pass00000.pt", 6),

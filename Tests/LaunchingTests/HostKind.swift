@@ -154,7 +154,7 @@ func until(
 ) async throws {
   do {
     while try await !condition() { try await Task.sleep(for: .milliseconds(30)) }
-  } catch where Task.isCancelled {
+  } catch  where Task.isCancelled {
     Issue.record("waited for this in vain", sourceLocation: sourceLocation)
     throw error
   }

@@ -77,7 +77,8 @@ struct VanishedDirectoryTests {
   ) async throws {
     try await kind.with { host in
       let launcher = host.launcher(gpus: 6 * gpus)
-      let command = "d=${PWD%/files}; cd /; rm -rf \"$d\"; until [ -e '\(host.scratch.path("go"))' ]; do sleep 0.05; done"
+      let go = host.scratch.path("go")
+      let command = "d=${PWD%/files}; cd /; rm -rf \"$d\"; until [ -e '\(go)' ]; do sleep 0.05; done"
       let old = ["alone", "a0", "a1"].map { spec($0, command, gpus: gpus) }
       #expect(try await launcher.launch(old[0], files: []) == .started)
       try await startTogether(Array(old.dropFirst()), launcher)

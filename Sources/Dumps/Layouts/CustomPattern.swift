@@ -47,11 +47,23 @@ public struct CustomPattern {
     }
   }
 
+  /// - Returns: nil where it is none (``refusal(of:)``).
+  public init?(_ pattern: String) {
+    try? self.init(pattern, directory: "")
+  }
+
+  /// The rank of a file, by its path relative to the directory; nil where the pattern does not match it.
+  public func rank(of path: String) -> Int? {
+    name(ofPath: path, named: path.split(separator: "/").last.map(String.init) ?? path)?.rank
+  }
+
   /// What the path says; nil where it does not match, or where rank, layer or call is no number.
-  func name(of entry: DirectoryWalk.Entry) -> DumpFileName? {
-    let name = takesPath ? entry.path : entry.name
+  func name(of entry: DirectoryWalk.Entry) -> DumpFileName? { name(ofPath: entry.path, named: entry.name) }
+
+  private func name(ofPath path: String, named last: String) -> DumpFileName? {
+    let name = takesPath ? path : last
     guard let match = (try? regex.wholeMatch(in: name)) ?? nil else { return nil }
-    let start = entry.path.utf8.count - name.utf8.count
+    let start = path.utf8.count - name.utf8.count
     var texts: [String: String] = [:]
     var numbers: [Range<Int>] = []
     for group in Self.groups where regex.contains(captureNamed: group) {
@@ -70,7 +82,7 @@ public struct CustomPattern {
     return DumpFileName(
       rank: rank ?? 0, layer: layer, stage: texts["stage"] ?? "", call: call,
       tensors: .placed(
-        stem: Self.stem(entry.path.withoutExtension, without: numbers), isStageKnown: texts["stage"] != nil))
+        stem: Self.stem(path.withoutExtension, without: numbers), isStageKnown: texts["stage"] != nil))
   }
 
   /// What all ranks, layers and calls of one stage share: the path without their numbers.
