@@ -1092,7 +1092,7 @@ member() {
   # The next launch may go on when the command has begun.
   exec 5>&- 9>&-
   wait "$child"
-  code=$? has_ended=
+  code=$? did_begin=
   if [ -n "$event" ]; then
     # The wait may have ended for the event alone: end the command, then ask for its true code.
     end_members "$child" "$mark" 0
@@ -1101,8 +1101,8 @@ member() {
     [ "$second" -eq 127 ] || code=$second
   fi
   # Not 75 of what never began. A command that did may have removed its identity.
-  if [ -s "$dir/identity" ] || [ "$code" -ne 75 ]; then has_ended=1; fi
-  if [ -z "$event" ] && [ -n "$has_ended" ]; then
+  if [ -s "$dir/identity" ] || [ "$code" -ne 75 ]; then did_begin=1; fi
+  if [ -z "$event" ] && [ -n "$did_begin" ]; then
     look_at_clock
     printf 'ended %s %s %s %s %s\n' "$number" "$code" "$child" "$began" "$moment" >&6
     # Until the leader has written the record and ends us, says that something is left, or is gone.
@@ -1112,7 +1112,7 @@ member() {
     done
     end_members "$child" "$mark" 0
   fi
-  if [ -n "$has_ended" ]; then
+  if [ -n "$did_begin" ]; then
     find_reason
     [ -n "$reason" ] || find_full_disk "$code"
     write_exit "$dir" "$code" "$began" "$reason"
