@@ -113,7 +113,7 @@ enum Launch {
       for index in entries.indices { entries[index].rank = pattern.rank(of: entries[index].path) }
     }
     return Expectation(
-      worldSize: cell.worldSize, layers: dumps.expect?.layers ?? [], stages: dumps.expect?.stages ?? [],
+      worldSize: cell.dumpingRanks, layers: dumps.expect?.layers ?? [], stages: dumps.expect?.stages ?? [],
       isAtom: dumps.layout == "atom"
     ).gaps(in: entries)
   }

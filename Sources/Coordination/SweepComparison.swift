@@ -176,7 +176,7 @@ public struct SweepComparison: Sendable {
           }
           let loaded = try await set.source.dumps()
           let comparison = try await DumpComparer.compareSlots(
-            set: loaded, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.worldSize,
+            set: loaded, slots: slots, selection: dumps.selection(of: cell), worldSize: cell.dumpingRanks,
             label: cell.label, startTime: set.started, expectation: dumps.expectation(of: cell), single: single)
           pairs.append(
             SweepReport.Pair(

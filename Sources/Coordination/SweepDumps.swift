@@ -122,7 +122,7 @@ struct SweepDumps {
       let source = try DumpSource(
         artifacts, sweep: sweep, run: run.name, layout: layout(of: cell), pattern: cell.dumps?.pattern,
         offsets: try start.offsets(artifacts, sweep: sweep, run: run.name), verifyChecksums: verifyChecksums)
-      return .success(Loaded(source: source, label: cell.label, worldSize: cell.worldSize, started: start.time))
+      return .success(Loaded(source: source, label: cell.label, worldSize: cell.dumpingRanks, started: start.time))
     } catch let why as NothingToCompare {
       return .failure(why)
     } catch {

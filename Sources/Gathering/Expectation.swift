@@ -40,7 +40,7 @@ public struct Expectation: Sendable, Hashable {
       if worldSize == 1 { return [] }
       return [
         "ranks 0-\(worldSize - 1): no file names its rank (\(printable(example))); `rank0` in a name or a directory does, "
-          + "or a pattern of layout custom"
+          + "or a pattern of layout custom; where rank 0 alone writes, say `expect: {ranks: 1}`"
       ]
     }
     for rank in 0..<max(0, worldSize) {

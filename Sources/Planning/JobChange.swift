@@ -68,7 +68,10 @@ extension Planner {
       if references[cell.id]?.id != cell.id {
         for part in change.target { try plan.cells[index].run.apply(part, plan.baseDirectory, file: path) }
       }
-      if let expect = change.expect { plan.cells[index].dumps?.expect = expect }
+      if var expect = change.expect {
+        expect.ranks = expect.ranks ?? cell.dumps?.expect?.ranks
+        plan.cells[index].dumps?.expect = expect
+      }
     }
     if let positions = change.positions, let single = plan.cells.first {
       plan.compare.mode = .slots

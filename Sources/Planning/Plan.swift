@@ -69,6 +69,9 @@ public struct Cell: Sendable, Hashable, Codable {
 
   /// `world_size`, or 1 where the matrix has no such axis.
   public var worldSize: Int { worldSizeAxis(values) }
+
+  /// How many ranks leave files.
+  public var dumpingRanks: Int { min(worldSize, dumps?.expect?.ranks ?? worldSize) }
 }
 
 /// The axis of the ranks, and the numbers it takes: each rank is looked for in the dumps.
@@ -156,10 +159,13 @@ public struct DumpsSpec: Sendable, Hashable, Codable {
     /// Layer numbers, from `0-15` or `[0, 3]`.
     public var layers: [Int]
     public var stages: [String]
+    /// How many ranks leave files, from rank 0 on; nil: all of the world. Of an engine whose outputs are whole on rank 0, 1.
+    public var ranks: Int?
 
-    public init(layers: [Int] = [], stages: [String] = []) {
+    public init(layers: [Int] = [], stages: [String] = [], ranks: Int? = nil) {
       self.layers = layers
       self.stages = stages
+      self.ranks = ranks
     }
   }
 }

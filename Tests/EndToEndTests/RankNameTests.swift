@@ -35,6 +35,13 @@ import Testing
       testDescription: "several ranks without names", script: "save('logits.npy')", status: 2,
       said: "ranks 0-1: no file names its rank"),
     Case(
+      testDescription: "rank 0 alone writes", dumps: "layout: npy, expect: {ranks: 1}", script: "save('logits.npy')",
+      status: 0, said: "of 2 ranks the first 1 leave dumps"),
+    Case(
+      testDescription: "rank 0 alone was to write", dumps: "layout: npy, expect: {ranks: 1}",
+      script: "[save(f'rank{rank}/logits.npy') for rank in range(size)]", status: 2,
+      said: "rank 1: unexpected in a world of 1"),
+    Case(
       testDescription: "a pattern's ranks",
       dumps: "layout: custom, pattern: 'dev(?<rank>[0-9]+)/l(?<layer>[0-9]+)_(?<stage>[A-Za-z]+)[.]npy'",
       script: "[save(f'dev{rank}/l0_Block.npy') for rank in range(size)]", status: 0),

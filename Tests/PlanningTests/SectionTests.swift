@@ -32,6 +32,25 @@ import Testing
     #expect(plan.cells[0].dumps?.expect == DumpsSpec.Expect(layers: layers, stages: ["Block"]))
   }
 
+  @Test func ranksThatLeaveFiles() throws {
+    func plan(_ ranks: String) throws -> Plan {
+      try Planner.plan(
+        text: """
+          name: t
+          matrix: {world_size: [1, 8]}
+          run: {command: a}
+          dumps: {layout: npy, expect: {ranks: \(ranks)}}
+          compare: {reference: {world_size: 1}}
+          """, path: "j")
+    }
+    let one = try plan("1")
+    #expect(one.cells.map(\.dumpingRanks) == [1, 1])
+    #expect(one.warnings.count == 1 && one.warnings[0].contains("of 8 ranks the first 1 leave dumps"))
+    #expect(try plan("8").cells.map(\.dumpingRanks) == [1, 8])
+    #expect(try plan("8").warnings == [])
+    #expect(throws: (any Error).self) { try plan("0") }
+  }
+
   @Test func defaults() throws {
     let plan = try Self.plan("dumps: {layout: safetensors}\n")
     #expect(plan.cells[0].run == RunSpec(command: "a"))

@@ -63,12 +63,16 @@ struct ExpectKeys: KeyTable {
   let layers = Key("layers", .layers, "Layer numbers: 0-15, 0,3, [0, 3] or [0-3, 7].")
   let stages = Key("stages", .list(of: .text, orOne: true), "Stage names: for ATOM the module's class.")
 
-  var keys: [AnyKey] { [layers.erased, stages.erased] }
+  let ranks = Key(
+    "ranks", .integer(WorldSizeAxis.range), "Ranks that leave files, from 0 on; default all of world_size.")
+
+  var keys: [AnyKey] { [layers.erased, stages.erased, ranks.erased] }
 
   static var shape: Shape<DumpsSpec.Expect> {
     .object(ExpectKeys()) { fields, keys, reading in
       let layers = fields(keys.layers, &reading) ?? []
-      return DumpsSpec.Expect(layers: layers, stages: fields(keys.stages, &reading) ?? [])
+      let stages = fields(keys.stages, &reading) ?? []
+      return DumpsSpec.Expect(layers: layers, stages: stages, ranks: fields(keys.ranks, &reading))
     }
   }
 }

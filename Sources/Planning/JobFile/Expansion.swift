@@ -183,6 +183,11 @@ struct Expansion {
       warnings.append("there is no `compare`: dumps are gathered and nothing is judged")
     }
     warnings += OneShotCheck.warnings(plan)
+    if let cell = plan.cells.last(where: { $0.dumpingRanks < $0.worldSize }) {
+      warnings.append(
+        "\(cell.label): of \(cell.worldSize) ranks the first \(cell.dumpingRanks) leave dumps, as `expect.ranks` says; "
+          + "what the others hold is not compared")
+    }
     for axis in job.matrix?.axes ?? [] {
       let words = axis.values.compactMap { value -> String? in
         guard case .string(let text) = value.value else { return nil }
