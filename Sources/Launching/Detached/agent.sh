@@ -298,7 +298,10 @@ is_alone() {
 #
 # A process shows no environment while it becomes another program, nor when it is about to be gone: of one with a
 # session of its own, nothing else tells. So who was found is awaited until it is gone, and a second look must find none.
+# While others of them live, which have left it, the session's number may go to somebody else.
 end_members() (
+  leader=
+  if look_at "$1"; then leader=$started; fi
   found=$(members "$1" "$2" "$3")
   [ -n "$found" ] || return 0
   seen='' signal=TERM is_clean=
@@ -310,6 +313,7 @@ end_members() (
       seen="$seen $number"
     done
     sleep 0.1
+    if look_at "$1" && [ "$started" != "$leader" ]; then set -- -1 "$2" "$3"; fi
     found=$(members "$1" "$2" "$3")
     if [ -n "$found" ] || is_any_left "$seen"; then
       is_clean=
@@ -333,6 +337,20 @@ is_any_left() {
     if look_at "$number" && [ "$state" != Z ] && [ "$state" != X ]; then return 0; fi
   done
   return 1
+}
+
+# Lets go of a session, found by `identity`, whose number is another's by now. While any of its processes live nobody
+# gets the number; so it is another's where its first process lives, and began at another time than ours. Argument: directory.
+disown_session() {
+  look_at "$held" || return 0
+  if [ "$held" = "$pid" ]; then
+    [ "$started" = "$start" ] || held=-1
+    return
+  fi
+  # The first process of a command wrote the identity.
+  written=$(stat -c %Y "$1/identity" 2>/dev/null) || return 0
+  look_at_uptime
+  [ "$started" -le $(((written - $(date +%s)) * 100 + uptime + 1000)) ] || held=-1
 }
 
 # Can 64 KiB be written here?
@@ -1038,7 +1056,7 @@ supervise() {
   find_reason
   # What the command left behind.
   is_alone "$mark" || end_members $$ "$mark" $$
-  kill -KILL "$watcher" 2>/dev/null
+  if is_ours "$watcher"; then kill -KILL "$watcher" 2>/dev/null; fi
   wait "$watcher" 2>/dev/null
   [ -z "$describer" ] || await_environment "$describer"
   if [ -z "$reason" ] && [ -e "$dir/contended" ]; then reason=contended; fi
@@ -1076,6 +1094,13 @@ begin_member() {
   become_command "$program" "$text" "$mark" '' '' "$real_kind"
 }
 
+# Ends what lives of a member's command. Once that was waited for, its number may be another's.
+end_command() {
+  held=$child
+  if look_at "$child" && [ "$parent" != "$self" ]; then held=-1; fi
+  end_members "$held" "$mark" 0
+}
+
 # Waits for one command. Of the leader's variables: number, dir, mark, text, environment, told.
 member() {
   exec 7>&-
@@ -1095,7 +1120,7 @@ member() {
   code=$? did_begin=
   if [ -n "$event" ]; then
     # The wait may have ended for the event alone: end the command, then ask for its true code.
-    end_members "$child" "$mark" 0
+    end_command
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
@@ -1110,7 +1135,7 @@ member() {
       read -r _ <&8
       look_at $$ && [ "$started" = "$leader_start" ] && [ "$state" != Z ] || break
     done
-    end_members "$child" "$mark" 0
+    end_command
   fi
   if [ -n "$did_begin" ]; then
     find_reason
@@ -1133,6 +1158,7 @@ tick() {
         eval "dir=\$dir_$number mark=\$mark_$number"
         [ ! -e "$dir/exit.json" ] && identity "$dir" || continue
         if is_alive; then kill -KILL "$pid" 2>/dev/null; fi
+        disown_session "$dir"
         end_members "$held" "$mark" 0
       done
       exit
@@ -1167,7 +1193,7 @@ keep_limits() {
     if [ "$state" = Z ]; then
       # Its run is lost; nothing of it may live on.
       eval "dir=\$dir_$number mark=\$mark_$number"
-      (exec 7>&- && identity "$dir" && [ ! -e "$dir/exit.json" ] && end_members "$held" "$mark" 0) &
+      (exec 7>&- && identity "$dir" && [ ! -e "$dir/exit.json" ] && disown_session "$dir" && end_members "$held" "$mark" 0) &
       forget "$number"
     elif [ -n "$is_left" ]; then
       kill -USR2 "$pid" 2>/dev/null
@@ -1206,7 +1232,7 @@ settle() {
     if [ "$reason" = unasked ]; then
       if [ -n "$found" ] && [ -n "$(members "$session" "$mark" 0)" ]; then
         eval "left_$number=1"
-        kill -USR2 "$pid" 2>/dev/null
+        if is_ours "$pid"; then kill -USR2 "$pid" 2>/dev/null; fi
         continue
       fi
       find_full_disk "$code"
@@ -1261,8 +1287,8 @@ settle() {
   done
   # shellcheck disable=SC2086
   [ -z "$reserves" ] || rm -f $reserves
-  # shellcheck disable=SC2086
-  kill -KILL $over 2>/dev/null
+  # One that was killed meanwhile has left its number to others.
+  for pid in $over; do if is_ours "$pid"; then kill -KILL "$pid" 2>/dev/null; fi; done
 }
 
 crew() {
@@ -1352,7 +1378,7 @@ crew() {
       ;;
     esac
   done
-  kill -KILL "$ticker" 2>/dev/null
+  if is_ours "$ticker"; then kill -KILL "$ticker" 2>/dev/null; fi
 }
 
 # What follows need not be read by a supervisor.
@@ -1717,20 +1743,6 @@ leads_others() {
   return 1
 }
 
-# Lets go of a session, found by `identity`, whose number is another's by now. While any of its processes live nobody
-# gets the number; so it is another's where its first process lives, and began at another time than ours. Argument: directory.
-disown_session() {
-  look_at "$held" || return 0
-  if [ "$held" = "$pid" ]; then
-    [ "$started" = "$start" ] || held=-1
-    return
-  fi
-  # The first process of a command wrote the identity.
-  written=$(stat -c %Y "$1/identity" 2>/dev/null) || return 0
-  look_at_uptime
-  [ "$started" -le $(((written - $(date +%s)) * 100 + uptime + 1000)) ] || held=-1
-}
-
 # Ends everything of an attempt; says how it stands then. Arguments: id, reason.
 stop() {
   dir=$workdir/attempts/$1
@@ -1782,7 +1794,7 @@ stop() {
       sleep 0.1
     done
     if [ ! -e "$dir/exit.json" ] && is_alive; then
-      leads_others "$1" || kill -KILL "$pid" 2>/dev/null
+      if ! leads_others "$1" && is_alive; then kill -KILL "$pid" 2>/dev/null; fi
       killed=1
     fi
   fi
@@ -2019,6 +2031,7 @@ bereave() {
   for dir in "$workdir"/attempts/*; do
     if [ -e "$dir/exit.json" ] || ! identity "$dir"; then continue; fi
     if [ "$pid" = "$1" ] && [ "$boot" = "$this_boot" ] && [ -n "$held" ] && ! is_alive; then
+      disown_session "$dir"
       end_members "$held" "$(mark_of "$dir")" "$spared"
     fi
   done
