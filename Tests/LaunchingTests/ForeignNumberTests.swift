@@ -102,4 +102,17 @@ struct ForeignNumberTests {
     else { return nil }
     return Int32(stat[close...].split(separator: " ")[2])
   }
+
+  /// As `killall sleep` does.
+  @Test(arguments: [1, 3])
+  func `a clock whose sleep is ended keeps the limits`(_ count: Int) async throws {
+    try await HostKind.local.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      try host.patchScript([("sleep \"$pause\"", "sh -c 'sleep 0.2; kill -KILL $$'")])
+      let runs = (0..<count).map { spec("a\($0)", "exec sleep 20", timeout: 3) }
+      try await startTogether(runs, launcher)
+      for run in runs { #expect(try await launcher.end(of: run.id).reason == "timeout") }
+    }
+  }
 }

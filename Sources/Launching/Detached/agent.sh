@@ -878,6 +878,10 @@ find_pause() {
   if [ "$pause" -lt 1 ] || [ $((now - begin)) -lt 10 ]; then pause=1; elif [ "$pause" -gt 5 ]; then pause=5; fi
 }
 
+# Sleeps for so long, or until a command ends all that is called so (`killall sleep`): the clock goes on. False where
+# nothing can be started.
+pass_time() { sleep "$pause" || [ $? -gt 128 ]; }
+
 # The supervisor's clock: tells it by signal what is due, until it is gone. Arguments: mark.
 watch() {
   trap - TERM USR1 USR2
@@ -888,7 +892,7 @@ watch() {
   while next=$((begin + limit)) &&
     { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
     { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
-    find_pause && look_at_uptime && slept=$((uptime / 100)) && sleep "$pause"; do
+    find_pause && look_at_uptime && slept=$((uptime / 100)) && pass_time; do
     look_at_uptime
     now=$((uptime / 100))
     # Slurm has a job pause that is to make room: that is not its time.
@@ -1150,7 +1154,7 @@ tick() {
   exec 7>&-
   begin=$((crew_begin / 100)) now=$((crew_begin / 100))
   while next=$((now + 5)) && { [ $((begin + least_limit)) -ge "$next" ] || next=$((begin + least_limit)); } &&
-    find_pause && sleep "$pause"; do
+    find_pause && pass_time; do
     look_at_uptime
     now=$((uptime / 100))
     if ! look_at $$ || [ "$started" != "$leader_start" ] || [ "$state" = Z ]; then
