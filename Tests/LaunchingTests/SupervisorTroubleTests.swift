@@ -15,12 +15,14 @@ struct SupervisorTroubleTests {
   }
 
   /// Starts a supervisor; the body has its process, and the end of the socket that a coordinator would have.
+  ///
+  /// - Parameter prefix: Words of a program that starts it.
   private func withSupervisor(
-    _ scratch: Scratch, _ body: (_ process: Int32, _ coordinator: Int32) async throws -> Void
+    _ scratch: Scratch, prefix: [String] = [], _ body: (_ process: Int32, _ coordinator: Int32) async throws -> Void
   ) async throws {
     var ends: [Int32] = [-1, -1]
     try #require(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0)
-    let program = try supervisorProgram
+    let program = prefix + (try supervisorProgram)
     let process = Process()
     process.executableURL = URL(fileURLWithPath: program[0])
     process.arguments = program.dropFirst() + [scratch.path("w")]
@@ -103,6 +105,49 @@ struct SupervisorTroubleTests {
           try await until { !record(id).isEmpty }
           #expect(record(id).contains("\"reason\":\"terminated\""), "\(record(id))")
         }
+      }
+    }
+  }
+
+  /// While what has left it lives, and in numbers of their own, which are set back.
+  @Test(.enabled(if: geteuid() == 0, "numbers of processes can be set back by root only"))
+  func `a session becomes another's while what has left it is ended`() async throws {
+    try await Scratch.with { scratch in
+      let numbers = ["/usr/bin/unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+      try await withSupervisor(scratch, prefix: numbers) { process, coordinator in
+        defer { kill(process, SIGKILL) }
+        let command = """
+          setsid sh -c 'trap "" TERM; : >up; while :; do sleep 0.2; done' &
+          until [ -e up ]; do sleep 0.05; done
+          echo $$
+          exit 4
+          """
+        try say(try #require(SupervisorOrder.message([order("a", command)])), to: coordinator)
+        #expect(try answer(from: coordinator) == "a started\nend\n")
+        try await until { scratch.text("w/attempts/a/stdout.log")?.hasSuffix("\n") == true }
+        let number = try #require(scratch.text("w/attempts/a/stdout.log")).trimmingCharacters(in: .newlines)
+        let children = try String(contentsOfFile: "/proc/\(process)/task/\(process)/children", encoding: .utf8)
+        let inside = children.trimmingCharacters(in: .whitespacesAndNewlines)
+        let taken = try await runTool(
+          "nsenter",
+          [
+            "--pid", "--mount", "--target", inside, "sh", "-c",
+            """
+            while [ ! -e /proc/$1 ]; do
+              echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
+              setsid sleep 300 >/dev/null 2>&1 &
+              [ $! = "$1" ] || kill $!
+            done
+            until read -r _ _ _ _ _ session _ </proc/$1/stat && [ "$session" = "$1" ]; do :; done
+            """, "sh", number,
+          ], mustSucceed: false)
+        try #require(taken.status == 0)
+        try await until { scratch.text("w/attempts/a/exit.json")?.contains("\"code\":4") == true }
+        #expect(
+          try await runTool(
+            "nsenter", ["--pid", "--mount", "--target", inside, "sh", "-c", "kill -0 $1", "sh", number],
+            mustSucceed: false
+          ).status == 0)
       }
     }
   }

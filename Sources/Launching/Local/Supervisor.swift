@@ -327,8 +327,7 @@ public struct Supervisor {
         asked += ended
       }
     }
-    guard !asked.isEmpty,
-      let found = LocalProcess.members(of: asked.map { (runs[$0]?.session ?? 0, runs[$0]?.mark ?? "") })
+    guard !asked.isEmpty, let found = LocalProcess.members(of: asked.map { (session(of: $0), runs[$0]?.mark ?? "") })
     else { return }
     for (id, members) in zip(asked, found) {
       guard let run = runs[id] else { continue }
@@ -358,6 +357,12 @@ public struct Supervisor {
         runs[id]?.ended = now
       }
     }
+  }
+
+  /// The session of a run's command; -1 once it is another's: while what has left it lives, its number may come round.
+  private func session(of id: String) -> pid_t {
+    guard let run = runs[id], run.code == nil || LocalProcess(run.session) == nil else { return -1 }
+    return run.session
   }
 
   /// The records of what is over, in the room that was kept for them: all on the disk before any gets its name.
