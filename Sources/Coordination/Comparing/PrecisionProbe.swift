@@ -13,14 +13,19 @@ enum PrecisionProbe {
     let stored = [DType.float16, .float32, .float64]
     guard let decision = outcome.decision, let distance = outcome.measures?.relL2,
       stored.contains(decision.target.dtype), stored.contains(decision.reference.dtype),
-      distance > Judge.roundingFloor(outcome.noisyType), !decision.target.isSum, !decision.reference.isSum
-    else { return nil }
-    let sample = TensorSample(shape: outcome.shape, limit: limit)
-    guard
-      let target = RoundedValues.type(of: try sample.values(of: decision.target), storedAs: decision.target.dtype),
-      let reference = RoundedValues.type(
-        of: try sample.values(of: decision.reference), storedAs: decision.reference.dtype)
+      distance > Judge.roundingFloor(outcome.noisyType),
+      let target = RoundedValues.type(of: try values(of: decision.target), storedAs: decision.target.dtype),
+      let reference = RoundedValues.type(of: try values(of: decision.reference), storedAs: decision.reference.dtype)
     else { return nil }
     return Judge.roundingFloor(target) > Judge.roundingFloor(reference) ? target : reference
+  }
+
+  /// Of a sum those of its terms: the ranks' values were rounded, and what they add up to was not.
+  private static func values(of tensor: LogicalTensor) throws -> [Double] {
+    guard tensor.isSum else { return try TensorSample(shape: tensor.shape, limit: limit).values(of: tensor) }
+    return try tensor.parts.flatMap { part in
+      try TensorSample(shape: part.shape, limit: limit / tensor.parts.count).values(
+        of: LogicalTensor(parts: [part], layout: .whole(part.shape, kind: .single), place: "a term of a sum"))
+    }
   }
 }
