@@ -13,7 +13,9 @@ struct RouterScoreTests {
   /// Three layers of eight experts, of which a token takes two. At two tokens of each layer the second and the third
   /// best are a near-tie, and the target takes the other one.
   ///
-  /// - Parameter fault: what is done to token 40 of layer 1, or to its router.
+  /// - Parameter fault: what is done to token 40 of layer 1, or to its router. `equal`: tokens 20 to 22 of all layers
+  ///   have two equal scores in the reference, of which both sides take the later. `choices`: a quarter of the
+  ///   tokens of layer 1 take their worst experts, and have a near-tie of the fifth and the sixth best there.
   private func report(_ fault: String) async throws -> ComparisonReport {
     try await Scratch.with { scratch in
       try await runPython(
@@ -29,9 +31,10 @@ struct RouterScoreTests {
             maps = torch.randn(experts, width, width, dtype=torch.float64) / width ** 0.5
             x = torch.randn(tokens, width, dtype=torch.float64)
             y = x * (1 + 2e-3 * torch.randn(x.shape, dtype=torch.float64))
-            ties = [7 + 3 * layer, 50 + layer]
+            ties, last = [7 + 3 * layer, 50 + layer], 2
+            if fault == "choices": ties, last = [([7], 2), (list(range(0, 64, 4)), 5), ([], 2)][layer]
             for token in ties:
-                second, third = (x[token] @ weight.t()).topk(3).indices[1:]
+                second, third = (x[token] @ weight.t()).topk(last + 1).indices[last - 1:]
                 between = weight[second] - weight[third]
                 gap = x[token] @ between
                 x[token] -= between * (gap - 0.002) / (between @ between)
@@ -41,7 +44,17 @@ struct RouterScoreTests {
                 if bad and fault == "router-weight": own = weight.roll(1, 0)
                 scores = z @ own.t()
                 if bad and fault == "scores": scores[40] = scores[40].flip(0)
+                if fault == "equal":
+                    for token in (20, 21, 22):
+                        best = (x[token] @ weight.t()).topk(3).indices[1:].sort().values
+                        scores[token, best] = scores[token, best[0]].bfloat16().double()
+                        if side == "b": scores[token, best[1]] += scores[token, best[1]].abs() / 128
                 chosen = scores.topk(2).indices
+                if fault == "equal":
+                    for token in (20, 21, 22):
+                        best = (x[token] @ weight.t()).topk(3).indices
+                        chosen[token] = torch.stack([best[0], best[1:].max()])
+                if bad and fault == "choices": chosen[ties] = scores[ties].topk(2, largest=False).indices
                 if bad and fault == "choice": chosen[40, 1] = scores[40].topk(5).indices[4]
                 picked = scores.gather(1, chosen).softmax(-1)
                 each = torch.einsum("th,ehk->tek", z, maps)
@@ -49,6 +62,8 @@ struct RouterScoreTests {
                 if bad and fault == "garbage": out[40] = torch.randn(width, dtype=torch.float64) * out.std()
                 save(side, f"layer{layer:02d}_gate", scores)
                 save(side, f"layer{layer:02d}_MoE", out)
+                if fault == "choices":
+                    torch.save({"hidden": chosen.int()}, f"{side}/layer{layer:02d}_TopKIds_rank0_call000.pt")
         """, directory: scratch.path)
       func side(_ name: String) throws -> ComparisonSide {
         ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path(name), layout: .atom), worldSize: 1)
@@ -65,6 +80,21 @@ struct RouterScoreTests {
     #expect(report.findings.isEmpty, "\(report.findings.map(\.summary))")
     #expect(report.notes.count { $0.contains("near-tie") } == 3, "\(report.notes)")
     #expect(report.rows.count { $0.stage == "MoE" && $0.why?.contains("set aside") == true } == 3)
+  }
+
+  @Test("of two equal scores either may have been taken")
+  func equalScores() async throws {
+    let report = try await report("equal")
+    #expect(report.verdict == .pass, "\(report.rows.compactMap(\.why))")
+    #expect(report.notes.count { $0.contains("near-tie") } == 3, "\(report.notes)")
+  }
+
+  @Test("how many experts a token takes is read from their numbers where they were dumped")
+  func statedChoice() async throws {
+    let report = try await report("choices")
+    #expect(report.verdict == .fail)
+    #expect(report.firstDivergence?.layer == 1, "\(report.findings.map(\.summary))")
+    #expect(report.rows.count { $0.stage == "MoE" && $0.layer == 0 && $0.why?.contains("set aside") == true } == 1)
   }
 
   @Test("a token that the scores do not excuse fails", arguments: ["garbage", "choice"])

@@ -91,7 +91,7 @@ struct RouterChanges: Sendable, Codable {
     var margin: Double
     /// Of the scores of all experts: for how many experts a token.
     var chosen: Int?
-    /// True where the order is the same, and the last chosen and the first other have one score.
+    /// True where the last chosen and the first other have one score on a side: either may have been taken there.
     var isEqual: Bool?
   }
 

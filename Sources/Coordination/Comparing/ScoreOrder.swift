@@ -6,8 +6,9 @@ import Foundation
 
 /// Finds, from the scores that a router gave to all experts, the tokens that took others for another order of them.
 ///
-/// The dump does not say how many experts a token takes. It is the number for which the tokens whose best so many
-/// changed are those whose outputs stand out after the router; where there is none, no token is excused.
+/// How many experts a token takes is the number for which the tokens whose best so many changed are those whose outputs
+/// stand out after the router: the width of the experts' numbers and no other, where these were dumped. Where there is
+/// none, no token is excused.
 struct ScoreOrder {
   /// Experts that a token takes; nil where the dumps do not tell.
   let chosen: Int?
@@ -51,8 +52,9 @@ struct ScoreOrder {
       found.append((router.key, changes, Standing(outputs: outputs, scores: scores)))
     }
     standing = Dictionary(found.map { ($0.key, $0.standing) }) { first, _ in first }
+    let stated = Self.stated(outcomes, rows: Set(found.map(\.changes.rows)))
     var best: (chosen: Int, score: Int, explained: Int)?
-    for chosen in 1...Self.mostChosen {
+    for chosen in stated.map({ $0...$0 }) ?? 1...Self.mostChosen {
       var (explained, idle) = (0, 0)
       for (_, changes, standing) in found {
         for change in changes.margins
@@ -70,6 +72,19 @@ struct ScoreOrder {
       (0..<changes.rows).contains { standing.isQuiet($0) && standing.isFar($0) }
     }
     isOpen = best == nil && open > 1
+  }
+
+  /// The width of the numbers of the experts that the tokens took; nil where no layer's were dumped.
+  private static func stated(_ outcomes: [PairOutcome], rows: Set<Int>) -> Int? {
+    let widths = outcomes.compactMap { outcome -> Int? in
+      let name = "\(outcome.key.stage).\(outcome.key.tensor)".lowercased()
+      guard !outcome.dtype.isFloatingPoint, outcome.shape.count == 2, rows.contains(outcome.shape[0]),
+        name.contains("topk") || name.contains("expert")
+      else { return nil }
+      return outcome.shape[1]
+    }
+    guard let width = widths.first, (1...mostChosen).contains(width), Set(widths).count == 1 else { return nil }
+    return width
   }
 
   /// The gate of a gated unit is no router.
@@ -159,16 +174,17 @@ struct ScoreOrder {
       let own = Set(mine[..<chosen])
       let other = Set(theirs[..<chosen])
       let (gained, lost) = (own.subtracting(other), other.subtracting(own))
+      // Which of two equal scores is taken is not in them.
+      let gaps = [a[mine[chosen - 1]] - a[mine[chosen]], b[theirs[chosen - 1]] - b[theirs[chosen]]]
+      let isEqual = gaps.contains(0) ? true : nil
       if gained.isEmpty {
-        // Which of two equal scores is taken is not in them.
-        let gaps = [a[mine[chosen - 1]] - a[mine[chosen]], b[theirs[chosen - 1]] - b[theirs[chosen]]]
-        guard gaps.contains(0), let most = gaps.max() else { continue }
-        result.append(RouterChanges.Margin(token: token, margin: most / spread, chosen: chosen, isEqual: true))
+        guard isEqual == true, let most = gaps.max() else { continue }
+        result.append(RouterChanges.Margin(token: token, margin: most / spread, chosen: chosen, isEqual: isEqual))
       } else if let best = lost.map({ b[$0] }).max(), let least = gained.map({ b[$0] }).min(),
         let most = gained.map({ a[$0] }).max(), let left = lost.map({ a[$0] }).min()
       {
-        result.append(
-          RouterChanges.Margin(token: token, margin: max(best - least, most - left) / spread, chosen: chosen))
+        let margin = max(best - least, most - left) / spread
+        result.append(RouterChanges.Margin(token: token, margin: margin, chosen: chosen, isEqual: isEqual))
       }
     }
     return result
