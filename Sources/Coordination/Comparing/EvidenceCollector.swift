@@ -525,12 +525,13 @@ enum EvidenceCollector {
   private static func wholeFusedStage(_ outcome: PairOutcome, before: [PairOutcome]) -> String? {
     guard let width = outcome.shape.last, outcome.targets.count > 1 else { return nil }
     return before.first { other in
-      guard other.key.role == .output, let plan = other.decision?.plan, other.shape.count == outcome.shape.count else {
-        return false
-      }
-      let order = StageOrder.heuristic(outcome.key.stage) - StageOrder.heuristic(other.key.stage)
+      guard other.key.role == .output, other.key.layer == outcome.key.layer, let plan = other.decision?.plan,
+        other.shape.count == outcome.shape.count
+      else { return false }
+      let gate = StageOrder.heuristic("gate")
       return plan.kind == .concat && plan.axis == other.shape.count - 1 && other.shape.last == 2 * width
-        && (0...4).contains(order)
+        && StageOrder.heuristic(other.key.stage) == gate
+        && (gate...(gate + 4)).contains(StageOrder.heuristic(outcome.key.stage))
     }?.key.stage
   }
 
