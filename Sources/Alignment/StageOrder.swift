@@ -2,8 +2,9 @@
 ///
 /// A module's hook fires when the module ends, so files' modification times tell the order (an attention before
 /// the block that holds it). The stages of a layer are ordered by a majority over all layers and ranks; where
-/// times are equal, or were lost in a copy, the names decide: embedding, norms, q/k/v, partial outputs,
-/// attention, gate and up, experts, MLP, and what contains the others last.
+/// times are equal, or were lost in a copy, the names decide: a module ends after those that it holds (`mlp` after
+/// `mlp.down_proj`), and else embedding, norms, q/k/v, partial outputs, attention, gate and up, experts, MLP, and what
+/// contains the others last.
 public struct StageOrder: Sendable {
   /// One file: what was written, and when (nanoseconds since 1970).
   public struct Stamp: Sendable, Hashable {
@@ -63,10 +64,12 @@ public struct StageOrder: Sendable {
   /// The stages of one layer, first to last.
   public func ordered(_ stages: [String]) -> [String] {
     let names = Array(Set(stages)).sorted()
-    let places = Dictionary(uniqueKeysWithValues: names.map { ($0, Self.heuristic($0)) })
+    let places = Dictionary(uniqueKeysWithValues: names.map { ($0, Self.place($0)) })
     /// Whether the names put `left` first.
     func isNamedFirst(_ left: String, _ right: String) -> Bool {
-      (places[left] ?? 0, left) < (places[right] ?? 0, right)
+      if right.hasPrefix(left + ".") { return false }
+      if left.hasPrefix(right + ".") { return true }
+      return (places[left] ?? 0, left) < (places[right] ?? 0, right)
     }
     var wins: [String: Int] = [:]
     for left in names {
@@ -88,6 +91,18 @@ public struct StageOrder: Sendable {
     let byName = files.sorted { $0.file < $1.file }
     guard byName.count > 2 else { return false }
     return zip(byName, byName.dropFirst()).allSatisfy { $0.modified <= $1.modified }
+  }
+
+  /// The place among the stages of a layer: of a module that an attention holds by its own name, else by the whole.
+  private static func place(_ stage: String) -> Int {
+    let parts = stage.lowercased().split(separator: ".")
+    guard let last = parts.last, parts.dropLast().contains(where: { $0.contains("attn") || $0.contains("attention") })
+    else { return heuristic(stage) }
+    // Latent attention projects down, norms, and projects up again.
+    if last.contains("_a_") { return last.contains("norm") ? 18 : 17 }
+    if last.contains("_b_") { return 20 }
+    let own = heuristic(String(last))
+    return (20...35).contains(own) ? own : 30
   }
 
   /// Place of a stage by its name alone; larger is later.
@@ -119,7 +134,7 @@ public struct StageOrder: Sendable {
     if has("oproj", "o_proj") { return 35 }
     if has("router", "topk", "gating") { return 55 }
     if has("gate", "up_proj", "upproj") { return 60 }
-    if has("activation", "silu", "swiglu") { return 62 }
+    if has("activation", "act_fn", "silu", "swiglu") { return 62 }
     if has("down") { return 70 }
     if has("partial") { return 72 }
     if has("shared") { return 75 }

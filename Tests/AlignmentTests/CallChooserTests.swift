@@ -276,4 +276,20 @@ struct CallChooserTests {
     let byName = StageOrder(sides: [copied], allFiles: [copied.map { (file: $0.file, modified: $0.modified) }])
     #expect(byName.ordered(["Block", "MoE", "Attention"]) == ["Attention", "MoE", "Block"])
   }
+
+  @Test("where times say nothing, a module ends after those that it holds")
+  func orderOfModules() {
+    let order = StageOrder(sides: [], allFiles: [])
+    let names = [
+      "model.input_layernorm", "model.self_attn.q_proj", "model.self_attn.attn", "model.self_attn.o_proj",
+      "model.self_attn", "model.post_attention_layernorm", "model.mlp.gate_up_proj", "model.mlp.act_fn",
+      "model.mlp.down_proj", "model.mlp", "model",
+    ]
+    #expect(order.ordered(names.sorted()) == names)
+    let latent = [
+      "self_attn.kv_a_proj_with_mqa", "self_attn.q_a_proj", "self_attn.kv_a_layernorm", "self_attn.q_a_layernorm",
+      "self_attn.kv_b_proj", "self_attn.q_b_proj", "self_attn.attn_mqa", "self_attn.o_proj", "self_attn",
+    ]
+    #expect(order.ordered(latent.sorted()) == latent)
+  }
 }

@@ -117,6 +117,30 @@ struct FormTests {
     }
   }
 
+  @Test("outputs of all modules in one file are judged in the order in which modules end")
+  func modulesInOneFile() async throws {
+    try await Scratch.with { scratch in
+      try await runPython(
+        Self.common + """
+          for side, ranks in (("a", 1), ("b", 4)):
+              torch.manual_seed(5)
+              held, x = {}, rows()
+              for layer in range(3):
+                  name = f"model.layers.{layer}"
+                  held[f"{name}.self_attn.q_proj"] = rows()
+                  held[f"{name}.self_attn.o_proj"] = attention = rows()
+                  held[f"{name}.mlp.down_proj"] = mlp = rows() * (4 if side == "b" and layer == 1 else 1)
+                  held[name] = x = x + attention + mlp
+              os.makedirs(side)
+              for rank in range(ranks):
+                  torch.save({key: value.bfloat16() for key, value in held.items()}, f"{side}/rank{rank}.pt")
+          """, directory: scratch.path)
+      let report = try await compare(scratch, pattern: #"rank(?<rank>[0-9]+)\.pt"#)
+      #expect(report.firstDivergence == .init(layer: 1, stage: "model.mlp"))
+      #expect(report.findings.first?.cause == "double-reduce", "\(report.findings.map(\.summary))")
+    }
+  }
+
   @Test("files that every call writes anew are compared with the call of as many tokens")
   func lastCall() async throws {
     try await Scratch.with { scratch in

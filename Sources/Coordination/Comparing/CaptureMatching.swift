@@ -437,14 +437,14 @@ struct CaptureMatching: Sendable {
   }
 
   /// The name that says when a place of `keys` is computed: its stage's; of a stage that is no module's (it holds no
-  /// `input` and no `hidden`) and whose name says nothing, that of each tensor, where it says something. So are the
-  /// names of one file cut: `model.norm` is the tensor `norm` of the stage `model`.
+  /// `input` and no `hidden`) that of each tensor, where it says something. So are the names of one file cut:
+  /// `model.norm` is the tensor `norm` of the stage `model`.
   private static func units(of keys: [CaptureKey]) -> (CaptureKey) -> String {
     let modules = Set(keys.filter { $0.role == .input || $0.tensor == "hidden" }.map(\.stage))
     let unknown = StageOrder.heuristic("")
     return { key in
-      guard !modules.contains(key.stage), key.tensor != "value", StageOrder.heuristic(key.stage) == unknown,
-        StageOrder.heuristic(key.tensor) != unknown
+      guard !modules.contains(key.stage), key.tensor != "value", StageOrder.heuristic(key.tensor) != unknown,
+        StageOrder.heuristic(key.stage) == unknown || !key.tensor.contains(".")
       else { return key.stage }
       return "\(key.stage).\(key.tensor)"
     }
