@@ -40,7 +40,7 @@ struct ForeignNumberTests {
       let launcher = host.launcher()
       _ = try await launcher.enrol()
       try await withStranger { stranger in
-        try host.patchScript([("  code=$? has_ended=\n", "  code=$? has_ended= child=\(stranger)\n")])
+        try host.patchScript([("  code=$? did_begin=\n", "  code=$? did_begin= child=\(stranger)\n")])
         let runs = (0..<3).map { spec("a\($0)", "exit 4") }
         try await startTogether(runs, launcher)
         for run in runs { #expect(try await launcher.end(of: run.id).code == 4) }
