@@ -93,14 +93,24 @@ class Page:
 
     def wait(self, text, seconds=60):
         end = time.monotonic() + seconds
-        # Between two pages there may be nothing to ask.
         text = f"(() => {{ try {{ return {text} }} catch {{ return false }} }})()"
-        while not self.evaluate(text):
+
+        def is_so():
+            try:
+                return self.evaluate(text)
+            except AssertionError as error:
+                # Between two pages there may be nothing to ask, or the page that was asked goes.
+                if "'code': -32000" not in str(error):
+                    raise
+                return False
+
+        while not is_so():
             assert time.monotonic() < end, f"waited {seconds} s for: {text}\n{self.evaluate('document.body.innerText')}"
             time.sleep(0.1)
 
     def click(self, selector):
-        """By a real mouse event, where the element stands."""
+        """By a real mouse event, where the element stands once the page is drawn: before that, the browser drops it."""
+        self.wait("document.readyState === 'complete' && performance.getEntriesByType('paint').length > 0")
         place = self.evaluate(f"""(() => {{ const e = document.querySelector({json.dumps(selector)});
           e.scrollIntoView({{block: 'center'}}); const r = e.getBoundingClientRect();
           return [r.x + r.width / 2, r.y + r.height / 2] }})()""")
