@@ -41,9 +41,9 @@ struct NeighbourTests {
         """
       try await startTogether([spec("one", command), spec("two", "echo $$; exec sleep 300")], launcher)
       try await until { ["one", "two"].allSatisfy { !printedProcesses($0, host).isEmpty } }
-      let one = printedProcesses("one", host)
+      let one = printedProcesses("one", host).map(KnownProcess.init)
       try await launcher.stop("one", reason: "cancelled")
-      #expect(!one.contains(where: isRunning))
+      #expect(one.filter(\.isRunning).map(\.pid) == [])
       // What it would be told, it has been told by now.
       try await Task.sleep(for: .seconds(1))
       guard case .running = try await launcher.status(of: "two") else {

@@ -159,9 +159,9 @@ struct VanishedDirectoryTests {
       for id in ["one", "two", "alone"] { try await until { !runningProcesses(id, host).isEmpty } }
       for id in ["one", "alone"] {
         try await until { if case .claimed = try await launcher.status(of: id) { true } else { false } }
-        let processes = runningProcesses(id, host)
+        let processes = runningProcesses(id, host).map(KnownProcess.init)
         try await launcher.stop(id, reason: "superseded")
-        #expect(!processes.contains(where: isRunning), "\(id)")
+        #expect(processes.filter(\.isRunning).map(\.pid) == [], "\(id)")
         if case .exited = try await launcher.status(of: id) {} else { Issue.record("\(id) has no record") }
       }
       #expect(!runningProcesses("two", host).isEmpty)
