@@ -14,10 +14,12 @@ public struct JudgedRow: Sendable, Hashable {
   public var setAside: SetAside?
   /// It is loaded, not computed.
   public var isParameter: Bool
+  /// What most values are times the reference's (`UsualRatio`); nil where it was not asked for.
+  public var usualRatio: Double?
 
   public init(
     key: CaptureKey, dtype: DType, measures: Measures, divergentRanks: [Int] = [], isSum: Bool = false,
-    setAside: SetAside? = nil, isParameter: Bool = false
+    setAside: SetAside? = nil, isParameter: Bool = false, usualRatio: Double? = nil
   ) {
     self.key = key
     self.dtype = dtype
@@ -26,6 +28,7 @@ public struct JudgedRow: Sendable, Hashable {
     self.isSum = isSum
     self.setAside = setAside
     self.isParameter = isParameter
+    self.usualRatio = usualRatio
   }
 }
 
@@ -307,6 +310,13 @@ public struct Judge: Sendable {
         result.verdict = .fail
         result.why =
           "token \(worst) is off by \(short(distance ?? .nan)), far beyond the other tokens and stages"
+      } else if let ratio = row.usualRatio, UsualRatio.isFactor(ratio, measures: whole.measures, floor: floor),
+        (aside?.count ?? 0) * 8 <= row.measures.tokenRelL2.count
+      {
+        result.verdict = .fail
+        result.why =
+          "most values are \(short(ratio)) times the reference's, and the whole \(short(whole.measures.alpha)) times: "
+          + "noise has no such direction"
       }
       result.tokens = tokens
       if let aside, let set = row.setAside {

@@ -294,6 +294,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var positionOffsets: [Int]?
   /// How the codes of 8-bit floats belong together; nil for other types.
   public var codes: CodeRelation?
+  /// What most values are times the reference's; nil where it was not asked for.
+  public var usualRatio: Double?
 
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,

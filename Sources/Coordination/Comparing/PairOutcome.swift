@@ -35,6 +35,8 @@ struct PairOutcome: Sendable, Codable {
   var positionOffsets: [Int]?
   /// 2 or 0.5 where every value is exactly that many times the reference's.
   var exactFactor: Double?
+  /// What most values of the target are times the reference's, where the best factor of the whole is not 1.
+  var usualRatio: Double?
   /// Why there are no measures, and the verdict for it.
   var problem: Problem?
   /// Ranks below the world size without this capture.
@@ -130,6 +132,7 @@ extension PairOutcome {
     roundedTo = try PrecisionProbe.type(self)
     positionOffsets = try PositionProbe.offsets(self)
     exactFactor = try FactorProbe.factor(self)
+    usualRatio = try RatioProbe.ratio(self)
     guard let tokens, !divergentRanks.isEmpty, let rows = shape.first, rows > tokens else { return }
     let heads = targets.compactMap { $0.rows(0..<tokens) }
     guard heads.count == targets.count else { return }

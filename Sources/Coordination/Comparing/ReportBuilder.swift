@@ -172,7 +172,8 @@ struct ReportBuilder {
         key: outcome.key, dtype: outcome.noisyType, measures: measures,
         divergentRanks: padding == nil ? outcome.divergentRanks : outcome.divergentTokenRanks ?? outcome.divergentRanks,
         isSum: outcome.decision.map { $0.target.isSum || $0.reference.isSum } ?? false,
-        setAside: padding ?? routing.setAside(outcome, noise: floor), isParameter: matching.areParameters)
+        setAside: padding ?? routing.setAside(outcome, noise: floor), isParameter: matching.areParameters,
+        usualRatio: outcome.usualRatio)
     }
     notes += routing.notes
     suspects = routing.suspects.first.map { [suspected($0.key, $0.tokens, worst: $0.worst)] } ?? []
@@ -503,6 +504,7 @@ struct ReportBuilder {
     evidence.inputsAgree = inputsAgree(index, lines)
     evidence.grids = outcome.grids
     evidence.positionOffsets = outcome.positionOffsets
+    evidence.usualRatio = outcome.usualRatio
     return evidence
   }
 

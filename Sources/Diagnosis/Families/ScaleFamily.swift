@@ -6,9 +6,13 @@ enum ScaleFamily {
   static func findings(_ evidence: RowEvidence) -> [Finding] {
     let measures = evidence.measures
     let alpha = measures.alpha
-    // What the factor leaves here says how exactly it is known.
-    guard alpha.isFinite, measures.residual <= evidence.tolerance,
-      abs(alpha - 1) > 3 * max(measures.residual, evidence.noise, 1e-6), evidence.divergentRanks.isEmpty
+    // What the factor leaves here says how exactly it is known; a small one is known by what most values say.
+    let isExact = abs(alpha - 1) > 3 * max(measures.residual, evidence.noise, 1e-6)
+    let isUsual =
+      evidence.usualRatio.map {
+        UsualRatio.isFactor($0, measures: measures, floor: evidence.judgement.floor ?? evidence.noise)
+      } ?? false
+    guard alpha.isFinite, measures.residual <= evidence.tolerance, isExact || isUsual, evidence.divergentRanks.isEmpty
     else { return [] }
     let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
     if evidence.isNorm { return [ofNorm(evidence, numbers)] }
