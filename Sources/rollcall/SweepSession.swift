@@ -1,8 +1,6 @@
 import Comparison
 import Coordination
-import Dispatch
 import Gathering
-import Glibc
 import Ledger
 import Reporting
 
@@ -92,44 +90,17 @@ struct SweepSession {
       }
       await coordinator.close()
       display.end()
-      // What cannot be told now is told by `serve`; nobody waits here for the notices of other sweeps.
-      try await NoticeDelivery(ledger: ledger).deliver(of: sweep)
+      // What cannot be told now is told by `serve`; nobody waits here for the notices of other sweeps, nor, who asks to
+      // stop, for those of this one: its report stands.
+      do {
+        try await Interruption.race { try await NoticeDelivery(ledger: ledger).deliver(of: sweep) }
+      } catch is Interruption {}
       return report
     } catch {
       display.end()
       await coordinator.close()
       if error is Interruption { return nil }
       throw error
-    }
-  }
-}
-
-/// Ctrl-C or SIGTERM came.
-struct Interruption: Error {
-  /// Runs `body` until it ends or a signal asks to stop; then `body` is cancelled and `Interruption` thrown.
-  /// A second signal ends the process at once.
-  static func race<Value: Sendable>(_ body: @escaping @Sendable () async throws -> Value) async throws -> Value {
-    let (signals, continuation) = AsyncStream.makeStream(of: Void.self)
-    let sources = [SIGINT, SIGTERM].map { number in
-      signal(number, SIG_IGN)
-      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { continuation.yield() }
-      source.resume()
-      return source
-    }
-    defer { for source in sources { source.cancel() } }
-    return try await withThrowingTaskGroup(of: Value?.self) { group in
-      group.addTask { try await body() }
-      group.addTask {
-        for await _ in signals { return nil }
-        throw CancellationError()
-      }
-      defer { group.cancelAll() }
-      guard let first = try await group.next(), let value = first else {
-        for number in [SIGINT, SIGTERM] { signal(number, SIG_DFL) }
-        throw Interruption()
-      }
-      return value
     }
   }
 }

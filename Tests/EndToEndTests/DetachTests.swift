@@ -56,6 +56,27 @@ import Testing
     }
   }
 
+  /// The second thing that a process may be asked to leave alone, after the sweep itself.
+  @Test(.timeLimit(.minutes(2)), arguments: [SIGINT, SIGTERM])
+  func whoAsksToStopWaitsForNoNotice(_ signal: Int32) async throws {
+    try await withSlowJob("true") { rollcall, scratch in
+      let job = try #require(scratch.text("job.yaml"))
+      try scratch.write("tell", "#!/bin/sh\ntouch \(scratch.path)/told; sleep 55\n", permissions: 0o755)
+      try scratch.write("job.yaml", job + "\nnotify: [{command: \(scratch.path("tell")), on: always}]\n")
+      let command = #"echo $$ > "$1"; exec "$2" run "$3""#
+      async let ended = runTool(
+        "sh", ["-c", command, "sh", scratch.path("pid"), try RollcallBinary.path, scratch.path("job.yaml")],
+        environment: rollcall.variables, mustSucceed: false)
+      while scratch.text("told") == nil { try await Task.sleep(for: .milliseconds(50)) }
+      let pid = try #require(scratch.text("pid").flatMap { Int32($0.trimmingCharacters(in: .newlines)) })
+      let start = ContinuousClock.now
+      try #require(kill(pid, signal) == 0)
+      let outcome = try await ended
+      #expect(ContinuousClock.now - start < .seconds(20))
+      #expect(outcome.status == 2 && outcome.output.contains("INCONCLUSIVE"), "\(outcome)")
+    }
+  }
+
   @Test(.timeLimit(.minutes(4))) func aSweepThatTheStoresCoordinatorDoesNotDriveIsNotSaidToBeStopped() async throws {
     try await withSlowJob("until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
       _ = try await interrupt(rollcall, scratch, signal: SIGINT)
