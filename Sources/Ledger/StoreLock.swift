@@ -7,6 +7,7 @@ import Glibc
 /// the owner for the message to others.
 public final class StoreLock: Sendable {
   private let descriptor: Int32
+  private let store: String
 
   private static let service = "serve, "
 
@@ -14,6 +15,7 @@ public final class StoreLock: Sendable {
   /// - Throws: `LedgerError.locked`, naming the owner, when another coordinator holds it.
   public init(store: String, isService: Bool = false) throws(LedgerError) {
     let path = store + "/coordinator.lock"
+    self.store = store
     descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
     guard descriptor >= 0 else {
       throw LedgerError(code: .unusable, message: "Cannot open \(path): \(String(cString: strerror(errno))).")
@@ -38,6 +40,48 @@ public final class StoreLock: Sendable {
     let line = owner + "\n"
     ftruncate(descriptor, 0)
     _ = line.withCString { pwrite(descriptor, $0, strlen($0), 0) }
+  }
+
+  /// That the store is still at its path, with the file that is locked: else another coordinator may take what is there
+  /// now, and this one's files would go into a store that its ledger is not of.
+  ///
+  /// - Throws: `LedgerError.unusable`.
+  public func checkPlace() throws(LedgerError) {
+    let path = store + "/coordinator.lock"
+    var (own, there) = (stat(), stat())
+    guard fstat(descriptor, &own) == 0 else { return }
+    if stat(path, &there) == 0 {
+      if own.st_dev == there.st_dev, own.st_ino == there.st_ino { return }
+    } else if errno != ENOENT, errno != ENOTDIR {
+      // A file system that does not answer has lost nothing.
+      return
+    }
+    throw LedgerError(
+      code: .unusable,
+      message: "The store \(store) was removed, moved or replaced while it was in use: \(path) is not the file that "
+        + "this process locked. Its runs go on at their hosts; where the store was moved to, or once it is back, go on with: "
+        + "rollcall resume")
+  }
+
+  /// Runs `body` while the store is at its path; once it is not, `body` is cancelled.
+  ///
+  /// - Throws: What `body` throws; `LedgerError.unusable` of `checkPlace`.
+  public func whileInPlace<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    try await withThrowingTaskGroup(of: Value?.self) { group in
+      group.addTask { try await body() }
+      group.addTask {
+        while true {
+          try self.checkPlace()
+          // Ends with the group.
+          do { try await Task.sleep(for: .seconds(1)) } catch { return nil }
+        }
+      }
+      defer { group.cancelAll() }
+      while let value = try await group.next() { if let value { return value } }
+      throw CancellationError()
+    }
   }
 
   /// Waits a little: `isHeld` of another process holds it for a moment, and so does an owner's child that has not yet

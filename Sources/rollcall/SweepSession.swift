@@ -34,10 +34,7 @@ struct SweepSession {
 
   /// Runs to the end; nil when Ctrl-C detached it.
   func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
-    if let lock {
-      lock.name(sweep: sweep)
-      return try await driveHere(sweep: sweep, display: display)
-    }
+    if let lock { return try await driveHere(sweep: sweep, lock, display: display) }
     let ended: SweepRecord?
     do {
       ended = try await Interruption.race { try await waitForServe(sweep) }
@@ -50,7 +47,7 @@ struct SweepSession {
       return try ReportCommand.stored(ended, ledger)
     }
     // It has gone: nobody drives the sweep now.
-    return try await withExtendedLock(naming: sweep) { try await driveHere(sweep: sweep, display: display) }
+    return try await driveHere(sweep: sweep, StoreLock(store: storeDirectory), display: display)
   }
 
   /// The sweep when it has ended; nil when `serve` has gone.
@@ -63,17 +60,10 @@ struct SweepSession {
     }
   }
 
-  private func withExtendedLock<Value>(
-    naming sweep: String, _ body: () async throws -> Value
-  ) async throws -> Value {
-    let lock = try StoreLock(store: storeDirectory)
+  private func driveHere(
+    sweep: String, _ lock: StoreLock, display: any ProgressDisplay
+  ) async throws -> SweepReport? {
     lock.name(sweep: sweep)
-    let value = try await body()
-    withExtendedLifetime(lock) {}
-    return value
-  }
-
-  private func driveHere(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
     let fleet = try ledger.fleet(of: sweep)
     let board = GatherBoard(store: artifacts.root)
     let coordinator = Coordinator(
@@ -82,11 +72,13 @@ struct SweepSession {
       settings: .init(fleet), report: { display.show($0) })
     do {
       let report = try await Interruption.race {
-        async let _: Void = board.keep()
-        try await coordinator.drive(sweep: sweep)
-        let notes = await coordinator.notes
-        return try await SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
-          .finish(sweep: sweep, hostNotes: notes, progress: { display.show($0) })
+        try await lock.whileInPlace {
+          async let _: Void = board.keep()
+          try await coordinator.drive(sweep: sweep)
+          let notes = await coordinator.notes
+          return try await SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
+            .finish(sweep: sweep, hostNotes: notes, progress: { display.show($0) })
+        }
       }
       await coordinator.close()
       display.end()

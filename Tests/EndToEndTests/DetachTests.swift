@@ -77,6 +77,22 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(2))) func aStoreThatIsMovedAwayIsNotWrittenToByItsOldPath() async throws {
+    try await withSlowJob("until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
+      async let ran = rollcall("run", "job.yaml")
+      while scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
+      try FileManager.default.moveItem(atPath: scratch.path("store"), toPath: scratch.path("moved"))
+      // Another store there.
+      _ = try await rollcall("status")
+      let outcome = try await ran
+      #expect(outcome.status == 69 && outcome.errorOutput.contains("was removed, moved or replaced"), "\(outcome)")
+      try scratch.write("go", "")
+      let resumed = try await rollcall("resume", "last", "--store", scratch.path("moved"))
+      #expect(resumed.status == 2, "\(resumed.errorOutput)")
+      #expect(scratch.text("starts") == "started\n")
+    }
+  }
+
   @Test(.timeLimit(.minutes(4))) func aSweepThatTheStoresCoordinatorDoesNotDriveIsNotSaidToBeStopped() async throws {
     try await withSlowJob("until [ -e go ]; do sleep 0.1; done") { rollcall, scratch in
       _ = try await interrupt(rollcall, scratch, signal: SIGINT)

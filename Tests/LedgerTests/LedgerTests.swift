@@ -360,6 +360,25 @@ import Testing
     }
   }
 
+  @Test(arguments: ["removed", "moved", "replaced", "unlocked"])
+  func anOwnerSeesThatItsStoreIsGone(_ how: String) async throws {
+    try await Scratch.with { place in
+      let store = try place.directory("store")
+      let lock = try StoreLock(store: store)
+      try lock.checkPlace()
+      let files = FileManager.default
+      switch how {
+      case "removed": try files.removeItem(atPath: store)
+      case "unlocked": try files.removeItem(atPath: store + "/coordinator.lock")
+      default:
+        try files.moveItem(atPath: store, toPath: place.path("elsewhere"))
+        if how == "replaced" { try place.write("store/coordinator.lock", "") }
+      }
+      let error = #expect(throws: LedgerError.self) { try lock.checkPlace() }
+      #expect(error?.code == .unusable && error?.message.contains(store) == true)
+    }
+  }
+
   @Test func anOwnerDrivesTheSweepThatItNamesAlone() async throws {
     try await Scratch.with { place in
       #expect(!StoreLock.driven(store: place.path).contains("a"))

@@ -10,10 +10,14 @@ struct ServiceLoop: Sendable {
   let log: @Sendable (String) -> Void
 
   /// Returns when it is cancelled: the runs go on at their hosts.
-  /// - Throws: `LedgerError.locked` while another `serve` coordinates the store; the end of any other command is waited
-  ///   for.
+  /// - Throws: `LedgerError.locked` while another `serve` coordinates the store, the end of any other command is waited
+  ///   for; `LedgerError.unusable` when the store is no longer at its path.
   func run() async throws {
     let lock = try await lock()
+    try await lock.whileInPlace { await keep() }
+  }
+
+  private func keep() async {
     let finish = SweepFinish(ledger: ledger, artifacts: artifacts, storeDirectory: storeDirectory)
     let board = GatherBoard(store: artifacts.root)
     let drives = SweepDrives(finish: finish, board: board, log: log)
@@ -31,7 +35,6 @@ struct ServiceLoop: Sendable {
       }
       group.cancelAll()
     }
-    withExtendedLifetime(lock) {}
   }
 
   private func lock() async throws -> StoreLock {
