@@ -71,7 +71,15 @@ struct Rollcall: AsyncParsableCommand {
     setrlimit(files, &limit)
   }
 
+  /// What is opened first takes the place of a standard stream that was closed, and would be printed into. One that
+  /// cannot be used takes it.
+  private static func fillStandardStreams() {
+    for (descriptor, mode) in [(STDIN_FILENO, O_WRONLY), (STDOUT_FILENO, O_RDONLY), (STDERR_FILENO, O_RDONLY)]
+    where fcntl(descriptor, F_GETFD) < 0 { _ = open("/dev/null", mode) }
+  }
+
   static func main() async {
+    fillStandardStreams()
     completeHome()
     allowOpenFiles()
     do {

@@ -53,6 +53,24 @@ import Testing
     }
   }
 
+  @Test func aClosedStandardStreamIsTakenByNothingElse() async throws {
+    try await with { rollcall, scratch in
+      try scratch.write(
+        "job.yaml", "name: print\nrun: {command: \"until [ -e \(scratch.path)/go ]; do sleep 0.1; done\"}\n")
+      let line = """
+        "$rollcall" run job.yaml <&- >&- 2>&- &
+        until [ -e store/coordinator.lock ] && grep -q sweep store/coordinator.lock; do sleep 0.1; done
+        for descriptor in 0 1 2; do readlink /proc/$!/fd/$descriptor; done
+        touch go
+        wait $! || echo status $?
+        """
+      let closed = try await shell(rollcall, line)
+      #expect(closed.output == "/dev/null\n/dev/null\n/dev/null\nstatus 69\n", "\(closed.output) \(closed.errorOutput)")
+      let told = try await shell(rollcall, "\"$rollcall\" status >&-")
+      #expect(told.errorOutput.contains("Cannot write standard output: Bad file descriptor"), "\(told.errorOutput)")
+    }
+  }
+
   @Test func whatIsNoFileIsNotReplacedByOne() async throws {
     try await with { rollcall, scratch in
       #expect(try await rollcall("run", "job.yaml").status == 2)
