@@ -5,9 +5,11 @@ import Testing
 /// What a person sees on a terminal while a sweep runs; `script` of util-linux is the terminal.
 @Suite struct LiveViewTests {
   /// Runs one verb on a terminal of its own, which also writes everything to `file`.
-  private func onTerminal(_ rollcall: RollcallBinary, _ verb: String, file: String) async throws -> Int {
+  private func onTerminal(
+    _ rollcall: RollcallBinary, _ verb: String, columns: Int = 160, file: String
+  ) async throws -> Int {
     try await runTool(
-      "script", ["-qefc", "stty rows 40 cols 160; exec \"$ROLLCALL_BINARY\" \(verb)", file],
+      "script", ["-qefc", "stty rows 40 cols \(columns); exec \"$ROLLCALL_BINARY\" \(verb)", file],
       environment: rollcall.variables.merging(["ROLLCALL_BINARY": try RollcallBinary.path, "SHELL": "/bin/sh"]) { $1 },
       directory: rollcall.directory, timeout: .seconds(300), mustSucceed: false
     ).status
@@ -62,6 +64,26 @@ import Testing
       #expect(!last.contains("CELL") && last.contains("two-"))
       let end = try #require(scratch.text("watched")?.components(separatedBy: "\u{1B}[2J").last)
       #expect(end.contains("part=b  succeeded") && end.contains("[.] 0/1"))
+    }
+  }
+
+  /// What is wider than the terminal takes two of its lines, and is not drawn over.
+  @Test(.timeLimit(.minutes(3)), arguments: [2, 20]) func nothingIsWiderThanASmallTerminal(columns: Int) async throws {
+    try await Scratch.with { scratch in
+      try scratch.write(
+        "fleet.yaml",
+        "hosts: [{name: here, local: true, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]")
+      try scratch.write("job.yaml", "name: print\nrun: {command: sleep 1}\n")
+      let rollcall = RollcallBinary(
+        store: scratch.path("store"), directory: scratch.path,
+        environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+      let status = try await onTerminal(
+        rollcall, "run job.yaml > /dev/null", columns: columns, file: scratch.path("ran"))
+      #expect(status == 2)
+      let shown = try #require(scratch.text("ran"))
+      let drawings = shown.components(separatedBy: "A\u{1B}[J").dropFirst().dropLast()
+      let lines = drawings.flatMap { $0.components(separatedBy: "\u{1B}[")[0].split(separator: "\r\n") }
+      #expect(!lines.isEmpty && lines.allSatisfy { $0.count < columns }, "\(lines)")
     }
   }
 
