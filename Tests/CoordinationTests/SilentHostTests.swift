@@ -62,6 +62,21 @@ import Transports
     #expect(noted.count == 1 && noted[0] > 0 && noted[0] < 60, "\(noted)")
   }
 
+  /// A network that is away and a key that has changed are mended by other people.
+  @Test func whoLooksSoonSeesThatASilentHostNeedsAPerson() throws {
+    var bench = Bench(hosts: ["a"], attempts: [running()])
+    wait(&bench, until: 20)
+    let end = bench.time + 90
+    while bench.time < end {
+      if !bench.commands.isEmpty { bench.trouble("a", .hostKeyChanged) }
+      bench.pass(max(0.01, min(5, bench.last.wakeAt - bench.time)))
+    }
+    let noted = bench.writes.compactMap { if case .attempt(let attempt) = $0 { attempt.why } else { nil } }
+    #expect(noted == ["unreachable", "hostKeyChanged"])
+    let told = bench.writes.compactMap { if case .event(let event) = $0 { event.detail } else { nil } }
+    #expect(told.filter { $0.contains("does not answer") }.count == 2, "\(told)")
+  }
+
   @Test func anAnswerEndsTheSilenceForGood() {
     var bench = Bench(hosts: ["a"], attempts: [running(unheard: Self.lostAfter - 1)])
     bench.answer { if case .poll = $0.action { .statuses(["s-run1-try1": .running(outputBytes: 1)]) } else { nil } }

@@ -33,6 +33,8 @@ extension CoordinatorCore {
     var formerSilence: Double? = 0
     /// Seconds of silence that its open attempts were last noted with.
     var notedSilence = 0.0
+    /// The trouble that they were last noted with.
+    var notedTrouble: TransportError?
     /// The enrolment or poll under way: never more than one.
     var question: Int?
     /// Steady time of the last poll's answer; before all time: a poll is due at once.
@@ -209,17 +211,25 @@ extension CoordinatorCore {
 
   /// Has the ledger know how long a host has been silent, and why: for the next coordinator, and for who looks.
   private mutating func noteSilence(_ silence: Double, of host: Int) {
+    let isOther = isOtherTrouble(host)
     hosts[host].notedSilence = silence
+    hosts[host].notedTrouble = silence > 0 ? hosts[host].trouble : nil
     for attempt in hosts[host].watched where attempts[attempt].record.state.isOpen {
       let (former, why) = (attempts[attempt].record.why, silence > 0 ? hosts[host].trouble?.message : nil)
       attempts[attempt].record.unheard = silence
       attempts[attempt].record.why = why
       output.writes.append(.attempt(attempts[attempt].record))
-      guard (former == nil) != (why == nil) else { continue }
+      guard (former == nil) != (why == nil) || isOther else { continue }
       let (record, kind) = (attempts[attempt].record, why == nil ? "reachable" : "unreachable")
       let words = why.map { "does not answer: " + $0 } ?? "answers"
       note(record.sweep, record.run, record.id, kind, "\(name(host)) \(words)")
     }
+  }
+
+  /// A person is to act (a host key) where before waiting helped, or the reverse: who looks is to see it at once.
+  private func isOtherTrouble(_ host: Int) -> Bool {
+    guard let noted = hosts[host].notedTrouble, let trouble = hosts[host].trouble else { return false }
+    return trouble.code != noted.code && (trouble.isPermanent || noted.isPermanent)
   }
 
   /// Keeps count of those that stand out, and which the scheduler may have to be told of.
@@ -236,6 +246,7 @@ extension CoordinatorCore {
     // Soon once, for those who look at it, then seldom: it is one row for each attempt there.
     for host in troubled
     where silence(of: host) - hosts[host].notedSilence >= settings.lostAfter / (hosts[host].notedSilence > 0 ? 10 : 360)
+      || isOtherTrouble(host)
     {
       noteSilence(silence(of: host), of: host)
     }
