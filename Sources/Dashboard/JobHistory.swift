@@ -122,10 +122,13 @@ public struct JobHistory: Encodable, Sendable {
     let sweeps = try ledger.ended(job: job, limit: count).reversed()
     guard !sweeps.isEmpty else {
       let known = try ledger.jobs()
-      throw LedgerError(
-        code: .notFound,
-        message: "No sweep of a job \"\(job)\" has ended in this store"
-          + (known.isEmpty ? "." : "; there are: \(known.joined(separator: ", "))."))
+      var words = "No sweep of a job \"\(job)\" has ended in this store"
+      if known.contains(job) {
+        words += " yet; rollcall status lists those that go on"
+      } else if !known.isEmpty {
+        words += "; there are: \(known.joined(separator: ", "))"
+      }
+      throw LedgerError(code: .notFound, message: words + ".")
     }
     let golden = try ledger.goldens(of: job).first?.sweep
     self.job = job

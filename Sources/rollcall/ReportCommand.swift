@@ -164,8 +164,8 @@ struct ReportCommand: AsyncParsableCommand, HasJSONOutput {
   static func stored(_ record: SweepRecord, _ ledger: SweepLedger) throws -> SweepReport {
     guard let document = try ledger.report(of: record.id) else {
       throw UsageError(
-        message: "Sweep \(record.id) is \(record.state.rawValue) and has no report yet; rollcall resume \(record.id) "
-          + "goes on with it.")
+        message: "Sweep \(record.id) is \(record.state.rawValue) and has no report yet: that comes at its end. Where "
+          + "nothing drives it, rollcall resume \(record.id) goes on with it.")
     }
     return try SweepReport(json: document)
   }

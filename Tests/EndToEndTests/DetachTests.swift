@@ -46,6 +46,8 @@ import Testing
       if signal != SIGKILL { #expect(status == 130) }
       let listed = try await rollcall("status")
       #expect(listed.output.contains("detached"))
+      let none = try await rollcall("history", "slow")
+      #expect(none.status == 64 && none.errorOutput.contains("has ended in this store yet"), "\(none.errorOutput)")
       try scratch.write("go", "")
 
       let outcome = try await rollcall("resume", "last")
