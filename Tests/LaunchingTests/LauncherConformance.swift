@@ -327,6 +327,26 @@ struct LauncherConformance {
     }
   }
 
+  /// On a busy machine a supervisor is told to end its command before that has begun.
+  @Test(arguments: HostKind.crewed, [1, 3])
+  func `a command that begins after its end was due is ended all the same`(_ kind: HostKind, _ count: Int) async throws
+  {
+    try await kind.with { host in
+      let launcher = host.launcher()
+      _ = try await launcher.enrol()
+      try host.patchScript([("\nbecome_command() {\n", "\nbecome_command() {\n  sleep 3\n")])
+      let late = (0..<count).map { spec("late\($0)", "echo $$; exec sleep 300", timeout: 1) }
+      let stopped = (0..<count).map { spec("stopped\($0)", "echo $$; exec sleep 300") }
+      for runs in [late, stopped] { try await startTogether(runs, launcher) }
+      for run in stopped { try await launcher.stop(run.id, reason: "cancelled") }
+      for run in stopped { #expect(try await launcher.end(of: run.id).reason == "cancelled") }
+      for run in late { #expect(try await launcher.end(of: run.id).reason == "timeout") }
+      // By then all would have begun.
+      try await Task.sleep(for: .seconds(4))
+      for run in late + stopped { #expect(runningProcesses(run.id, host) == [], "\(run.id)") }
+    }
+  }
+
   @Test(arguments: HostKind.allCases)
   func `what a command leaves behind is ended`(_ kind: HostKind) async throws {
     try await kind.with { host in

@@ -1051,8 +1051,9 @@ supervise() {
   wait "$child"
   code=$?
   if [ -n "$event" ]; then
-    # The wait may have ended for the event alone: end the command, then ask for its true code.
-    end_members $$ "$mark" $$
+    # The wait may have ended for the event alone: end the command, then ask for its true code. One that is about to
+    # begin is found when it has.
+    while end_members $$ "$mark" $$ && is_ours "$child"; do sleep 0.1; done
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
@@ -1123,8 +1124,9 @@ member() {
   wait "$child"
   code=$? did_begin=
   if [ -n "$event" ]; then
-    # The wait may have ended for the event alone: end the command, then ask for its true code.
-    end_command
+    # The wait may have ended for the event alone: end the command, then ask for its true code. One that is about to
+    # begin is found when it has.
+    while end_command && look_at "$child" && [ "$parent" = "$self" ] && [ "$state" != Z ]; do sleep 0.1; done
     wait "$child" 2>/dev/null
     second=$?
     [ "$second" -eq 127 ] || code=$second
