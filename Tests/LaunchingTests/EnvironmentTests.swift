@@ -7,6 +7,12 @@ import Transports
 /// The environment fingerprint that an attempt takes at its host when it begins.
 @Suite(.timeLimit(.minutes(4)))
 struct EnvironmentTests {
+  /// What is asked may take its time, however slow the machine is.
+  private func waitLonger(_ host: TestHost) async throws {
+    _ = try await host.launcher().enrol()
+    try host.patchScript([("timeout --foreground 10 ", "timeout --foreground 100 "), ("-lt 160 ]", "-lt 1600 ]")])
+  }
+
   @Test(arguments: HostKind.allCases)
   func `kernel, torch of the interpreter that the command names, commit of the source`(_ kind: HostKind) async throws {
     try await kind.with { host in
@@ -29,9 +35,7 @@ struct EnvironmentTests {
       let expected = oracle.output.split(whereSeparator: \.isWhitespace).map(String.init)
 
       let launcher = host.launcher()
-      // However slow the machine is.
-      _ = try await launcher.enrol()
-      try host.patchScript([("timeout --foreground 10 ", "timeout --foreground 100 "), ("-lt 160 ]", "-lt 1600 ]")])
+      try await waitLonger(host)
       let environment = [
         ("ENGINE_SOURCE", source), ("ROLLCALL_PYTHON", expected[3]), ("ROLLCALL_JOB_COMMIT", "0123abc"),
         ("SECRET_TOKEN", "hunter2"),
@@ -72,7 +76,8 @@ struct EnvironmentTests {
       try stranger.run()
       defer { stranger.terminate() }
       try host.patchScript([("describer=$!", "describer=\(stranger.processIdentifier)")])
-      let run = spec("a1", "sleep 1", environment: [("ENGINE_SOURCE", host.scratch.path("none"))])
+      let command = "until [ -e ../environment ]; do sleep 0.1; done"
+      let run = spec("a1", command, environment: [("ENGINE_SOURCE", host.scratch.path("none"))])
       #expect(try await launcher.launch(run, files: []) == .started)
       let record = try await launcher.end(of: "a1")
       #expect(record.code == 0)
@@ -100,6 +105,7 @@ struct EnvironmentTests {
         (". $WHERE/bin/activate; python x", "unknown: no interpreter beside $WHERE/bin/activate"),
       ]
       let launcher = host.launcher()
+      try await waitLonger(host)
       for (index, (command, expected)) in cases.enumerated() {
         // Only what is named is of interest.
         let text = "true || { \(command); }"
@@ -115,6 +121,7 @@ struct EnvironmentTests {
   @Test func `what cannot be told is said, and a command without Python is not kept waiting for one`() async throws {
     try await HostKind.local.with { host in
       let launcher = host.launcher()
+      try await waitLonger(host)
       let environment = [("ENGINE_SOURCE", host.scratch.path("nowhere")), ("ROLLCALL_PYTHON", "/no/such/python")]
       let answers = [
         try await launcher.launch(spec("plain", "true", environment: environment), files: []),
