@@ -153,9 +153,11 @@ struct VanishedDirectoryTests {
     try await kind.with { host in
       let launcher = host.launcher(gpus: 1)
       // Whoever launches it has seen it by then.
-      let command = "sleep 2; rm ../identity; echo $$; exec sleep 300"
+      let go = host.scratch.path("go")
+      let command = "until [ -e '\(go)' ]; do sleep 0.1; done; rm ../identity; echo $$; exec sleep 300"
       try await startTogether([spec("one", command), spec("two", command)], launcher)
-      _ = try await launcher.launch(spec("alone", command, gpus: 1), files: [])
+      #expect(try await launcher.launch(spec("alone", command, gpus: 1), files: []) == .started)
+      try host.scratch.write("go", "")
       for id in ["one", "two", "alone"] { try await until { !runningProcesses(id, host).isEmpty } }
       for id in ["one", "alone"] {
         try await until { if case .claimed = try await launcher.status(of: id) { true } else { false } }
