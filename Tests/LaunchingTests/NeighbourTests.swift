@@ -84,6 +84,10 @@ struct NeighbourTests {
       }
       let lock = try await launchLock(of: host.workdir)
       try #require(FileManager.default.fileExists(atPath: lock))
+      // The supervisor that refused has it until it has gone.
+      try await until {
+        try await runTool("pgrep", ["-f", "supervise \(host.workdir)"], mustSucceed: false).status == 1
+      }
       let free = try await runTool("flock", ["-n", lock, "true"], mustSucceed: false)
       #expect(free.status == 0, "the launch lock is free")
     }
