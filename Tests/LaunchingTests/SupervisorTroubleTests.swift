@@ -133,6 +133,8 @@ struct SupervisorTroubleTests {
           [
             "--pid", "--mount", "--target", inside, "sh", "-c",
             """
+            # Its own process is gone first.
+            while [ -e /proc/$1 ]; do sleep 0.01; done
             while [ ! -e /proc/$1 ]; do
               echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid
               setsid sleep 300 >/dev/null 2>&1 &
@@ -165,10 +167,10 @@ struct SupervisorTroubleTests {
         }
         try await until { number("stdout") != nil && number("stderr") != nil }
         let left = KnownProcess(try #require(number("stdout")))
-        let leader = try #require(number("stderr"))
+        let leader = KnownProcess(try #require(number("stderr")))
         try await runTool("prlimit", ["--pid", "\(process)", "--nofile=3:"])
         try scratch.write("go", "")
-        try await until { kill(leader, 0) != 0 }
+        try await until { !leader.isRunning }
         // It has looked by then; if it has not, nothing is shown, and nothing is wrong.
         try await Task.sleep(for: .milliseconds(300))
         try await runTool("prlimit", ["--pid", "\(process)", "--nofile=1024:"])
