@@ -150,12 +150,18 @@ struct GPUToolTests {
     }
   }
 
-  /// The watch looks every 30 seconds, so this test takes about as long.
+  /// Half a minute between two looks is long for a test.
+  private static let looks = [
+    ("next_look=$((begin + 30))", "next_look=$((begin + 2))"), ("next_look=$((now + 30))", "next_look=$((now + 2))"),
+  ]
+
   @Test func `a stranger that comes while a run goes on marks it contended`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeNvidia(scratch: host.scratch)
       try fake.install()
       let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      _ = try await launcher.enrol()
+      try host.patchScript(Self.looks)
       let stop = host.scratch.path("stop")
       let command = "while [ ! -e '\(stop)' ]; do sleep 0.1; done; exit 4"
       // The run's own processes are no strangers.
@@ -176,8 +182,7 @@ struct GPUToolTests {
     }
   }
 
-  /// A tool that not even KILL ends has a `timeout` that never comes back. The watch looks after 30 seconds, so this test
-  /// takes about as long.
+  /// A tool that not even KILL ends has a `timeout` that never comes back.
   @Test func `a tool that never answers keeps no run from its limit and no GPU from the next`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeNvidia(scratch: host.scratch)
@@ -194,9 +199,14 @@ struct GPUToolTests {
         exec /usr/bin/timeout $group 0 sleep 600
         """, permissions: 0o755)
       let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
-      var outcome = try await launcher.launch(spec("hung", "sleep 300", gpus: 2, timeout: 33), files: [])
+      _ = try await launcher.enrol()
+      try host.patchScript(Self.looks)
+      var outcome = try await launcher.launch(spec("hung", "sleep 300", gpus: 2, timeout: 20), files: [])
       #expect(outcome == .started)
+      // Nobody but the watch is to meet it.
+      try await until { host.text("hung", "environment") != nil }
       try host.scratch.write("hangs", "")
+      try await until { host.scratch.text("hung")?.hasSuffix("\n") == true }
       let record = try await launcher.end(of: "hung")
       #expect(record.reason == "timeout")
       let tool = try #require(Int32((host.scratch.text("hung") ?? "").trimmingCharacters(in: .newlines)))
@@ -244,12 +254,13 @@ struct GPUToolTests {
     }
   }
 
-  /// The watch looks every 30 seconds, so this test takes about as long.
   @Test func `a stranger on an AMD GPU marks the run contended`() async throws {
     try await HostKind.local.with { host in
       let fake = FakeAMD(scratch: host.scratch)
       try fake.install()
       let launcher = host.launcher(gpus: nil, transport: PrefixedTransport(prefix: fake.prefix))
+      _ = try await launcher.enrol()
+      try host.patchScript(Self.looks)
       let stop = host.scratch.path("stop")
       let own =
         "d='\(host.scratch.path("sys/class/kfd/kfd/proc"))'/$$/queues/0; mkdir -p $d; echo 100$((ROLLCALL_GPUS + 1)) >$d/gpuid; "
