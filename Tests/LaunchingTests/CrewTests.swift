@@ -15,10 +15,10 @@ struct CrewTests {
       _ = try await launcher.enrol()
       try await expectEachEndsByItself(launcher, host) { runs in #expect(runs.count { member($0.id, host) } >= 6) }
       for number in 0..<6 {
-        let leader = try identity("quick\(number)", host)
-        try await until { !isRunning(leader) }
+        let leader = try leader("quick\(number)", host)
+        try await until { !leader.isRunning }
       }
-      kill(try identity("other", host), SIGKILL)
+      kill(try leader("other", host).pid, SIGKILL)
       try await until { if case .lost = try await launcher.status(of: "other") { true } else { false } }
       try await until { runningProcesses("other", host).isEmpty }
       #expect(host.text("other", "exit.json") == nil)
@@ -37,12 +37,12 @@ struct CrewTests {
       let crew = runs.map(\.id).filter { member($0, host) }
       #expect(crew.count >= 4)
       try await until { crew.allSatisfy { !printedProcesses($0, host).isEmpty } }
-      let members = try crew.map { try identity($0, host) }
-      let leaders = Set(members.compactMap(parent))
+      let members = try crew.map { try leader($0, host) }
+      let processes = members + crew.flatMap { printedProcesses($0, host).map(KnownProcess.init) }
+      let leaders = Set(members.map(\.pid).compactMap(parent))
       #expect(leaders.count < crew.count)
       for leader in leaders { kill(leader, SIGKILL) }
-      let processes = members + crew.flatMap { printedProcesses($0, host) }
-      try await until { !processes.contains(where: isRunning) }
+      try await until { !processes.contains(where: \.isRunning) }
       let states = try await launcher.status(of: crew)
       for id in crew {
         guard case .lost = states[id] else {
@@ -115,14 +115,18 @@ struct CrewTests {
       _ = try await launcher.enrol()
       try host.scratch.write("gate", "")
       let ending = (0..<6).map { spec("a\($0)", "exit \($0)") }
-      let late = (0..<3).map { spec("late\($0)", "echo $$; exec sleep 300", timeout: 3) }
-      try await startTogether(ending + late, launcher)
+      let late = (0..<3).map { spec("late\($0)", "exec sleep 300", timeout: 3) }
+      // One beside the other: however they come to be launched, some crew has both kinds.
+      let mixed = zip(ending, late).flatMap { [$0, $1] } + ending.dropFirst(late.count)
+      try await startTogether(mixed, launcher)
       func leaders(_ runs: [AttemptSpec]) throws -> Set<Int32> {
-        Set(try runs.map(\.id).filter { member($0, host) }.compactMap { parent(try identity($0, host)) })
+        Set(try runs.map(\.id).filter { member($0, host) }.compactMap { parent(try leader($0, host).pid) })
       }
       #expect(try !leaders(ending).isDisjoint(with: leaders(late)))
-      try await until { late.allSatisfy { !printedProcesses($0.id, host).isEmpty } }
-      try await until { late.allSatisfy { runningProcesses($0.id, host).isEmpty } }
+      let commands = try late.filter { member($0.id, host) }.map {
+        KnownProcess(try #require(Int32(words($0.id, host)[3])))
+      }
+      try await until { !commands.contains(where: \.isRunning) }
       let states = try await launcher.status(of: ending.map(\.id))
       for run in ending {
         guard case .running? = states[run.id] else {
@@ -202,8 +206,10 @@ struct CrewTests {
   /// The identity of a crew's member names its command's session, too.
   private func member(_ id: String, _ host: TestHost) -> Bool { words(id, host).count == 4 }
 
-  private func identity(_ id: String, _ host: TestHost) throws -> Int32 {
-    try #require(words(id, host).dropFirst().first.flatMap { Int32($0) })
+  private func leader(_ id: String, _ host: TestHost) throws -> KnownProcess {
+    let words = words(id, host)
+    try #require(words.count >= 3)
+    return KnownProcess(try #require(Int32(words[1])), start: String(words[2]))
   }
 
   private func parent(_ pid: Int32) -> Int32? {

@@ -171,6 +171,12 @@ struct KnownProcess {
     start = Self.start(pid)
   }
 
+  /// One that may have ended, as an identity tells it.
+  init(_ pid: Int32, start: String) {
+    self.pid = pid
+    self.start = start
+  }
+
   /// Lives and is no zombie.
   var isRunning: Bool { LaunchingTests.isRunning(pid) && Self.start(pid) == start }
 
@@ -188,5 +194,5 @@ func isRunning(_ pid: Int32) -> Bool {
   guard let stat = try? String(contentsOfFile: "/proc/\(pid)/stat", encoding: .utf8),
     let close = stat.lastIndex(of: ")")
   else { return false }
-  return !stat[close...].hasPrefix(") Z")
+  return ![") Z", ") X"].contains { stat[close...].hasPrefix($0) }
 }
