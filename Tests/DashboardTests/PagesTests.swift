@@ -170,13 +170,22 @@ import Testing
       try fixture.set(runs[0], .running)
       fixture.asked.log = "line\n"
       fixture.asked.hold(true)
-      let bodies = try await withThrowingTaskGroup(of: String.self) { group in
-        for _ in 0..<20 { group.addTask { try await fixture.ask("/sweeps/one/runs/run-0/log").body } }
-        try await Task.sleep(for: .seconds(1))
-        fixture.asked.hold(false)
-        return try await group.reduce(into: []) { $0.append($1) }
-      }
-      #expect(bodies.count == 20 && bodies.allSatisfy { $0.contains("line\n</pre>") })
+      // Of one program, so that all have asked before any is answered.
+      let mark = fixture.scratch.path("asked")
+      async let read = runPython(
+        """
+        import socket, sys
+        readers = [socket.create_connection(("127.0.0.1", int(sys.argv[1]))) for _ in range(20)]
+        for reader in readers:
+            reader.sendall(b"GET /sweeps/one/runs/run-0/log HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+        open(sys.argv[2], "w").close()
+        for reader in readers:
+            with reader.makefile("rb") as answer: print(b"line\\n</pre>" in answer.read())
+        """, ["\(fixture.address.port)", mark])
+      while !FileManager.default.fileExists(atPath: mark) { try await Task.sleep(for: .milliseconds(20)) }
+      try await Task.sleep(for: .seconds(1))
+      fixture.asked.hold(false)
+      #expect(try await read.output == String(repeating: "True\n", count: 20))
       // A reader that comes late may ask anew.
       #expect(fixture.asked.logCount <= 3, "\(fixture.asked.logCount)")
     }

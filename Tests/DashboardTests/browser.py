@@ -91,7 +91,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait(self, text, seconds=60):
+    def wait(self, text, seconds=180):
         end = time.monotonic() + seconds
         text = f"(() => {{ try {{ return {text} }} catch {{ return false }} }})()"
 

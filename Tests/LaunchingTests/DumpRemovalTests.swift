@@ -65,7 +65,7 @@ struct DumpRemovalTests {
         _ = try await launcher.end(of: spec.id)
       }
       try dump(host, "ended")
-      _ = try await launcher.launch(spec("runs", "sleep 60"), files: [])
+      _ = try await launcher.launch(spec("runs", "sleep 300"), files: [])
       try FileManager.default.removeItem(atPath: host.workdir + "/attempts/gone")
       let all = ["empty", "ended", "gone", "runs"].map { $0 + ".token-1" }
       #expect(try names() == all)

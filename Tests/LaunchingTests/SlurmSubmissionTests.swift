@@ -136,13 +136,12 @@ struct SlurmSubmissionTests {
     #expect(reason.contains("nvalid partition"))
     #expect(!FileManager.default.fileExists(atPath: scratch.path("shared/attempts/a4")))
 
-    for _ in 0..<300 {
-      if case .exited(let record) = try await launcher().status(of: ["a1"])["a1"] {
-        #expect(record.code == 0)
-        break
-      }
-      try await Task.sleep(for: .milliseconds(200))
+    var code: Int?
+    let hasEnded = try await SlurmCluster.wait {
+      if case .exited(let record) = try await launcher().status(of: ["a1"])["a1"] { code = record.code }
+      return code != nil
     }
+    #expect(hasEnded && code == 0)
     #expect(scratch.text("book") == "ran\n", "it ran once")
     try await avoid(scratch, launcher(), cluster)
     try await arriveTwice(scratch, cluster)

@@ -37,22 +37,22 @@ struct SupervisorTests {
         let launcher = host.launcher()
         try await startTogether(runs, launcher)
       }
-      let supervisor = try host.identity("a0").pid
+      let supervisor = KnownProcess(try host.identity("a0").pid)
       let next = host.launcher()
       // Another coordinator has another supervisor, and sees what the first one's does.
       try await startTogether([spec("b0", "exit 3")], next)
-      #expect(try host.identity("b0").pid != supervisor)
+      #expect(try host.identity("b0").pid != supervisor.pid)
       guard case .running = try await next.status(of: "a0") else {
         Issue.record("it ended with its launcher")
         return
       }
-      #expect(isRunning(supervisor))
+      #expect(supervisor.isRunning)
       #expect(FileManager.default.createFile(atPath: gate, contents: nil))
       for run in runs {
         let record = try await next.end(of: run.id)
         #expect(record.code == 7)
       }
-      try await until { !isRunning(supervisor) }
+      try await until { !supervisor.isRunning }
     }
   }
 
@@ -67,9 +67,10 @@ struct SupervisorTests {
       try await startTogether(runs + [spec("ended", "true")], launcher)
       _ = try await launcher.end(of: "ended")
       try await until { runs.allSatisfy { printedProcesses($0.id, host).count == 2 } }
-      let supervisor = try host.identity("a0").pid
-      kill(supervisor, SIGKILL)
-      try await until { !isRunning(supervisor) }
+      let leaders = runs.compactMap { printedProcesses($0.id, host).first.map(KnownProcess.init) }
+      let supervisor = KnownProcess(try host.identity("a0").pid)
+      kill(supervisor.pid, SIGKILL)
+      try await until { !supervisor.isRunning }
       let states = try await launcher.status(of: runs.map(\.id))
       for run in runs {
         guard case .lost = states[run.id] else {
@@ -82,8 +83,7 @@ struct SupervisorTests {
         return
       }
       // Of a run nothing says where `env -i setsid` has gone: its session's leader is what must be gone.
-      let leaders = runs.compactMap { printedProcesses($0.id, host).first }
-      try await until { !leaders.contains(where: isRunning) }
+      try await until { !leaders.contains(where: \.isRunning) }
       for run in runs { for pid in runningProcesses(run.id, host) { kill(pid, SIGKILL) } }
       try await startTogether([spec("b0", "exit 3")], launcher)
       let record = try await launcher.end(of: "b0")

@@ -31,10 +31,10 @@ struct ConnectingTests {
     try await Scratch.with { scratch in
       try await LoopbackSSHD.with(in: scratch, serverOptions: ["MaxStartups 1:100:1"]) { server in
         // One that never logs in takes the only place.
-        var found: Holder?
-        for _ in 0..<200 where found == nil {
+        var found = Holder(port: server.port)
+        while found == nil {
+          try await Task.sleep(for: .milliseconds(25))
           found = Holder(port: server.port)
-          if found == nil { try await Task.sleep(for: .milliseconds(25)) }
         }
         let holder = try #require(found)
         let transport = SSHTransport(alias: server.alias, configurationFile: server.configurationFile)

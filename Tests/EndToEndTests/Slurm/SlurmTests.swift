@@ -46,7 +46,7 @@ struct SlurmTests {
         timeout: 20m
         retries: 2
 
-      """ + (what.contains("own-limit") ? "overrides: [{when: {what: own-limit}, run: {timeout: 2s}}]\n" : ""))
+      """ + (what.contains("own-limit") ? "overrides: [{when: {what: own-limit}, run: {timeout: 10s}}]\n" : ""))
   }
 
   private func book(_ scratch: Scratch) -> [String] {
