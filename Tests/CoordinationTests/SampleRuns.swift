@@ -32,7 +32,7 @@ actor SampleRuns {
       let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appending(path: "Jobs/workloads/tiny_tp.py").path
       try await runTool(
-        testPython, [script] + Self.model + arguments.split(separator: " ").map(String.init),
+        warmPython, [script] + Self.model + arguments.split(separator: " ").map(String.init),
         environment: [
           "ATOM_FWD_DUMP_DIR": directory, "ATOM_FWD_DUMP_BLOCK_CLASS": "Embedding,QProj,Attention,MoE,Block",
           "ATOM_FWD_DUMP_ONE_SHOT": "0", "OMP_NUM_THREADS": "1",

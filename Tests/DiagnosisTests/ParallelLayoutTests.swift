@@ -58,7 +58,7 @@ struct ParallelLayoutTests {
     defer { scratch.remove() }
     try scratch.write("writer.py", writer(cut))
     _ = try await runTool(
-      testPython, [scratch.path("writer.py"), scratch.path, faults.joined(separator: ",")], environment: environment)
+      warmPython, [scratch.path("writer.py"), scratch.path, faults.joined(separator: ",")], environment: environment)
     for fault in faults {
       for ranks in [2, 4, 8] {
         let folder = scratch.path("\(fault)-\(ranks)")

@@ -69,7 +69,7 @@ actor Workload {
 
   private static func run(_ arguments: [String], directory: String, classes: String, oneShot: Bool) async throws {
     try await runTool(
-      testPython, [script] + arguments,
+      warmPython, [script] + arguments,
       environment: [
         "ATOM_FWD_DUMP_DIR": directory, "ATOM_FWD_DUMP_BLOCK_CLASS": classes,
         "ATOM_FWD_DUMP_ONE_SHOT": oneShot ? "1" : "0", "OMP_NUM_THREADS": "1",
@@ -185,7 +185,7 @@ actor Workload {
     """
 
   /// The interpreter that has transformers: the one that `ROLLCALL_TEST_TRANSFORMERS` names, else that of all tests.
-  static let transformersPython = ProcessInfo.processInfo.environment["ROLLCALL_TEST_TRANSFORMERS"] ?? testPython
+  static let transformersPython = ProcessInfo.processInfo.environment["ROLLCALL_TEST_TRANSFORMERS"] ?? warmPython
 
   /// Whether the Llama can be run here.
   static func hasTransformers() async -> Bool {

@@ -11,7 +11,7 @@ enum ScriptFolder {
       let scratch = try Scratch()
       keep(scratch)
       let path = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/\(script)").path
-      try await runTool(testPython, ["-B", "-W", "ignore", path, scratch.path])
+      try await runTool(warmPython, ["-B", "-W", "ignore", path, scratch.path])
       return scratch.path
     }
   }

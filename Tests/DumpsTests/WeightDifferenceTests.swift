@@ -9,7 +9,7 @@ import Testing
     let scratch = try Scratch()
     let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/write_weights.py").path
     do {
-      try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
+      try await runTool(warmPython, ["-B", "-W", "ignore", script, scratch.path])
     } catch {
       scratch.remove()
       throw error

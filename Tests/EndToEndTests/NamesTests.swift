@@ -7,7 +7,7 @@ import Testing
   private static func withDumps(_ body: (RollcallBinary, Scratch) async throws -> Void) async throws {
     try await Scratch.with { scratch in
       try await runTool(
-        testPython, ["-B", RollcallBinary.repository + "/Tests/Fixtures/write_joined_formats.py", scratch.path])
+        warmPython, ["-B", RollcallBinary.repository + "/Tests/Fixtures/write_joined_formats.py", scratch.path])
       try scratch.write(
         "fleet.yaml",
         "hosts: [{name: here, local: true, workdir: \(scratch.path)/work, lease_dir: \(scratch.path)/leases}]")

@@ -48,7 +48,7 @@ import Testing
 
   private func dump(_ folder: String, _ arguments: [String]) async throws {
     try await runTool(
-      testPython, [RollcallBinary.repository + "/Jobs/workloads/tiny_tp.py"] + arguments,
+      warmPython, [RollcallBinary.repository + "/Jobs/workloads/tiny_tp.py"] + arguments,
       environment: [
         "ATOM_FWD_DUMP_DIR": folder, "ATOM_FWD_DUMP_ONE_SHOT": "0",
         "ATOM_FWD_DUMP_BLOCK_CLASS": "Block,Attention,MoE,MLP",

@@ -20,7 +20,7 @@ struct DumpSeeds {
   static func make() async throws -> DumpSeeds {
     try await Scratch.with { scratch in
       let script = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Python/write_seeds.py").path
-      try await runTool(testPython, ["-W", "ignore", script, scratch.path])
+      try await runTool(warmPython, ["-W", "ignore", script, scratch.path])
       var result = DumpSeeds()
       let files = FileManager.default
       for name in try files.contentsOfDirectory(atPath: scratch.path).sorted() where name.hasSuffix(".pt") {

@@ -12,7 +12,7 @@ struct LayoutSeeds {
     files = try await Scratch.with { scratch in
       let script = URL(filePath: #filePath).deletingLastPathComponent()
         .appending(path: "Python/write_layout_seeds.py").path
-      try await runTool(testPython, ["-B", "-W", "ignore", script, scratch.path])
+      try await runTool(warmPython, ["-B", "-W", "ignore", script, scratch.path])
       return try FileManager.default.contentsOfDirectory(atPath: scratch.path(kind)).sorted().map { name in
         (name, Array(try #require(FileManager.default.contents(atPath: scratch.path("\(kind)/\(name)")))))
       }

@@ -52,9 +52,12 @@ public func runPython(
 ) async throws -> ToolResult {
   try await Scratch.with { scratch in
     let file = try scratch.write("program.py", text)
-    return try await runTool(testPython, [file] + arguments, directory: directory, input: input, timeout: timeout)
+    return try await runTool(warmPython, [file] + arguments, directory: directory, input: input, timeout: timeout)
   }
 }
 
 /// The Python interpreter of the tests.
 public let testPython = ProcessInfo.processInfo.environment["ROLLCALL_TEST_PYTHON"] ?? "python3"
+
+/// The same with torch imported already, where `Deploy/warm-python` is at hand: for programs that write and read files.
+public let warmPython = ProcessInfo.processInfo.environment["ROLLCALL_TEST_WARM_PYTHON"] ?? testPython
