@@ -56,7 +56,7 @@ import Testing
             layers_env: DUMP_LAYERS
             classes_env: DUMP_MODULES
         """)
-      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      let rollcall = RollcallBinary.warm(in: scratch)
       let outcome = try await rollcall("playbook", "bisect", "job.yaml", "--json")
       let conclusion = try #require(
         try outcome.json()["conclusion"] as? [String: Any], "\(outcome.output) \(outcome.errorOutput)")

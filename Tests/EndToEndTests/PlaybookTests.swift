@@ -357,7 +357,7 @@ import Testing
   ) async throws {
     try await Scratch.with { scratch in
       try scratch.write("loader.py", Self.loader)
-      _ = try await runTool(testPython, ["loader.py", "1", "checkpoint"], directory: scratch.path)
+      _ = try await runTool(warmPython, ["loader.py", "1", "checkpoint"], directory: scratch.path)
       try scratch.write(
         "job.yaml",
         """
@@ -372,7 +372,7 @@ import Testing
         compare: {reference: ./checkpoint}
         playbook: {weights: {shuffled: [\(shuffled.isEmpty ? "" : "'\(shuffled)'")]}}
         """)
-      let rollcall = RollcallBinary(store: scratch.path("store"), directory: scratch.path)
+      let rollcall = RollcallBinary.warm(in: scratch)
       let outcome = try await rollcall("playbook", "weights", "job.yaml", "--json")
       #expect(outcome.status == status, "\(outcome.errorOutput) \(outcome.output)")
       let conclusion = try conclusion(outcome)

@@ -34,6 +34,12 @@ struct RollcallBinary {
   var directory: String
   var environment: [String: String] = [:]
 
+  /// For tests of what runs say and not of their processes: Python there has torch imported already.
+  static func warm(in scratch: Scratch) -> RollcallBinary {
+    RollcallBinary(
+      store: scratch.path("store"), directory: scratch.path, environment: ["ROLLCALL_PYTHON": warmPython])
+  }
+
   func callAsFunction(_ arguments: String...) async throws -> Outcome { try await run(arguments) }
 
   /// What it sees beside the tests' own environment.

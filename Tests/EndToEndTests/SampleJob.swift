@@ -18,7 +18,7 @@ enum SampleJob {
       try scratch.write("job.yaml", text)
       try FileManager.default.createSymbolicLink(
         atPath: scratch.path("workloads"), withDestinationPath: jobs + "/workloads")
-      try await body(RollcallBinary(store: scratch.path("store"), directory: scratch.path), scratch)
+      try await body(.warm(in: scratch), scratch)
     }
   }
 }
