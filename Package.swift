@@ -6,7 +6,7 @@ import PackageDescription
 // other: Ledger, Transports, Launching, Gathering (the world) and Dumps … Diagnosis (the numbers). They meet
 // in Coordination.
 
-// Loops over every byte: optimised in debug builds, too, or the tests take minutes.
+// Loops over every byte and simulated years: optimised in debug builds, too, or the tests take minutes.
 let optimised = SwiftSetting.unsafeFlags(["-O"], .when(configuration: .debug))
 
 // The loops of TensorKernels once more, for wider registers; chosen when they run, by what the processor has.
@@ -71,7 +71,8 @@ let package = Package(
         .product(name: "BitCollections", package: "swift-collections"),
         .product(name: "Crypto", package: "swift-crypto"),
         .product(name: "OrderedCollections", package: "swift-collections"),
-      ]),
+      ],
+      swiftSettings: [optimised]),
 
     // From the job file to placements: pure.
     .target(
@@ -90,7 +91,8 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"),
         .product(name: "HeapModule", package: "swift-collections"),
         .product(name: "OrderedCollections", package: "swift-collections"),
-      ]),
+      ],
+      swiftSettings: [optimised]),
 
     // The world: database, hosts, files.
     .target(
@@ -129,7 +131,7 @@ let package = Package(
     .target(
       name: "Comparison", dependencies: ["Alignment", "Dumps", "TensorKernels", "TensorLanes"],
       swiftSettings: [optimised]),
-    .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"]),
+    .target(name: "Diagnosis", dependencies: ["Comparison", "Alignment", "Dumps"], swiftSettings: [optimised]),
     // From the evidence so far to the next runs or a conclusion: pure.
     .target(
       name: "Playbooks",
@@ -208,7 +210,8 @@ let package = Package(
         "Coordination", "Ledger", "Launching", "Gathering", "Planning", "Scheduling", "Transports", "Dumps",
         "Alignment", "Comparison", "Reporting", "TestSupport",
         .product(name: "OrderedCollections", package: "swift-collections"),
-      ]),
+      ],
+      swiftSettings: [optimised]),
     // Real servers on loopback, real requests, a real browser.
     .testTarget(
       name: "DashboardTests",
