@@ -27,6 +27,8 @@ public actor Coordinator {
     public var stopsPerHost = 4
     /// Tries of one gather before the run counts as lost.
     public var gatherTries = 3
+    /// Seconds that the files of what has ended may still take in a sweep that is being cancelled.
+    public var cancelPatience = 5.0
     /// How often an attempt is to be stopped in vain before its run no longer waits for it.
     public var stopTries = 5
     /// How often in a row, and for how many seconds, a launch, a gather or a stop may have no answer of a host that answers
@@ -155,6 +157,7 @@ public actor Coordinator {
         troubles = core.troubles
         for progress in output.progress { report(progress) }
         if let failure = output.failure { throw failure }
+        for command in output.brokenOff { actions.breakOff(command) }
         for command in output.commands { group.addTask { await Self.perform(command, actions, mailbox) } }
         for id in output.finished {
           open[id] = nil

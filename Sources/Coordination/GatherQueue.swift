@@ -1,5 +1,6 @@
 import Gathering
 import Launching
+import OrderedCollections
 import Transports
 
 /// Gathers of one host: those of attempts that should have left no dumps go together, whatever has some goes by itself,
@@ -38,7 +39,9 @@ actor GatherQueue {
   /// nil: to be gathered by itself.
   private let looks: SendQueue<Company, Manifest?>
   private var busy = 0
-  private var queue: [CheckedContinuation<Void, Never>] = []
+  /// In the order of their coming.
+  private var queue: OrderedDictionary<Int, CheckedContinuation<Bool, Never>> = [:]
+  private var lastPlace = 0
 
   /// What one command of a host takes for sure.
   private static let companyLimit = 256
@@ -79,9 +82,25 @@ actor GatherQueue {
 
   /// Gives the body one of few places.
   func alone<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
-    if busy < limit { busy += 1 } else { await withCheckedContinuation { queue.append($0) } }
-    defer { if queue.isEmpty { busy -= 1 } else { queue.removeFirst().resume() } }
+    if busy < limit { busy += 1 } else { try await place() }
+    defer { if queue.isEmpty { busy -= 1 } else { queue.removeFirst().value.resume(returning: true) } }
     try Task.checkCancellation()
     return try await body()
   }
+
+  /// Waits for a place that somebody leaves.
+  /// - Throws: `CancellationError` at once where it is waited for no longer.
+  private func place() async throws {
+    lastPlace += 1
+    let place = lastPlace
+    let isGiven = await withTaskCancellationHandler {
+      await withCheckedContinuation { queue[place] = $0 }
+    } onCancel: {
+      // Comes after it stands in the queue, since until then this queue is at work.
+      Task { await self.leave(place) }
+    }
+    guard isGiven else { throw CancellationError() }
+  }
+
+  private func leave(_ place: Int) { queue.removeValue(forKey: place)?.resume(returning: false) }
 }

@@ -12,6 +12,7 @@ struct HostActions: Sendable {
   private let board: GatherBoard
   private let plans: SweepPlans
   private let gathers: [String: GatherQueue]
+  private let breakOffs = BreakOffs()
 
   /// - Parameters:
   ///   - plans: Of the sweeps that are driven.
@@ -41,7 +42,8 @@ struct HostActions: Sendable {
       return .trouble(TransportError(code: .configuration, host: command.host, message: "it is not in the fleet"))
     }
     do {
-      return try await answer(command.action, connection)
+      guard case .gather = command.action else { return try await answer(command.action, connection) }
+      return try await breakOffs.during(command.id) { try await answer(command.action, connection) }
     } catch let error as LaunchPreparationError {
       return .unprepared(error.message)
     } catch let error as GatheringError where error.code == .store && storeFaults < Self.patience.count {
@@ -68,6 +70,9 @@ struct HostActions: Sendable {
       return .trouble(HostTrouble.of(cause, host: command.host))
     }
   }
+
+  /// Has a gather end where it is, with the answer `brokenOff`: whole files stay in the store.
+  func breakOff(_ command: Int) { breakOffs.breakOff(command) }
 
   private func answer(_ action: Command.Action, _ connection: HostConnection) async throws -> Answer {
     let launcher = connection.launcher
@@ -138,6 +143,30 @@ struct HostActions: Sendable {
       return .gathered(
         GatheredFiles(
           count: manifest.entries.count, bytes: manifest.entries.reduce(0) { $0 + $1.byteCount }, missing: missing))
+    }
+  }
+}
+
+/// The gathers under way that may be broken off, by their commands.
+private final class BreakOffs: Sendable {
+  private let signals = Mutex<[Int: AsyncStream<Never>.Continuation]>([:])
+
+  func breakOff(_ command: Int) { signals.withLock { $0[command] }?.finish() }
+
+  /// Gives `brokenOff` when `body` has ended early for that.
+  func during(_ command: Int, _ body: @escaping @Sendable () async throws -> Answer) async throws -> Answer {
+    let (silence, signal) = AsyncStream.makeStream(of: Never.self)
+    signals.withLock { $0[command] = signal }
+    defer { signals.withLock { $0[command] = nil } }
+    return try await withThrowingTaskGroup(of: Answer.self) { group in
+      group.addTask { try await body() }
+      group.addTask {
+        for await _ in silence {}
+        try Task.checkCancellation()
+        return .brokenOff
+      }
+      defer { group.cancelAll() }
+      return try await group.next() ?? .brokenOff
     }
   }
 }

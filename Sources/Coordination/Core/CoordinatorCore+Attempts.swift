@@ -188,7 +188,7 @@ extension CoordinatorCore {
         run, .cancelled, why: "cancelled before it started", host: name(attempts[index].host), attempt: id(index),
         kind: "cancelled")
     case .launching, .running: attempts[index].need = .stop
-    case .exited where attempts[index].roomTries > 0: leaveFiles(of: index, run)
+    case .exited where attempts[index].roomTries > 0: leaveFiles(of: index, run, "the store had no room for its files")
     case .exited, .gathered, .failed, .lost: return
     }
   }
@@ -219,7 +219,9 @@ extension CoordinatorCore {
     if old.state != transition.attempt.state { output.writes.append(.attempt(transition.attempt)) }
     switch transition.action {
     case .launchAgain: attempts[index].need = .launch
-    case .gather: attempts[index].need = .gather
+    case .gather:
+      attempts[index].need = .gather
+      attempts[index].gatherSince = now.steady
     case .none: break
     }
     set(

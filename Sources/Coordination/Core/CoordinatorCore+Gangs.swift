@@ -128,6 +128,7 @@ extension CoordinatorCore {
         let next = open.first(where: { !attempts[$0].isFetched })
       else { return }
       attempts[next].need = .gather
+      attempts[next].gatherSince = now.steady
       hosts[attempts[next].host].restsUntil = -.infinity
       return
     }

@@ -30,13 +30,40 @@ extension CoordinatorCore {
     }
   }
 
-  /// In a sweep that is being cancelled nobody waits for room: what has ended leaves its files at its hosts.
-  mutating func leaveFiles(of index: Int, _ run: Int) {
+  /// In a sweep that is being cancelled nobody waits for room, nor long for files: what has ended leaves them at its hosts.
+  /// - Parameter why: The reason, of which a clause tells where they are.
+  mutating func leaveFiles(of index: Int, _ run: Int, _ why: String) {
     let hosts = shares(with: index).map { name(attempts[$0].host) }
-    let why = "the store had no room for its files, which stay at \(hosts.joined(separator: ", "))"
+    let why = "\(why), which stay at \(hosts.joined(separator: ", "))"
     closeShares(of: index, but: index, why: why)
     close(index, .lost, why: why)
     set(run, .cancelled, why: why, host: name(attempts[index].host), attempt: id(index), kind: "cancelled")
+  }
+
+  /// Of sweeps that are being cancelled: what is under way for too long is to be broken off, and what cannot even begin is
+  /// left.
+  mutating func leaveLateFiles() {
+    guard sweeps.contains(where: { $0?.isCancelling == true && $0?.isFinished == false }) else { return }
+    for host in hosts.indices {
+      for index in hosts[host].watched {
+        guard attempts[index].record.state == .exited, let since = attempts[index].gatherSince,
+          let run = attempts[index].run, let sweep = sweeps[runs[run].sweep], sweep.isCancelling
+        else { continue }
+        let end = max(since, sweep.cancelledAt) + settings.cancelPatience
+        if now.steady < end {
+          output.wakeAt = min(output.wakeAt, end)
+        } else if let command = attempts[index].command {
+          output.brokenOff.append(command)
+        } else if attempts[index].need == .gather {
+          leaveLateFiles(of: index)
+        }
+      }
+    }
+  }
+
+  mutating func leaveLateFiles(of index: Int) {
+    guard let run = attempts[index].run, attempts[index].record.state == .exited else { return }
+    leaveFiles(of: index, run, "cancelled before its files were here")
   }
 
   /// Files of an attempt are in the store. Small ones may have found room where others do not.

@@ -28,6 +28,8 @@ struct CoordinatorCore: Sendable {
     var runs: Range<Int>
     var openRuns: Int
     var isCancelling: Bool
+    /// Steady time at which its end was asked for.
+    var cancelledAt = Double.infinity
     var isFinished = false
     /// Its attempts that are watched, and those that a command under way names, once for each.
     var ties = 0
@@ -66,6 +68,8 @@ struct CoordinatorCore: Sendable {
     /// Since when its directory was seen without a supervisor.
     var claimedSince: Double?
     var gatherTries = 0
+    /// Steady time since which its files were to come.
+    var gatherSince: Double?
     /// How often the store had no room for its files.
     var roomTries = 0
     /// How often its host said that something of it outlives every signal.
@@ -199,6 +203,7 @@ struct CoordinatorCore: Sendable {
     for event in events { take(event) }
     sortOutHosts()
     giveUpSilentHosts()
+    leaveLateFiles()
     output.failure = hopelessness
     if output.failure == nil {
       place()
@@ -263,6 +268,7 @@ struct CoordinatorCore: Sendable {
     case (.gather(let attempt), .storeFull(let why)): storeIsFull(attempt, why)
     case (.gather(let attempt), .notGathered(let why)): notGathered(attempt, why)
     case (.gather(let attempt), .stillWritten(let why)): stillWritten(attempt, why)
+    case (.gather(let attempt), .brokenOff): leaveLateFiles(of: attempt)
     default: return
     }
   }
@@ -324,6 +330,7 @@ struct CoordinatorCore: Sendable {
       attempt.need = .release
     } else if record.state == .exited {
       attempt.need = record.share == nil ? .gather : nil
+      attempt.gatherSince = now.steady
     } else if !record.isFenced {
       attempt.need = .stop
     }
@@ -386,6 +393,7 @@ struct CoordinatorCore: Sendable {
   private mutating func cancel(_ sweep: Int) {
     guard let places = sweeps[sweep]?.runs, sweeps[sweep]?.isCancelling == false else { return }
     sweeps[sweep]?.isCancelling = true
+    sweeps[sweep]?.cancelledAt = now.steady
     for run in places where runs[run].record.state == .queued {
       dequeue(run)
       set(run, .cancelled, why: "cancelled before it started", host: nil, attempt: nil, kind: "cancelled")

@@ -55,6 +55,8 @@ enum Answer: Sendable, Hashable {
   case notGathered(String)
   /// The same, since they change all the time.
   case stillWritten(String)
+  /// The gather was broken off, as was asked.
+  case brokenOff
   /// The host could not be used; whether the command arrived is not known.
   case trouble(TransportError)
 }
@@ -90,6 +92,8 @@ struct Command: Sendable, Hashable {
 struct Output: Sendable {
   var writes: [LedgerWrite] = []
   var commands: [Command] = []
+  /// Gathers under way that are to end where they are; those that have been told so before may be among them.
+  var brokenOff: [Int] = []
   var progress: [Progress] = []
   /// Steady time of the next `tick`; infinite when only an event can change anything.
   var wakeAt = Double.infinity

@@ -60,10 +60,10 @@ final class SimulatedCoordinator {
   private var blocked: [String: Double] = [:]
   private var badGathers: [String: Int] = [:]
   private var badStops: [String: Int] = [:]
-  /// Attempts whose files the store had no room for.
-  private var roomless: Set<String> = []
   /// Command → when it was given.
   private var unanswered: [Int: Double] = [:]
+  /// Those that were not broken off.
+  private var gathers: [Int: Command] = [:]
 
   init(_ index: Int, simulation: Simulation) {
     self.index = index
@@ -142,8 +142,8 @@ final class SimulatedCoordinator {
     blocked = [:]
     badGathers = [:]
     badStops = [:]
-    roomless = []
     unanswered = [:]
+    gathers = [:]
     isStarting = false
     core = CoordinatorCore(
       hosts: fleet, stragglers: store.attempts.filter { !$0.isFenced }, settings: settings,
@@ -236,6 +236,11 @@ final class SimulatedCoordinator {
       if number == lastOne { break }
       send(command)
     }
+    for id in output.brokenOff {
+      guard let command = gathers.removeValue(forKey: id) else { continue }
+      // It may end by itself meanwhile.
+      answer(command, incarnation, .brokenOff, after: delay(false))
+    }
     if crashPoint == .betweenCommands {
       crash("between commands")
       return
@@ -293,6 +298,7 @@ final class SimulatedCoordinator {
     guard let host = simulation.host(command.host) else { return }
     let life = incarnation
     unanswered[command.id] = simulation.time
+    if case .gather = command.action { gathers[command.id] = command }
     let limit: Double =
       switch command.action {
       case .enrol, .poll, .release: 60
@@ -371,9 +377,6 @@ final class SimulatedCoordinator {
         if case .stop(let attempt, _) = command.action, case .notStopped = answer {
           self.badStops[attempt.id, default: 0] += 1
         }
-        if case .gather(let attempt, _, _) = command.action, case .storeFull = answer {
-          self.roomless.insert(attempt.id)
-        }
       }
       self.unanswered[command.id] = nil
       self.tell(.answered(command.id, answer))
@@ -396,7 +399,8 @@ final class SimulatedCoordinator {
       if other.state == .failed, other.id != attempt.id { return true }
       guard other.state == .lost else { return false }
       if badStops[other.id, default: 0] >= settings.stopTries { return true }
-      if roomless.contains(other.id), store.isCancelled(other.sweep) { return true }
+      // Of a sweep that is being cancelled nobody waits for files.
+      if store.attempt(other.id)?.state == .exited, store.isCancelled(other.sweep) { return true }
       let silence =
         simulation.time - (silentSince[other.host] ?? simulation.time) + formerSilence[other.host, default: 0]
       if badGathers[other.id, default: 0] >= settings.gatherTries || silence >= settings.lostAfter { return true }
