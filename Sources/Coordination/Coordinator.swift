@@ -15,6 +15,8 @@ public actor Coordinator {
     public var tick = 0.5
     /// Seconds that these looks may fail in a row; meanwhile what was asked for last holds.
     public var lookPatience = 7.0
+    /// Seconds after which a question without an answer is shown to those who look; nothing else follows from it.
+    public var shownSilence = 10.0
     /// Seconds without word from a host after which its attempts count as lost: the fleet file's, if it has one.
     public var lostAfter = 1800.0
     /// Gathers that transfer anything at once on one host.
@@ -131,6 +133,7 @@ public actor Coordinator {
     var nextLook = moment.steady + settings.tick
     var blindSince: Double?
     var alarm = Double.infinity
+    defer { board.note([], by: self) }
     try await withThrowingDiscardingTaskGroup { group in
       while true {
         let time = moment
@@ -149,6 +152,8 @@ public actor Coordinator {
             guard time.steady - since <= settings.lookPatience else { throw error }
             blindSince = since
           }
+          board.note(
+            core.unanswered(at: time).map { .init(host: $0, sweeps: Array(open.keys), seconds: $1) }, by: self)
           for id in try more() where open[id] == nil { events += try add(id, to: &open, plans, unreadable) }
         }
         var writes: [LedgerWrite] = []

@@ -2,8 +2,9 @@ import FoundationEssentials
 import Glibc
 import Synchronization
 
-/// How far the gathers of a store are, for other processes: `<store>/gathering.json`, written anew each second while
-/// bytes come. It is a view alone, and need not outlive a power cut. All coordinators of a store have one board.
+/// How far the gathers of a store are, and which hosts still owe an answer, for other processes:
+/// `<store>/gathering.json`, written anew each second while there is any of it. It is a view alone, and need not outlive a
+/// power cut. All coordinators of a store have one board.
 public final class GatherBoard: Sendable {
   public struct Entry: Sendable, Hashable, Codable {
     public var sweep: String
@@ -18,6 +19,28 @@ public final class GatherBoard: Sendable {
     public var rate: Double
   }
 
+  /// A host that was asked how it stands and has not answered yet.
+  public struct Silence: Sendable, Hashable, Codable {
+    public var host: String
+    public var sweeps: [String]
+    /// Since it was asked.
+    public var seconds: Double
+
+    public init(host: String, sweeps: [String], seconds: Double) {
+      self.host = host
+      self.sweeps = sweeps
+      self.seconds = seconds
+    }
+  }
+
+  /// What the file holds.
+  public struct View: Sendable, Hashable, Codable {
+    public var gathers: [Entry] = []
+    public var silences: [Silence] = []
+
+    public init() {}
+  }
+
   private struct Gather {
     var entry: Entry
     var meter: GatherMeter
@@ -26,6 +49,8 @@ public final class GatherBoard: Sendable {
 
   private let path: String
   private let gathers = Mutex<[String: Gather]>([:])
+  /// By the coordinator that waits.
+  private let silences = Mutex<[ObjectIdentifier: [Silence]]>([:])
 
   public init(store: String) {
     path = Self.path(store)
@@ -43,28 +68,37 @@ public final class GatherBoard: Sendable {
     return try await body(meter)
   }
 
+  /// Takes the hosts that owe a coordinator an answer, in the place of those it last named.
+  public func note(_ silent: [Silence], by coordinator: some AnyObject) {
+    let id = ObjectIdentifier(coordinator)
+    silences.withLock { $0[id] = silent.isEmpty ? nil : silent }
+  }
+
   /// Writes the file each second until the task is cancelled, which one task does; takes away what a coordinator that
   /// was killed left.
   public func keep() async {
     unlink(path)
     var stands = false
     while (try? await Task.sleep(for: .seconds(1))) != nil {
-      let entries = measure()
-      guard stands || !entries.isEmpty else { continue }
+      var view = View()
+      view.gathers = measure()
+      view.silences = silences.withLock { $0.values.flatMap { $0 } }
+      let isEmpty = view == View()
+      guard stands || !isEmpty else { continue }
       // A store that is full has been told of by the gather itself.
       let isWritten =
-        (try? FileSystem.replace(path, with: [UInt8](JSONEncoder().encode(entries)), durably: false)) != nil
-      stands = isWritten && !entries.isEmpty
+        (try? FileSystem.replace(path, with: [UInt8](JSONEncoder().encode(view)), durably: false)) != nil
+      stands = isWritten && !isEmpty
     }
     unlink(path)
   }
 
   /// What a coordinator has written; empty where there is none, and what cannot be read counts as none.
-  public static func entries(store: String) -> [Entry] {
+  public static func view(store: String) -> View {
     guard let facts = try? FileSystem.status(path(store)), FileSystem.isRegular(facts), facts.st_size <= 16 << 20,
       let data = try? Data(contentsOf: URL(filePath: path(store)))
-    else { return [] }
-    return (try? JSONDecoder().decode([Entry].self, from: data)) ?? []
+    else { return View() }
+    return (try? JSONDecoder().decode(View.self, from: data)) ?? View()
   }
 
   private static func path(_ store: String) -> String { store + "/gathering.json" }

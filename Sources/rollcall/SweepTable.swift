@@ -15,6 +15,8 @@ struct SweepTable {
   var drained: [String: DrainList.Entry] = [:]
   /// Gathers that are under way, of this sweep.
   var gathers: [GatherBoard.Entry] = []
+  /// Host → seconds since it was asked how it stands, where it has not answered yet.
+  var unanswered: [String: Double] = [:]
   /// Some process drives the sweep.
   var isCoordinated: Bool
   /// Seconds since 1970.
@@ -32,6 +34,8 @@ struct SweepTable {
     var unreachableSeconds: Double?
     /// Why it does not answer.
     var trouble: String?
+    /// Seconds since it was asked how it stands, where the answer is late; it may still come.
+    var unansweredSeconds: Double?
 
     enum CodingKeys: String, CodingKey {
       case name
@@ -41,6 +45,7 @@ struct SweepTable {
       case isDrained = "drained"
       case unreachableSeconds = "unreachable_s"
       case trouble
+      case unansweredSeconds = "unanswered_s"
     }
   }
 
@@ -51,11 +56,13 @@ struct SweepTable {
     let runs = try ledger.runs(of: sweep.id)
     let gathering = Set(runs.filter { $0.state == .gathering }.map(\.name))
     // What a coordinator that was killed has left is no news.
-    let gathers = isCoordinated && !gathering.isEmpty ? GatherBoard.entries(store: store) : []
+    let view = isCoordinated ? GatherBoard.view(store: store) : GatherBoard.View()
+    let silences = view.silences.filter { $0.sweeps.contains(sweep.id) }
     return SweepTable(
       sweep: sweep, plan: try ledger.plan(of: sweep.id), fleet: try ledger.fleet(of: sweep.id), runs: runs,
       attempts: try ledger.attempts(of: sweep.id), drained: try DrainList(store: store).hosts(),
-      gathers: gathers.filter { $0.sweep == sweep.id && gathering.contains($0.run) }, isCoordinated: isCoordinated,
+      gathers: view.gathers.filter { $0.sweep == sweep.id && gathering.contains($0.run) },
+      unanswered: Dictionary(silences.map { ($0.host, $0.seconds) }) { max($0, $1) }, isCoordinated: isCoordinated,
       now: Date().timeIntervalSince1970)
   }
 
@@ -93,7 +100,7 @@ struct SweepTable {
         name: host.name, gpus: host.gpuCount(found: told), gpusHeld: own.reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
         runs: own.map(\.run), isDrained: drained[host.name] != nil,
         unreachableSeconds: own.map(\.unheard).max().flatMap { $0 > 0 ? $0 : nil },
-        trouble: own.first { $0.unheard > 0 }?.why)
+        trouble: own.first { $0.unheard > 0 }?.why, unansweredSeconds: unanswered[host.name])
     }
   }
 
@@ -200,8 +207,12 @@ struct SweepTable {
       let silence = host.unreachableSeconds.map {
         "unreachable for \(StatusTable.duration($0)) or more" + (host.trouble.map { ": " + shown($0) } ?? "")
       }
+      // What is known to be unreachable owes more than an answer.
+      let wait = host.unansweredSeconds.flatMap {
+        silence == nil && $0.isFinite ? "no answer for \(StatusTable.duration($0))" : nil
+      }
       let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : nil
-      let notes = [silence, drain].compactMap { $0 }.joined(separator: "; ")
+      let notes = [silence, wait, drain].compactMap { $0 }.joined(separator: "; ")
       // What of a cluster's GPUs is in use, the cluster alone knows.
       let use = fleet.isCluster ? "-" : "\(bar)\(host.gpusHeld)/\(total)"
       return [host.name, use, names, notes]

@@ -20,6 +20,23 @@ import Transports
     return attempt
   }
 
+  @Test func aLateAnswerIsShownAndDecidesNothing() {
+    var bench = Bench(hosts: ["a"], attempts: [running()])
+    func unanswered() -> [String] {
+      bench.core.unanswered(at: Moment(wall: 1e9, steady: bench.time)).map { "\($0.host) \(Int($0.seconds))" }
+    }
+    let written = bench.writes.count
+    bench.pass(9)
+    #expect(unanswered().isEmpty)
+    bench.pass(3)
+    #expect(unanswered() == ["a 12"])
+    bench.pass(40)
+    #expect(unanswered() == ["a 52"])
+    #expect(bench.writes.count == written && bench.alarms.isEmpty)
+    bench.answer { if case .poll = $0.action { .statuses(["s-run1-try1": .running(outputBytes: 1)]) } else { nil } }
+    #expect(unanswered().isEmpty)
+  }
+
   /// Lets time pass, and every question to the host fail, until its run has left `running` or the time is over.
   private func wait(_ bench: inout Bench, until end: Double) {
     while bench.state(of: "r0") == nil, bench.time < end, bench.last.failure == nil {

@@ -33,6 +33,13 @@ import Testing
           try await until { scratch.text("begun") != nil }
           try await until { try await rollcall("explain", "run").output.contains("runs: attempt 1 on alpha") }
           #expect(try await host()["unreachable_s"] == nil)
+          // One that hangs is shown long before it counts as unreachable.
+          server.holdConnections(true)
+          try await until { try await host()["unanswered_s"] as? Double ?? 0 > 0 }
+          let hanging = try await rollcall("status", "last").output
+          #expect(hanging.contains("no answer for 1") && !hanging.contains("unreachable"), "\(hanging)")
+          server.holdConnections(false)
+          try await until { try await host()["unanswered_s"] == nil }
           server.stop()
           try await until { try await host()["unreachable_s"] as? Double ?? 0 > 0 }
           #expect(try await rollcall("status", "last").output.contains("unreachable for "))

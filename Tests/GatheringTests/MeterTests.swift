@@ -44,35 +44,56 @@ struct MeterTests {
       let board = GatherBoard(store: store.root)
       // As a coordinator that was killed leaves it.
       try scratch.write(
-        "store/gathering.json", #"[{"sweep":"s","run":"old","attempt":"o","bytes":1,"total":2,"rate":3}]"#)
-      #expect(GatherBoard.entries(store: store.root).map(\.run) == ["old"])
+        "store/gathering.json",
+        #"{"gathers":[{"sweep":"s","run":"old","attempt":"o","bytes":1,"total":2,"rate":3}],"silences":[]}"#)
+      #expect(GatherBoard.view(store: store.root).gathers.map(\.run) == ["old"])
       let keeper = Task { await board.keep() }
       defer { keeper.cancel() }
       try await board.during(sweep: "s", run: "r", attempt: "a") { meter in
         meter.expect(1_000_000)
         meter.hold(200)
         meter.note("p", written: 300)
-        try await wait { GatherBoard.entries(store: store.root).first?.bytes == 500 }
-        let entry = try #require(GatherBoard.entries(store: store.root).first)
+        try await wait { GatherBoard.view(store: store.root).gathers.first?.bytes == 500 }
+        let entry = try #require(GatherBoard.view(store: store.root).gathers.first)
         #expect(entry.run == "r" && entry.attempt == "a" && entry.total == 1_000_000)
         // The rate is that of the last second: bytes come until it is seen.
         var written = 300
         try await wait {
           written += 1
           meter.note("p", written: written)
-          return GatherBoard.entries(store: store.root).first.map { $0.bytes > 500 && $0.rate > 0 } == true
+          return GatherBoard.view(store: store.root).gathers.first.map { $0.bytes > 500 && $0.rate > 0 } == true
         }
         meter.note("p", written: 700_000)
-        try await wait { GatherBoard.entries(store: store.root).first?.bytes == 700_200 }
+        try await wait { GatherBoard.view(store: store.root).gathers.first?.bytes == 700_200 }
       }
-      try await wait { GatherBoard.entries(store: store.root).isEmpty }
-      try scratch.write("store/gathering.json", "[{")
-      #expect(GatherBoard.entries(store: store.root).isEmpty)
+      try await wait { GatherBoard.view(store: store.root).gathers.isEmpty }
+      try scratch.write("store/gathering.json", "{[")
+      #expect(GatherBoard.view(store: store.root).gathers.isEmpty)
       keeper.cancel()
       await keeper.value
       #expect(scratch.text("store/gathering.json") == nil)
     }
   }
+
+  @Test func `the store tells which hosts owe whom an answer`() async throws {
+    try await Scratch.with { scratch in
+      let board = GatherBoard(store: try ArtifactStore(root: scratch.path("store")).root)
+      let keeper = Task { await board.keep() }
+      defer { keeper.cancel() }
+      let (one, other) = (Waiter(), Waiter())
+      board.note([.init(host: "a", sweeps: ["s"], seconds: 12)], by: one)
+      board.note([.init(host: "b", sweeps: ["t"], seconds: 13)], by: other)
+      func hosts() -> [String] { GatherBoard.view(store: scratch.path("store")).silences.map(\.host).sorted() }
+      try await wait { hosts() == ["a", "b"] }
+      board.note([], by: one)
+      try await wait { hosts() == ["b"] }
+      board.note([], by: other)
+      try await wait { hosts().isEmpty }
+    }
+  }
+
+  /// Whoever waits.
+  private final class Waiter {}
 
   private func wait(until isSo: () -> Bool) async throws {
     while !isSo() { try await Task.sleep(for: .milliseconds(20)) }

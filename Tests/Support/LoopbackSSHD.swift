@@ -125,6 +125,12 @@ public final class LoopbackSSHD: Sendable {
     for entry in descendants(of: pid) where entry.name == "sshd" { kill(entry.pid, SIGKILL) }
   }
 
+  /// Has every connection hang, or go on: what was sent stays on its way.
+  public func holdConnections(_ hold: Bool) {
+    guard let pid = pid.withLock({ $0 }) else { return }
+    for entry in descendants(of: pid) where entry.name == "sshd" { kill(entry.pid, hold ? SIGSTOP : SIGCONT) }
+  }
+
   private func writtenPid() -> Int32? {
     (try? String(contentsOfFile: path("sshd.pid"), encoding: .utf8)).flatMap {
       Int32($0.trimmingCharacters(in: .whitespacesAndNewlines))

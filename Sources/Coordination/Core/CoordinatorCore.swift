@@ -219,6 +219,15 @@ struct CoordinatorCore: Sendable {
     Dictionary(troubled.compactMap { host in hosts[host].trouble.map { (name(host), $0) } }) { first, _ in first }
   }
 
+  /// Hosts that owe an answer to who they are, or how their attempts stand, with the seconds since they were asked.
+  func unanswered(at now: Moment) -> [(host: String, seconds: Double)] {
+    hosts.indices.compactMap { host in
+      guard let asked = hosts[host].question.flatMap({ pending[$0] })?.given else { return nil }
+      let seconds = now.steady - asked
+      return seconds >= settings.shownSilence ? (name(host), seconds) : nil
+    }
+  }
+
   // MARK: - Events
 
   private mutating func take(_ event: Event) {
