@@ -122,6 +122,10 @@ struct LogsCommand: AsyncParsableCommand, HasJSONOutput {
             continue
           }
           if isNewAttempt {
+            // What its last attempt did not end is no beginning of a line of this one.
+            if let line = followers[index].lastLine(), showLine(line, followers[index], isLabelled, width) {
+              hasRankSpoken = true
+            }
             Console.error("rollcall: \(followers[index].label) was tried again; its output begins anew")
           }
           if show(bytes, &followers[index], isLabelled: isLabelled, width: width) { hasRankSpoken = true }

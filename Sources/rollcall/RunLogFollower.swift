@@ -16,6 +16,8 @@ struct RunLogFollower {
   /// beginning.
   private(set) var wholeLog: String?
   private var attempt: String?
+  /// Another attempt than before, of which nothing was read yet.
+  private var isNew = false
   private var offset = 0
   /// A line that has not ended yet.
   private var remainder: [UInt8] = []
@@ -53,8 +55,8 @@ struct RunLogFollower {
     guard let record = try ledger.attempts(of: sweep).last(where: { $0.run == run && $0.share?.node == node }) else {
       return .nothingYet
     }
-    let isNew = attempt != nil && attempt != record.id
     if attempt != record.id {
+      isNew = attempt != nil
       attempt = record.id
       offset = 0
     }
@@ -63,7 +65,7 @@ struct RunLogFollower {
       guard let text = logs.text(of: record, name) else { return .end }
       offset = .max
       if logs.isCut(of: record, name) { wholeLog = "\(record.host):\(record.directory ?? record.id)/\(name)" }
-      return text.isEmpty ? .end : .bytes(Array(text.utf8), isNewAttempt: isNew)
+      return text.isEmpty ? .end : bytes(Array(text.utf8))
     }
     guard offset < .max, let host = hosts.first(where: { $0.host.name == record.host }) else { return .end }
     let piece: [UInt8]
@@ -77,6 +79,11 @@ struct RunLogFollower {
     }
     offset += piece.count
     if piece.isEmpty { return record.state.isOpen ? .nothingYet : .end }
+    return bytes(piece)
+  }
+
+  private mutating func bytes(_ piece: [UInt8]) -> Piece {
+    defer { isNew = false }
     return .bytes(piece, isNewAttempt: isNew)
   }
 
@@ -88,7 +95,7 @@ struct RunLogFollower {
     }
     let rest = data.dropFirst(offset)
     offset = .max
-    return rest.isEmpty ? .end : .bytes(Array(rest), isNewAttempt: false)
+    return rest.isEmpty ? .end : bytes(Array(rest))
   }
 
   /// The whole lines of a piece, with what was left of the one before.
