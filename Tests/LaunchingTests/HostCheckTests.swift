@@ -114,6 +114,28 @@ struct HostCheckTests {
     }
   }
 
+  @Test func `what nvidia-smi says in the place of a GPU is told, though it calls that a success`() async throws {
+    try await HostKind.local.with { host in
+      try host.scratch.write(
+        "bin/nvidia-smi",
+        """
+        #!/bin/sh
+        case $1 in
+        --query-gpu=uuid,memory.used,*)
+          printf 'GPU-aaaa, 4, 143771, 0, NVIDIA H200\\nUnable to determine the device handle for GPU 0000:01:00.0\\n' ;;
+        esac
+
+        """, permissions: 0o755)
+      let transport = PrefixedTransport(prefix: "PATH='\(host.scratch.path("bin"))':$PATH; export PATH; ")
+      let told = try await host.launcher(gpus: nil, transport: transport).examine()
+      #expect(told.gpus.map(\.id) == ["GPU-aaaa"])
+      #expect(
+        told.troubles == [
+          "nvidia: it says Unable to determine the device handle for GPU 0000:01:00.0 in the place of a GPU"
+        ])
+    }
+  }
+
   @Test func `a tool that fails is named, not taken for a host without processes`() async throws {
     try await HostKind.local.with { host in
       try host.scratch.write(

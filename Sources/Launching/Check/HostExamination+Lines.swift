@@ -61,14 +61,20 @@ extension HostExamination {
   // MARK: - Tools
 
   private mutating func readNVIDIA(_ rows: [Substring], _ applications: [Substring]) {
+    var others: [String] = []
     for row in rows {
       let fields = CommaTable.fields(row, limit: 5)
-      guard fields.count == 5, fields[0].hasPrefix("GPU-") || fields[0].hasPrefix("MIG-") else { continue }
+      guard fields.count == 5, fields[0].hasPrefix("GPU-") || fields[0].hasPrefix("MIG-") else {
+        others.append(Self.clean(row))
+        continue
+      }
       gpus.append(
         GPU(
           id: fields[0], name: fields[4], usedBytes: Self.mebibytes(fields[1]), totalBytes: Self.mebibytes(fields[2]),
           utilisation: Int(fields[3])))
     }
+    // A GPU that has dropped off the bus is told of in words, and the tool may call that a success.
+    troubles += others.filter { !$0.isEmpty }.prefix(4).map { "nvidia: it says \($0) in the place of a GPU" }
     for row in applications {
       let fields = CommaTable.fields(row, limit: 4)
       guard fields.count == 4, let pid = Int(fields[1]) else { continue }
