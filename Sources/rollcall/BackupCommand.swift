@@ -75,7 +75,14 @@ struct RestoreCommand: AsyncParsableCommand, HasJSONOutput {
       }
       return check
     }
-    try copy.report("restore", json: store.json)
+    // It is whole, whatever reads it.
+    let open = (try? SweepLedger(store: store.directory).openSweeps().map(\.id)) ?? []
+    for sweep in open.prefix(20) {
+      Console.error(
+        "rollcall: \(sweep) had not ended when the backup was made. What it began since then is not known here, and is "
+          + "begun again once it is resumed or serve finds it; to stop it for good: rollcall cancel \(sweep)")
+    }
+    try copy.report("restore", openSweeps: open, json: store.json)
   }
 }
 
@@ -155,10 +162,20 @@ private final class StoreCopy {
     /// Whole ones.
     var objects: Int
     var damaged: [StoreDamage]
+    /// Of a restored store: sweeps that go on.
+    var openSweeps: [String]?
+
+    enum CodingKeys: String, CodingKey {
+      case schema
+      case path
+      case objects
+      case damaged
+      case openSweeps = "open_sweeps"
+    }
   }
 
   /// - Throws: `ExitCode` where the copy lacks files.
-  func report(_ what: String, json: Bool) throws {
+  func report(_ what: String, openSweeps: [String]? = nil, json: Bool) throws {
     let fresh = check?.damages ?? []
     let dumps = fresh + (check?.known ?? [])
     let damages = dumps + (check?.jobFiles ?? [])
@@ -166,7 +183,8 @@ private final class StoreCopy {
     if json {
       Console.print(
         try JSONOutput.text(
-          Document(schema: "rollcall.\(what)/1", path: target, objects: objects, damaged: damages)))
+          Document(
+            schema: "rollcall.\(what)/1", path: target, objects: objects, damaged: damages, openSweeps: openSweeps)))
     } else {
       Console.print("\(target): database and \(objects) files, all of them checked.")
     }

@@ -196,6 +196,30 @@ import Testing
     }
   }
 
+  @Test func aRestoredStoreNamesTheSweepsThatGoOn() async throws {
+    var form = Self.form
+    form.work = BookedSweep.gate
+    try await BookedSweep.with(form) { sweep in
+      _ = try await sweep.during("run", "job.yaml") { pid in
+        try await sweep.begun(1)
+        kill(pid, SIGKILL)
+      }
+      let backup = sweep.scratch.path("backup")
+      #expect(try await sweep.rollcall("backup", "-o", backup, "--database-only").status == 0)
+      let restored = try await sweep.rollcall("restore", backup, "--store", sweep.scratch.path("other"), "--json")
+      #expect(restored.status == 0, "\(restored.errorOutput)")
+      let open = try #require(try restored.json()["open_sweeps"] as? [String])
+      #expect(open.count == 1 && restored.errorOutput.contains("\(open.first ?? "?") had not ended when the backup"))
+      #expect(restored.errorOutput.contains("rollcall cancel \(open.first ?? "?")"), "\(restored.errorOutput)")
+      try sweep.openGate()
+      #expect(try await sweep.rollcall("resume", "last").status == 0)
+      #expect(try await sweep.rollcall("backup", "-o", sweep.scratch.path("second")).status == 0)
+      let ended = try await sweep.rollcall(
+        "restore", sweep.scratch.path("second"), "--store", sweep.scratch.path("third"))
+      #expect(!ended.errorOutput.contains("had not ended"), "\(ended.errorOutput)")
+    }
+  }
+
   @Test func aBackupIsWholeAndIsAStoreAgain() async throws {
     try await BookedSweep.with(Self.form) { sweep in
       let id = try await night(sweep)
