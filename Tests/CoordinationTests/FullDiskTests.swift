@@ -151,6 +151,24 @@ import Transports
     #expect(bench.stops.isEmpty && bench.gathers == 0)
   }
 
+  @Test func thatThereIsRoomAgainIsSaidOnce() {
+    var bench = Bench(hosts: ["a", "b", "c"], runs: 3)
+    for host in ["a", "b", "c"] { bench.enrol(host) }
+    for host in ["a", "b", "c"] { launch(&bench, on: host, .started) }
+    for host in ["a", "b", "c"] { end(&bench, on: host) }
+    // All were refused before anybody knew.
+    for _ in 0..<3 { bench.answer { if case .gather = $0.action { .storeFull("no room") } else { nil } } }
+    while bench.states.count(where: { $0 == .succeeded }) < 3, bench.time < 1000 {
+      bench.pass(max(0.1, min(10, bench.last.wakeAt - bench.time)))
+      while bench.gathers > 0 {
+        bench.answer {
+          if case .gather = $0.action { .gathered(.init(count: 1, bytes: 1, missing: [])) } else { nil }
+        }
+      }
+    }
+    #expect(bench.alarms == ["store: no room", "store: room"])
+  }
+
   @Test func aSmallGatherPassesAStoreThatIsFullForOthers() {
     var bench = Bench(hosts: ["a", "b"], runs: 2)
     for host in ["a", "b"] { bench.enrol(host) }

@@ -68,7 +68,7 @@ extension CoordinatorCore {
 
   /// Files of an attempt are in the store. Small ones may have found room where others do not.
   mutating func storeHasTaken(_ index: Int) {
-    if attempts[index].roomTries > 0 { storeHasRoom() }
+    if attempts[index].roomTries > 0, room.refusals > 0 { storeHasRoom() }
   }
 
   private mutating func storeHasRoom() {
