@@ -234,7 +234,7 @@ public actor Coordinator {
 
   /// A sentence for each host that could not be used.
   public var notes: [String] {
-    troubles.sorted { $0.key < $1.key }.map { "host \($0.key) was not used: \($0.value.message)" }
+    troubles.sorted { $0.key < $1.key }.map { "host \($0.key) could not be used: \($0.value.message)" }
   }
 
   /// Closes every connection.

@@ -56,7 +56,7 @@ public struct SweepComparison: Sendable {
     var notes: [String] = []
     var verdicts: [Verdict] = []
     for run in runs where run.state != .succeeded {
-      notes.append("run \(run.name) \(run.state.rawValue): \(run.why ?? "no reason is known")")
+      notes.append(SweepDumps.end(of: run))
     }
     if runs.contains(where: { !$0.missing.isEmpty }) { verdicts.append(.inconclusive) }
     let logs = try LogCheck(rules: plan.logs).violations(
@@ -80,7 +80,7 @@ public struct SweepComparison: Sendable {
     if again == nil { notes += try await EarlierNights(self, plan, dumps, sweep).notes(pairs) }
     notes += EnvironmentDifferences.notes(pairs, plan, runs, attempts)
     notes += Contention.notes(plan, runs, attempts)
-    notes += hostNotes + plan.warnings
+    notes += plan.warnings + hostNotes
     if again != nil { notes += originNotes(origins) }
 
     let hasFailedRuns = runs.contains { $0.state != .succeeded }
@@ -294,6 +294,8 @@ public struct SweepComparison: Sendable {
       switch result {
       case .success(let loaded): sources.append(loaded.source)
       // As many others as there are may show less noise than there is, and its own comparison, if it has one, is lost.
+      // The only one is no repeat.
+      case .failure where repeats.count == 1: break
       case .failure(let why):
         compared.notes.append("\(label): a repeat of \(side) is missing from the noise: \(why.message)")
       }
@@ -382,7 +384,7 @@ public struct SweepComparison: Sendable {
         id: cell.id, values: cell.values.map { SweepReport.AxisValue(axis: $0.key, value: $0.value.description) },
         runs: own.map { run in
           SweepReport.Run(
-            id: run.name, repetition: run.repetition, state: run.state.rawValue,
+            id: run.name, repetition: run.repetition, state: run.state.rawValue, why: run.why,
             attempts: (attempts[run.name] ?? []).map { attempt(of: $0, sweep) },
             cause: Self.cause(of: run, attempts[run.name] ?? []), fileCount: run.fileCount,
             byteCount: run.byteCount, missing: run.missing)

@@ -113,10 +113,14 @@ struct SweepDumps {
     verifyChecksums: Bool
   ) -> Result<Loaded, NothingToCompare> {
     guard run.state == .succeeded else {
-      let why = run.why.map { ": \($0)" } ?? ""
-      return .failure(NothingToCompare(message: "run \(run.name) \(run.state.rawValue)\(why)"))
+      return .failure(NothingToCompare(message: end(of: run)))
     }
     guard cell.dumps != nil else { return .failure(NothingToCompare(message: "the job names no dumps")) }
+    guard run.fileCount > 0 else {
+      return .failure(
+        NothingToCompare(
+          message: "run \(run.name) left no dumps: no file came from its dump directory ($ROLLCALL_DUMP_DIR)"))
+    }
     do {
       let start = try AttemptStart(attempts)
       let source = try DumpSource(
@@ -128,6 +132,12 @@ struct SweepDumps {
     } catch {
       return .failure(NothingToCompare(message: "\(error)"))
     }
+  }
+
+  /// `run r failed: its command ended with exit code 1`, of one that did not succeed.
+  static func end(of run: RunRecord) -> String {
+    let end = "run \(run.name) \(run.state.rawValue)"
+    return run.why == run.state.rawValue ? end : "\(end): \(run.why ?? "no reason is known")"
   }
 
   private static func layout(of cell: Cell) -> DumpLayout {

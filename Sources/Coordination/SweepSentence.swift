@@ -67,15 +67,22 @@ enum SweepSentence {
         run.missing.first.map { "\(run.id): \($0)" }
       }.first
       if compared.isEmpty {
-        return "Nothing was compared: \(runs)\(report.notes.first ?? "the job names no dumps or no comparison")."
+        return ended("Nothing was compared: \(runs)\(report.notes.first ?? "the job names no dumps or no comparison")")
       }
       guard let open = compared.first(where: { $0.comparison.verdict == .inconclusive })?.comparison else {
-        return "The comparisons agree, but not everything was compared: \(runs)"
-          + "\(missing ?? report.notes.first ?? "see the coverage")."
+        return ended(
+          "The comparisons agree, but not everything was compared: \(runs)"
+            + "\(missing ?? report.notes.first ?? "see the coverage")")
       }
       let count = compared.count { $0.comparison.verdict == .inconclusive }
-      return "\(count) of \(compared.count) comparisons cannot be decided: \(runs)"
-        + "\(open.findings.first?.summary ?? open.notes.first ?? "see the coverage")"
+      return ended(
+        "\(count) of \(compared.count) comparisons cannot be decided: \(runs)"
+          + "\(open.findings.first?.summary ?? open.notes.first ?? "see the coverage")")
     }
+  }
+
+  /// With the mark at its end that every sentence has, which what it cites may bring along.
+  private static func ended(_ sentence: String) -> String {
+    sentence.last.map(".!?…".contains) == true ? sentence : sentence + "."
   }
 }

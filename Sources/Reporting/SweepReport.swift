@@ -45,6 +45,8 @@ public struct SweepReport: Sendable, Hashable {
     /// 1…repeat
     public var repetition: Int
     public var state: String
+    /// Why it stands so, where that is not plain.
+    public var why: String?
     public var attempts: [Attempt]
     /// The id of the attempt that its end is told of, where that is one of several hosts' together; nil: the last.
     public var cause: String?
@@ -55,12 +57,13 @@ public struct SweepReport: Sendable, Hashable {
     public var missing: [String]
 
     public init(
-      id: String, repetition: Int, state: String, attempts: [Attempt], cause: String? = nil, fileCount: Int,
-      byteCount: Int, missing: [String]
+      id: String, repetition: Int, state: String, why: String? = nil, attempts: [Attempt], cause: String? = nil,
+      fileCount: Int, byteCount: Int, missing: [String]
     ) {
       self.id = id
       self.repetition = repetition
       self.state = state
+      self.why = why
       self.attempts = attempts
       self.cause = cause
       self.fileCount = fileCount

@@ -53,6 +53,21 @@ import Testing
     #expect(text.contains("layer 2 o_proj hidden: shapes differ: [64, 512] and [64, 448]"))
   }
 
+  @Test func `A run that never began is shown with its reason, and no log`() throws {
+    var report = Samples.sweep(.inconclusive)
+    report.cells[4].runs[0].attempts = []
+    report.cells[4].runs[0].why = "needs 8 GPUs; the largest host has 4"
+    #expect(lines(report.text()).contains("  needs 8 GPUs; the largest host has 4"))
+    for text in [report.markdown(), report.html(), report.junit()] {
+      #expect(text.contains("needs 8 GPUs; the largest host has 4"), "\(text)")
+    }
+    #expect(try SweepReport(json: report.json()).cells[4].runs[0].why == report.cells[4].runs[0].why)
+
+    report.cells[4].runs[0].attempts = [Samples.attempt("a", state: "failed")]
+    report.cells[4].runs[0].attempts[0].logTail = "\n"
+    #expect(!report.text().contains("│"))
+  }
+
   @Test func `A sweep shows its matrix, causes once, and failed runs`() {
     let fail = Samples.sweep(.fail).text()
     #expect(fail.contains("first axis value that breaks: world_size=8"))

@@ -125,6 +125,19 @@ extension SweepReport {
 
     /// The one that its end is told of.
     var last: Attempt? { run.attempts.last { $0.id == run.cause } ?? run.attempts.last }
+
+    /// `attempt 2 on a, exit 1, …`; of one that never began, why.
+    var reason: String {
+      guard let last else { return run.why ?? "" }
+      return ["attempt \(last.number) on \(last.host)", last.exit, last.why ?? ""].filter { !$0.isEmpty }
+        .joined(separator: ", ")
+    }
+
+    /// The last lines of its log; none where it printed nothing.
+    func logTail(lines count: Int) -> [Substring] {
+      guard let tail = last?.logTail, tail.contains(where: { !$0.isWhitespace }) else { return [] }
+      return tail.split(separator: "\n", omittingEmptySubsequences: false).suffix(count)
+    }
   }
 
   var failedRuns: [FailedRun] {

@@ -235,11 +235,8 @@ extension SweepReport {
     var text: Markup = "<section id=\"logs\"><h2>Failed runs</h2>"
     if failed.isEmpty { text += "<p>The record names no run that failed.</p>" }
     for item in failed {
-      let last = item.last
-      let parts = [last.map { "attempt \($0.number) on \($0.host)" } ?? "", last?.exit ?? "", last?.why ?? ""]
-      let why = parts.filter { !$0.isEmpty }.joined(separator: ", ")
-      let tail = String((last?.logTail ?? "").suffix(8000))
-      text += "<h3>\(item.cell.label), run \(item.run.repetition): \(item.run.state)</h3><p>\(why)</p>"
+      let tail = String((item.last?.logTail ?? "").suffix(8000))
+      text += "<h3>\(item.cell.label), run \(item.run.repetition): \(item.run.state)</h3><p>\(item.reason)</p>"
       text += tail.isEmpty ? "<p class=\"soft small\">No log.</p>" : "<pre>\(tail)</pre>"
     }
     text += "</section>"

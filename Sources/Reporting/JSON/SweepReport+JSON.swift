@@ -63,6 +63,7 @@ extension SweepReport.Run {
       "id": .string(id),
       "repetition": .int(repetition),
       "state": .string(state),
+      "why": .optional(why),
       "coverage": .object([
         "files": .int(fileCount), "bytes": .int(byteCount), "missing": .strings(missing),
       ]),
@@ -183,6 +184,7 @@ private struct SweepRecord: Decodable, SchemaRecord {
     var id: String
     var repetition: Int
     var state: String
+    var why: String?
     var coverage: Coverage
     var attempts: [Attempt]
     var cause: String?
@@ -266,7 +268,7 @@ private struct SweepRecord: Decodable, SchemaRecord {
 
   private static func run(_ record: Run) -> SweepReport.Run {
     .init(
-      id: record.id, repetition: record.repetition, state: record.state,
+      id: record.id, repetition: record.repetition, state: record.state, why: record.why,
       attempts: record.attempts.map {
         .init(
           id: $0.id, number: $0.number, host: $0.host, state: $0.state, exitCode: $0.exitCode, signal: $0.signal,

@@ -75,7 +75,7 @@ extension SweepReport {
 
   private func testCase(_ failed: FailedRun) -> TestCase {
     let last = failed.last
-    let message = [failed.run.state, last?.exit ?? "", last?.why ?? ""].filter { !$0.isEmpty }
+    let message = [failed.run.state, last?.exit ?? "", last?.why ?? failed.run.why ?? ""].filter { !$0.isEmpty }
     return TestCase(
       name: "\(failed.cell.label): run \(failed.run.repetition)", time: last?.duration ?? 0, outcome: .error,
       type: failed.run.state, message: message.joined(separator: ", "), detail: last?.logTail ?? "")

@@ -50,12 +50,9 @@ extension SweepReport {
   private var foldedBlocks: [[String]] {
     var blocks = failedRuns.map { failed in
       let heading = "\(failed.cell.label), run \(failed.run.repetition): \(failed.run.state)"
-      let last = failed.last
-      let parts = [last.map { "attempt \($0.number) on \($0.host)" } ?? "", last?.exit ?? "", last?.why ?? ""]
-      let why = parts.filter { !$0.isEmpty }.joined(separator: ", ")
-      let tail = (last?.logTail ?? "").split(separator: "\n", omittingEmptySubsequences: false).suffix(30)
+      let tail = failed.logTail(lines: 30).joined(separator: "\n")
       return Markdown.details(
-        Markdown.escape(heading), [Markdown.escape(why), "", Markdown.fence(tail.joined(separator: "\n"))])
+        Markdown.escape(heading), [Markdown.escape(failed.reason)] + (tail.isEmpty ? [] : ["", Markdown.fence(tail)]))
     }
     for verdict in [Verdict.fail, .inconclusive, .pass] {
       for pair in pairs where pair.comparison.verdict == verdict {

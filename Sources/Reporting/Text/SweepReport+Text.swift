@@ -61,14 +61,8 @@ extension SweepReport {
       let run = failed.run
       let heading = "\(failed.cell.label), run \(run.repetition): \(run.state)"
       lines += ["", style.paint(Plain.line(heading), .bold)]
-      guard let last = failed.last else { continue }
-      let parts = ["attempt \(last.number) on \(last.host)", last.exit, last.why ?? ""].filter { !$0.isEmpty }
-      lines.append("  \(Plain.line(parts.joined(separator: ", ")))")
-      for line in Plain.block(last.logTail ?? "").split(separator: "\n", omittingEmptySubsequences: false)
-        .suffix(12)
-      {
-        lines.append("  │ \(line)")
-      }
+      if !failed.reason.isEmpty { lines.append("  \(Plain.line(failed.reason))") }
+      for line in failed.logTail(lines: 12) { lines.append("  │ \(Plain.block(String(line)))") }
     }
     return lines
   }
