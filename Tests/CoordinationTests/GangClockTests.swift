@@ -57,6 +57,9 @@ import Transports
           attemptDirectory: directory, transport: LocalTransport(), store: store, sweep: "s", run: runs[1].name)
       }
       _ = try store.layOut(shares: shares.map(\.id), sweep: "s", run: runs[1].name)
+      for (run, count) in zip(runs, [1, 2]) {
+        try ledger.apply([.files(sweep: "s", run: run.name, count: count, bytes: 1, missing: [])])
+      }
       try body(try await SweepComparison(ledger: ledger, artifacts: store).report(sweep: "s", now: Self.start + 60))
     }
   }
