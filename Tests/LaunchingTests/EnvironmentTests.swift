@@ -74,7 +74,7 @@ struct EnvironmentTests {
       stranger.executableURL = URL(fileURLWithPath: "/bin/sleep")
       stranger.arguments = ["200"]
       try stranger.run()
-      defer { stranger.terminate() }
+      defer { kill(stranger.processIdentifier, SIGKILL) }
       try host.patchScript([("describer=$!", "describer=\(stranger.processIdentifier)")])
       let command = "until [ -e ../environment ]; do sleep 0.1; done"
       let run = spec("a1", command, environment: [("ENGINE_SOURCE", host.scratch.path("none"))])
