@@ -44,6 +44,14 @@ enum ReportFormat: String, CaseIterable, ExpressibleByArgument {
   static func path(_ format: ReportFormat, store: String, sweep: String) -> String {
     "\(store)/sweeps/\(sweep)/report.\(format.fileExtension)"
   }
+
+  /// Writes those files of a finished sweep that are not there: it may have been killed when its report was just stored.
+  static func keep(_ report: SweepReport, store: String) throws {
+    for format in written {
+      let path = path(format, store: store, sweep: report.id)
+      if !FileManager.default.fileExists(atPath: path) { try Console.write(format.render(report), to: path) }
+    }
+  }
 }
 
 struct ReportCommand: AsyncParsableCommand, HasJSONOutput {

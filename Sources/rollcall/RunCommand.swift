@@ -4,6 +4,7 @@ import Foundation
 import Ledger
 import Planning
 import Reporting
+import Transports
 
 struct RunCommand: AsyncParsableCommand, HasJSONOutput {
   static let configuration = CommandConfiguration(
@@ -80,7 +81,14 @@ enum SweepOutcome {
   static func drive(
     _ session: SweepSession, sweep: String, json: Bool, verbose: Bool, explain: Bool = false
   ) async throws {
-    guard let report = try await report(session, sweep) else {
+    let driven: SweepReport?
+    do {
+      driven = try await report(session, sweep)
+    } catch let error as TransportError {
+      Console.error("rollcall: \(sweep) waits for its hosts; once they can be used: rollcall resume \(sweep)")
+      throw error
+    }
+    guard let report = driven else {
       if json { Console.print(#"{"schema": "rollcall.detached/1", "sweep": "\#(sweep)"}"#) }
       Console.error("rollcall: detached; the runs go on. Come back with: rollcall resume \(sweep)")
       throw ExitCode(Failure.detached)
@@ -108,6 +116,7 @@ enum SweepOutcome {
     } else {
       let style = Style(color: Console.wantsColour, width: Console.width)
       Console.print(report.text(verbose: verbose, explains: explain, style: style))
+      try? ReportFormat.keep(report, store: store)
       Console.print("HTML report: \(ReportFormat.path(.html, store: store, sweep: report.id))")
     }
     throw ExitCode(ExitPolicy.code(for: report))

@@ -44,6 +44,13 @@ import Testing
       #expect(!outcome.output.contains("missing from the noise"), "\(outcome.output)")
       #expect(!outcome.output.contains("│"), "\(outcome.output)")
       #expect(!outcome.output.contains("did you mean the parent"), "\(outcome.output)")
+
+      // Killed when its report was stored and its files were not written yet, it is whole at the next look.
+      let path = try #require(lines.last?.split(separator: " ").last.map(String.init))
+      let page = try Data(contentsOf: URL(filePath: path))
+      try FileManager.default.removeItem(atPath: path)
+      #expect(try await rollcall("resume", "last").status == 3)
+      #expect(FileManager.default.contents(atPath: path) == page)
     }
   }
 }

@@ -2,6 +2,7 @@ import Comparison
 import Coordination
 import Foundation
 import Gathering
+import Glibc
 import Ledger
 import Planning
 import Reporting
@@ -34,14 +35,14 @@ struct SweepFinish {
         notice.record(id: "\(sweep)-\(Int(ended))-\(index)", target: target, now: ended)
       }
     }
+    // Those of a former end are void.
+    for format in ReportFormat.written { unlink(ReportFormat.path(format, store: storeDirectory, sweep: sweep)) }
     try ledger.finish(
       sweep: sweep, state: state, verdict: report.verdict.rawValue, report: report.json(pretty: false),
       series: History.series(report, created: record.created), notices: notices, now: ended)
     try FileManager.default.createDirectory(
       atPath: "\(storeDirectory)/sweeps/\(sweep)", withIntermediateDirectories: true)
-    for format in ReportFormat.written {
-      try Console.write(format.render(report), to: ReportFormat.path(format, store: storeDirectory, sweep: sweep))
-    }
+    try ReportFormat.keep(report, store: storeDirectory)
     return report
   }
 }
