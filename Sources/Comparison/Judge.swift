@@ -181,6 +181,8 @@ public struct Judge: Sendable {
     var worst = 0.0
     /// Largest distance of a token row in output rows that passed.
     var worstToken = 0.0
+    /// Largest share of a distance that lies along the values, in output rows that passed: |alpha - 1| / relL2.
+    var directed = 0.0
     /// Layer of the largest distance, and the last layer with an output.
     var worstLayer: Int?
     var lastLayer: Int?
@@ -310,7 +312,8 @@ public struct Judge: Sendable {
         result.verdict = .fail
         result.why =
           "token \(worst) is off by \(short(distance ?? .nan)), far beyond the other tokens and stages"
-      } else if let ratio = row.usualRatio, UsualRatio.isFactor(ratio, measures: whole.measures, floor: floor),
+      } else if let ratio = row.usualRatio,
+        UsualRatio.isFactor(ratio, measures: whole.measures, floor: floor, directed: walk.directed),
         (aside?.count ?? 0) * 8 <= row.measures.tokenRelL2.count
       {
         result.verdict = .fail
@@ -340,6 +343,10 @@ public struct Judge: Sendable {
       if result.verdict == .pass, row.key.role == .output, row.dtype != .float8E8M0FNU {
         if row.measures.relL2 >= walk.worst { walk.worstLayer = row.key.layer }
         walk.worst = max(walk.worst, row.measures.relL2)
+        // Of what is below rounding nothing is known.
+        if row.measures.relL2 >= floor, row.measures.elementCount >= UsualRatio.fewest {
+          walk.directed = max(walk.directed, abs(row.measures.alpha - 1) / row.measures.relL2)
+        }
         walk.worstToken = max(
           walk.worstToken, tokenDistances(row.measures).max() ?? row.measures.worstToken?.relL2 ?? 0)
       }

@@ -2,13 +2,20 @@
 ///
 /// Deep in a model the noise of all layers before is as large as a factor of a few per cent in one of them, and hides it
 /// from the onset rule. Noise has no direction, though: among thousands of values as many are larger as are smaller, so
-/// the middle of the ratios stays at 1. The best factor of the whole (`Measures.alpha`) alone does not tell: it may be
+/// the middle of the ratios stays at 1. Where the tokens of a small model are nearly alike (an attention that looks
+/// everywhere) they share their noise, and its part along the values is as large as the stages before show it, or
+/// larger by the onset's factor. The best factor of the whole (`Measures.alpha`) alone does not tell: it may be
 /// that of one channel, which holds nearly all of the norm and is rounded the same way in every token.
 public enum UsualRatio {
   /// What is nearer to 1 is no factor that anybody sets; honest runs of bfloat16 stay within 2^-11.
   public static let least = 0x1p-9
+  /// What a share must be times those before to stand out.
+  private static let onset = 2.5
+  private static let certain = 0.4
+  /// Standard deviations beyond which nothing is chance.
+  private static let deviations = 4.0
   /// Fewer values say nothing.
-  private static let fewest = 256
+  static let fewest = 256
 
   /// The middle of target / reference over the larger half of the values; nil where there are too few.
   ///
@@ -29,8 +36,14 @@ public enum UsualRatio {
   ///
   /// - Parameter floor: relative L2 that honest noise gives. A target that is scaled to a given norm (as in a
   ///   normalisation) loses half the square of its distance, so twice that is allowed for.
-  public static func isFactor(_ ratio: Double, measures: Measures, floor: Double) -> Bool {
-    let limit = max(least, floor, 2 * measures.relL2 * measures.relL2)
+  /// - Parameter directed: the largest share of a distance that lay along the values in the stages before; 0 where there
+  ///   were none. A factor that makes up this share of the distance itself is one whatever was before.
+  public static func isFactor(_ ratio: Double, measures: Measures, floor: Double, directed: Double = 0) -> Bool {
+    let shared = min(onset * directed, certain) * measures.relL2
+    // Tokens that are alike share their noise, which is then one draw of as many values as a token has.
+    let width = measures.elementCount / max(1, measures.tokenRelL2.count)
+    let chance = deviations * measures.relL2 / Double(max(1, width)).squareRoot()
+    let limit = max(least, floor, 2 * measures.relL2 * measures.relL2, shared, chance)
     return abs(ratio - 1) > limit && abs(measures.alpha - 1) > limit
       && abs(measures.alpha - ratio) <= 0.5 * abs(ratio - 1)
   }

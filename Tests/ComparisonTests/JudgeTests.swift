@@ -49,6 +49,34 @@ struct JudgeTests {
     #expect(verdicts(rows).last == .fail)
   }
 
+  @Test("a part of the noise that lies along the values is no factor where stages before had as much")
+  func directed() {
+    func stage(_ layer: Int, relL2: Double, alpha: Double) -> JudgedRow {
+      var row = row("Attention", relL2: relL2, layer: layer)
+      (row.measures.alpha, row.measures.elementCount, row.usualRatio) = (alpha, 4096, alpha)
+      return row
+    }
+    let before = [stage(0, relL2: 0.008, alpha: 0.9992), stage(1, relL2: 0.0167, alpha: 1.0018)]
+    #expect(verdicts(before + [stage(2, relL2: 0.0184, alpha: 0.9955)]) == [.pass, .pass, .pass])
+    #expect(verdicts(before + [stage(2, relL2: 0.021, alpha: 1.01)]) == [.pass, .pass, .fail])
+    // Where the noise before had no direction a small factor stands out.
+    let plain = [stage(0, relL2: 0.008, alpha: 1.0001), stage(1, relL2: 0.0167, alpha: 1)]
+    #expect(verdicts(plain + [stage(2, relL2: 0.0184, alpha: 0.9955)]) == [.pass, .pass, .fail])
+  }
+
+  @Test("tokens that are alike share their noise: in a narrow model chance alone may give it a direction")
+  func narrow() {
+    func last(width: Int) -> Verdict? {
+      let before = (0..<2).map { row("Attention", relL2: 0.016, layer: $0) }
+      var own = row("Attention", relL2: 0.016, layer: 2)
+      own.measures.tokenRelL2 = Array(repeating: 0.016, count: 16)
+      (own.measures.alpha, own.measures.elementCount, own.usualRatio) = (0.9945, 16 * width, 0.9942)
+      return verdicts(before + [own]).last
+    }
+    #expect(last(width: 64) == .pass)
+    #expect(last(width: 4096) == .fail)
+  }
+
   @Test("float32 stages after bfloat16 ones have bfloat16's noise")
   func mixedTypes() {
     #expect(verdicts([row("A", relL2: 0), row("Router", relL2: 0.004, dtype: .float32)]) == [.pass, .pass])

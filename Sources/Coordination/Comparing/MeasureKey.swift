@@ -37,7 +37,7 @@ func hexDigest(_ data: Data) -> String {
 /// that are added later.
 public struct MeasureKey: Sendable, Hashable, Codable {
   /// Raise it whenever calls are chosen, ranks joined or tensors measured otherwise than before.
-  static let currentVersion = 15
+  static let currentVersion = 16
 
   public var version: Int
   public var reference: DumpIdentity
