@@ -93,22 +93,46 @@ public struct StageOrder: Sendable {
     return zip(byName, byName.dropFirst()).allSatisfy { $0.modified <= $1.modified }
   }
 
-  /// The place among the stages of a layer: of a module that an attention holds by its own name, else by the whole.
+  /// The place among the stages of a layer, in tenths of ``heuristic(_:)``'s: of a module that an attention holds by its
+  /// own name, else by the whole.
   private static func place(_ stage: String) -> Int {
-    let parts = stage.lowercased().split(separator: ".")
-    guard let last = parts.last, parts.dropLast().contains(where: { $0.contains("attn") || $0.contains("attention") })
-    else { return heuristic(stage) }
+    let parts = Towers.within(stage).lowercased().split(separator: ".").map(String.init)
+    // Sub-layers that are numbered (T5's `layer.1.DenseReluDense`).
+    if parts.count > 1, parts[0] == "layer", let number = Int(parts[1]) {
+      return min(number, 1000) * 10_000 + (parts.count == 2 ? 900 : place(parts.dropFirst(2)))
+    }
+    return place(parts[...])
+  }
+
+  private static func place(_ parts: ArraySlice<String>) -> Int {
+    let stage = parts.joined(separator: ".")
+    let isCross = ["encoder_attn", "encdecattention", "cross_attn", "crossattn", "crossattention", "cross_attention"]
+      .contains { stage.contains($0) }
+    guard let last = parts.last else { return 10 * heuristic(stage) }
+    let isSecond = ["norm2", "ln2", "ln_2"].contains { last.hasSuffix($0) } || last.contains("final")
+    if parts.count == 1, isSecond, last.contains("norm") || last.hasPrefix("ln") { return 500 }
+    guard parts.dropLast().contains(where: { $0.contains("attn") || $0.contains("attention") }) else {
+      return isCross ? last.contains("norm") ? 410 : 470 : 10 * heuristic(stage)
+    }
+    let own = withinAttention(last)
+    return isCross ? 420 + own : 10 * own
+  }
+
+  private static func withinAttention(_ last: String) -> Int {
     // Latent attention projects down, norms, and projects up again.
     if last.contains("_a_") { return last.contains("norm") ? 18 : 17 }
     if last.contains("_b_") { return 20 }
-    let own = heuristic(String(last))
+    let own = heuristic(last)
     return (20...35).contains(own) ? own : 30
   }
 
   /// Place of a stage by its name alone; larger is later.
   public static func heuristic(_ stage: String) -> Int {
+    // Of a stack of layers (`decoder.mlp`, `vision_model.encoder.mlp`) only what follows its name says the place.
+    let inside = Towers.within(stage)
+    if inside.utf8.count != stage.utf8.count, inside.split(separator: ".").allSatisfy({ $0 == "model" }) { return 90 }
     // Bytes: this is asked for every row, and a search in a String costs a hundred times as much.
-    let name = Array(stage.lowercased().utf8)
+    let name = Array(inside.lowercased().utf8)
     func has(_ words: String...) -> Bool {
       words.contains { word in name.indices.contains { name[$0...].starts(with: word.utf8) } }
     }

@@ -62,6 +62,15 @@ func figure(_ value: Double) -> String {
   return rounded == rounded.rounded() && abs(rounded) < 1e6 ? "\(Int(rounded))" : "\(rounded)"
 }
 
+/// A factor: one that is near 1 shows by how much it is not.
+func factor(_ value: Double) -> String {
+  let off = abs(value - 1)
+  guard off > 1e-9, off < 0.05 else { return figure(value) }
+  var scale = 10.0
+  while off * scale < 10 { scale *= 10 }
+  return "\((value * scale).rounded() / scale)"
+}
+
 func listed(_ numbers: [Int]) -> String {
   numbers.count <= 8
     ? numbers.map(String.init).joined(separator: ", ")

@@ -296,6 +296,8 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   public var codes: CodeRelation?
   /// What most values are times the reference's; nil where it was not asked for.
   public var usualRatio: Double?
+  /// Whether q and k agree after the rotary embedding in this layer; nil where they were not dumped.
+  public var rotatedAgree: Bool?
 
   public init(
     key: CaptureKey, measures: Measures, plan: ShardPlan, judgement: Judgement, worldSize: Int,
@@ -344,6 +346,18 @@ public struct RowEvidence: Sendable, Hashable, Codable {
   var isNorm: Bool {
     let name = key.stage.lowercased()
     return name.contains("norm") || name.contains("rms") || name.hasPrefix("ln")
+  }
+
+  /// A product inside an attention that q, k and v are made by, or their rotation.
+  var isProjection: Bool {
+    guard isAttention, !isNorm, let dot = key.stage.lastIndex(of: ".") else { return false }
+    let last = key.stage[key.stage.index(after: dot)...].lowercased()
+    return last.contains("_a_proj") || last.contains("_b_proj") || [20, 25].contains(StageOrder.heuristic(last))
+  }
+
+  /// Nothing turns before the first layer, behind the last, or in a norm or a feed-forward.
+  var mayRotate: Bool {
+    !isNorm && !isFeedForward && key.layer != nil && ![0, 99, 100].contains(StageOrder.heuristic(key.stage))
   }
 
   /// What a norm gives: its output, or the input of a branch, which no block that holds the norm itself takes.

@@ -50,6 +50,50 @@ import Testing
     #expect(!found.contains { $0.cause == "drift" || $0.cause == "token-corruption" })
   }
 
+  @Test func whatStandsInsideAnAttentionIsNotTheAttention() {
+    var inside = evidence(cos: 0.96, alpha: 0.88, norm: 0.92, worldSize: 1)
+    (inside.measures.relL2, inside.firstTokensRelL2, inside.laterTokensRelL2) = (0.27, 0.27, 0.27)
+    inside.key = CaptureKey(layer: 3, stage: "self_attn.kv_a_layernorm", tensor: "output")
+    #expect(Diagnostician.findings(inside).map(\.cause) == ["norm-weight-offset"])
+    inside.key.stage = "self_attn.q_proj"
+    let causes = Diagnostician.findings(inside).map(\.cause)
+    #expect(causes.first == "missing-scale")
+    #expect(!causes.contains("rank-order") && !causes.contains("head-map"), "one rank, and no heads yet")
+    #expect(Diagnostician.findings(inside).allSatisfy { !$0.summary.contains("output projection") })
+    inside.key.stage = "self_attn.rotary_q"
+    #expect(Diagnostician.findings(inside).allSatisfy { !$0.summary.contains("output projection") })
+    inside.key.stage = "self_attn"
+    #expect(Diagnostician.findings(inside).allSatisfy { $0.cause != "rank-order" }, "one rank has no order")
+    inside.worldSize = 8
+    #expect(Diagnostician.findings(inside).contains { $0.cause == "rank-order" })
+  }
+
+  @Test func whereQAndKAgreeTheScoresAreScaledOtherwise() {
+    var context = evidence(cos: 0.95, alpha: 0.9, norm: 0.95, worldSize: 1)
+    context.key = CaptureKey(layer: 3, stage: "self_attn.attn_mqa", tensor: "output")
+    (context.measures.relL2, context.firstTokensRelL2, context.laterTokensRelL2) = (0.3, 0, 0.3)
+    #expect(Diagnostician.findings(context).contains { $0.cause == "rope-style" })
+    context.rotatedAgree = true
+    #expect(Diagnostician.findings(context).map(\.cause) == ["missing-scale"])
+  }
+
+  @Test func nothingTurnsBehindTheLayers() {
+    var turned = evidence(cos: 0.9, alpha: 0.9, norm: 1)
+    (turned.measures.relL2, turned.tokenNormDeviation) = (0.4, 0.001)
+    #expect(Diagnostician.findings(turned).contains { $0.cause == "position-offset" })
+    turned.key = CaptureKey(layer: nil, stage: "lm_head", tensor: "output")
+    #expect(!Diagnostician.findings(turned).contains { $0.cause == "position-offset" })
+  }
+
+  @Test func aFactorNearOneShowsByHowMuch() throws {
+    var scaled = evidence(cos: 1, alpha: 0.996, norm: 0.996, residual: 0.0001)
+    scaled.measures.relL2 = 0.0041
+    scaled.noise = 0.0002
+    let finding = try #require(Diagnostician.findings(scaled).first)
+    #expect(finding.summary.contains("0.996 times"))
+    #expect(finding.next.contains("factor of 1.004 "), "\(finding.next)")
+  }
+
   @Test func aCommonFactorIsNoMissingClamp() {
     var scaled = evidence(cos: 0.99996, alpha: 1.05, norm: 1.05, residual: 0.009)
     scaled.measures.relL2 = 0.051

@@ -314,7 +314,7 @@ struct CaptureMatching: Sendable {
           CallProblem(
             code: .wrongCall,
             message: "the call chosen in the reference has \(left) tokens and that of the target \(right): they are "
-              + "not the same call, or the inputs differ"), nil
+              + "not the same call, the inputs differ, or one side had a cached prefix or a padded batch"), nil
         ))
     }
   }
@@ -405,21 +405,36 @@ struct CaptureMatching: Sendable {
   static func order(_ indices: [CaptureIndex]) -> [CaptureKey] {
     let order = StageOrder(sides: indices.map(\.stamps), allFiles: indices.map(\.files))
     let keys = indices.reduce(into: Set<CaptureKey>()) { $0.formUnion($1.captures.keys) }
-    var result: [CaptureKey] = []
-    let byLayer = Dictionary(grouping: keys) { $0.layer }
+    let towers = Towers(keys)
+    let byLayer = Dictionary(grouping: keys.filter { $0.layer != nil }) {
+      TowerLayer(tower: towers.tower(ofLayered: $0.stage), layer: $0.layer)
+    }
     // What belongs to no layer comes before the layers or after them, by its name.
-    let loose = byLayer[nil] ?? []
+    let loose = Array(keys.filter { $0.layer == nil })
     let unit = units(of: loose)
-    let isLate: (CaptureKey) -> Bool = {
-      let name = unit($0)
-      return StageOrder.heuristic(name) >= 85 || name.lowercased().contains("norm") || name == "outputs"
+    var early: [Int?: [CaptureKey]] = [:]
+    var late: [Int?: [CaptureKey]] = [:]
+    for key in loose {
+      let name = unit(key)
+      let isConnector = !towers.all.isEmpty && Towers.isConnector(name)
+      let isLate =
+        isConnector || StageOrder.heuristic(name) >= 85 || name.lowercased().contains("norm") || name == "outputs"
+      var tower = towers.place(ofLoose: key.stage, isLate: isLate)
+      // What stands between two stacks runs after the first of them.
+      if tower == nil, isConnector { tower = 0 }
+      if isLate { late[tower, default: []].append(key) } else { early[tower, default: []].append(key) }
     }
     // Most layers have the same stages: each set of them is ordered once.
     var known: [Set<String>: [String]] = [:]
-    result += arranged(loose.filter { !isLate($0) }, order, &known)
-    for layer in byLayer.keys.compactMap({ $0 }).sorted() { result += arranged(byLayer[layer] ?? [], order, &known) }
-    result += arranged(loose.filter(isLate), order, &known)
-    return result
+    var result = arranged(early[nil] ?? [], order, &known)
+    for (place, tower) in (towers.all.isEmpty ? [nil] : towers.all).enumerated() {
+      result += arranged(early[place] ?? [], order, &known)
+      for layer in byLayer.keys.filter({ $0.tower == tower }).compactMap(\.layer).sorted() {
+        result += arranged(byLayer[TowerLayer(tower: tower, layer: layer)] ?? [], order, &known)
+      }
+      result += arranged(late[place] ?? [], order, &known)
+    }
+    return result + arranged(late[nil] ?? [], order, &known)
   }
 
   /// Stages first to last; within a stage its inputs, `hidden`, then the other outputs.

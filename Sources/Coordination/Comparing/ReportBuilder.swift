@@ -11,8 +11,9 @@ struct ReportBuilder {
   let outcomes: [PairOutcome]
   let book: EvidenceBook
   private let usual: UsualLayouts
+  private let towers: Towers
   /// Positions of the outcomes of each layer, in order.
-  private let places: [Int?: [Int]]
+  private let places: [TowerLayer: [Int]]
 
   init(request: ComparisonRequest, matching: MatchingSummary, outcomes: [PairOutcome], book: EvidenceBook) {
     self.request = request
@@ -20,8 +21,16 @@ struct ReportBuilder {
     self.outcomes = outcomes
     self.book = book
     usual = UsualLayouts(outcomes)
-    places = Dictionary(grouping: outcomes.indices) { outcomes[$0].key.layer }
+    let towers = Towers(outcomes.lazy.map(\.key))
+    self.towers = towers
+    places = Dictionary(grouping: outcomes.indices) { Self.layer(of: outcomes[$0].key, towers) }
   }
+
+  private static func layer(of key: CaptureKey, _ towers: Towers) -> TowerLayer {
+    TowerLayer(tower: key.layer == nil ? nil : towers.tower(ofLayered: key.stage), layer: key.layer)
+  }
+
+  private func layer(of key: CaptureKey) -> TowerLayer { Self.layer(of: key, towers) }
 
   /// One row on its way into the report.
   struct Line {
@@ -335,7 +344,7 @@ struct ReportBuilder {
   /// not even that one where the stage after it has another sure cause (a branch that is not reduced).
   private func isReducedLater(_ index: Int, _ lines: [Line]) throws -> Bool {
     let key = lines[index].outcome.key
-    let later = places(of: key.layer, after: index).filter {
+    let later = places(of: layer(of: key), after: index).filter {
       lines[$0].outcome.key.role == .output && lines[$0].outcome.key.stage != key.stage
     }
     let isFollowed = later.contains {
@@ -369,8 +378,10 @@ struct ReportBuilder {
       return kind == .replicated || kind == .ambiguous || !lines[place].outcome.divergentRanks.isEmpty
     }
     guard
-      let witness = places(of: key.layer, after: index).last(where: isWhole)
-        ?? places(of: (key.layer ?? -1) + 1, after: index).first(where: isWhole)
+      let witness = places(of: layer(of: key), after: index).last(where: isWhole)
+        ?? places(
+          of: TowerLayer(tower: layer(of: key).tower, layer: (key.layer ?? -1) + 1), after: index
+        ).first(where: isWhole)
     else { return .unknown }
     let isReduced =
       lines[witness].outcome.decision?.plan.kind == .replicated && lines[witness].outcome.divergentRanks.isEmpty
@@ -387,7 +398,7 @@ struct ReportBuilder {
       guard let decision = outcome.decision, decision.isInferred, lines[index].judgement.verdict == .pass,
         outcome.key.role == .output, [.concat, .blocks, .heads].contains(decision.plan.kind),
         let usual = usual[index], !usual.isLike(decision.target.layout),
-        places(of: outcome.key.layer, after: index).contains(where: { lines[$0].judgement.verdict == .fail })
+        places(of: layer(of: outcome.key), after: index).contains(where: { lines[$0].judgement.verdict == .fail })
       else { continue }
       lines[index].judgement.verdict = .fail
       lines[index].judgement.why =
@@ -420,16 +431,16 @@ struct ReportBuilder {
     var points: [String: [(index: Int, input: Double, point: LocalGrowth.Point)]] = [:]
     for index in lines[..<end].indices {
       let (key, judgement) = (lines[index].outcome.key, lines[index].judgement)
-      guard key.role == .output, let layer = key.layer, let output = lines[index].outcome.measures,
+      guard key.role == .output, let number = key.layer, let output = lines[index].outcome.measures,
         lines[index].outcome.dtype.isFloatingPoint, judgement.verdict == .pass, judgement.why == nil,
         let floor = judgement.floor
       else { continue }
-      let inputs = (places[layer] ?? []).filter {
+      let inputs = (places[layer(of: key)] ?? []).filter {
         $0 < end && lines[$0].outcome.key.stage == key.stage && lines[$0].outcome.key.role == .input
           && lines[$0].outcome.dtype.isFloatingPoint && lines[$0].judgement.verdict == .pass
       }.compactMap { lines[$0].outcome.measures }
       guard let input = inputs.max(by: { $0.relL2 < $1.relL2 }) else { continue }
-      let point = LocalGrowth.Point(layer: layer, input: input, output: output, floor: floor)
+      let point = LocalGrowth.Point(layer: number, input: input, output: output, floor: floor)
       points["\(key.stage).\(key.tensor)", default: []].append((index, input.relL2, point))
     }
     for stage in points.values {
@@ -461,7 +472,7 @@ struct ReportBuilder {
   }
 
   /// The later rows of a layer.
-  private func places(of layer: Int?, after index: Int) -> ArraySlice<Int> {
+  private func places(of layer: TowerLayer, after index: Int) -> ArraySlice<Int> {
     let all = places[layer] ?? []
     var range = all.indices
     while !range.isEmpty {
@@ -475,15 +486,19 @@ struct ReportBuilder {
 
   private func neighbours(_ index: Int, _ lines: [Line]) -> [PairOutcome] {
     let key = lines[index].outcome.key
-    return (places[key.layer] ?? []).map { lines[$0].outcome }.filter { $0.key != key }
+    return (places[layer(of: key)] ?? []).map { lines[$0].outcome }.filter { $0.key != key }
   }
 
   /// The last output of the layer before, or of what comes before the first, that is shaped like this row.
   private func stream(_ index: Int, _ lines: [Line]) -> PairOutcome? {
     let own = lines[index].outcome
     guard let layer = own.key.layer else { return nil }
-    let before = lines[..<index].map(\.outcome).last {
-      $0.key.role == .output && $0.key.layer != layer && $0.measures != nil && $0.shape == own.shape
+    let tower = self.layer(of: own.key).tower
+    let before = lines[..<index].map(\.outcome).last { other in
+      guard other.key.role == .output, other.key.layer != layer, other.measures != nil, other.shape == own.shape else {
+        return false
+      }
+      return other.key.layer == nil || self.layer(of: other.key).tower == tower
     }
     return before?.key.layer == layer - 1 || layer == 0 && before?.key.layer == nil ? before : nil
   }
@@ -505,13 +520,24 @@ struct ReportBuilder {
     evidence.grids = outcome.grids
     evidence.positionOffsets = outcome.positionOffsets
     evidence.usualRatio = outcome.usualRatio
+    evidence.rotatedAgree = rotatedAgree(index, lines)
     return evidence
+  }
+
+  /// Whether all that was rotated in the layer before passed: q and k; nil where not both were dumped.
+  private func rotatedAgree(_ index: Int, _ lines: [Line]) -> Bool? {
+    let rotary = StageOrder.heuristic("rotary")
+    let rotated = (places[layer(of: lines[index].outcome.key)] ?? []).filter {
+      $0 < index && StageOrder.heuristic(lines[$0].outcome.key.stage) == rotary
+        && lines[$0].outcome.key.role == .output && lines[$0].outcome.measures != nil
+    }
+    return rotated.count < 2 ? nil : rotated.allSatisfy { lines[$0].judgement.verdict == .pass }
   }
 
   /// Whether the inputs of the same stage passed; nil where none was dumped.
   private func inputsAgree(_ index: Int, _ lines: [Line]) -> Bool? {
     let key = lines[index].outcome.key
-    let inputs = (places[key.layer] ?? []).filter {
+    let inputs = (places[layer(of: key)] ?? []).filter {
       lines[$0].outcome.key.stage == key.stage && lines[$0].outcome.key.role == .input
         && lines[$0].outcome.measures != nil
     }
@@ -548,8 +574,9 @@ struct ReportBuilder {
   /// inputs agree (parallel branches).
   private func diagnose(_ first: Int, lines: [Line], notes: inout [String]) throws -> [Finding] {
     let layer = lines[first].outcome.key.layer
+    let place = self.layer(of: lines[first].outcome.key)
     let others = lines.indices.filter { index in
-      index > first && lines[index].outcome.key.layer == layer && lines[index].outcome.key.role == .output
+      index > first && self.layer(of: lines[index].outcome.key) == place && lines[index].outcome.key.role == .output
         && lines[index].judgement.verdict == .fail && inputsAgree(index, lines) == true
         // What contains other stages only repeats them.
         && StageOrder.heuristic(lines[index].outcome.key.stage) < 78
@@ -596,7 +623,7 @@ struct ReportBuilder {
 
   /// The next whole stage of the layer, where it is wrong and its ranks differ.
   private func unreducedSum(after index: Int, _ lines: [Line]) -> Int? {
-    let next = places(of: lines[index].outcome.key.layer, after: index).first {
+    let next = places(of: layer(of: lines[index].outcome.key), after: index).first {
       lines[$0].outcome.key.role == .output && lines[$0].outcome.shape == lines[index].outcome.shape
         && lines[$0].outcome.measures != nil
     }
@@ -622,14 +649,14 @@ struct ReportBuilder {
   private func layerPattern(_ lines: [Line]) -> String? {
     var local: [String: (wrong: Set<Int>, all: Set<Int>)] = [:]
     for line in lines where line.outcome.key.role == .output && line.outcome.key.tensor == "hidden" {
-      guard let layer = line.outcome.key.layer, let own = line.outcome.measures?.relL2, own.isFinite,
-        let place = places[layer]?.first(where: {
+      guard let number = line.outcome.key.layer, let own = line.outcome.measures?.relL2, own.isFinite,
+        let place = places[layer(of: line.outcome.key)]?.first(where: {
           lines[$0].outcome.key.stage == line.outcome.key.stage && lines[$0].outcome.key.tensor == "input"
         }), let input = lines[place].outcome.measures?.relL2, input.isFinite
       else { continue }
-      local[line.outcome.key.stage, default: ([], [])].all.insert(layer)
+      local[line.outcome.key.stage, default: ([], [])].all.insert(number)
       if line.judgement.verdict == .fail, own > 2.5 * max(input, line.noise) {
-        local[line.outcome.key.stage, default: ([], [])].wrong.insert(layer)
+        local[line.outcome.key.stage, default: ([], [])].wrong.insert(number)
       }
     }
     let found = local.sorted { $0.key < $1.key }.compactMap { stage, layers in

@@ -13,6 +13,8 @@ enum InsideFamily {
         || evidence.measures.tokenRelL2.isEmpty
     else { return [] }
     if evidence.isContainer { return block(evidence) }
+    if evidence.isNorm { return norm(evidence) }
+    if evidence.isProjection { return projection(evidence) }
     if evidence.isAttention { return attention(evidence) }
     if evidence.isFeedForward { return feedForward(evidence) }
     return []
@@ -27,13 +29,20 @@ enum InsideFamily {
   }
 
   private static func possible(_ causes: [String], _ evidence: RowEvidence, seen: String, dump: String) -> [Finding] {
-    causes.map { cause in
+    let isOneRank = max(evidence.worldSize, evidence.referenceWorldSize) == 1
+    return causes.filter { !isOneRank || !ofRanks.contains($0) }.map { cause in
       evidence.finding(
         cause, .possible, evidence: numbers(evidence),
         summary: "\(seen) \(meaning[cause] ?? cause).",
         next: "\(dump) Another world size tells a fault of the sharding from one of the computation.")
     }
   }
+
+  /// What one rank alone cannot do.
+  private static let ofRanks: Set<String> = [
+    "average-reduce", "branch-repeated", "double-reduce", "duplicate-shard", "rank-absent", "rank-order",
+    "residual-repeated", "shard-local-statistics",
+  ]
 
   private static let meaning = [
     "rope-style": "Another pairing of the rotary embedding (halves or neighbours) would do it",
@@ -50,7 +59,7 @@ enum InsideFamily {
     "rank-order": "Shards in another order of ranks would do it",
     "head-map": "Key and value heads on the wrong ranks would do it",
     "rank-absent": "A rank that is missing from the reduce would do it",
-    "norm-weight-offset": "A norm that multiplies by 1 + w would do it",
+    "norm-weight-offset": "A norm that is left out, or multiplies by 1 + w or by another weight, would do it",
     "weight-shuffle": "Shuffled weights would do it",
     "float8-variant": "Float8 weights read as the other variant would do it",
     "duplicate-shard": "The same shard on every rank would do it",
@@ -66,6 +75,16 @@ enum InsideFamily {
         seen: "\(evidence.place) is wrong although its input agrees.", dump: dump)
     }
     if first <= max(evidence.tolerance, later / 8) {
+      if evidence.rotatedAgree == true {
+        return [
+          evidence.finding(
+            "missing-scale", .possible, evidence: numbers(evidence),
+            summary: "\(evidence.place): the first token of every sequence agrees and the others do not, and q and k "
+              + "agree after the rotary embedding: the scale of the scores is another, or their mask.",
+            next: "Compare the softmax scale (head size with or without the rotary part, a factor of the context's "
+              + "extension) and the mask of both sides.")
+        ]
+      }
       // A first token attends to itself alone: its output knows v and the output projection, not q and k.
       let order =
         evidence.worldSize > 1 && evidence.measures.cos > 0.9
@@ -74,7 +93,7 @@ enum InsideFamily {
       return possible(
         order, evidence,
         seen: "\(evidence.place): the first token of every sequence agrees and the others do not, so v and the output "
-          + "projection are right and q or k is wrong.", dump: dump)
+          + "projection are right and q, k or the scale of their scores is wrong.", dump: dump)
     }
     let size = Double(evidence.worldSize)
     // With half of the values in their places a sum over heads keeps about that share.
@@ -85,6 +104,23 @@ enum InsideFamily {
         : evidence.measures.alpha > 1.2
           ? ["float8-variant", "double-reduce", "head-map"] : ["fused-shard-layout", "rank-order", "head-map"],
       evidence, seen: "\(evidence.place) is wrong from the first token on: v or the output projection.", dump: dump)
+  }
+
+  private static func norm(_ evidence: RowEvidence) -> [Finding] {
+    possible(
+      ["norm-weight-offset", "shard-local-statistics"], evidence,
+      seen: "\(evidence.place) is the first to be wrong.",
+      dump: "Dump its input beside it, and compare the norm's weight.")
+  }
+
+  /// A product with a weight inside an attention: q, k, v, what makes them, or what turns them.
+  private static func projection(_ evidence: RowEvidence) -> [Finding] {
+    let isUnlike = abs(evidence.measures.cos) < 0.25
+    let term = evidence.measures.normRatio < 1 ? "missing-scale" : "repeated-scale"
+    let cut = evidence.worldSize > 1 ? ["fused-shard-layout", "rank-order"] : ["fused-shard-layout"]
+    return possible(
+      isUnlike ? cut : [term] + cut, evidence, seen: "\(evidence.place) is the first to be wrong.",
+      dump: "Dump its input, and compare its weight, scales and adapter.")
   }
 
   private static func feedForward(_ evidence: RowEvidence) -> [Finding] {

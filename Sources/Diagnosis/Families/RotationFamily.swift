@@ -8,7 +8,7 @@ enum RotationFamily {
     let isNamed = ["rope", "rotary", "rot"].contains { name.contains($0) }
     // A stage that only turns needs less to be believed; a small error of any kind keeps norms, too.
     guard let deviation = evidence.tokenNormDeviation, deviation <= evidence.tolerance,
-      evidence.measures.relL2 > (isNamed ? 2 : 4) * evidence.tolerance,
+      evidence.measures.relL2 > (isNamed ? 2 : 4) * evidence.tolerance, isNamed || evidence.mayRotate,
       let first = evidence.measures.tokenRelL2.first
     else { return [] }
     let numbers = ["token0_rel_l2": first, "norm_deviation": deviation, "cos": evidence.measures.cos]

@@ -17,7 +17,7 @@ enum ScaleFamily {
     let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
     if evidence.isNorm { return [ofNorm(evidence, numbers)] }
     let seen =
-      "\(evidence.place) is \(figure(alpha)) times the reference (residual \(figure(measures.residual)))"
+      "\(evidence.place) is \(factor(alpha)) times the reference (residual \(figure(measures.residual)))"
     let reduced = reduces(evidence, alpha: alpha, numbers, seen: seen)
     if !reduced.isEmpty { return reduced }
     if evidence.near(alpha, 2) || evidence.near(alpha, 0.5) {
@@ -45,7 +45,7 @@ enum ScaleFamily {
       evidence.finding(
         cause, .likely, evidence: numbers,
         summary: "\(words): \(seen), and that is no multiple of the world size.",
-        next: "Look for a factor of \(figure(alpha < 1 ? 1 / alpha : alpha)) in \(evidence.place) "
+        next: "Look for a factor of \(factor(alpha < 1 ? 1 / alpha : alpha)) in \(evidence.place) "
           + "(routed_scaling_factor, attention scale, quantisation scale), and whether only one class of layers is off."
       )
     ]
@@ -89,7 +89,7 @@ enum ScaleFamily {
     let numbers = ["alpha": varying.alpha, "residual": varying.residual]
     let reduced = reduces(
       evidence, alpha: varying.alpha, numbers,
-      seen: "what varies between the tokens of \(evidence.place) is \(figure(varying.alpha)) times the reference's "
+      seen: "what varies between the tokens of \(evidence.place) is \(factor(varying.alpha)) times the reference's "
         + "(residual \(figure(varying.residual))) beside a bias that is right")
     if !reduced.isEmpty { return reduced }
     let isTwo = evidence.near(varying.alpha, 2) || evidence.near(varying.alpha, 0.5)
@@ -97,7 +97,7 @@ enum ScaleFamily {
       evidence.finding(
         isTwo ? "float8-variant" : varying.alpha < 1 ? "missing-scale" : "repeated-scale", .likely,
         evidence: numbers,
-        summary: "\(evidence.place): what varies between the tokens is \(figure(varying.alpha)) times the reference's "
+        summary: "\(evidence.place): what varies between the tokens is \(factor(varying.alpha)) times the reference's "
           + "(residual \(figure(varying.residual))) beside a bias that is right: the weight has a factor.",
         next: "Compare the weight bytes, their float8 type and their scales with the checkpoint's.")
     ]
@@ -109,7 +109,7 @@ enum ScaleFamily {
     let isOffset = abs(alpha - 2) < 0.35 || abs(alpha - 0.5) < 0.15
     return evidence.finding(
       isOffset ? "norm-weight-offset" : alpha < 1 ? "missing-scale" : "repeated-scale", .likely, evidence: numbers,
-      summary: "\(evidence.place) is \(figure(alpha)) times the reference (residual "
+      summary: "\(evidence.place) is \(factor(alpha)) times the reference (residual "
         + "\(figure(evidence.measures.residual)))\(isOffset ? ", as where 1 + w stands for w near one" : "").",
       next: "Check whether the norm multiplies by w or by 1 + w, and which weight it loads.")
   }
