@@ -43,7 +43,7 @@ struct SlurmUserTests {
         )
         var spec = spec(
           "a1", "echo began >\(scratch.path("began")); until [ -e \(scratch.path("go")) ]; do sleep 1; done")
-        spec.timeout = 90
+        spec.timeout = 50
         _ = try await launcher.launch(spec, files: [])
         let began = try await SlurmCluster.wait { scratch.text("began") != nil }
         try #require(began)
@@ -54,7 +54,7 @@ struct SlurmUserTests {
           return false
         }
         #expect(isTold)
-        try await Task.sleep(for: .seconds(95))
+        try await Task.sleep(for: .seconds(55))
         try await cluster("scontrol", "resume", number)
         try await Task.sleep(for: .seconds(5))
         try scratch.write("go", "")
