@@ -126,6 +126,14 @@ public struct StageOrder: Sendable {
     return (20...35).contains(own) ? own : 30
   }
 
+  /// Whether a module is called `gate` (`mlp.gate`, `block_sparse_moe.gate`): a router, or half of a gated unit, whose
+  /// other half is then beside it.
+  ///
+  /// - Parameter name: UTF-8 in lower case.
+  public static func isGate(_ name: [UInt8]) -> Bool {
+    name.split(separator: UInt8(ascii: ".")).last?.elementsEqual("gate".utf8) ?? false
+  }
+
   /// Place of a stage by its name alone; larger is later.
   public static func heuristic(_ stage: String) -> Int {
     // Of a stack of layers (`decoder.mlp`, `vision_model.encoder.mlp`) only what follows its name says the place.
@@ -156,7 +164,7 @@ public struct StageOrder: Sendable {
       return 20
     }
     if has("oproj", "o_proj") { return 35 }
-    if has("router", "topk", "gating") { return 55 }
+    if has("router", "topk", "gating") || isGate(name) { return 55 }
     if has("gate", "up_proj", "upproj") { return 60 }
     if has("activation", "act_fn", "silu", "swiglu") { return 62 }
     if has("down") { return 70 }

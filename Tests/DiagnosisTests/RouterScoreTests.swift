@@ -15,7 +15,9 @@ struct RouterScoreTests {
   ///
   /// - Parameter fault: what is done to token 40 of layer 1, or to its router. `equal`: tokens 20 to 22 of all layers
   ///   have two equal scores in the reference, of which both sides take the later. `choices`: a quarter of the
-  ///   tokens of layer 1 take their worst experts, and have a near-tie of the fifth and the sixth best there.
+  ///   tokens of layer 1 take their worst experts, and have a near-tie of the fifth and the sixth best there. `paths`:
+  ///   SGLang's files, in which the router is called as in the model, `mlp.gate`. `light`: four more tokens of each layer
+  ///   have the near-tie, of experts that weigh next to nothing beside their best.
   private func report(_ fault: String) async throws -> ComparisonReport {
     try await Scratch.with { scratch in
       try await runPython(
@@ -25,6 +27,11 @@ struct RouterScoreTests {
         tokens, width, experts, fault = 64, 96, 8, "\(fault)"
         def save(side, name, hidden):
             os.makedirs(side, exist_ok=True)
+            if fault == "paths":
+                layer, name = int(name[5:7]), "mlp.gate" if "gate" in name else "mlp"
+                torch.save({"value": hidden.bfloat16(), "meta": {}}, f"{side}/step=0___rank=0___dump_index="
+                    f"{2 * layer + ('gate' not in name)}___name=non_intrusive__model.layers.{layer}.{name}.output.pt")
+                return
             torch.save({"hidden": hidden.bfloat16()}, f"{side}/{name}_rank0_call000.pt")
         for layer in range(3):
             weight = torch.randn(experts, width, dtype=torch.float64) / width ** 0.5
@@ -39,6 +46,14 @@ struct RouterScoreTests {
                 gap = x[token] @ between
                 x[token] -= between * (gap - 0.002) / (between @ between)
                 y[token] = x[token] - between * 0.004 / (between @ between)
+            if fault == "light":
+                for token in range(24, 28):
+                    scores = x[token] @ weight.t()
+                    best, second, third = scores.topk(3).indices
+                    for z, gap in ((x, 0.002), (y, -0.002)):
+                        wanted = scores.clone()
+                        wanted[best], wanted[second] = scores[best] + 6, scores[third] + gap
+                        z[token] = x[token] + torch.linalg.pinv(weight) @ (wanted - x[token] @ weight.t())
             for side, z in (("a", x), ("b", y)):
                 own, bad = weight, side == "b" and layer == 1
                 if bad and fault == "router-weight": own = weight.roll(1, 0)
@@ -66,20 +81,24 @@ struct RouterScoreTests {
                     torch.save({"hidden": chosen.int()}, f"{side}/layer{layer:02d}_TopKIds_rank0_call000.pt")
         """, directory: scratch.path)
       func side(_ name: String) throws -> ComparisonSide {
-        ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path(name), layout: .atom), worldSize: 1)
+        let layout = fault == "paths" ? DumpLayout.sglang : .atom
+        return ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path(name), layout: layout), worldSize: 1)
       }
       return try await DumpComparer.compare(
         ComparisonRequest(reference: try side("a"), target: try side("b"), selection: .number(0)))
     }
   }
 
-  @Test("experts that change at a near-tie of the scores are rounding, and the report says where")
-  func nearTie() async throws {
-    let report = try await report("none")
+  @Test(
+    "experts that change at a near-tie of the scores are rounding, and the report says where",
+    arguments: ["none", "paths", "light"])
+  func nearTie(form: String) async throws {
+    let report = try await report(form)
     #expect(report.verdict == .pass, "\(report.rows.compactMap(\.why))")
     #expect(report.findings.isEmpty, "\(report.findings.map(\.summary))")
     #expect(report.notes.count { $0.contains("near-tie") } == 3, "\(report.notes)")
-    #expect(report.rows.count { $0.stage == "MoE" && $0.why?.contains("set aside") == true } == 3)
+    let stage = form == "paths" ? "mlp" : "MoE"
+    #expect(report.rows.count { $0.stage == stage && $0.why?.contains("set aside") == true } == 3)
   }
 
   @Test("of two equal scores either may have been taken")

@@ -17,7 +17,7 @@ enum RoutingProbe {
     guard outcome.key.role == .output, outcome.dtype.isFloatingPoint, outcome.shape.count == 2 else { return false }
     let name = Array(outcome.key.stage.lowercased().utf8)
     return names.contains { word in name.indices.contains { name[$0...].starts(with: word) } }
-      || name.elementsEqual("gate".utf8)
+      || StageOrder.isGate(name)
   }
 
   /// Reads both sides: nil where the output is no such router's.
@@ -93,6 +93,8 @@ struct RouterChanges: Sendable, Codable {
     var chosen: Int?
     /// True where the last chosen and the first other have one score on a side: either may have been taken there.
     var isEqual: Bool?
+    /// Of the scores of all experts: the weight of the expert that lost its place, over that of the best.
+    var weight: Double?
   }
 
   /// Token rows of the router.

@@ -32,6 +32,8 @@ struct ScoreOrder {
     var outputs: [Double]
     /// Of the scores themselves: a token with another input has other scores.
     var scores: [Double]
+    /// What the usual token is off by where that is most.
+    var usual: Double
 
     func isQuiet(_ token: Int) -> Bool { scores[token] <= 4 }
     func isFar(_ token: Int) -> Bool { outputs[token] > 4 }
@@ -42,14 +44,15 @@ struct ScoreOrder {
     var found: [(key: CaptureKey, changes: RouterChanges, standing: Standing)] = []
     for (place, router) in outcomes.enumerated() {
       guard let changes = router.routerChanges, let noise = changes.noise, noise <= Self.mostNoise,
-        let scores = Self.times(router, rows: changes.rows),
+        let scores = Self.times(router, rows: changes.rows)?.values,
         !outcomes.contains(where: { Self.isGated($0, by: router) })
       else { continue }
       let after = outcomes[(place + 1)...].filter { $0.key.layer == router.key.layer && $0.key.role == .output }
         .compactMap { Self.times($0, rows: changes.rows) }
       guard let first = after.first else { continue }
-      let outputs = after.dropFirst().reduce(first) { zip($0, $1).map(max) }
-      found.append((router.key, changes, Standing(outputs: outputs, scores: scores)))
+      let outputs = after.dropFirst().reduce(first.values) { zip($0, $1.values).map(max) }
+      let usual = after.map(\.usual).reduce(0, max)
+      found.append((router.key, changes, Standing(outputs: outputs, scores: scores, usual: usual)))
     }
     standing = Dictionary(found.map { ($0.key, $0.standing) }) { first, _ in first }
     let stated = Self.stated(outcomes, rows: Set(found.map(\.changes.rows)))
@@ -60,8 +63,11 @@ struct ScoreOrder {
         for change in changes.margins
         where change.chosen == chosen && standing.isQuiet(change.token) && changes.isTie(change, tie: Self.tie) {
           if standing.isFar(change.token) { explained += 1 }
-          // Of two equal scores either may be taken, so that a token without another says nothing.
-          if change.isEqual != true, standing.isUsual(change.token) { idle += 1 }
+          // Of two equal scores either may be taken, so that a token without another says nothing; and no more does
+          // an expert whose weight is lost in the noise of the outputs.
+          if change.isEqual != true, standing.isUsual(change.token), (change.weight ?? 1) > 8 * standing.usual {
+            idle += 1
+          }
         }
       }
       let score = explained - idle
@@ -94,12 +100,12 @@ struct ScoreOrder {
   }
 
   /// Token distances over the usual token's; nil for rows that are not the tokens'.
-  private static func times(_ outcome: PairOutcome, rows: Int) -> [Double]? {
+  private static func times(_ outcome: PairOutcome, rows: Int) -> (values: [Double], usual: Double)? {
     guard let distances = outcome.measures?.tokenRelL2, distances.count == rows, outcome.dtype.isFloatingPoint,
       distances.allSatisfy(\.isFinite)
     else { return nil }
     let usual = max(distances.sorted()[rows / 2], Judge.roundingFloor(outcome.noisyType))
-    return distances.map { $0 / usual }
+    return (distances.map { $0 / usual }, usual)
   }
 
   /// Tokens of a router that took other experts at a near-tie, or with another input; nil where the router is none that
@@ -184,7 +190,10 @@ struct ScoreOrder {
         let most = gained.map({ a[$0] }).max(), let left = lost.map({ a[$0] }).min()
       {
         let margin = max(best - least, most - left) / spread
-        result.append(RouterChanges.Margin(token: token, margin: margin, chosen: chosen, isEqual: isEqual))
+        // Scores become weights by a softmax, or by a sigmoid that takes less from the smaller ones.
+        result.append(
+          RouterChanges.Margin(
+            token: token, margin: margin, chosen: chosen, isEqual: isEqual, weight: exp(best - b[theirs[0]])))
       }
     }
     return result
