@@ -49,6 +49,13 @@ struct JudgeTests {
     #expect(verdicts(rows).last == .fail)
   }
 
+  @Test("the noise of a few tokens has few draws, and lies along the values by chance", arguments: [2, 32])
+  func fewTokens(count: Int) {
+    var row = row("MLP", relL2: 0.0122, layer: 3, tokens: Array(repeating: 0.0122, count: count))
+    (row.measures.alpha, row.measures.elementCount, row.usualRatio) = (1.005, 128 * count, 1.005)
+    #expect(verdicts([self.row("MLP", relL2: 0.0131, layer: 2), row]) == [.pass, count < 8 ? .pass : .fail])
+  }
+
   @Test("a part of the noise that lies along the values is no factor where stages before had as much")
   func directed() {
     func stage(_ layer: Int, relL2: Double, alpha: Double) -> JudgedRow {
