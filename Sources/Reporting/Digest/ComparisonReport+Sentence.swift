@@ -17,6 +17,7 @@ extension ComparisonReport {
     let equal = rows.count { $0.measures?.byteEqual == 1 }
     let bytes =
       equal == 0 ? "" : equal == rows.count ? ", byte for byte" : ", \(equal) of them byte for byte"
+    if coverage.compared == 1, coverage.expected == 1 { return "The only tensor agrees\(bytes)." }
     let share = coverage.compared == coverage.expected ? "All \(coverage.compared)" : comparedOfExpected
     return "\(share) tensors agree\(bytes)."
   }
