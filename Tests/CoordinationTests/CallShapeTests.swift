@@ -111,4 +111,88 @@ import Testing
       #expect(calls(report) == [[2, 2]])
     }
   }
+
+  /// One file of NumPy for each tensor, by Python that writes what `save(side, name, array)` is given.
+  private func report(
+    _ scratch: Scratch, selection: CallSelection = .prefill, arrays: String
+  ) async throws -> ComparisonReport {
+    try await runPython(
+      """
+      import sys, numpy
+      from numpy import float32
+      random = numpy.random.default_rng(1)
+      def save(side, name, array): numpy.save(f"{sys.argv[1]}/{side}/{name}.npy", array)
+      \(arrays)
+      """, [scratch.path, try scratch.directory("ref"), try scratch.directory("tgt")])
+    let sides = try ["ref", "tgt"].map {
+      ComparisonSide(set: try DumpSetLoader.load(directory: scratch.path($0), layout: .npy))
+    }
+    return try await DumpComparer.compare(
+      ComparisonRequest(reference: sides[0], target: sides[1], selection: selection))
+  }
+
+  @Test(arguments: [(CallSelection.prefill, Verdict.pass), (.decode, .fail), (.number(3), .pass)])
+  func filesOfAnyNameMayHaveCalls(_ selection: CallSelection, _ verdict: Verdict) async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(
+        scratch, selection: selection,
+        arrays: """
+          for layer in range(3):
+              for call, tokens in enumerate((16, 13, 1, 1)):
+                  rows = random.standard_normal((tokens, 32)).astype(float32)
+                  name = f"model.layers.{layer}.mlp_rank0_call{call}"
+                  save("ref", name, rows)
+                  save("tgt", name, rows + (1 if call == 2 else 0))
+          """)
+      #expect(report.verdict == verdict, "\(report.notes)")
+      #expect(report.coverage.compared == 3 && report.rows.allSatisfy { $0.stage == "model.mlp" }, "\(report.rows)")
+    }
+  }
+
+  @Test func aNameMayEndLikeACall() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(
+        scratch,
+        arrays: """
+          for name in ("sys_call1", "sys_call2"):
+              for side in ("ref", "tgt"): save(side, name, numpy.ones((4, 8), float32))
+          """)
+      #expect(report.verdict == .pass && Set(report.rows.map(\.stage)) == ["sys_call1", "sys_call2"], "\(report.rows)")
+    }
+  }
+
+  /// Layouts without calls: nothing but the shapes says how many tokens there are.
+  private func arraysOfOne(scale: String) -> String {
+    """
+    rows = random.standard_normal((1, 6, 8)).astype(float32)
+    save("ref", "model.layers.0.mlp", rows)
+    save("tgt", "model.layers.0.mlp", rows[0])
+    save("ref", "model.layers.0.scale", float32(1.5))
+    save("tgt", "model.layers.0.scale", float32(\(scale)))
+    """
+  }
+
+  @Test func aBatchOfOneAndANumberMayLackTheirDimension() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, arrays: arraysOfOne(scale: "[1.5]"))
+      #expect(report.verdict == .pass && report.coverage.compared == 2, "\(report.rows.compactMap(\.why))")
+    }
+  }
+
+  @Test func theRatioOfTwoNumbersIsNoFactor() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(scratch, arrays: arraysOfOne(scale: "[1.6]"))
+      #expect(report.verdict == .fail)
+      #expect(!report.findings.contains { $0.cause == "repeated-scale" }, "\(report.findings.map(\.summary))")
+    }
+  }
+
+  @Test func aLayoutWithoutCallsSaysSo() async throws {
+    try await Scratch.with { scratch in
+      let report = try await report(
+        scratch, selection: .decode, arrays: arraysOfOne(scale: "1.5"))
+      #expect(report.verdict == .inconclusive && report.coverage.compared == 0)
+      #expect(report.findings.contains { $0.summary.contains("the npy layout has no calls") }, "\(report.findings)")
+    }
+  }
 }

@@ -119,18 +119,30 @@ extension NameJoin {
 
 extension CaptureMatching.Pair {
   /// With `[1, tokens, hidden]` of one side, or its ranks' shares of that, as `[tokens, hidden]` where the other has
-  /// that; else as it is.
+  /// that, and with a number that one side keeps as `[1]` as the other's `[]`; else as it is.
+  ///
+  /// - Parameter tokens: of the chosen calls; nil where the layouts have no calls, and the other side's rows say it.
   func withoutBatchOfOne(tokens: Int?) -> CaptureMatching.Pair {
     func dimensions(_ captures: [Int: Capture]) -> Int? {
       let counts = Set(captures.values.map { $0.metadata?.dims == nil ? $0.tensor.shape.count : -1 })
       return counts.count == 1 ? counts.first : nil
     }
-    guard let left = dimensions(reference), let right = dimensions(target), abs(left - right) == 1, max(left, right) > 2
-    else { return self }
+    guard let left = dimensions(reference), let right = dimensions(target), abs(left - right) == 1 else { return self }
     let side = left > right ? \CaptureMatching.Pair.reference : \.target
     let shapes = self[keyPath: side].values.map(\.tensor.shape)
+    if max(left, right) == 1, shapes.allSatisfy({ $0 == [1] }) {
+      var pair = self
+      for rank in self[keyPath: side].keys {
+        pair[keyPath: side][rank]?.tensor.shape = []
+        pair[keyPath: side][rank]?.tensor.strides = []
+      }
+      return pair
+    }
+    guard max(left, right) > 2 else { return self }
+    let rows = Set((left > right ? target : reference).values.map { $0.tensor.shape[0] })
     let total = shapes.reduce(0) { $0.addingReportingOverflow($1[1]).partialValue }
-    guard let tokens, shapes.allSatisfy({ $0[0] == 1 }), total == tokens || shapes.allSatisfy({ $0[1] == tokens })
+    guard let tokens = tokens ?? (rows.count == 1 ? rows.first : nil), shapes.allSatisfy({ $0[0] == 1 }),
+      total == tokens || shapes.allSatisfy({ $0[1] == tokens })
     else { return self }
     var pair = self
     for (rank, capture) in self[keyPath: side] {

@@ -48,8 +48,8 @@ enum CallResolver {
     let right = Side(target)
     var choices = CallChooser.auto(
       reference: left.observations, target: right.observations, selection: request.selection, slots: request.slots)
-    if let only = onlyCall(reference, request.selection) { choices.reference = .success(only) }
-    if let only = onlyCall(target, request.selection) { choices.target = .success(only) }
+    if let only = onlyCall(reference, request.selection) { choices.reference = only }
+    if let only = onlyCall(target, request.selection) { choices.target = only }
     var result = (
       reference: left.resolved(choices.reference), target: right.resolved(choices.target)
     )
@@ -64,12 +64,26 @@ enum CallResolver {
     return result
   }
 
-  /// Layouts that know no calls hold what their user dumped: weights, or one forward pass.
-  private static func onlyCall(_ index: CaptureIndex, _ selection: CallSelection) -> CallChoice? {
-    guard [.weights, .safetensors, .npy, .huggingFace, .custom].contains(index.side.set.layout), selection == .prefill,
+  /// Layouts that know no calls hold what their user dumped: weights, or one forward pass. Which call that is, nothing
+  /// says.
+  private static func onlyCall(
+    _ index: CaptureIndex, _ selection: CallSelection
+  ) -> Result<CallChoice, CallProblem>? {
+    let layout = index.side.set.layout
+    guard [.weights, .safetensors, .npy, .huggingFace, .custom].contains(layout), selection != .warmUp,
       index.captures.values.allSatisfy({ $0.keys.allSatisfy { $0 == nil } })
     else { return nil }
-    return CallChoice(call: nil, rule: .auto, why: "the \(index.side.set.layout.rawValue) layout has no calls")
+    guard selection == .prefill else {
+      let captures = index.captures.values.lazy.flatMap(\.values).flatMap(\.values)
+      return captures.contains(where: \.holdsLastCall)
+        ? nil
+        : .failure(
+          CallProblem(
+            code: .wrongCall,
+            message: "the \(layout.rawValue) layout has no calls, and nothing says that these files hold the one that "
+              + "was asked for; where they do, compare them without a selection"))
+    }
+    return .success(CallChoice(call: nil, rule: .auto, why: "the \(layout.rawValue) layout has no calls"))
   }
 
   private static func atom(_ index: CaptureIndex, request: ComparisonRequest) -> ResolvedCalls {

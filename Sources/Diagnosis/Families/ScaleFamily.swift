@@ -12,7 +12,9 @@ enum ScaleFamily {
       evidence.usualRatio.map {
         UsualRatio.isFactor($0, measures: measures, floor: evidence.judgement.floor ?? evidence.noise)
       } ?? false
-    guard alpha.isFinite, measures.residual <= evidence.tolerance, isExact || isUsual, evidence.divergentRanks.isEmpty
+    // One number is always another one's multiple.
+    guard alpha.isFinite, measures.elementCount > 1, measures.residual <= evidence.tolerance, isExact || isUsual,
+      evidence.divergentRanks.isEmpty
     else { return [] }
     let numbers = ["alpha": alpha, "residual": measures.residual, "cos": measures.cos]
     if evidence.isNorm { return [ofNorm(evidence, numbers)] }

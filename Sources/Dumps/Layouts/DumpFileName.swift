@@ -33,9 +33,20 @@ extension DumpFileName {
       self = name
       return
     }
-    let mark = RankMark(entry.path.withoutExtension)
+    let (path, call) = Self.takingCall(entry.path.withoutExtension)
+    let mark = RankMark(path)
     self.init(
-      rank: mark.rank, layer: nil, stage: "", call: nil, tensors: .placed(stem: mark.rest, isStageKnown: false))
+      rank: mark.rank, layer: nil, stage: "", call: call, tensors: .placed(stem: mark.rest, isStageKnown: false))
+  }
+
+  /// A path without the `_call{N}` at its end, where that stands behind a rank, as in ATOM's names. Else it is part of a
+  /// name (`sys_call2`).
+  private static func takingCall(_ path: String) -> (path: String, call: Int?) {
+    var stem = path[...]
+    guard let call = stem.trimSuffix("_call") else { return (path, nil) }
+    var rest = stem
+    guard ["rank", "rank_", "rank="].contains(where: { rest.trimSuffix($0) != nil }) else { return (path, nil) }
+    return (String(stem), call)
   }
 
   /// Layer, stage and name of one of the file's tensors.
