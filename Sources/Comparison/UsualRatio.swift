@@ -14,8 +14,9 @@ public enum UsualRatio {
   private static let certain = 0.4
   /// Standard deviations beyond which nothing is chance.
   private static let deviations = 4.0
-  /// Values to one draw of noise of their own.
-  private static let drawn = 8
+  /// Values to one draw of noise of their own: of a token, and of a few together (a decode step).
+  private static let ofOneToken = 4
+  private static let ofAll = 8
   /// Fewer values say nothing.
   static let fewest = 256
 
@@ -42,11 +43,10 @@ public enum UsualRatio {
   ///   were none. A factor that makes up this share of the distance itself is one whatever was before.
   public static func isFactor(_ ratio: Double, measures: Measures, floor: Double, directed: Double = 0) -> Bool {
     let shared = min(onset * directed, certain) * measures.relL2
-    // Tokens that are alike share their noise, which is then one draw of as many values as a token has. Of a few tokens
-    // (a decode step) even that is too many: the large activations of a gated unit, one in ten of them, carry both the
-    // values and their noise.
+    // Tokens that are alike share their noise, which is then one draw of as many values as a token has; of fewer where
+    // these come from less (the values of a few kv heads, the large activations of a gated unit).
     let width = measures.elementCount / max(1, measures.tokenRelL2.count)
-    let draws = max(1, min(width, measures.elementCount / drawn))
+    let draws = max(1, min(width / ofOneToken, measures.elementCount / ofAll))
     let chance = deviations * measures.relL2 / Double(draws).squareRoot()
     let limit = max(least, floor, 2 * measures.relL2 * measures.relL2, shared, chance)
     return abs(ratio - 1) > limit && abs(measures.alpha - 1) > limit
