@@ -181,7 +181,7 @@ import Testing
 
   @Test func theRatioOfTwoNumbersIsNoFactor() async throws {
     try await Scratch.with { scratch in
-      let report = try await report(scratch, arrays: arraysOfOne(scale: "[1.6]"))
+      let report = try await report(scratch, arrays: arraysOfOne(scale: "1.6"))
       #expect(report.verdict == .fail)
       #expect(!report.findings.contains { $0.cause == "repeated-scale" }, "\(report.findings.map(\.summary))")
     }
