@@ -25,22 +25,27 @@ struct CancelCommand: AsyncParsableCommand, HasJSONOutput {
       throw UsageError(message: "Sweep \(record.id) has ended already: \(record.state.rawValue).")
     }
     try ledger.requestCancel(sweep: record.id, now: Date().timeIntervalSince1970)
-    if StoreLock.driven(store: store.directory).contains(record.id) {
-      Console.error("rollcall: its coordinator was asked to stop \(record.id).")
-      if wait {
-        while StoreLock.driven(store: store.directory).contains(record.id),
-          try ledger.sweep(named: record.id).ended == nil
-        {
-          try await Task.sleep(for: .milliseconds(200))
-        }
-        guard try ledger.sweep(named: record.id).ended != nil else {
-          throw UsageError(message: "The coordinator went away before it had stopped \(record.id); cancel it again.")
-        }
+    var isAsked = false
+    while true {
+      if isDriven(record.id) {
+        if !isAsked { Console.error("rollcall: its coordinator was asked to stop \(record.id).") }
+        isAsked = true
       }
-      if store.json { Console.print(#"{"schema": "rollcall.cancel/1", "sweep": "\#(record.id)"}"#) }
-      return
+      if try isAsked && (!wait || ledger.sweep(named: record.id).ended != nil) {
+        if store.json { Console.print(#"{"schema": "rollcall.cancel/1", "sweep": "\#(record.id)"}"#) }
+        return
+      }
+      guard !isDriven(record.id) else {
+        try await Task.sleep(for: .milliseconds(200))
+        continue
+      }
+      // Nobody drives it: stop the runs ourselves. While another sweep is driven we may not, and say so.
+      do {
+        let session = try SweepSession(store)
+        return try await SweepOutcome.drive(session, sweep: record.id, json: store.json, verbose: false)
+      } catch let error as LedgerError where error.code == .locked && isDriven(record.id) {}
     }
-    // Nobody drives it: stop the runs ourselves. While another sweep is driven we may not, and say so.
-    try await SweepOutcome.drive(SweepSession(store), sweep: record.id, json: store.json, verbose: false)
   }
+
+  private func isDriven(_ sweep: String) -> Bool { StoreLock.driven(store: store.directory).contains(sweep) }
 }

@@ -35,23 +35,27 @@ struct SweepSession {
   /// Runs to the end; nil when Ctrl-C detached it.
   func drive(sweep: String, display: any ProgressDisplay) async throws -> SweepReport? {
     if let lock { return try await driveHere(sweep: sweep, lock, display: display) }
-    let ended: SweepRecord?
-    do {
-      ended = try await Interruption.race { try await waitForServe(sweep) }
-    } catch is Interruption {
-      display.end()
-      return nil
+    while true {
+      let ended: SweepRecord?
+      do {
+        ended = try await Interruption.race { try await waitForCoordinator(sweep) }
+      } catch is Interruption {
+        display.end()
+        return nil
+      }
+      if let ended {
+        display.end()
+        return try ReportCommand.stored(ended, ledger)
+      }
+      // It has gone: nobody drives the sweep now, unless somebody else was faster.
+      do {
+        return try await driveHere(sweep: sweep, StoreLock(store: storeDirectory), display: display)
+      } catch let error as LedgerError where error.code == .locked {}
     }
-    if let ended {
-      display.end()
-      return try ReportCommand.stored(ended, ledger)
-    }
-    // It has gone: nobody drives the sweep now.
-    return try await driveHere(sweep: sweep, StoreLock(store: storeDirectory), display: display)
   }
 
-  /// The sweep when it has ended; nil when `serve` has gone.
-  private func waitForServe(_ sweep: String) async throws -> SweepRecord? {
+  /// The sweep when it has ended; nil when nobody coordinates the store.
+  private func waitForCoordinator(_ sweep: String) async throws -> SweepRecord? {
     while true {
       let record = try ledger.sweep(named: sweep)
       if record.ended != nil { return record }
@@ -64,6 +68,12 @@ struct SweepSession {
     sweep: String, _ lock: StoreLock, display: any ProgressDisplay
   ) async throws -> SweepReport? {
     lock.name(sweep: sweep)
+    let record = try ledger.sweep(named: sweep)
+    // Ended while we waited for the lock: it is not to end twice, with other words and the same notices.
+    guard record.ended == nil else {
+      display.end()
+      return try ReportCommand.stored(record, ledger)
+    }
     let fleet = try ledger.fleet(of: sweep)
     let board = GatherBoard(store: artifacts.root)
     let coordinator = Coordinator(

@@ -147,6 +147,47 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(2))) func `two who cancel one sweep at the same time end it once`() async throws {
+    try await withSlowJob { rollcall, scratch in
+      let job = try #require(scratch.text("job.yaml"))
+      try scratch.write(
+        "job.yaml", job + "\nnotify: [{command: \"cat >> \(scratch.path("told"))\", on: always}]\n")
+      _ = try await interrupt(rollcall, scratch, signal: SIGKILL)
+      // Both come while somebody else has the store.
+      async let blocked = runTool(
+        "flock", ["store/coordinator.lock", "sh", "-c", "echo pid 1, sweep other > store/coordinator.lock; sleep 1"],
+        directory: scratch.path)
+      while scratch.text("store/coordinator.lock")?.contains("other") != true {
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      async let first = rollcall("cancel", "last", "--wait")
+      async let second = rollcall("cancel", "last", "--wait")
+      _ = try await (blocked, first, second)
+      let sweeps = try #require(try await rollcall("status", "--json").json()["sweeps"] as? [[String: Any]])
+      #expect(sweeps.compactMap { $0["state"] as? String } == ["cancelled"])
+      let told = try #require(scratch.text("told"))
+      #expect(told.components(separatedBy: "\"schema\"").count == 2, "\(told)")
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2)))
+  func `who waits for a cancelled sweep stops it where its coordinator dies`() async throws {
+    try await withSlowJob { rollcall, scratch in
+      async let interrupted = interrupt(rollcall, scratch, signal: SIGSTOP)
+      while scratch.text("starts") == nil { try await Task.sleep(for: .milliseconds(50)) }
+      async let cancelled = rollcall("cancel", "last", "--wait")
+      while try await !rollcall("status").output.contains("cancelling") {
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      kill(try #require(scratch.text("pid").flatMap { Int32($0.trimmingCharacters(in: .newlines)) }), SIGKILL)
+      _ = try await interrupted
+      let outcome = try await cancelled
+      #expect(outcome.status == 3, "\(outcome.errorOutput)")
+      let sweeps = try #require(try await rollcall("status", "--json").json()["sweeps"] as? [[String: Any]])
+      #expect(sweeps.compactMap { $0["state"] as? String } == ["cancelled"])
+    }
+  }
+
   @Test(.timeLimit(.minutes(2))) func aSupervisorKilledAtItsHostIsTriedAgainAsAnotherAttempt() async throws {
     try await withSlowJob { rollcall, scratch in
       // The first attempt kills its supervisor.
