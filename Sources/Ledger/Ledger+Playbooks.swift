@@ -83,23 +83,28 @@ extension SweepLedger {
   }
 
   /// Stores the intent of a step and the sweep that carries it out, both or neither.
+  ///
+  /// - Throws: `LedgerError.locked` where somebody else was faster.
   public func begin(
     _ step: StepRecord, of playbook: String, plan: Plan, runs: [RunRecord], now: Double
   ) throws {
     let fleet = try self.fleet(ofPlaybook: playbook)
-    try create(sweep: step.sweep, plan: plan, fleet: fleet, runs: runs, now: now) { database in
-      try database.execute(
-        sql: "INSERT INTO step (playbook, number, experiment, sweep) VALUES (?, ?, ?, ?)",
-        arguments: [playbook, step.number, step.experiment, step.sweep])
+    try create(sweep: step.sweep, plan: plan, fleet: fleet, runs: runs, now: now) {
+      try Self.insert(step, of: playbook, in: $0)
     }
   }
 
   /// Stores the intent of a step that needs no sweep; `step.sweep` names none and is only unique.
   public func begin(_ step: StepRecord, of playbook: String) throws {
-    try write(events: []) { database in
-      try database.execute(
-        sql: "INSERT INTO step (playbook, number, experiment, sweep) VALUES (?, ?, ?, ?)",
-        arguments: [playbook, step.number, step.experiment, step.sweep])
+    try write(events: []) { try Self.insert(step, of: playbook, in: $0) }
+  }
+
+  private static func insert(_ step: StepRecord, of playbook: String, in database: Database) throws {
+    try database.execute(
+      sql: "INSERT OR IGNORE INTO step (playbook, number, experiment, sweep) VALUES (?, ?, ?, ?)",
+      arguments: [playbook, step.number, step.experiment, step.sweep])
+    guard database.changesCount == 1 else {
+      throw LedgerError(code: .locked, message: "Somebody else has begun step \(step.number) of \(playbook).")
     }
   }
 

@@ -18,6 +18,8 @@ struct PlaybookSession {
     var report = try Self.report(record, ledger)
     if report.conclusion == nil { try keepFiles(of: record) }
     if let most = method.mostRuns { Console.error("\(record.name): at most \(most) runs") }
+    // What a driver before us did not come to.
+    try writeNotes(report)
     while report.conclusion == nil {
       if let open = try ledger.steps(of: record.id).first(where: { $0.outcome == nil }) {
         guard let step = try await finish(open, of: record) else { return nil }
@@ -26,7 +28,13 @@ struct PlaybookSession {
         continue
       }
       switch try await method.next(after: report.steps) {
-      case .run(let experiment): try begin(experiment, number: report.steps.count + 1, of: record)
+      case .run(let experiment):
+        do {
+          try begin(experiment, number: report.steps.count + 1, of: record)
+        } catch let error as LedgerError where error.code == .locked {
+          // Where `serve` has the store, nothing keeps two from driving one playbook: both follow what is there.
+          report = try Self.report(try ledger.playbook(named: record.id), ledger)
+        }
       case .conclude(let conclusion):
         report.conclusion = conclusion
         try ledger.conclude(
@@ -45,11 +53,12 @@ struct PlaybookSession {
   }
 
   private func begin(_ experiment: Experiment, number: Int, of record: PlaybookRecord) throws {
-    defer { Console.error("step \(number) \(experiment.step): \(experiment.design)") }
+    func tell() { Console.error("step \(number) \(experiment.step): \(experiment.design)") }
     guard experiment.look == nil else {
       let name = "\(record.id)/\(number)"
-      return try ledger.begin(
+      try ledger.begin(
         StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: name), of: record.id)
+      return tell()
     }
     let plan = try Planner.plan(text: record.text, path: record.path, change: experiment.change)
     let now = Date().timeIntervalSince1970
@@ -59,6 +68,7 @@ struct PlaybookSession {
         StepRecord(number: number, experiment: try JSONDocument.encode(experiment), sweep: sweep), of: record.id,
         plan: plan, runs: Naming.runs(of: plan, sweep: sweep), now: now)
     }
+    tell()
   }
 
   private func finish(_ open: StepRecord, of playbook: PlaybookRecord) async throws -> Step? {
@@ -105,12 +115,13 @@ struct PlaybookSession {
 
   /// `<store>/playbooks/<id>/notes/NN_<step>.md`; each is written again when the step after it is known.
   private func writeNotes(_ report: PlaybookReport) throws {
+    guard !report.steps.isEmpty || report.conclusion != nil else { return }
     let directory = "\(session.storeDirectory)/playbooks/\(report.id)"
     try FileManager.default.createDirectory(
       atPath: "\(session.storeDirectory)/playbooks", withIntermediateDirectories: true,
       attributes: [.posixPermissions: 0o700])
     try FileManager.default.createDirectory(atPath: directory + "/notes", withIntermediateDirectories: true)
-    for number in report.steps.indices.map({ $0 + 1 }).suffix(2) {
+    for number in report.steps.indices.map({ $0 + 1 }) {
       try Console.write(report.note(number), to: "\(directory)/notes/\(report.noteName(number))")
     }
     guard report.conclusion != nil else { return }

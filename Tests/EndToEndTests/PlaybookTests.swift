@@ -549,6 +549,17 @@ import Testing
       #expect(kills > 1)
       let begun = try #require(scratch.text("book")).split(separator: "\n")
       #expect(begun.count == 4 && Set(begun).count == 4, "every run began once: \(begun)")
+
+      // As after a kill between the conclusion and its files.
+      try FileManager.default.removeItem(atPath: scratch.path("store/playbooks"))
+      let again = try await rollcall("playbook", "resume", "last")
+      let report = try #require(again.output.firstMatch(of: /HTML report: (.*)/)?.1)
+      #expect(FileManager.default.fileExists(atPath: String(report)))
+      let notes = (String(report) as NSString).deletingLastPathComponent + "/notes"
+      #expect(
+        try FileManager.default.contentsOfDirectory(atPath: notes).sorted() == [
+          "01_world_size-2.md", "02_world_size-4.md",
+        ])
     }
   }
 

@@ -29,7 +29,8 @@ import Testing
       try begin(ledger, plan, number: 1, sweep: "s1")
       #expect(try ledger.sweep(named: "s1").state == .active)
       // The same step again is refused, and then its sweep is not there either.
-      #expect(throws: LedgerError.self) { try begin(ledger, plan, number: 1, sweep: "s2") }
+      let refused = #expect(throws: LedgerError.self) { try begin(ledger, plan, number: 1, sweep: "s2") }
+      #expect(refused?.code == .locked)
       #expect(throws: LedgerError.self) { try ledger.sweep(named: "s2") }
       #expect(try ledger.steps(of: "p1").map(\.outcome) == [nil])
       try ledger.end(step: 1, of: "p1", outcome: "{\"a\": 1}")
