@@ -29,6 +29,8 @@ struct SweepTable {
     var gpus: Int?
     var gpusHeld: Int
     var runs: [String]
+    /// Runs that were given up there: until the host says that nothing of them lives, they hold what they held.
+    var givenUp: [String]
     var isDrained: Bool
     /// Seconds for which it was asked in vain how its runs stand, as far as was noted; nil: it answers, or has no runs.
     var unreachableSeconds: Double?
@@ -42,6 +44,7 @@ struct SweepTable {
       case gpus
       case gpusHeld = "gpus_held"
       case runs
+      case givenUp = "given_up"
       case isDrained = "drained"
       case unreachableSeconds = "unreachable_s"
       case trouble
@@ -95,10 +98,12 @@ struct SweepTable {
     let open = attempts.filter { $0.state == .launching || $0.state == .running }
     return fleet.hosts.map { host in
       let own = open.filter { $0.host == host.name }
+      let givenUp = attempts.filter { $0.host == host.name && !$0.state.isOpen && !$0.isFenced }
       let told = attempts.last { $0.host == host.name && $0.facts["gpus"] != nil }?.facts["gpus"]
       return HostLine(
-        name: host.name, gpus: host.gpuCount(found: told), gpusHeld: own.reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
-        runs: own.map(\.run), isDrained: drained[host.name] != nil,
+        name: host.name, gpus: host.gpuCount(found: told),
+        gpusHeld: (own + givenUp).reduce(0) { $0 + max(0, min($1.gpus, 4096)) },
+        runs: own.map(\.run), givenUp: OrderedSet(givenUp.map(\.run)).elements, isDrained: drained[host.name] != nil,
         unreachableSeconds: own.map(\.unheard).max().flatMap { $0 > 0 ? $0 : nil },
         trouble: own.first { $0.unheard > 0 }?.why, unansweredSeconds: unanswered[host.name])
     }
@@ -192,7 +197,9 @@ struct SweepTable {
   /// One line a host. Where there are many, idle ones are only counted.
   func hostLines(limit: Int) -> [String] {
     var kept = hosts
-    if kept.count > limit { kept = Array(kept.filter { !$0.runs.isEmpty || $0.isDrained }.prefix(limit)) }
+    if kept.count > limit {
+      kept = Array(kept.filter { !$0.runs.isEmpty || !$0.givenUp.isEmpty || $0.isDrained }.prefix(limit))
+    }
     let hidden = fleet.hosts.count - kept.count
     let rows = kept.map { host -> [String] in
       let total = host.gpus.map(String.init) ?? "?"
@@ -203,7 +210,7 @@ struct SweepTable {
       } else {
         bar = ""
       }
-      let names = host.runs.prefix(4).joined(separator: ", ") + (host.runs.count > 4 ? ", …" : "")
+      func names(_ runs: [String]) -> String { runs.prefix(4).joined(separator: ", ") + (runs.count > 4 ? ", …" : "") }
       let silence = host.unreachableSeconds.map {
         "unreachable for \(StatusTable.duration($0)) or more" + (host.trouble.map { ": " + shown($0) } ?? "")
       }
@@ -211,11 +218,12 @@ struct SweepTable {
       let wait = host.unansweredSeconds.flatMap {
         silence == nil && $0.isFinite ? "no answer for \(StatusTable.duration($0))" : nil
       }
+      let givenUp = host.givenUp.isEmpty ? nil : "given up, but may still run there: \(names(host.givenUp))"
       let drain = host.isDrained ? "drained" + (drained[host.name]?.why.map { ": " + shown($0) } ?? "") : nil
-      let notes = [silence, wait, drain].compactMap { $0 }.joined(separator: "; ")
+      let notes = [silence, wait, givenUp, drain].compactMap { $0 }.joined(separator: "; ")
       // What of a cluster's GPUs is in use, the cluster alone knows.
       let use = fleet.isCluster ? "-" : "\(bar)\(host.gpusHeld)/\(total)"
-      return [host.name, use, names, notes]
+      return [host.name, use, names(host.runs), notes]
     }
     let lines = StatusTable.table([["HOST", "GPUS", "RUNS", ""]] + rows).components(separatedBy: "\n")
     return hidden > 0 ? lines + ["and \(hidden) other hosts"] : lines

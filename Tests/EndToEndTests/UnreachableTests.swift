@@ -60,4 +60,43 @@ import Testing
       }
     }
   }
+
+  @Test func whatWasGivenUpAtASilentHostHoldsItsGPUsThereInTheTable() async throws {
+    try await Scratch.with { scratch in
+      try await LoopbackSSHD.withFleet(["alpha", "beta"], in: scratch, keys: "gpus: 1") { servers in
+        let fleet = try #require(scratch.text("fleet.yaml"))
+        try scratch.write("fleet.yaml", "lost_after: 2s\nanswer_within: 2s\n" + fleet)
+        try scratch.write(
+          "job.yaml",
+          """
+          name: silent
+          run:
+            command: "cd \(scratch.path); echo ${{ host }} >> begun; until [ -e go ]; do sleep 0.1; done"
+            gpus: 1
+          """)
+        let rollcall = RollcallBinary(
+          store: scratch.path("store"), directory: scratch.path,
+          environment: ["ROLLCALL_FLEET": scratch.path("fleet.yaml")])
+        func hosts() async throws -> [[String: Any]] {
+          let sweep = try await rollcall("status", "last", "--json").json()["sweeps"] as? [[String: Any]]
+          return try #require(sweep?.first?["hosts"] as? [[String: Any]])
+        }
+        async let running = rollcall("run", "job.yaml")
+        while scratch.text("begun") == nil { try await Task.sleep(for: .milliseconds(50)) }
+        let silent = try #require(scratch.text("begun")).trimmingCharacters(in: .newlines)
+        let server = try #require(servers.first { $0.alias == silent })
+        server.stop()
+        while scratch.text("begun")?.split(separator: "\n").count != 2 { try await Task.sleep(for: .milliseconds(50)) }
+        #expect(try await hosts().allSatisfy { $0["gpus_held"] as? Int == 1 })
+        let told = try await rollcall("status", "last").output
+        #expect(told.contains(/\n\S+ +\[#\] 1\/1 +given up, but may still run there: run\n/), "\(told)")
+        try await server.start()
+        while try await hosts().contains(where: { !($0["given_up"] as? [String] ?? []).isEmpty }) {
+          try await Task.sleep(for: .milliseconds(50))
+        }
+        try scratch.write("go", "")
+        _ = try await running
+      }
+    }
+  }
 }
