@@ -136,8 +136,10 @@ struct SweepDumps {
 
   /// `run r failed: its command ended with exit code 1`, of one that did not succeed.
   static func end(of run: RunRecord) -> String {
-    let end = "run \(run.name) \(run.state.rawValue)"
-    return run.why == run.state.rawValue ? end : "\(end): \(run.why ?? "no reason is known")"
+    let why = run.why ?? "no reason is known"
+    // `cancelled before it started` says both.
+    let state = why.hasPrefix(run.state.rawValue) ? "" : "\(run.state.rawValue): "
+    return "run \(run.name) \(state)\(why)"
   }
 
   private static func layout(of cell: Cell) -> DumpLayout {

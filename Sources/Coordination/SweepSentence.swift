@@ -67,7 +67,8 @@ enum SweepSentence {
         run.missing.first.map { "\(run.id): \($0)" }
       }.first
       if compared.isEmpty {
-        return ended("Nothing was compared: \(runs)\(report.notes.first ?? "the job names no dumps or no comparison")")
+        let why = report.notes.first ?? "the job names no dumps or no comparison"
+        return ended("Nothing was compared: \(runs)\(why.replacing(": nothing is compared", with: ""))")
       }
       guard let open = compared.first(where: { $0.comparison.verdict == .inconclusive })?.comparison else {
         return ended(
