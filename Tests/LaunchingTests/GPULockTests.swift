@@ -102,6 +102,24 @@ struct GPULockTests {
     }
   }
 
+  /// What cleans /tmp looks at the times of a file, and at no lock.
+  @Test(arguments: HostKind.allCases)
+  func `a lock that is held is not old`(_ kind: HostKind) async throws {
+    try await kind.with { host in
+      let launcher = host.launcher(gpus: 1)
+      #expect(try await launcher.launch(spec("a1", "true", gpus: 1), files: []) == .started)
+      _ = try await launcher.end(of: "a1")
+      let lock = host.scratch.path("leases/host.lock")
+      try await runTool("touch", ["-d", "20 days ago", lock])
+      #expect(try await launcher.launch(spec("a2", Self.show, gpus: 1), files: []) == .started)
+      try await until {
+        let time = try FileManager.default.attributesOfItem(atPath: lock)[.modificationDate] as? Date
+        return time.map { $0.timeIntervalSinceNow > -600 } ?? false
+      }
+      try await launcher.stop("a2", reason: "cancelled")
+    }
+  }
+
   /// The lock goes with the last process of the run, not with its supervisor.
   @Test(arguments: HostKind.allCases)
   func `a killed supervisor releases its GPU when its command is gone`(_ kind: HostKind) async throws {

@@ -824,6 +824,14 @@ take_gpus() {
   return 1
 }
 
+# A cleaner of /tmp removes what nobody has written to for days, held or not, and then two hold a lock of one name: what is
+# held is made young.
+keep_locks() {
+  [ -n "$lock_descriptors" ] || return 0
+  touch -c "$leases/host.lock"
+  for id in $(echo "$gpu_ids" | tr ',' ' '); do touch -c "$leases/gpu-$id.lock"; done
+} 2>/dev/null
+
 close_locks() { for descriptor in ${lock_descriptors-}; do eval "exec $descriptor<&-"; done; }
 
 # --- The supervisor
@@ -889,6 +897,8 @@ watch() {
   look_at_uptime
   begin=$((uptime / 100)) now=$((uptime / 100))
   grown=$begin size=-1 next_size=$begin next_look=$((begin + 30)) looker=
+  keep_locks
+  kept=$begin
   while next=$((begin + limit)) &&
     { [ "$stall" -le 0 ] || [ "$next_size" -ge "$next" ] || next=$next_size; } &&
     { [ "$gpu_kind" != nvidia ] || [ "$next_look" -ge "$next" ] || next=$next_look; } &&
@@ -907,6 +917,10 @@ watch() {
     fi
     # Said again until it is heard.
     [ $((now - begin)) -lt "$limit" ] || kill -USR1 $$
+    if [ $((now - kept)) -ge 3600 ]; then
+      keep_locks
+      kept=$now
+    fi
     if [ "$stall" -gt 0 ] && [ "$now" -ge "$next_size" ]; then
       # A tenth of the limit: often enough, and no burden on many files.
       next_size=$((now + (stall + 9) / 10))
