@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,6 +89,11 @@ static int become(const struct rollcall_command *command) {
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
+  struct rlimit files;
+  if (command->open_files > 0 && getrlimit(RLIMIT_NOFILE, &files) == 0 && command->open_files < files.rlim_cur) {
+    files.rlim_cur = command->open_files;
+    setrlimit(RLIMIT_NOFILE, &files);
+  }
   execve(command->arguments[0], command->arguments, command->environment);
   return errno;
 }

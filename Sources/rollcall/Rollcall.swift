@@ -60,17 +60,6 @@ struct Rollcall: AsyncParsableCommand {
     setenv("HOME", entry.pointee.pw_dir, 1)
   }
 
-  /// A host takes three open files, and the soft limit is 1024 almost everywhere: where they run out, keys are not found,
-  /// hosts seem strange, and no process can be started. What is started here inherits it; some programs close all
-  /// descriptors up to it, one by one.
-  private static func allowOpenFiles() {
-    let files = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
-    var limit = rlimit()
-    guard getrlimit(files, &limit) == 0, limit.rlim_cur < min(limit.rlim_max, 65_536) else { return }
-    limit.rlim_cur = min(limit.rlim_max, 65_536)
-    setrlimit(files, &limit)
-  }
-
   /// What is opened first takes the place of a standard stream that was closed, and would be printed into. One that
   /// cannot be used takes it.
   private static func fillStandardStreams() {
@@ -81,7 +70,7 @@ struct Rollcall: AsyncParsableCommand {
   static func main() async {
     fillStandardStreams()
     completeHome()
-    allowOpenFiles()
+    OpenFiles.allow()
     do {
       var command = try parsed()
       do {

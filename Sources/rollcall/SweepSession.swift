@@ -75,6 +75,7 @@ struct SweepSession {
       return try ReportCommand.stored(record, ledger)
     }
     let fleet = try ledger.fleet(of: sweep)
+    try OpenFiles.check(for: fleet)
     let board = GatherBoard(store: artifacts.root)
     let coordinator = Coordinator(
       ledger: ledger, artifacts: artifacts, board: board,

@@ -22,6 +22,7 @@ struct rollcall_command {
   const char *told;           // what it says before the number of the command's session, with a blank at its end
   char *const *arguments;     // the first is the program's path
   char *const *environment;
+  unsigned long open_files; // its soft limit of them; 0: ours
 };
 
 // Starts a command in a session of its own. Its identity is on file before anything of it runs. Returns its process;

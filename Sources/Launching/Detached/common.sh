@@ -1,6 +1,12 @@
 #!/bin/sh
 # What stands before agent.sh, and before slurm.sh on a cluster's login node.
 
+# On the machine that Rollcall runs on: the soft limit of open files as it was before it raised it for itself.
+if [ -n "${ROLLCALL_OPEN_FILES-}" ]; then
+  ulimit -Sn "$ROLLCALL_OPEN_FILES" 2>/dev/null
+  unset ROLLCALL_OPEN_FILES
+fi
+
 say() { printf '@%s %s\n' "$nonce" "$*"; }
 
 # Seconds since boot, whatever is done to the clock.

@@ -50,6 +50,8 @@ public struct Supervisor {
   /// As the host script names it.
   private let lockPath: String
   private let baseEnvironment: [String: String]
+  /// Its soft limit for commands; 0: ours.
+  private let openFiles: UInt
   private var runs: [String: Run] = [:]
   /// Commands that live, by session.
   private var commands: [pid_t: String] = [:]
@@ -78,7 +80,9 @@ public struct Supervisor {
     }
     let node = Self.text(of: system.nodename).utf8.map { isPlain($0) ? $0 : UInt8(ascii: "_") }
     lockPath = "\(workdir)/.lock.\(String(decoding: node, as: UTF8.self))"
-    baseEnvironment = ProcessInfo.processInfo.environment
+    var environment = ProcessInfo.processInfo.environment
+    openFiles = environment.removeValue(forKey: "ROLLCALL_OPEN_FILES").flatMap { UInt($0) } ?? 0
+    baseEnvironment = environment
   }
 
   /// Serves standard input until it has ended and no run is left.
@@ -246,7 +250,7 @@ public struct Supervisor {
         ) { paths in
           var command = rollcall_command(
             directory: paths[0], output: paths[1], error: paths[2], identity: paths[3], told: paths[4],
-            arguments: arguments, environment: environment)
+            arguments: arguments, environment: environment, open_files: openFiles)
           var problem: Int32 = 0
           return rollcall_start(&command, &problem)
         }

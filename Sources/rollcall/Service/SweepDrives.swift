@@ -69,7 +69,10 @@ struct SweepDrives: Sendable {
       }
       guard isFree else { continue }
       let fleet: Fleet
-      do { fleet = try ledger.fleet(of: sweep.id) } catch {
+      do {
+        fleet = try ledger.fleet(of: sweep.id)
+        try OpenFiles.check(for: fleet)
+      } catch {
         rest(sweep.id, because: error)
         continue
       }
